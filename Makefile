@@ -1,0 +1,104 @@
+# Everything starts here: `make run` and `make test` need Python 3.10+, Java 17+ and PyPI, no more.
+# Written for GNU Make 3.81 (macOS) and newer.
+
+SHELL := /bin/bash
+BIN := .venv/bin
+INSTANCE := $(or $(DAGSTER_HOME),$(CURDIR)/data/state/dagster)
+PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python3.10)
+
+.PHONY: help run test test-all ui lint format venv lock stop clean java instance
+
+help:
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' Makefile
+
+run: java venv instance ## landing to platinum on data/landing, then the incidents as a table
+	@DAGSTER_HOME="$(INSTANCE)" $(BIN)/dagster asset materialize --select '*' -m alert_assets.definitions
+	@$(BIN)/alert-assets incidents
+
+test: java venv ## the tests, without the slow ones; ARGS="-k silver" goes to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-all: java venv ## all the tests
+	@$(BIN)/python -m pytest -m "" $(ARGS)
+
+ui: java venv instance ## the Dagster UI, on the same state as `make run`
+	@DAGSTER_HOME="$(INSTANCE)" $(BIN)/dagster dev -w workspace.yaml
+
+lint: venv ## lint, format and types, checked
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: venv ## lint and format, applied
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+venv: .venv/.installed ## .venv from requirements-lock.txt; PYTHON=python3.12 chooses the interpreter
+
+stop: ## stop the warm Spark server
+	@if [ -x $(BIN)/alert-assets ]; then $(BIN)/alert-assets spark stop; fi
+
+clean: ## remove the tables, checkpoints and state under data/
+	@for made in data/lake data/checkpoints data/state; do \
+	  if [ -e $$made ]; then echo "Removing $$made"; rm -rf $$made; fi; \
+	done
+
+# Spark runs on the java that JAVA_HOME or PATH names. On somebody else's server (SPARK_REMOTE) none is needed.
+java:
+	@if [ -n "$$SPARK_REMOTE" ]; then exit 0; fi; \
+	java="$${JAVA_HOME:+$$JAVA_HOME/bin/}java"; \
+	major=$$("$$java" -version 2>&1 | sed -n 's/^.*version "\(1\.\)\{0,1\}\([0-9][0-9]*\).*/\2/p' | head -n 1); \
+	if [ "$${major:-0}" -lt 17 ]; then \
+	  echo "Spark needs Java 17 or newer; $$java is $${major:+Java }$${major:-not there}. Debian/Ubuntu: apt-get install openjdk-17-jre-headless; macOS: brew install openjdk@17, then export JAVA_HOME=\"\$$(brew --prefix openjdk@17)\"" >&2; \
+	  exit 1; \
+	fi
+
+instance:
+	@mkdir -p "$(INSTANCE)"
+	@if [ ! -e "$(INSTANCE)/dagster.yaml" ]; then cp dagster.yaml "$(INSTANCE)/"; fi
+
+# Sets $python to the first usable interpreter, or ends with one line that says what is missing.
+define find_python
+for python in $(PYTHONS); do \
+  version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
+  case $$version in 3.10 | 3.11 | 3.12 | 3.13 | 3.14) ;; *) seen="$$seen $$python ($$version)"; continue ;; esac; \
+  if $$python -c 'import ensurepip, venv' 2>/dev/null; then usable=yes; break; fi; \
+  seen="$$seen $$python ($$version without venv: on Debian or Ubuntu apt-get install python$$version-venv)"; \
+done; \
+if [ -z "$$usable" ]; then \
+  echo "Python 3.10 to 3.14 with venv is needed; found:$${seen:- none}. Install one, or name it: make venv PYTHON=/path/to/python" >&2; \
+  exit 1; \
+fi
+endef
+
+# pip's pages go to .venv/install.log; the terminal gets the steps that take long, or the end of the log when it fails.
+define pip_install
+set -o pipefail; \
+.venv/bin/python -m pip install --disable-pip-version-check --no-input $(1) 2>&1 | tee -a .venv/install.log | awk ' \
+  /(Downloading|Using cached) .*\([0-9][0-9]+(\.[0-9]+)? MB\)/ { sub(/^ +/, ""); print "  " $$0; fflush() } \
+  /^Building wheels.*pyspark/ { print "  Building pyspark"; fflush() } \
+  /^Installing collected packages/ && NF > 4 { print "  Installing " NF - 3 " packages"; fflush() }' \
+|| { tail -n 8 .venv/install.log >&2; echo "The installation failed; all of it is in .venv/install.log" >&2; exit 1; }
+endef
+
+# Without build isolation setuptools too comes from the lock: pyspark is published as source only.
+.venv/.installed: requirements-lock.txt pyproject.toml
+	@if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then \
+	  $(find_python); \
+	  echo "Making .venv with Python $$version ($$(command -v $$python))"; \
+	  $$python -m venv --clear .venv; \
+	fi
+	@echo "Installing requirements-lock.txt into .venv (some minutes the first time: Spark is 450 MB)"
+	@rm -f .venv/install.log
+	@sed -n '/^setuptools==/,/[^\]$$/p' requirements-lock.txt >.venv/setuptools.txt
+	@$(call pip_install,--require-hashes -r .venv/setuptools.txt)
+	@$(call pip_install,--require-hashes --no-build-isolation --use-pep517 -r requirements-lock.txt)
+	@$(call pip_install,--no-deps --no-build-isolation -e .)
+	@touch $@
+
+lock: ## resolve requirements-lock.txt anew from pyproject.toml; ARGS=--upgrade takes the newest of everything
+	@$(find_python); \
+	tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
+	$$python -m venv "$$tools" && "$$tools/bin/pip" install --quiet --disable-pip-version-check uv && \
+	"$$tools/bin/uv" pip compile pyproject.toml --extra test --extra dev --universal --python-version 3.10 \
+	  --no-python-downloads --generate-hashes --no-strip-extras --quiet --custom-compile-command 'make lock' $(ARGS) -o requirements-lock.txt

@@ -1,0 +1,1 @@
+"""Operational telemetry in, trusted incidents out: a Dagster software-defined-asset project."""

@@ -1,0 +1,385 @@
+"""The analyst that needs no network: fixed rules, the same answer every time.
+
+It is the default, and the fallback when the model is off, over budget or broken, so it must answer
+every context. First the evidence is read into facts, each with a weight: how far this fact alone
+would convince. Then each rule of :data:`RULES` that has what it needs adds up the facts that speak
+for it, as 1 - (1-w1)(1-w2)...; the rule with the highest sum is the hypothesis.
+
+Rules need facts and never their absence, so taking evidence away can never raise the confidence. A
+rule that explains more (a deployment and its symptoms) outweighs one that explains a part of it (the
+symptoms) because it counts the same facts and one more.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from alert_assets.analysis.analyst import (
+    HYPOTHESIS,
+    UNKNOWN,
+    Analysis,
+    Answer,
+    Deployment,
+    IncidentContext,
+    Metrics,
+    confidence_ceiling,
+)
+from alert_assets.analysis.error_codes import by_count, dominant_class, words
+from alert_assets.analysis.evidence import Facts, Kind, is_restart, observe
+from alert_assets.analysis.untrusted import one_line
+from alert_assets.analysis.wording import change_name, number, safe_name, time_of
+
+#: Change it with every change to a weight, a rule or a text.
+RULES_VERSION = "rules-1"
+
+_SYMPTOMS = (
+    Kind.ALERT,
+    Kind.ERRORS,
+    Kind.ERROR_RATE,
+    Kind.CPU_SUSTAINED,
+    Kind.CPU_PEAK,
+    Kind.MEMORY,
+    Kind.MEMORY_ERRORS,
+    Kind.OTHER_ALERTS,
+    Kind.ABOUT_CPU,
+    Kind.ABOUT_MEMORY,
+    Kind.ABOUT_ERRORS,
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A hypothesis: it applies when one of `needs` is among the facts, and `supports` speak for it."""
+
+    name: str
+    needs: tuple[Kind, ...]
+    supports: tuple[Kind, ...]
+    cause: Callable[[IncidentContext], str]
+    action: Callable[[IncidentContext], str]
+
+
+def _deployment_cause(context: IncidentContext) -> str:
+    change = _latest_change(context)
+    return (
+        f"{change_name(change)}, deployed at {time_of(change.timestamp)}, brought a regression; "
+        "the symptoms lie in the same window"
+    )
+
+
+def _deployment_action(context: IncidentContext) -> str:
+    change = _latest_change(context)
+    look = f" If it does not help: {dominant_class(context.errors).first}." if context.errors else ""
+    return (
+        f"First: compare the graphs just before and after {time_of(change.timestamp)}. If they turn there, roll back "
+        f"{safe_name(change.version)} and watch whether the alert clears.{look}"
+    )
+
+
+def _rollback_cause(context: IncidentContext) -> str:
+    change = _latest_change(context)
+    return (
+        f"the fault that led to the rollback to {safe_name(change.version)} at {time_of(change.timestamp)} is still "
+        "draining, or the rollback did not remove it"
+    )
+
+
+def _rollback_action(context: IncidentContext) -> str:
+    return (
+        "First: check that the rollback reached every instance. Then: if symptoms go on after that, do not roll back "
+        "further; look for what it cannot undo: data, configuration, a dependency."
+    )
+
+
+def _memory_cause(context: IncidentContext) -> str:
+    unexplained = "" if context.deployments else "; no deployment in the window explains it"
+    return f"memory leaks, or the limit is too small for the load{unexplained}"
+
+
+def _memory_action(context: IncidentContext) -> str:
+    return (
+        "First: take a heap dump or profile while the process lives, then restart the worst instance before it is "
+        "killed. Then: look at memory since the last start: a steady climb is a leak, a step is load or a cache."
+    )
+
+
+def _cpu_cause(context: IncidentContext) -> str:
+    return "the CPU is saturated: more load than capacity, or work that runs wild"
+
+
+def _cpu_action(context: IncidentContext) -> str:
+    return (
+        "First: compare the request rate with the same hour of other days. If load rose, add instances or shed load; "
+        "if not, profile the busiest process for a hot loop, retries or a batch job."
+    )
+
+
+def _errors_cause(context: IncidentContext) -> str:
+    return (
+        dominant_class(context.errors).cause
+        if context.errors
+        else "requests fail for a reason that no coded log names: a dependency, or input it cannot handle"
+    )
+
+
+def _errors_action(context: IncidentContext) -> str:
+    if not context.errors:
+        return "First: find which endpoint and status code fail at the load balancer. Then: raise log coverage there."
+    worst = by_count(context.errors)[0][0]
+    return f"First: {dominant_class(context.errors).first}. Then: check that {safe_name(worst)} stops."
+
+
+def _restart_cause(context: IncidentContext) -> str:
+    return "the side effect of a planned restart: caches warm up, and the alert should clear by itself"
+
+
+def _restart_action(context: IncidentContext) -> str:
+    return (
+        "First: wait a few minutes and check that the alert resolves; act only if it is still firing. "
+        "Then: silence this alert during maintenance."
+    )
+
+
+def _transient_cause(context: IncidentContext) -> str:
+    return "a short excursion that goes away by itself; probably noise"
+
+
+def _transient_action(context: IncidentContext) -> str:
+    return (
+        "First: check that the alert has resolved; act only if it fires again. "
+        "Then: if it returns like this often, let the rule wait longer before it fires."
+    )
+
+
+def _storm_cause(context: IncidentContext) -> str:
+    return "one wider fault of the application or something it depends on; this alert is one of its symptoms"
+
+
+def _storm_action(context: IncidentContext) -> str:
+    return (
+        "First: open the earliest alert of this application in the window and work on that one. "
+        "Then: handle the rest as one incident, and look for a shared dependency, host or network."
+    )
+
+
+#: In order: on equal weight the earlier rule wins.
+RULES = (
+    Rule(
+        "deployment_regression",
+        needs=(Kind.DEPLOYMENT,),
+        supports=(Kind.DEPLOYMENT, *_SYMPTOMS),
+        cause=_deployment_cause,
+        action=_deployment_action,
+    ),
+    Rule(
+        "rollback_under_way",
+        needs=(Kind.ROLLBACK,),
+        supports=(Kind.ROLLBACK, *_SYMPTOMS),
+        cause=_rollback_cause,
+        action=_rollback_action,
+    ),
+    Rule(
+        "planned_restart",
+        needs=(Kind.RESTART,),
+        supports=(
+            Kind.RESTART,
+            Kind.ALERT,
+            Kind.CPU_SPIKE,
+            Kind.CPU_SUSTAINED,
+            Kind.CPU_PEAK,
+            Kind.ABOUT_CPU,
+            Kind.BORDERLINE,
+        ),
+        cause=_restart_cause,
+        action=_restart_action,
+    ),
+    Rule(
+        "memory_exhaustion",
+        needs=(Kind.MEMORY, Kind.MEMORY_ERRORS),
+        supports=(Kind.MEMORY, Kind.MEMORY_ERRORS, Kind.ABOUT_MEMORY, Kind.ALERT),
+        cause=_memory_cause,
+        action=_memory_action,
+    ),
+    Rule(
+        "error_burst",
+        needs=(Kind.ERROR_BURST, Kind.ERROR_RATE),
+        supports=(Kind.ERRORS, Kind.ERROR_RATE, Kind.ABOUT_ERRORS, Kind.ALERT),
+        cause=_errors_cause,
+        action=_errors_action,
+    ),
+    Rule(
+        "cpu_saturation",
+        needs=(Kind.CPU_SUSTAINED, Kind.CPU_PEAK),
+        supports=(Kind.CPU_SUSTAINED, Kind.CPU_PEAK, Kind.ABOUT_CPU, Kind.ALERT),
+        cause=_cpu_cause,
+        action=_cpu_action,
+    ),
+    Rule(
+        "alert_storm",
+        needs=(Kind.ALERT_STORM,),
+        supports=(Kind.OTHER_ALERTS, Kind.ALERT),
+        cause=_storm_cause,
+        action=_storm_action,
+    ),
+    Rule(
+        "transient",
+        needs=(Kind.CPU_SPIKE, Kind.BORDERLINE),
+        supports=(Kind.CPU_SPIKE, Kind.BORDERLINE, Kind.ALERT),
+        cause=_transient_cause,
+        action=_transient_action,
+    ),
+)
+
+#: Where to look when nothing but the alert's name is known; the first that matches.
+_FIRST_LOOKS = (
+    (r"\b(memory|mem|heap|oom|swap)\b", "memory of the host over the last day"),
+    (r"\b(cpu|load)\b", "CPU per process on the host"),
+    (r"\b(disk|storage|inode|volume)\b", "free space and what grew on the host"),
+    (r"\b(latency|slow|duration|p ?9\d|response)\b", "latency of the service and of each dependency"),
+    (r"\b(queue|lag|backlog|consumer)\b", "the consumers of the queue and their rate"),
+    (r"\b(cert|certificate|tls|ssl|expir\w*)\b", "the certificate's expiry date"),
+    (r"\b(down|unreachable|heartbeat|health|probe|ping)\b", "whether the host and its process are up"),
+    (r"", "the graph of the metric that fired"),
+)
+
+
+# --- the analyst ------------------------------------------------------------------------------------
+
+
+class RulesAnalyst:
+    """The rules as an analyst."""
+
+    name = "rules"
+    prompt_version = RULES_VERSION
+
+    async def analyze(self, context: IncidentContext) -> Answer:
+        """Never asks anybody, never waits."""
+        return Answer(diagnose(context))
+
+
+def diagnose(context: IncidentContext) -> Analysis:
+    """The analysis of `context`; the same for the same context, always."""
+    facts = observe(context)
+    ranked = sorted(
+        ((_weigh(rule.supports, facts), rule) for rule in RULES if any(kind in facts for kind in rule.needs)),
+        key=lambda scored: -scored[0],
+    )
+    if not ranked:
+        return _undecided(context, facts)
+    weight, rule = ranked[0]
+    return Analysis(
+        summary=summarize(context),
+        patterns=patterns(context, facts, rule.supports),
+        root_cause=HYPOTHESIS + rule.cause(context) + "." + _alternative(context, ranked),
+        confidence_score=_confidence(weight, context),
+        recommended_action=rule.action(context),
+    )
+
+
+def _undecided(context: IncidentContext, facts: Facts) -> Analysis:
+    """Half of what the alert itself weighs: something fired, and nothing says why."""
+    where = next(look for pattern, look in _FIRST_LOOKS if re.search(pattern, words(context.alert_type)))
+    is_blind = context.metrics == Metrics() and not context.errors
+    gap = "the window holds too little evidence" if is_blind else "nothing in the window points to a cause"
+    doubt = (
+        "if not, find out why this application sent so little telemetry" if is_blind else "if not, leave it to the day"
+    )
+    return Analysis(
+        summary=summarize(context),
+        patterns=patterns(context, facts, ()),
+        root_cause=f"{UNKNOWN}{gap}.",
+        confidence_score=_confidence(0.5 * _weigh((Kind.ALERT,), facts), context),
+        recommended_action=f"First: look at {where}. Then: if it still fires and users are affected, treat it as real; "
+        f"{doubt}.",
+    )
+
+
+def _weigh(supports: tuple[Kind, ...], facts: Facts) -> float:
+    return 1 - math.prod(1 - facts[kind].weight for kind in supports if kind in facts)
+
+
+def _confidence(weight: float, context: IncidentContext) -> float:
+    return round(min(weight, confidence_ceiling(context)), 2)
+
+
+def _alternative(context: IncidentContext, ranked: list[tuple[float, Rule]]) -> str:
+    """The runner-up, when it is nearly as well supported."""
+    if len(ranked) < 2 or ranked[1][0] < 0.6 * ranked[0][0]:
+        return ""
+    return f" Alternative: {ranked[1][1].cause(context)}."
+
+
+def summarize(context: IncidentContext) -> str:
+    where = " ".join(safe_name(part) for part in (context.application_id, context.host) if part)
+    sentence = f"{safe_name(context.alert_type)} fired on {where}"
+    value, threshold = context.current_value, context.threshold
+    if value is not None and threshold is not None:
+        sentence += f": {number(value)} against a threshold of {number(threshold)}"
+    elif value is not None:
+        sentence += f" at {number(value)}"
+    seen = list(_seen(context))
+    return f"{sentence}. In the window before it: {'; '.join(seen)}." if seen else f"{sentence}."
+
+
+def _seen(context: IncidentContext) -> Iterator[str]:
+    if context.deployments:
+        count = len(context.deployments)
+        latest = context.deployments[-1]
+        changes = "1 change," if count == 1 else f"{count} changes, the latest"
+        yield f"{changes} {change_name(latest)} at {time_of(latest.timestamp)}"
+    if context.errors:
+        worst = by_count(context.errors)[0][0]
+        total = sum(context.errors.values())
+        yield f"1 error, {safe_name(worst)}" if total == 1 else f"{total} errors, most of all {safe_name(worst)}"
+    if context.prior_alert_count > 0:
+        count = context.prior_alert_count
+        yield "1 other alert" if count == 1 else f"{count} other alerts"
+
+
+def patterns(context: IncidentContext, facts: Facts, first: tuple[Kind, ...]) -> list[str]:
+    """The facts in words, those that carry the hypothesis first; then the numbers, then what is missing."""
+    order = [kind for kind in first if kind in facts] + [kind for kind in facts if kind not in first]
+    lines = [facts[kind].text for kind in order if facts[kind].text]
+    return [one_line(line, 300) for line in (*lines, *_measured(context), *_missing(context))]
+
+
+def _measured(context: IncidentContext) -> Iterator[str]:
+    metrics = context.metrics
+    numbers = [
+        f"{label} {number(value)}{unit}"
+        for label, value, unit in (
+            ("CPU max", metrics.cpu_max, "%"),
+            ("CPU avg", metrics.cpu_avg, "%"),
+            ("memory max", metrics.memory_max, "%"),
+            ("error rate max", metrics.error_rate_max, ""),
+        )
+        if value is not None
+    ]
+    if numbers:
+        yield "Measured: " + ", ".join(numbers)
+
+
+def _missing(context: IncidentContext) -> Iterator[str]:
+    """What the window does not hold: a reader must not take silence for health."""
+    metrics = context.metrics
+    absent = [
+        name
+        for name, is_absent in (
+            ("no deployment", not context.deployments),
+            ("no error with a code", not context.errors),
+            ("no CPU metric", metrics.cpu_max is None and metrics.cpu_avg is None),
+            ("no memory metric", metrics.memory_max is None),
+            ("no error rate", metrics.error_rate_max is None),
+            ("no threshold to compare with", context.threshold is None),
+        )
+        if is_absent
+    ]
+    if absent:
+        yield "Not in the data: " + ", ".join(absent)
+
+
+def _latest_change(context: IncidentContext) -> Deployment:
+    """There is one whenever the facts name a deployment or a rollback."""
+    return [deployment for deployment in context.deployments if not is_restart(deployment)][-1]

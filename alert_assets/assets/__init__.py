@@ -1,0 +1,1 @@
+"""The assets: thin functions that let transforms work on what the lakehouse has."""

@@ -1,0 +1,117 @@
+"""gold_incidents: each alert with everything that happened around it in the hour before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from alert_assets.assets.refresh import Refresh, bucket_intervals, epoch_numbers, sql_envelope, within
+from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
+from alert_assets.resources.lakehouse import Interval, Lakehouse, Snapshot, cursor_app
+from alert_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+#: Gold's rows are silver's, one to one: what a refresh merges by. The alert's timestamp, part of gold's
+#: own key, moves when an earlier firing arrives late.
+_SILVER_KEY = SILVER_ALERTS.key
+
+
+def refresh_gold(
+    spark: Callable[[], SparkSession], lakehouse: Lakehouse, settings: Settings, *, full_refresh: bool = False
+) -> Refresh:
+    """Recompute the incidents whose alert changed or whose lookback has new evidence, and merge."""
+    with lakehouse.writing(GOLD_INCIDENTS):
+        silver, bronze = lakehouse.snapshot(SILVER_ALERTS), lakehouse.snapshot(BRONZE_EVENTS)
+        silver_cursor = lakehouse.cursor(GOLD_INCIDENTS, SILVER_ALERTS)
+        bronze_cursor = lakehouse.cursor(GOLD_INCIDENTS, BRONZE_EVENTS)
+        full_refresh = full_refresh or lakehouse.was_rebuilt(SILVER_ALERTS, since=silver_cursor)
+        nothing_new = silver.last_batch_id <= silver_cursor and bronze.last_batch_id <= bronze_cursor
+        if silver.table is None or bronze.table is None or (nothing_new and not full_refresh):
+            return Refresh()
+        transactions = {
+            cursor_app(SILVER_ALERTS): silver.last_batch_id,
+            cursor_app(BRONZE_EVENTS): bronze.last_batch_id,
+        }
+        lookback = timedelta(minutes=settings.correlation_lookback_minutes)
+        if full_refresh:
+            rows = _correlate(spark(), _incidents(silver.read(spark())), bronze, lookback).toArrow()
+            lakehouse.overwrite(GOLD_INCIDENTS, rows, transactions)
+            return Refresh(silver.row_count, rows.num_rows, rows.num_rows, committed=True)
+
+        from alert_assets.transforms.changes import changed_rows
+
+        touched = _touched(spark(), silver, bronze, silver_cursor, bronze_cursor, lookback)
+        buckets = epoch_numbers(touched, _bucket("first_seen_timestamp", lookback))
+        if not buckets:
+            lakehouse.move_cursors(GOLD_INCIDENTS, transactions)
+            return Refresh(committed=True)
+
+        gold = lakehouse.snapshot(GOLD_INCIDENTS)
+        window = timedelta(minutes=settings.dedup_window_minutes)
+        spans = bucket_intervals(buckets, lookback)
+        starts = [Interval(span.start - window, span.end) for span in spans]
+        computed = _correlate(spark(), touched, bronze, lookback, bucket_intervals(buckets, lookback, before=1))
+        stored = gold.read(spark(), gold.files(time_column="window_start", intervals=starts))
+        changed = changed_rows(stored, computed, _SILVER_KEY).toArrow()
+        lakehouse.merge(GOLD_INCIDENTS, _SILVER_KEY, changed, transactions, within=sql_envelope("window_start", starts))
+        return Refresh(recomputed=len(buckets), changed=changed.num_rows, committed=True)
+
+
+def _touched(
+    spark: SparkSession, silver: Snapshot, bronze: Snapshot, silver_cursor: int, bronze_cursor: int, lookback: timedelta
+) -> DataFrame:
+    """Silver rows that are new or changed, or may have new evidence in their lookback."""
+    from pyspark.sql import functions as F
+
+    new_events = bronze.read(spark, bronze.files(newer_than=bronze_cursor)).where(F.col("_batch_id") > bronze_cursor)
+    news = new_events.groupBy("application_id", _bucket("timestamp", lookback).alias("bucket")).agg(
+        F.min("timestamp").alias("first"), F.max("timestamp").alias("last")
+    )
+    buckets = epoch_numbers(news, F.col("bucket"))
+    changed = _incidents(silver.read(spark, silver.files(newer_than=silver_cursor))).where(
+        F.col("_batch_id") > silver_cursor
+    )
+    if not buckets:
+        return changed
+    reach = bucket_intervals(buckets, lookback, after=1)
+    in_reach = _incidents(silver.read(spark, silver.files(time_column="first_seen_timestamp", intervals=reach)))
+    first_seen = F.col("first_seen_timestamp")
+    begin = first_seen - F.make_dt_interval(mins=F.lit(lookback // timedelta(minutes=1)))
+    looking = in_reach.where((F.col("_batch_id") <= silver_cursor) & within("first_seen_timestamp", reach)).withColumn(
+        "bucket", F.explode(F.array_distinct(F.array(_bucket_of(begin, lookback), _bucket_of(first_seen, lookback))))
+    )
+    # The extremes of a bucket stand for its events: an incident too many is recomputed to what it was.
+    with_news = looking.join(news, ["application_id", "bucket"]).where(
+        (F.col("first") <= first_seen) & (F.col("last") >= begin)
+    )
+    return changed.unionByName(with_news.select(changed.columns).dropDuplicates(list(_SILVER_KEY)))
+
+
+def _correlate(
+    spark: SparkSession, alerts: DataFrame, bronze: Snapshot, lookback: timedelta, intervals: list[Interval] | None = None
+) -> DataFrame:
+    from alert_assets.transforms.correlate import correlate
+
+    events = bronze.read(spark, bronze.files(intervals=intervals))
+    if intervals is not None:
+        events = events.where(within("timestamp", intervals))
+    return correlate(alerts, events, lookback_minutes=lookback // timedelta(minutes=1))
+
+
+def _incidents(silver: DataFrame) -> DataFrame:
+    return silver.where("alert_count > 0")
+
+
+def _bucket(column: str, width: timedelta) -> Column:
+    from pyspark.sql import functions as F
+
+    return _bucket_of(F.col(column), width)
+
+
+def _bucket_of(at: Column, width: timedelta) -> Column:
+    from pyspark.sql import functions as F
+
+    return F.floor(F.unix_micros(at) / F.lit(width // timedelta(microseconds=1)))

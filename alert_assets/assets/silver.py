@@ -1,0 +1,64 @@
+"""silver_alerts: one row per alert and window instead of a storm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from alert_assets.assets.refresh import Refresh, bucket_intervals, epoch_numbers, numbers_frame, sql_envelope, within
+from alert_assets.contracts import BRONZE_EVENTS, SILVER_ALERTS
+from alert_assets.resources.lakehouse import Lakehouse, cursor_app
+from alert_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+def refresh_silver(
+    spark: Callable[[], SparkSession], lakehouse: Lakehouse, settings: Settings, *, full_refresh: bool = False
+) -> Refresh:
+    """Recompute the windows that new alerts of bronze fall into, and merge what came out different."""
+    with lakehouse.writing(SILVER_ALERTS):
+        bronze, silver = lakehouse.snapshot(BRONZE_EVENTS), lakehouse.snapshot(SILVER_ALERTS)
+        cursor = 0 if full_refresh else lakehouse.cursor(SILVER_ALERTS, BRONZE_EVENTS)
+        if bronze.table is None or (bronze.last_batch_id <= cursor and not full_refresh):
+            return Refresh()
+        transactions = {cursor_app(BRONZE_EVENTS): bronze.last_batch_id}
+        if full_refresh:
+            rows = _deduplicate(_alerts(bronze.read(spark())), settings).toArrow()
+            lakehouse.overwrite(SILVER_ALERTS, rows, transactions)
+            return Refresh(bronze.row_count, rows.num_rows, rows.num_rows, committed=True)
+
+        from pyspark.sql import functions as F
+
+        from alert_assets.transforms.changes import changed_rows
+
+        width = timedelta(minutes=settings.dedup_window_minutes)
+        number = F.floor(F.unix_micros("timestamp") / F.lit(width // timedelta(microseconds=1)))
+        new = _alerts(bronze.read(spark(), bronze.files(newer_than=cursor)).where(F.col("_batch_id") > cursor))
+        windows = epoch_numbers(new, number)
+        if not windows:
+            lakehouse.move_cursors(SILVER_ALERTS, transactions)
+            return Refresh(committed=True)
+
+        touched = bucket_intervals(windows, width)
+        alerts = _alerts(bronze.read(spark(), bronze.files(intervals=touched))).where(within("timestamp", touched))
+        alerts = alerts.withColumn("_window", number).join(numbers_frame(spark(), windows, "_window"), "_window", "left_semi")
+        computed = _deduplicate(alerts, settings)
+        stored = silver.read(spark(), silver.files(time_column="window_start", intervals=touched))
+        changed = changed_rows(stored, computed, SILVER_ALERTS.key).toArrow()
+        lakehouse.merge(
+            SILVER_ALERTS, SILVER_ALERTS.key, changed, transactions, within=sql_envelope("window_start", touched)
+        )
+        return Refresh(recomputed=len(windows), changed=changed.num_rows, committed=True)
+
+
+def _alerts(events: DataFrame) -> DataFrame:
+    return events.where("event_type = 'alert'")
+
+
+def _deduplicate(alerts: DataFrame, settings: Settings) -> DataFrame:
+    from alert_assets.transforms.deduplicate import deduplicate
+
+    return deduplicate(alerts, dedup_fields=settings.dedup_fields, window_minutes=settings.dedup_window_minutes)

@@ -1,0 +1,110 @@
+"""The event contract, version 1: the fields a producer may send and the rule of each.
+
+A field's `metadata` says what pandera's own checks cannot: for which event types it is required
+(`required_for`; `"*"` is all of them), how its text is normalised (`case`, `aliases`), what it falls
+back to (`default`, `default_from`) and for which types (`default_for`). The rules are compiled into
+Spark expressions by :mod:`alert_assets.transforms.validate`.
+"""
+
+from __future__ import annotations
+
+import pyspark.sql.types as T
+from pandera.pyspark import DataFrameModel, Field
+
+EVENT_TYPES = ("alert", "log", "metric", "deployment")
+#: From the lowest to the highest.
+SEVERITIES = ("INFO", "LOW", "MEDIUM", "HIGH", "CRITICAL")
+LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+STATUSES = ("firing", "resolved")
+
+#: A metric event carries at least one of these.
+MEASUREMENTS = ("cpu_percent", "memory_percent", "error_rate", "metrics")
+
+#: Years an event may be from; anything else is a broken clock or a wrong unit.
+FIRST_YEAR, LAST_YEAR = 2000, 2100
+
+EVERY = ("*",)
+
+
+class Event(DataFrameModel):
+    """One operational event."""
+
+    event_id: T.StringType() = Field(
+        description="With `timestamp`, the producer's idempotency key: a redelivery carries both unchanged.",
+        metadata={"required_for": EVERY},
+    )
+    event_type: T.StringType() = Field(
+        isin=list(EVENT_TYPES),
+        description="alert, log, metric or deployment.",
+        metadata={"required_for": EVERY},
+    )
+    application_id: T.StringType() = Field(
+        description="The application the event is about.",
+        metadata={"required_for": EVERY},
+    )
+    host: T.StringType() = Field(nullable=True, description="Host, pod or instance.", metadata={"pii": True})
+    timestamp: T.TimestampType() = Field(
+        description="When it happened, UTC; RFC 3339 with an offset or Z on the wire.",
+        metadata={"required_for": EVERY},
+    )
+    source: T.StringType() = Field(nullable=True, description="The system that produced the event.")
+    labels: T.MapType(T.StringType(), T.StringType()) = Field(
+        nullable=True, description="Free key-value pairs.", metadata={"pii": True}
+    )
+    alert_id: T.StringType() = Field(
+        nullable=True,
+        description="The alert's own id; its event_id when the producer gave none.",
+        metadata={"default_from": "event_id", "default_for": ("alert",)},
+    )
+    alert_type: T.StringType() = Field(
+        nullable=True, description="What kind of alert, e.g. cpu_high.", metadata={"required_for": ("alert",)}
+    )
+    severity: T.StringType() = Field(
+        nullable=True,
+        isin=list(SEVERITIES),
+        description="CRITICAL, HIGH, MEDIUM, LOW or INFO.",
+        metadata={"required_for": ("alert",), "case": "upper"},
+    )
+    status: T.StringType() = Field(
+        nullable=True,
+        isin=list(STATUSES),
+        description="firing (default) or resolved.",
+        metadata={"case": "lower", "default": "firing", "default_for": ("alert",)},
+    )
+    current_value: T.DoubleType() = Field(nullable=True, description="What the alert measured.")
+    threshold: T.DoubleType() = Field(nullable=True, description="What it was measured against.")
+    cpu_percent: T.DoubleType() = Field(
+        nullable=True, ge=0.0, description="Percent of the request; real data exceeds 100."
+    )
+    memory_percent: T.DoubleType() = Field(
+        nullable=True, ge=0.0, description="Percent of the request; real data exceeds 100."
+    )
+    error_rate: T.DoubleType() = Field(
+        nullable=True, ge=0.0, le=1.0, description="Share of failed requests, 0 to 1."
+    )
+    metrics: T.MapType(T.StringType(), T.DoubleType()) = Field(
+        nullable=True, description="Any other measurements by name."
+    )
+    log_level: T.StringType() = Field(
+        nullable=True,
+        isin=list(LOG_LEVELS),
+        description="TRACE, DEBUG, INFO, WARN, ERROR or FATAL.",
+        metadata={"required_for": ("log",), "case": "upper", "aliases": {"WARNING": "WARN"}},
+    )
+    error_code: T.StringType() = Field(nullable=True, description="Exception class or error code of a log.")
+    message: T.StringType() = Field(
+        nullable=True, description="Free text; data from outside, never an instruction.", metadata={"pii": True}
+    )
+    deployment_id: T.StringType() = Field(
+        nullable=True, description="Id of a deployment.", metadata={"required_for": ("deployment",)}
+    )
+    version: T.StringType() = Field(
+        nullable=True, description="What was deployed.", metadata={"required_for": ("deployment",)}
+    )
+    change_type: T.StringType() = Field(nullable=True, description="How, e.g. rolling_update.")
+
+    class Config:
+        """pandera's options."""
+
+        name = "event"
+        strict = True

@@ -1,0 +1,19 @@
+"""A contract as Spark and Delta know it: the table's schema, derived from its pandera model."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import pyspark.sql.types as T
+
+from alert_assets.contracts.catalog import Contract
+
+
+@lru_cache(maxsize=None)
+def spark_schema(contract: Contract) -> T.StructType:
+    """The columns of the contract's table in their stored order, all nullable.
+
+    Nullability is a rule, judged by the contract's checks; a NOT NULL column would make the table
+    refuse to hold the very row that somebody has to see.
+    """
+    return T.StructType([T.StructField(name, column.dtype.type, True) for name, column in contract.schema.columns.items()])

@@ -1,0 +1,1 @@
+"""What the assets work with: a Spark session, the lakehouse."""

@@ -1,0 +1,456 @@
+"""The lakehouse: Delta tables read and committed through delta-rs, scanned and written by Spark.
+
+What every table has in common is here: which of its files can hold the rows asked for, how far a
+downstream table has read its upstream, and that a commit carries rows and cursor together.
+
+Cursors are Delta application transactions (`SetTransaction`), written in the commit that the rows are
+in. Two writers that move the same cursor conflict, and the second one fails. Delta's RESTORE brings
+back rows but not application transactions, so each of our commits also says its cursors in its commit
+info, and :meth:`Lakehouse.cursor` follows a restore to the version that was restored.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, QueryBuilder, Schema, Transaction, write_deltalake
+from deltalake.exceptions import TableNotFoundError
+from filelock import FileLock, Timeout
+
+from alert_assets.contracts import Contract
+from alert_assets.errors import UserError
+from alert_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+#: Application id under which a table counts the commits that changed rows; the count is `_batch_id`.
+BATCH_APP = "alert_assets/batch"
+
+#: Key of our own part of a commit's metadata.
+COMMIT_INFO = "alert_assets"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A closed range of time, UTC."""
+
+    start: datetime
+    end: datetime
+
+
+class LakehouseError(UserError):
+    """The lake cannot be read or written as asked; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One version of a table; `table` is None when nothing was ever committed to it."""
+
+    contract: Contract
+    table: DeltaTable | None
+
+    @cached_property
+    def _actions(self) -> pa.Table:
+        assert self.table is not None
+        return pa.table(self.table.get_add_actions(flatten=True))
+
+    @property
+    def version(self) -> int:
+        """Delta version; -1 when there is no table."""
+        return -1 if self.table is None else self.table.version()
+
+    @property
+    def last_batch_id(self) -> int:
+        """The highest `_batch_id` the table has given out; 0 before the first."""
+        return _transaction(self.table, BATCH_APP)
+
+    @property
+    def row_count(self) -> int:
+        """Rows in the table, from the log."""
+        return 0 if self.table is None else int(pc.sum(self._actions["num_records"]).as_py() or 0)
+
+    def newest(self, column: str) -> datetime | None:
+        """The highest value of a time column, from the file statistics; None when there is none."""
+        name = f"max.{column}"
+        if self.table is None or name not in self._actions.column_names:
+            return None
+        return pc.max(self._actions[name]).as_py()
+
+    def files(
+        self,
+        *,
+        newer_than: int | None = None,
+        time_column: str = "timestamp",
+        intervals: Sequence[Interval] | None = None,
+    ) -> list[str]:
+        """Files that can hold rows with `_batch_id` above `newer_than` and a time in one of `intervals`.
+
+        Decided by the file statistics in the Delta log; a file without statistics is kept.
+        """
+        if self.table is None:
+            return []
+        keep = [True] * self._actions.num_rows
+        if newer_than is not None:
+            keep = _each(keep, [high is None or high > newer_than for high in self._statistic("max._batch_id")])
+        if intervals is not None:
+            merged = merge_intervals(intervals)
+            ranges = zip(self._statistic(f"min.{time_column}"), self._statistic(f"max.{time_column}"), strict=True)
+            keep = _each(keep, [low is None or high is None or _touches(merged, low, high) for low, high in ranges])
+        root = local_path(self.table.table_uri)
+        paths = self._actions["path"].to_pylist()
+        return sorted(f"{root}/{unquote(path)}" for path, kept in zip(paths, keep, strict=True) if kept)
+
+    def _statistic(self, name: str) -> list[Any]:
+        if name not in self._actions.column_names:
+            return [None] * self._actions.num_rows
+        return self._actions[name].to_pylist()
+
+    def read(self, spark: SparkSession, files: Sequence[str] | None = None) -> DataFrame:
+        """The rows in `files` (all, when not given) as a DataFrame of the contract's columns.
+
+        The caller still filters: a file is kept for what it may hold.
+        """
+        from alert_assets.contracts.spark import spark_schema
+
+        paths = self.files() if files is None else files
+        schema = spark_schema(self.contract)
+        if not paths:
+            return spark.createDataFrame([], schema)
+        return spark.read.schema(schema).parquet(*paths)
+
+
+class Lakehouse:
+    """The tables under LAKE_DIR. Needs no Spark session except where one is an argument."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    # Tables
+
+    def uri(self, contract: Contract) -> str:
+        """Where the table is."""
+        return f"{self.settings.lake_dir}/{contract.name}"
+
+    def table(self, contract: Contract) -> DeltaTable | None:
+        """The table as it is now, or None when nothing was ever committed to it."""
+        try:
+            return DeltaTable(self.uri(contract))
+        except TableNotFoundError:
+            return None
+
+    def create(self, contract: Contract) -> DeltaTable:
+        """The table, made empty from its contract when it is not there."""
+        from alert_assets.contracts.spark import spark_schema
+
+        table = self.table(contract)
+        if table is not None:
+            return table
+        self.check_writable()
+        return DeltaTable.create(
+            self.uri(contract),
+            Schema.from_json(spark_schema(contract).json()),
+            mode="ignore",
+            name=contract.name,
+            description=contract.description,
+            configuration={"delta.checkpointInterval": "50", "delta.logRetentionDuration": "interval 30 days"},
+        )
+
+    def check_writable(self) -> None:
+        """Raise a :class:`LakehouseError` when a local lake cannot be written."""
+        lake = self.settings.lake_dir
+        if "://" in lake:
+            return
+        probe = Path(lake) / ".writable"
+        try:
+            probe.parent.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"x")
+            probe.unlink()
+        except OSError as error:
+            raise LakehouseError(
+                f"The lake {lake} cannot be written: {error.strerror or error}. Make room or give this user the "
+                "right to write there, or set ALERTS_LAKE_DIR to another folder, and run again."
+            ) from error
+
+    # Cursors
+
+    def cursor(self, contract: Contract, upstream: Contract) -> int:
+        """The upstream `_batch_id` up to which the table has seen its upstream; 0 for not at all."""
+        table = self.table(contract)
+        if table is None:
+            return 0
+        return self._cursor_of(table, cursor_app(upstream))
+
+    def _cursor_of(self, table: DeltaTable, app: str) -> int:
+        for commit in _newest_first(table):
+            if app in (commit.get(COMMIT_INFO) or {}).get("transactions", {}):
+                return int(commit[COMMIT_INFO]["transactions"][app])
+            if commit.get("operation") == "RESTORE":
+                return self._cursor_at(table, _restored_version(commit), app)
+        return _transaction(table, app)
+
+    def _cursor_at(self, table: DeltaTable, version: int | None, app: str) -> int:
+        try:
+            then = DeltaTable(table.table_uri, version=version)
+        except Exception as error:
+            raise LakehouseError(
+                f"{table.table_uri} was restored to version {version}, whose log is gone, so how far it had read "
+                "cannot be told. Rebuild it with `full_refresh: true` in the run config."
+            ) from error
+        return self._cursor_of(then, app)
+
+    def was_rebuilt(self, contract: Contract, since: int) -> bool:
+        """Whether a full refresh is among the commits whose `_batch_id` is above `since`.
+
+        Rows may be gone then, and a row that is gone has no `_batch_id` to be found by.
+        """
+        return any(
+            commit.get("full_refresh") and commit["transactions"][BATCH_APP] > max(since, 0)
+            for commit in self.commits(contract)
+        )
+
+    def has_transaction(self, contract: Contract, app: str, version: int) -> bool:
+        """Whether a commit with this application transaction, or a later one, is in the table."""
+        return _transaction(self.table(contract), app, default=-1) >= version
+
+    # Reading
+
+    def snapshot(self, contract: Contract) -> Snapshot:
+        """The table as it is now; what is read from it does not change while others write."""
+        return Snapshot(contract, self.table(contract))
+
+    def rows(self, contract: Contract, sql: str = "SELECT * FROM t") -> pa.Table:
+        """Rows of a small table by SQL over `t`, without Spark; an empty table when there is none."""
+        table = self.table(contract)
+        if table is None:
+            return pa.table({})
+        return pa.table(QueryBuilder().register("t", table).execute(sql).read_all())
+
+    def commits(self, contract: Contract, after_version: int = -1) -> list[dict[str, Any]]:
+        """Our commits above a version, oldest first: `{"version": …, **what we wrote into it}`."""
+        table = self.table(contract)
+        if table is None:
+            return []
+        found = []
+        for commit in _newest_first(table):
+            if commit["version"] <= after_version:
+                break
+            if COMMIT_INFO in commit:
+                found.append({"version": commit["version"], **commit[COMMIT_INFO]})
+        return found[::-1]
+
+    # Writing
+
+    def write_from_spark(
+        self,
+        contract: Contract,
+        rows: DataFrame,
+        transactions: Mapping[str, int],
+        info: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
+        *,
+        mode: Literal["append", "overwrite"] = "append",
+    ) -> int:
+        """Write a DataFrame: Spark's executors write the files, this process commits them.
+
+        Nothing of the rows passes through this process but the files' footers. A crash before the commit
+        leaves files that no reader sees, and that vacuum removes.
+
+        Args:
+            rows: the contract's columns; a missing or null `_batch_id` becomes this commit's.
+            transactions: application transactions of the commit.
+            info: what to write into the commit about it; a function is called once the files are written.
+
+        Returns:
+            Rows written. Without rows the transactions are committed alone.
+        """
+        from pyspark.sql import functions as F
+
+        from alert_assets.contracts.spark import spark_schema
+        from alert_assets.resources.parquet_files import new_folder, written_files
+
+        table = self.create(contract)
+        batch_id = _transaction(table, BATCH_APP) + 1
+        root, folder = local_path(table.table_uri), new_folder()
+        stamp = F.lit(batch_id).cast("long")
+        batch_id_column = F.coalesce("_batch_id", stamp) if "_batch_id" in rows.columns else stamp
+        ordered = [(batch_id_column if c == "_batch_id" else F.col(c)).alias(c) for c in spark_schema(contract).names]
+        rows.select(*ordered).write.option("compression", "zstd").parquet(f"{root}/{folder}")
+        actions = written_files(root, folder, table)
+        count = sum(json.loads(action.stats)["numRecords"] for action in actions)
+        moved = {**transactions, **({BATCH_APP: batch_id} if count else {})}
+        details = {**(info() if callable(info) else info), "rows": count}
+        table.create_write_transaction(actions, mode, table.schema(), commit_properties=_commit(moved, details))
+        return count
+
+    def move_cursors(self, contract: Contract, transactions: Mapping[str, int]) -> None:
+        """Commit that upstream has been seen up to here, when no row came of it."""
+        table = self.create(contract)
+        table.create_write_transaction([], "append", table.schema(), commit_properties=_commit(transactions, {}))
+
+    def merge(
+        self,
+        contract: Contract,
+        key: Sequence[str],
+        rows: pa.Table,
+        transactions: Mapping[str, int],
+        *,
+        within: str | None = None,
+    ) -> None:
+        """Insert rows, or replace those with the same key, and move the cursors, in one commit.
+
+        Args:
+            key: columns that identify a row; `rows` has at most one row a key.
+            rows: the contract's columns without `_batch_id`.
+            transactions: application transactions of the commit, the upstream cursors among them.
+            within: SQL over the target `t` that is true for every row with one of the keys; lets the merge
+                skip files.
+        """
+        if not rows.num_rows:
+            return self.move_cursors(contract, transactions)
+        table = self.create(contract)
+        batch_id = _transaction(table, BATCH_APP) + 1
+        match = " AND ".join([*(f"t.{column} = s.{column}" for column in key), *([within] if within else [])])
+        (
+            table.merge(
+                self._shaped(table, rows, batch_id),
+                match,
+                source_alias="s",
+                target_alias="t",
+                commit_properties=_commit({**transactions, BATCH_APP: batch_id}, {"rows": rows.num_rows}),
+            )
+            .when_matched_update_all()
+            .when_not_matched_insert_all()
+            .execute()
+        )
+
+    def overwrite(
+        self, contract: Contract, rows: pa.Table, transactions: Mapping[str, int], info: Mapping[str, Any] | None = None
+    ) -> None:
+        """Replace the table's rows (a full refresh) and set its cursors, in one commit."""
+        table = self.create(contract)
+        batch_id = _transaction(table, BATCH_APP) + 1
+        write_deltalake(
+            table,
+            self._shaped(table, rows, batch_id),
+            mode="overwrite",
+            commit_properties=_commit(
+                {**transactions, BATCH_APP: batch_id}, {**(info or {}), "rows": rows.num_rows, "full_refresh": True}
+            ),
+        )
+
+    @staticmethod
+    def _shaped(table: DeltaTable, rows: pa.Table, batch_id: int) -> pa.Table:
+        """The rows with the table's columns, order and types, and `_batch_id` filled in where it has one."""
+        schema = pa.schema(table.schema().to_arrow())
+        if "_batch_id" in schema.names:
+            rows = rows.append_column("_batch_id", pa.array([batch_id] * rows.num_rows, pa.int64()))
+        return rows.select(schema.names).cast(schema)
+
+    # One writer at a time
+
+    @contextmanager
+    def writing(self, contract: Contract) -> Iterator[None]:
+        """Hold the table's lock on this host.
+
+        Dagster's pool keeps two runs of one instance apart; `dagster asset materialize` has an instance of
+        its own. Delta itself refuses the second of two conflicting commits, after both have done the work.
+        """
+        name = f"{contract.name}-{sha256(self.uri(contract).encode()).hexdigest()[:12]}.lock"
+        path = self.settings.state_dir / "locks" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, timeout=self.settings.lock_timeout_seconds)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise LakehouseError(
+                f"Another process has been writing {contract.name} for more than "
+                f"{self.settings.lock_timeout_seconds:.0f} seconds (lock {path}). Wait for it or stop it; "
+                "ALERTS_LOCK_TIMEOUT_SECONDS sets how long a run waits."
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def cursor_app(upstream: Contract) -> str:
+    """Application id of a downstream table's place in an upstream table."""
+    return f"alert_assets/cursor/{upstream.name}"
+
+
+def _transaction(table: DeltaTable | None, app: str, default: int = 0) -> int:
+    version = None if table is None else table.transaction_version(app)
+    return default if version is None else version
+
+
+def _commit(transactions: Mapping[str, int], info: Mapping[str, Any]) -> CommitProperties:
+    return CommitProperties(
+        custom_metadata={COMMIT_INFO: {**info, "transactions": dict(transactions)}},
+        app_transactions=[Transaction(app, version) for app, version in transactions.items()],
+        # A commit that lost a race was computed from a table that is no longer so.
+        max_commit_retries=3,
+    )
+
+
+def _newest_first(table: DeltaTable) -> Iterator[dict[str, Any]]:
+    """The table's commits. Usually the first one is enough, so the log is read in growing steps."""
+    seen, limit = 0, 4
+    while True:
+        commits = table.history(limit)
+        yield from commits[seen:]
+        if len(commits) < limit:
+            return
+        seen, limit = len(commits), limit * 8
+
+
+def _restored_version(commit: dict[str, Any]) -> int | None:
+    parameters = commit.get("operationParameters") or {}
+    if parameters.get("version") is not None:
+        return int(parameters["version"])
+    raise LakehouseError(
+        f"Version {commit['version']} of the table is a RESTORE to a time ({parameters}); restore to a version, "
+        "or rebuild the table with `full_refresh: true` in the run config."
+    )
+
+
+def _each(first: list[bool], second: list[bool]) -> list[bool]:
+    return [a and b for a, b in zip(first, second, strict=True)]
+
+
+def local_path(uri: str) -> str:
+    """A `file://` URL as a path, any other URL as it is, without a slash at the end."""
+    return unquote(uri.removeprefix("file://")).rstrip("/") if uri.startswith("file://") else uri.rstrip("/")
+
+
+def _touches(merged: list[Interval], start: datetime, end: datetime) -> bool:
+    # The last interval that starts no later than `end` is the only one that can reach back to `start`.
+    i = bisect_right([interval.start for interval in merged], end) - 1
+    return i >= 0 and merged[i].end >= start
+
+
+def merge_intervals(intervals: Iterable[Interval]) -> list[Interval]:
+    """The same stretch of time as fewer intervals, in order, none touching another."""
+    merged: list[Interval] = []
+    for interval in sorted(intervals, key=lambda i: i.start):
+        if merged and interval.start <= merged[-1].end:
+            merged[-1] = Interval(merged[-1].start, max(merged[-1].end, interval.end))
+        else:
+            merged.append(interval)
+    return merged
+
+
+def utc_now() -> datetime:
+    """Now, with its time zone."""
+    return datetime.now(timezone.utc)

@@ -1,0 +1,94 @@
+"""Files that Spark wrote, as Delta `add` actions with their statistics.
+
+Only the footers are read. Statistics cover the columns that queries prune by and the null counts of
+all flat columns; minima and maxima of free text would bloat the log and prune nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake.transaction import AddAction
+from pyarrow import fs
+
+#: Columns whose range goes into the log.
+_RANGED_TYPES = ("timestamp", "long", "integer", "double")
+
+
+def new_folder() -> str:
+    """A folder for one attempt at one batch, relative to the table.
+
+    No leading underscore: Delta treats such folders as hidden, and vacuum would never clean up after
+    a crash.
+    """
+    return f"data/{uuid.uuid4().hex}"
+
+
+def written_files(root: str, folder: str, table: DeltaTable) -> list[AddAction]:
+    """The parquet files with rows in `root/folder`, as actions that add them to the table."""
+    filesystem, base = fs.FileSystem.from_uri(root) if "://" in root else (fs.LocalFileSystem(), root)
+    found = filesystem.get_file_info(fs.FileSelector(f"{base}/{folder}"))
+    parts = [info for info in found if info.is_file and info.base_name.endswith(".parquet")]
+    ranged = {field.name for field in table.schema().fields if getattr(field.type, "type", None) in _RANGED_TYPES}
+
+    def describe(info: fs.FileInfo) -> AddAction | None:
+        with filesystem.open_input_file(info.path) as file:
+            metadata = pq.read_metadata(file)
+        if metadata.num_rows == 0:
+            return None
+        return AddAction(
+            path=f"{folder}/{info.base_name}",
+            size=info.size,
+            partition_values={},
+            modification_time=int(info.mtime_ns // 1_000_000) if info.mtime_ns else 0,
+            data_change=True,
+            stats=json.dumps(_statistics(metadata, ranged)),
+        )
+
+    with ThreadPoolExecutor(8) as pool:
+        return [action for action in pool.map(describe, parts) if action is not None]
+
+
+def _statistics(metadata: pq.FileMetaData, ranged: set[str]) -> dict[str, Any]:
+    """Delta's per-file statistics from a parquet footer."""
+    low: dict[str, Any] = {}
+    high: dict[str, Any] = {}
+    nulls: dict[str, int] = {}
+    incomplete: set[str] = set()
+    for group in range(metadata.num_row_groups):
+        row_group = metadata.row_group(group)
+        for index in range(row_group.num_columns):
+            column = row_group.column(index)
+            name, statistics = column.path_in_schema, column.statistics
+            if "." in name:
+                continue
+            if statistics is None or not statistics.has_null_count:
+                incomplete.add(name)
+                continue
+            nulls[name] = nulls.get(name, 0) + statistics.null_count
+            if name in ranged and statistics.has_min_max:
+                low[name] = min(low.get(name, statistics.min), statistics.min)
+                high[name] = max(high.get(name, statistics.max), statistics.max)
+            elif name in ranged and statistics.null_count < row_group.num_rows:
+                incomplete.add(name)
+    for name in incomplete:
+        for values in (low, high, nulls):
+            values.pop(name, None)  # type: ignore[attr-defined]
+    return {
+        "numRecords": metadata.num_rows,
+        "minValues": {name: _plain(value) for name, value in low.items()},
+        "maxValues": {name: _plain(value) for name, value in high.items()},
+        "nullCount": nulls,
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return value

@@ -1,0 +1,106 @@
+"""Alerts to silver rows: one per fingerprint and tumbling window, whatever the order they came in.
+
+The rules are DESIGN §6, silver_alerts. A window is recomputed from all of its alerts whenever one more
+arrives; nothing is ever added to an older result. That is why late events, redeliveries and retries
+all end in the same rows, and why no watermark is needed here: `availableNow` does not close windows
+that the watermark has not passed, so a stateful streaming aggregation would hold back the last ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from alert_assets.contracts.event import SEVERITIES
+
+UNIT_SEPARATOR = "\x1f"
+
+#: Columns of an alert that silver looks at. When one event arrives with two contents, the smaller one
+#: in this order stands for it: any fixed order would do, as long as it is one.
+_CONTENT = (
+    "status",
+    "severity",
+    "alert_id",
+    "application_id",
+    "host",
+    "alert_type",
+    "current_value",
+    "threshold",
+)
+
+
+def fingerprint(fields: Sequence[str]) -> Column:
+    """Hex SHA-256 of the fields' values joined by U+001F, null as empty; `labels.NAME` is a label."""
+    values = [F.coalesce(_field(name), F.lit("")) for name in fields]
+    return F.sha2(F.concat_ws(UNIT_SEPARATOR, *values), 256)
+
+
+def window_start(window_minutes: int) -> Column:
+    """Start of the tumbling window that holds `timestamp`, aligned to the epoch."""
+    width = window_minutes * 60
+    return F.timestamp_seconds(F.floor(F.unix_micros("timestamp") / F.lit(1_000_000 * width)) * width)
+
+
+def deduplicate(alerts: DataFrame, *, dedup_fields: Sequence[str], window_minutes: int) -> DataFrame:
+    """Collapse alert events.
+
+    Args:
+        alerts: events of type alert, with bronze's columns; all of them, for every window among them.
+
+    Returns:
+        silver_alerts' columns but `_batch_id`.
+    """
+    keyed = alerts.select(
+        fingerprint(dedup_fields).alias("fingerprint"),
+        window_start(window_minutes).alias("window_start"),
+        "timestamp",
+        "event_id",
+        *_CONTENT,
+    )
+    # Once per event: a redelivery carries the same event_id and timestamp.
+    events = keyed.groupBy("fingerprint", "window_start", "timestamp", "event_id").agg(
+        F.min(F.struct(*_CONTENT)).alias("content"), F.count("*").alias("deliveries")
+    )
+    is_firing = F.col("content.status") == "firing"
+    ranked = F.struct("timestamp", "event_id", "content")
+    firing_value = F.when(is_firing, F.col("content.current_value"))
+    windows = events.groupBy("fingerprint", "window_start").agg(
+        F.min(F.when(is_firing, ranked)).alias("first_firing"),
+        F.min(ranked).alias("first"),
+        F.max(_severity_rank(F.col("content.severity"))).alias("severity_rank"),
+        F.max(firing_value).alias("max_value"),
+        F.max(F.when(is_firing, F.col("timestamp"))).alias("last_seen_timestamp"),
+        F.count_if(is_firing).alias("alert_count"),
+        (F.sum("deliveries") - F.count("*")).alias("duplicate_count"),
+        F.collect_set(F.when(~is_firing, F.col("timestamp"))).alias("resolutions"),
+    )
+    first, firing = F.coalesce("first_firing", "first"), F.col("first_firing")
+    after_first = F.filter("resolutions", lambda at: at >= F.coalesce(firing["timestamp"], at))
+    return windows.select(
+        "fingerprint",
+        "window_start",
+        (F.col("window_start") + F.make_dt_interval(mins=F.lit(window_minutes))).alias("window_end"),
+        *[first["content"][name].alias(name) for name in ("application_id", "host", "alert_type")],
+        F.element_at(F.array(*map(F.lit, SEVERITIES)), F.col("severity_rank")).alias("severity"),
+        *[firing["content"][name].alias(name) for name in ("alert_id", "current_value", "threshold")],
+        "max_value",
+        firing["timestamp"].alias("first_seen_timestamp"),
+        "last_seen_timestamp",
+        "alert_count",
+        F.greatest(F.col("alert_count") - 1, F.lit(0)).cast("long").alias("suppressed_count"),
+        "duplicate_count",
+        F.array_min(after_first).alias("resolved_at"),
+    )
+
+
+def _field(name: str) -> Column:
+    if name.startswith("labels."):
+        return F.try_element_at("labels", F.lit(name.removeprefix("labels.")))
+    return F.col(name).cast("string")
+
+
+def _severity_rank(severity: Column) -> Column:
+    """1 for the lowest; the position in :data:`SEVERITIES`."""
+    return F.array_position(F.array(*map(F.lit, SEVERITIES)), severity).cast("int")

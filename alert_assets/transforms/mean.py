@@ -1,0 +1,45 @@
+"""The mean of doubles, exactly: the same bits in whatever order and batches they are added.
+
+Adding doubles rounds, and where it rounds depends on the order, which Spark does not promise. So a
+value is cut into whole numbers (its integer part, and its fraction in units of 2^-53 in two halves),
+those are added exactly, and the quotient is rounded once. Fractions finer than 2^-53 are cut off.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+#: Values at or above this could overflow a sum of longs; they are collected and added in sorted order.
+_LARGE = 1e12
+
+_HALF = 2**26
+_UNITS = 2**53
+
+
+def mean_parts(value: Column) -> dict[str, Column]:
+    """Aggregates over the non-null values (>= 0) that :func:`exact_mean` takes further."""
+    small = F.when(value < _LARGE, value)
+    whole = F.floor(small)
+    units = ((small - whole) * F.lit(float(_UNITS))).cast("long")
+    return {
+        "mean_count": F.count(value),
+        "mean_whole": F.sum(whole),
+        "mean_high": F.sum(F.shiftright(units, 26)),
+        "mean_low": F.sum(units.bitwiseAND(F.lit(_HALF - 1).cast("long"))),
+        "mean_large": F.collect_list(F.when(value >= _LARGE, value)),
+    }
+
+
+def exact_mean() -> Column:
+    """Aggregate of partial :func:`mean_parts` rows: the mean, null when there was no value."""
+    count = F.sum("mean_count")
+    wide = "decimal(38,0)"
+    units = (
+        F.coalesce(F.sum("mean_whole"), F.lit(0)).cast(wide) * F.lit(_UNITS).cast("decimal(17,0)")
+        + F.coalesce(F.sum("mean_high"), F.lit(0)).cast("decimal(20,0)") * F.lit(_HALF).cast("decimal(8,0)")
+        + F.coalesce(F.sum("mean_low"), F.lit(0)).cast("decimal(20,0)")
+    )
+    large = F.aggregate(F.sort_array(F.flatten(F.collect_list("mean_large"))), F.lit(0.0), lambda a, b: a + b)
+    mean = units.cast("decimal(38,6)") / count.cast("decimal(20,0)")
+    return F.when(count > 0, mean.cast("double") / F.lit(float(_UNITS)) + large / count)

@@ -1,0 +1,285 @@
+"""Lines to events: every line is parsed and judged by the whole event contract in one pass.
+
+The rules come from the pandera model of :data:`alert_assets.contracts.EVENT`, compiled here into Spark
+expressions: running pandera's own checks would cost a Spark job for each, and would say that a rule was
+broken but not by which row.
+
+A typed parser turns a field of the wrong type into a null, or a number into the text of that number.
+So each line is also parsed into a VARIANT, whose schema (`OBJECT<event_id: STRING, host: BIGINT, …>`)
+tells what the producer really wrote. One regular expression over that schema recognises lines whose
+fields are all known and of the right type; only the others pay for a look at each field.
+"""
+
+from __future__ import annotations
+
+import string
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import reduce
+from operator import and_, or_
+from typing import Any
+
+import pyspark.sql.types as T
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from alert_assets.contracts import EVENT
+from alert_assets.contracts.event import EVERY, FIRST_YEAR, LAST_YEAR, MEASUREMENTS
+
+MALFORMED = "malformed_json"
+
+#: Key of a member written behind every line before it is parsed, and looked for afterwards. Spark's
+#: JSON parser stops at the end of the first value and ignores the rest: without this, `{"a": 1}{"b": 2}`
+#: would lose an event in silence. Not to be guessed, so that no line can fake its own end.
+_END = f"end_{uuid.uuid4().hex}"
+
+_BOM = "\ufeff"
+_BLANKS = " \t\n\r\x0b\x0c"
+_RFC_3339 = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$"
+
+_STRING, _DOUBLE, _TIMESTAMP = T.StringType(), T.DoubleType(), T.TimestampType()
+_STRING_MAP, _DOUBLE_MAP = T.MapType(_STRING, _STRING), T.MapType(_STRING, _DOUBLE)
+
+#: How the schema of a VARIANT spells each type a field may have on the wire.
+_NUMBER_KIND = r"(?:BIGINT|DOUBLE|DECIMAL\(\d+,\d+\))"
+_KEY = r"(?:\w++|`(?:[^`]|``)*+`)"
+_WIRE_KIND = {
+    _STRING: "STRING",
+    _TIMESTAMP: "STRING",
+    _DOUBLE: _NUMBER_KIND,
+    _STRING_MAP: rf"OBJECT<(?:{_KEY}: STRING(?:, )?)*+>",
+    _DOUBLE_MAP: rf"OBJECT<(?:{_KEY}: {_NUMBER_KIND}(?:, )?)*+>",
+}
+
+#: pandera's built-in checks, by the name it gives them, as Spark expressions of the checked column.
+_CHECKS: dict[str, Callable[[Column, dict[str, Any]], Column]] = {
+    "isin": lambda value, stats: value.isin(list(stats["allowed_values"])),
+    "greater_than": lambda value, stats: value > stats["min_value"],
+    "greater_than_or_equal_to": lambda value, stats: value >= stats["min_value"],
+    "less_than": lambda value, stats: value < stats["max_value"],
+    "less_than_or_equal_to": lambda value, stats: value <= stats["max_value"],
+    "str_matches": lambda value, stats: value.rlike(stats["pattern"]),
+}
+
+
+def judge(lines: DataFrame, *, max_future_skew_minutes: int) -> DataFrame:
+    """Parse and judge landed lines.
+
+    Args:
+        lines: `raw` (string: the line; its bytes need not be UTF-8) and `_ingested_at` (timestamp);
+            other columns are carried along.
+        max_future_skew_minutes: a timestamp further than this after `_ingested_at` is invalid.
+
+    Returns:
+        The columns of `lines`, the event's columns (normalised; of no use where there are reasons),
+        `_rescued` (JSON text of the unknown fields) and `reasons` (array<string>: `malformed_json`, or
+        every `missing:FIELD` and `invalid:FIELD`; empty for a valid event, null for a blank line).
+    """
+    fields = [_Field(name) for name in EVENT.schema.columns]
+    carried = lines.columns
+    # Each projection uses columns of the one before more than once, which keeps Spark from merging
+    # them and computing the same thing again.
+    parsed = lines.select(
+        *carried,
+        _parse(F.col("raw")).alias("_json"),
+        F.from_json(_without_bom(F.col("raw")), _wire_schema(fields)).alias("_typed"),
+    )
+    shaped = parsed.select(
+        *carried,
+        "_json",
+        F.coalesce(F.schema_of_variant("_json").rlike(_clean_schema(fields)), F.lit(False)).alias("_clean"),
+        *[F.col("_typed")[field.name].alias(field.wire) for field in fields],
+    )
+    normalised = shaped.select(
+        *carried,
+        "_json",
+        "_clean",
+        *[field.wire for field in fields],
+        *[field.normalised().alias(field.name) for field in fields],
+    )
+    return normalised.select(
+        *carried,
+        *[field.with_default().alias(field.name) for field in fields],
+        F.when(~F.col("_clean"), _rescued(fields)).alias("_rescued"),
+        _reasons(fields, max_future_skew_minutes).alias("reasons"),
+    )
+
+
+@dataclass(frozen=True)
+class _Field:
+    """One field of the contract and the Spark expressions of its rules."""
+
+    name: str
+
+    @property
+    def dtype(self) -> T.DataType:
+        return EVENT.schema.columns[self.name].dtype.type
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return EVENT.schema.columns[self.name].metadata or {}
+
+    @property
+    def wire(self) -> str:
+        """Column of the value as the producer wrote it; a timestamp is still text."""
+        return f"_wire_{self.name}"
+
+    @property
+    def wire_type(self) -> T.DataType:
+        return _STRING if self.dtype == _TIMESTAMP else self.dtype
+
+    def normalised(self) -> Column:
+        """The wire value as it is stored; null where it cannot be."""
+        value = F.col(self.wire)
+        if self.dtype == _TIMESTAMP:
+            return F.when(value.rlike(_RFC_3339), F.upper(value).try_cast("timestamp"))
+        # -0.0 equals 0.0 but is not the same bytes: adding zero leaves one zero.
+        if self.dtype == _DOUBLE:
+            return value + F.lit(0.0)
+        if self.dtype == _DOUBLE_MAP:
+            return F.when(value.isNotNull(), F.transform_values(value, lambda _, number: number + F.lit(0.0)))
+        # ASCII only, unlike upper(): the Turkish dotless i does not make an INFO.
+        if self.metadata.get("case") == "upper":
+            value = F.translate(value, string.ascii_lowercase, string.ascii_uppercase)
+        elif self.metadata.get("case") == "lower":
+            value = F.translate(value, string.ascii_uppercase, string.ascii_lowercase)
+        for alias, canonical in self.metadata.get("aliases", {}).items():
+            value = F.when(value == alias, canonical).otherwise(value)
+        return value
+
+    def with_default(self) -> Column:
+        value = F.col(self.name)
+        if "default_for" not in self.metadata:
+            return value
+        fallback = F.lit(self.metadata["default"]) if "default" in self.metadata else F.col(self.metadata["default_from"])
+        return F.when(value.isNull() & _is_one_of(self.metadata["default_for"]), fallback).otherwise(value)
+
+    def needed(self) -> Column | None:
+        required_for = self.metadata.get("required_for")
+        return _is_one_of(required_for) if required_for else None
+
+    def blank(self) -> Column:
+        if self.wire_type != _STRING:
+            return F.lit(False)
+        return F.coalesce(F.btrim(F.col(self.wire), F.lit(_BLANKS)) == "", F.lit(False))
+
+    def value_fits(self, max_future_skew_minutes: int) -> Column:
+        """Whether a given value of the right type keeps the field's rules."""
+        value = F.col(self.name)
+        rules = [value.isNotNull()]
+        if self.dtype == _TIMESTAMP:
+            latest = F.col("_ingested_at") + F.make_dt_interval(mins=F.lit(max_future_skew_minutes))
+            rules += [F.year(value).between(FIRST_YEAR, LAST_YEAR), value <= latest]
+        if self.dtype == _DOUBLE:
+            rules.append(_is_finite(value))
+        if self.dtype == _DOUBLE_MAP:
+            rules.append(F.forall(F.map_values(value), _is_finite))
+        rules += [self._compile(check)(value) for check in EVENT.schema.columns[self.name].checks]
+        return F.coalesce(_all(rules), F.lit(False))
+
+    def _compile(self, check: Any) -> Callable[[Column], Column]:
+        if check.name not in _CHECKS:
+            raise NotImplementedError(
+                f"contract {EVENT.name!r}, field {self.name!r}: pandera check {check.name!r} has no Spark "
+                f"expression; use one of {', '.join(_CHECKS)} or add it to {__name__}"
+            )
+        return lambda value: _CHECKS[check.name](value, check.statistics)
+
+    # The two below look at the VARIANT and are evaluated only for lines that are not clean.
+
+    def kind(self) -> Column:
+        """The field's type on the wire, as :data:`_WIRE_KIND` spells it; null when absent."""
+        return F.schema_of_variant(F.try_variant_get("_json", f"$.event.{self.name}", "variant"))
+
+    def given(self) -> Column:
+        return F.coalesce(self.kind() != "VOID", F.lit(False))
+
+
+def _without_bom(raw: Column) -> Column:
+    return F.when(raw.startswith(_BOM), F.substring(raw, 2, 2**31 - 1)).otherwise(raw)
+
+
+def _parse(raw: Column) -> Column:
+    """`{"event": LINE, END: 0}` as a VARIANT, or null when that is not JSON or not UTF-8."""
+    wrapped = F.concat(F.lit('{"event":'), _without_bom(raw), F.lit(f',"{_END}":0}}'))
+    return F.when(F.is_valid_utf8(raw), F.try_parse_json(wrapped))
+
+
+def _wire_schema(fields: Iterable[_Field]) -> T.StructType:
+    return T.StructType([T.StructField(field.name, field.wire_type) for field in fields])
+
+
+def _clean_schema(fields: Iterable[_Field]) -> str:
+    """Matches the VARIANT schema of a whole line with known fields of the right type or null only."""
+    members = "|".join(f"{field.name}: (?:VOID|{_WIRE_KIND[field.dtype]})" for field in fields)
+    return rf"^OBJECT<{_END}: BIGINT, event: OBJECT<(?:(?:{members})(?:, )?)++>>$"
+
+
+def _is_one_of(event_types: tuple[str, ...]) -> Column:
+    return F.lit(True) if event_types == EVERY else F.coalesce(F.col("event_type").isin(*event_types), F.lit(False))
+
+
+def _is_object() -> Column:
+    """The line is one JSON object and nothing else."""
+    around = F.try_variant_get("_json", "$", "map<string, variant>")
+    inside = F.try_variant_get("_json", "$.event", "map<string, variant>")
+    return F.coalesce((F.size(around) == 2) & F.map_contains_key(around, _END) & inside.isNotNull(), F.lit(False))
+
+
+def _reasons(fields: list[_Field], max_future_skew_minutes: int) -> Column:
+    fine = F.col("_clean") & _all(
+        [
+            *[~(field.needed() & (F.col(field.wire).isNull() | field.blank())) for field in fields if field.needed() is not None],
+            *[F.col(field.wire).isNull() | field.value_fits(max_future_skew_minutes) for field in fields],
+            (F.col("event_type") != "metric")
+            | _any([F.col(name).isNotNull() for name in MEASUREMENTS if name != "metrics"])
+            | F.coalesce(F.size("metrics") > 0, F.lit(False)),
+        ]
+    )
+    found = [reason for field in fields for reason in _field_reasons(field, max_future_skew_minutes)]
+    return (
+        F.when(fine, F.array().cast("array<string>"))
+        .when(F.btrim(_without_bom(F.col("raw")), F.lit(_BLANKS)) == "", F.lit(None).cast("array<string>"))
+        .when(_is_object(), F.array_compact(F.array(*found, _no_measurement(fields))))
+        .otherwise(F.array(F.lit(MALFORMED)))
+    )
+
+
+def _field_reasons(field: _Field, max_future_skew_minutes: int) -> list[Column]:
+    right_type = F.coalesce(field.kind().rlike(f"^{_WIRE_KIND[field.dtype]}$"), F.lit(False))
+    invalid = field.given() & ~(right_type & field.value_fits(max_future_skew_minutes))
+    needed = field.needed()
+    if needed is None:
+        return [F.when(invalid, F.lit(f"invalid:{field.name}"))]
+    missing = needed & (~field.given() | (right_type & field.blank()))
+    return [F.when(missing, F.lit(f"missing:{field.name}")).when(invalid, F.lit(f"invalid:{field.name}"))]
+
+
+def _no_measurement(fields: list[_Field]) -> Column:
+    """A given measurement that is broken counts as one here: it has its own reason already."""
+    given = {field.name: field.given() for field in fields if field.name in MEASUREMENTS}
+    metrics = given.pop("metrics")
+    empty_metrics = ~metrics | (F.try_variant_get("_json", "$.event.metrics", "string") == "{}")
+    is_metric = F.coalesce(F.col("event_type") == "metric", F.lit(False))
+    return F.when(is_metric & ~_any(list(given.values())) & empty_metrics, F.lit("missing:metrics"))
+
+
+def _rescued(fields: list[_Field]) -> Column:
+    """The members the contract does not know, as JSON text; null when there are none."""
+    known = [field.name for field in fields]
+    members = F.try_variant_get("_json", "$.event", "map<string, variant>")
+    unknown = F.map_filter(members, lambda key, _: ~key.isin(*known))
+    return F.when(F.size(unknown) > 0, F.to_json(unknown))
+
+
+def _is_finite(value: Column) -> Column:
+    return ~F.isnan(value) & (F.abs(value) != float("inf"))
+
+
+def _all(conditions: list[Column]) -> Column:
+    return reduce(and_, conditions)
+
+
+def _any(conditions: list[Column]) -> Column:
+    return reduce(or_, conditions)

@@ -1,0 +1,632 @@
+"""What the pipeline must compute, written a second time and as plainly as possible.
+
+The Spark transforms and this module share nothing but the design: no code, no expression, no constant.
+A test lands the lines of `generate.py`, lets the pipeline run over them in whatever batches it likes,
+and compares its tables with what these functions say about the same lines. Speed is no concern here;
+being obviously right is.
+
+Times are aware `datetime`s in UTC, rows are dicts keyed by the column names of the tables. Columns that
+depend on how the lines were cut into batches (`_batch_id`, `_ingested_at`, ...) are not in the rows.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import itertools
+import json
+import math
+import re
+import sys
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timedelta, timezone
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+UTC = timezone.utc
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+UNIT_SEPARATOR = "\x1f"
+BOM = b"\xef\xbb\xbf"
+MAX_NESTING = 1000
+
+EVENT_TYPES = ("alert", "log", "metric", "deployment")
+SEVERITIES = ("INFO", "LOW", "MEDIUM", "HIGH", "CRITICAL")  # lowest first: the index is the rank
+LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+STATUSES = ("firing", "resolved")
+
+ALWAYS_REQUIRED = ("event_id", "event_type", "application_id", "timestamp")
+REQUIRED_FOR = {
+    "alert": ("alert_type", "severity"),
+    "log": ("log_level",),
+    "metric": (),  # at least one measurement, which is not a matter of one field
+    "deployment": ("deployment_id", "version"),
+}
+MEASUREMENTS = ("cpu_percent", "memory_percent", "error_rate")  # and a `metrics` map that is not empty
+
+
+class Knobs(Protocol):
+    """The settings the oracle looks at; the pipeline's own `Settings` has them."""
+
+    @property
+    def dedup_fields(self) -> tuple[str, ...]: ...
+    @property
+    def dedup_window_minutes(self) -> int: ...
+    @property
+    def correlation_lookback_minutes(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Event:
+    """A line that passed, as bronze holds it: normalised, with the defaults filled in."""
+
+    event_id: str
+    event_type: str
+    application_id: str
+    timestamp: datetime
+    host: str | None = None
+    source: str | None = None
+    labels: dict[str, str] | None = None
+    alert_id: str | None = None
+    alert_type: str | None = None
+    severity: str | None = None
+    status: str | None = None
+    current_value: float | None = None
+    threshold: float | None = None
+    cpu_percent: float | None = None
+    memory_percent: float | None = None
+    error_rate: float | None = None
+    metrics: dict[str, float] | None = None
+    log_level: str | None = None
+    error_code: str | None = None
+    message: str | None = None
+    deployment_id: str | None = None
+    version: str | None = None
+    change_type: str | None = None
+    rescued: dict[str, Any] | None = None  # the `_rescued` column, parsed
+
+    @property
+    def identity(self) -> tuple[str, datetime]:
+        """The producer's idempotency key: a redelivery carries both unchanged."""
+        return self.event_id, self.timestamp
+
+    @property
+    def is_firing(self) -> bool:
+        return self.event_type == "alert" and self.status == "firing"
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A line that did not pass: as it came, and every reason why, sorted."""
+
+    raw: bytes
+    reasons: list[str]
+
+
+@dataclass(frozen=True)
+class Blank:
+    """A line of nothing but whitespace: counted, not kept."""
+
+
+class Unfit(ValueError):
+    """A line, or the value of one field, breaks a rule."""
+
+
+# --- one line ---------------------------------------------------------------------------------------------------
+
+
+def judge(line: bytes, now: datetime, future_skew_minutes: int) -> Event | Quarantined | Blank:
+    """Say where one line, without its newline, belongs.
+
+    `now` is the clock that future timestamps are held against; exactly `now` plus the skew still passes.
+    """
+    body = line.removeprefix(BOM)
+    if not body.strip():
+        return Blank()
+    try:
+        record = _parse_object(body)
+    except ValueError:
+        return Quarantined(line, ["malformed_json"])
+
+    latest = now + timedelta(minutes=future_skew_minutes)
+    given = {name: value for name, value in record.items() if name in READERS and value is not None}
+    event_type = given.get("event_type")
+    known_type = event_type if isinstance(event_type, str) and event_type in EVENT_TYPES else None
+    required = ALWAYS_REQUIRED + (REQUIRED_FOR[known_type] if known_type else ())
+
+    reasons: set[str] = set()
+    stored: dict[str, Any] = {}
+    for name in required:
+        if name not in given or _is_blank(given[name]):
+            reasons.add(f"missing:{name}")
+    for name, value in given.items():
+        if f"missing:{name}" in reasons:
+            continue
+        try:
+            stored[name] = READERS[name](value)
+            if name == "timestamp" and stored[name] > latest:
+                raise Unfit("in the future")
+        except ValueError:
+            reasons.add(f"invalid:{name}")
+    if known_type == "metric" and not any(name in given for name in MEASUREMENTS) and given.get("metrics", {}) == {}:
+        reasons.add("missing:metrics")
+    if reasons:
+        return Quarantined(line, sorted(reasons))
+
+    if known_type == "alert":
+        stored.setdefault("status", "firing")
+        stored.setdefault("alert_id", stored["event_id"])
+    unknown = {name: value for name, value in record.items() if name not in READERS}
+    return Event(**stored, rescued=unknown or None)
+
+
+def judge_all(
+    lines: Iterable[bytes], now: datetime, future_skew_minutes: int
+) -> tuple[list[Event], list[Quarantined], int]:
+    """Sort lines into events, quarantined lines and a number of blank ones, each in the order they came."""
+    verdicts = [judge(line, now, future_skew_minutes) for line in lines]
+    return (
+        [verdict for verdict in verdicts if isinstance(verdict, Event)],
+        [verdict for verdict in verdicts if isinstance(verdict, Quarantined)],
+        sum(isinstance(verdict, Blank) for verdict in verdicts),
+    )
+
+
+def read_lines(paths: Iterable[Path]) -> list[bytes]:
+    """The lines of landing files. Only a newline ends a line; the last one may lack it."""
+    lines: list[bytes] = []
+    for path in paths:
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
+        pieces = data.split(b"\n")
+        lines += pieces if pieces[-1] else pieces[:-1]
+    return lines
+
+
+def _parse_object(body: bytes) -> dict[str, Any]:
+    """One JSON object and nothing else, by the letter of RFC 8259; ValueError for everything Python lets pass."""
+    text = body.decode("utf-8")
+    if _nesting(text) > MAX_NESTING:
+        raise Unfit("nested too deeply")
+    with _room_for_recursion():
+        record = json.loads(
+            text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant, parse_int=_parse_integer
+        )
+    if not isinstance(record, dict):
+        raise Unfit("not an object")
+    _no_lone_surrogates(record)
+    return record
+
+
+def _nesting(text: str) -> int:
+    depth = deepest = 0
+    for token in re.finditer(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]', text, re.DOTALL):
+        if token[0] in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif token[0] in "]}":
+            depth -= 1
+    return deepest
+
+
+@contextmanager
+def _room_for_recursion() -> Iterator[None]:
+    """Python's parser counts nesting against the interpreter's limit, which is no part of the rules."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, 10 * MAX_NESTING))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        raise Unfit("duplicate key")
+    return record
+
+
+def _no_constant(name: str) -> float:
+    raise Unfit(f"{name} is not JSON")
+
+
+def _parse_integer(text: str) -> int | float:
+    """An int while a double could hold it at all; beyond that Python may refuse the digits, which JSON does not."""
+    return int(text) if len(text) <= 400 else float(text)
+
+
+def _no_lone_surrogates(record: dict[str, Any]) -> None:
+    pending: list[Any] = [record]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            value.encode("utf-8")  # UnicodeEncodeError is a ValueError
+        elif isinstance(value, dict):
+            pending += [*value.keys(), *value.values()]
+        elif isinstance(value, list):
+            pending += value
+
+
+# --- one field --------------------------------------------------------------------------------------------------
+
+
+def _is_blank(value: object) -> bool:
+    return isinstance(value, str) and not value.strip(" \t\n\r\v\f")
+
+
+def _string(value: object) -> str:
+    if not isinstance(value, str):
+        raise Unfit("not a string")
+    return value
+
+
+def _double(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise Unfit("not a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise Unfit("not finite") from None
+    if not math.isfinite(number):
+        raise Unfit("not finite")
+    return number + 0.0  # makes -0.0 into 0.0
+
+
+def _double_between(low: float, high: float) -> Callable[[object], float]:
+    def read(value: object) -> float:
+        number = _double(value)
+        if not low <= number <= high:
+            raise Unfit("out of range")
+        return number
+
+    return read
+
+
+def _map_of(read: Callable[[object], Any]) -> Callable[[object], dict[str, Any]]:
+    def read_map(value: object) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise Unfit("not an object")
+        return {name: read(item) for name, item in value.items()}
+
+    return read_map
+
+
+def _one_of(allowed: Mapping[str, str]) -> Callable[[object], str]:
+    """Any case of the keys, stored as their values. Case is ASCII case: a dotless i is not an I."""
+
+    def read(value: object) -> str:
+        text = _string(value)
+        if not text.isascii() or text.upper() not in allowed:
+            raise Unfit("not one of the allowed values")
+        return allowed[text.upper()]
+
+    return read
+
+
+def _event_type(value: object) -> str:
+    if value not in EVENT_TYPES:
+        raise Unfit("not an event type")
+    return _string(value)
+
+
+TIMESTAMP = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:\.(?P<fraction>\d+))?"
+    r"(?:[Zz]|(?P<sign>[+-])(?P<hours>\d{2}):(?P<minutes>\d{2}))",
+    re.ASCII,
+)
+
+
+def _timestamp(value: object) -> datetime:
+    match = TIMESTAMP.fullmatch(_string(value))
+    if not match:
+        raise Unfit("not an RFC 3339 date-time with an offset")
+    year, month, day, hour, minute, second = (int(match[position]) for position in range(1, 7))
+    microsecond = int(((match["fraction"] or "") + "000000")[:6])
+    local = datetime(year, month, day, hour, minute, second, microsecond, tzinfo=UTC)
+    offset = timedelta()
+    if match["sign"]:
+        offset = timedelta(hours=int(match["hours"]), minutes=int(match["minutes"]))
+        if int(match["minutes"]) > 59 or offset > timedelta(hours=18):
+            raise Unfit("no such offset")
+    try:
+        instant = local + offset if match["sign"] == "-" else local - offset
+    except OverflowError:
+        raise Unfit("out of range") from None
+    if not 2000 <= instant.year <= 2100:
+        raise Unfit("out of range")
+    return instant
+
+
+READERS: dict[str, Callable[[Any], Any]] = {
+    "event_id": _string,
+    "event_type": _event_type,
+    "application_id": _string,
+    "host": _string,
+    "timestamp": _timestamp,
+    "source": _string,
+    "labels": _map_of(_string),
+    "alert_id": _string,
+    "alert_type": _string,
+    "severity": _one_of({severity: severity for severity in SEVERITIES}),
+    "status": _one_of({status.upper(): status for status in STATUSES}),
+    "current_value": _double,
+    "threshold": _double,
+    "cpu_percent": _double_between(0, math.inf),
+    "memory_percent": _double_between(0, math.inf),
+    "error_rate": _double_between(0, 1),
+    "metrics": _map_of(_double),
+    "log_level": _one_of({**{level: level for level in LOG_LEVELS}, "WARNING": "WARN"}),
+    "error_code": _string,
+    "message": _string,
+    "deployment_id": _string,
+    "version": _string,
+    "change_type": _string,
+}
+assert {*READERS, "rescued"} == {field.name for field in fields(Event)}
+
+
+def late_by_seconds(
+    timestamp: datetime, highest_before_batch: datetime | None, watermark_delay_minutes: int
+) -> float | None:
+    """Seconds by which an event is older than bronze's highest event time minus the watermark; None when it is not."""
+    if highest_before_batch is None:
+        return None
+    behind = highest_before_batch - timedelta(minutes=watermark_delay_minutes) - timestamp
+    return behind.total_seconds() if behind > timedelta() else None
+
+
+# --- silver -----------------------------------------------------------------------------------------------------
+
+SilverKey = tuple[str, datetime]
+Row = dict[str, Any]
+
+
+def fingerprint(event: Event, dedup_fields: Iterable[str]) -> str:
+    def text(name: str) -> str:
+        if name.startswith("labels."):
+            return (event.labels or {}).get(name[len("labels.") :], "")
+        value = getattr(event, name)
+        return "" if value is None else value
+
+    return hashlib.sha256(UNIT_SEPARATOR.join(map(text, dedup_fields)).encode()).hexdigest()
+
+
+def window_start(timestamp: datetime, window_minutes: int) -> datetime:
+    width = timedelta(minutes=window_minutes)
+    return EPOCH + (timestamp - EPOCH) // width * width
+
+
+def silver(events: Iterable[Event], settings: Knobs) -> dict[SilverKey, Row]:
+    """The rows of silver_alerts for every delivery in bronze, repeated ones included.
+
+    Where one event came with two contents, one of them is taken; `silver_choices` has what else is right.
+    """
+    return {key: next(rows) for key, rows in _silver_groups(events, settings)}
+
+
+def silver_choices(events: Iterable[Event], settings: Knobs) -> dict[SilverKey, list[Row]]:
+    """Every row that is right for each key: more than one only where one event came with two contents.
+
+    The design leaves open which content wins, only that the choice does not depend on the order of arrival.
+    """
+    choices: dict[SilverKey, list[Row]] = {}
+    for key, rows in _silver_groups(events, settings):
+        choices[key] = []
+        for row in rows:
+            if row not in choices[key]:
+                choices[key].append(row)
+    return choices
+
+
+def _silver_groups(events: Iterable[Event], settings: Knobs) -> Iterator[tuple[SilverKey, Iterator[Row]]]:
+    groups: defaultdict[SilverKey, list[Event]] = defaultdict(list)
+    for event in events:
+        if event.event_type == "alert":
+            start = window_start(event.timestamp, settings.dedup_window_minutes)
+            groups[fingerprint(event, settings.dedup_fields), start].append(event)
+    for key, deliveries in groups.items():
+        yield key, _silver_rows(key, deliveries, settings.dedup_window_minutes)
+
+
+def _silver_rows(key: SilverKey, deliveries: list[Event], window_minutes: int) -> Iterator[Row]:
+    contents = _contents(deliveries)
+    for chosen in itertools.product(*contents):
+        yield {
+            "fingerprint": key[0],
+            "window_start": key[1],
+            "window_end": key[1] + timedelta(minutes=window_minutes),
+            **_summary_of_alerts(sorted(chosen, key=_by_time_then_id)),
+            "duplicate_count": len(deliveries) - len(chosen),
+        }
+
+
+def _contents(deliveries: Iterable[Event]) -> list[list[Event]]:
+    """For each event its contents, in a fixed order: one, unless a producer broke the idempotency key."""
+    contents: defaultdict[tuple[str, datetime], dict[str, Event]] = defaultdict(dict)
+    for event in deliveries:
+        contents[event.identity][json.dumps(asdict(event), sort_keys=True, default=str)] = event
+    return [[found[text] for text in sorted(found)] for _, found in sorted(contents.items())]
+
+
+def _by_time_then_id(event: Event) -> tuple[datetime, str]:
+    return event.timestamp, event.event_id
+
+
+def _summary_of_alerts(alerts: list[Event]) -> Row:
+    """What one window says about its distinct alerts, which come ordered by (timestamp, event_id)."""
+    firings = [alert for alert in alerts if alert.is_firing]
+    resolved_times = [alert.timestamp for alert in alerts if not alert.is_firing]
+    named_by = firings[0] if firings else alerts[0]
+    first = firings[0] if firings else None
+    values = [alert.current_value for alert in firings if alert.current_value is not None]
+    return {
+        "application_id": named_by.application_id,
+        "host": named_by.host,
+        "alert_type": named_by.alert_type,
+        "severity": max((str(alert.severity) for alert in alerts), key=SEVERITIES.index),
+        "alert_id": first.alert_id if first else None,
+        "current_value": first.current_value if first else None,
+        "threshold": first.threshold if first else None,
+        "max_value": max(values, default=None),
+        "first_seen_timestamp": first.timestamp if first else None,
+        "last_seen_timestamp": firings[-1].timestamp if firings else None,
+        "alert_count": len(firings),
+        "suppressed_count": max(len(firings) - 1, 0),
+        "resolved_at": min((time for time in resolved_times if not first or time >= first.timestamp), default=None),
+    }
+
+
+# --- gold -------------------------------------------------------------------------------------------------------
+
+GoldKey = tuple[str, datetime]
+
+
+def gold(
+    events: Iterable[Event], silver_rows: Mapping[SilverKey, Row] | Iterable[Row], settings: Knobs
+) -> dict[GoldKey, Row]:
+    """The rows of gold_incidents for silver's rows and every delivery in bronze.
+
+    A row holds all of silver's columns besides its own. Empty evidence is an empty list, an empty dict, or a
+    metric summary of four Nones.
+    """
+    lookback = timedelta(minutes=settings.correlation_lookback_minutes)
+    by_application: defaultdict[str, list[Event]] = defaultdict(list)
+    for event in events:
+        by_application[event.application_id].append(event)
+    history = {
+        name: sorted((contents[0] for contents in _contents(deliveries)), key=_by_time_then_id)
+        for name, deliveries in by_application.items()
+    }
+
+    incidents: dict[GoldKey, Row] = {}
+    for alert in silver_rows.values() if isinstance(silver_rows, Mapping) else silver_rows:
+        if alert["alert_count"] == 0:
+            continue
+        first_seen = alert["first_seen_timestamp"]
+        known = history.get(alert["application_id"], [])
+        times = [event.timestamp for event in known]
+        evidence = known[bisect_left(times, first_seen - lookback) : bisect_right(times, first_seen)]
+        row = {
+            **alert,
+            "incident_id": incident_id(alert["fingerprint"], first_seen),
+            "alert_timestamp": first_seen,
+            "correlated_deployments": _deployments(evidence),
+            "error_summary": _error_summary(evidence),
+            "metric_summary": _metric_summary(evidence),
+            "prior_alert_count": sum(event.is_firing and event.alert_id != alert["alert_id"] for event in evidence),
+            "evidence_count": len(evidence),
+        }
+        row["incident_context_text"] = context_text(row, settings.correlation_lookback_minutes)
+        row["context_hash"] = hashlib.sha256(row["incident_context_text"].encode()).hexdigest()
+        incidents[alert["fingerprint"], first_seen] = row
+    return incidents
+
+
+def incident_id(alert_fingerprint: str, alert_timestamp: datetime) -> str:
+    time = alert_timestamp.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return hashlib.sha256(f"{alert_fingerprint}{UNIT_SEPARATOR}{time}".encode()).hexdigest()[:16]
+
+
+def _deployments(evidence: Iterable[Event]) -> list[Row]:
+    """In time order, then id. The design stops there; version and change type (none first) make the order total."""
+    found = [event for event in evidence if event.event_type == "deployment"]
+    found.sort(
+        key=lambda event: (
+            event.timestamp,
+            str(event.deployment_id),
+            str(event.version),
+            event.change_type is not None,
+            event.change_type or "",
+        )
+    )
+    names = ("deployment_id", "version", "change_type", "timestamp")
+    return [{name: getattr(event, name) for name in names} for event in found]
+
+
+def _error_summary(evidence: Iterable[Event]) -> dict[str, int]:
+    return dict(
+        Counter(
+            event.error_code
+            for event in evidence
+            if event.event_type == "log" and event.log_level in ("ERROR", "FATAL") and event.error_code is not None
+        )
+    )
+
+
+def _metric_summary(evidence: Iterable[Event]) -> dict[str, float | None]:
+    samples = [event for event in evidence if event.event_type == "metric"]
+    cpu = [event.cpu_percent for event in samples if event.cpu_percent is not None]
+    memory = [event.memory_percent for event in samples if event.memory_percent is not None]
+    error_rates = [event.error_rate for event in samples if event.error_rate is not None]
+    return {
+        "cpu_max": max(cpu, default=None),
+        "cpu_avg": exact_mean(cpu) if cpu else None,
+        "memory_max": max(memory, default=None),
+        "error_rate_max": max(error_rates, default=None),
+    }
+
+
+def exact_mean(values: list[float]) -> float:
+    """The mean of the doubles as rational numbers, rounded to a double once: the same in any order."""
+    return float(sum(map(Fraction, values)) / len(values))
+
+
+def context_text(incident: Mapping[str, Any], lookback_minutes: int) -> str:
+    """The text of an incident (DESIGN §6), from the columns of a gold row."""
+    where = " ".join(name for name in (incident["application_id"], incident["host"]) if _is_given(name))
+    deployments = [
+        f"  - {deployment['version']} deployed at {_whole_seconds(deployment['timestamp'])}"
+        + (f" ({deployment['change_type']})" if _is_given(deployment["change_type"]) else "")
+        for deployment in incident["correlated_deployments"]
+    ]
+    errors = [
+        f"  - {code}: {count} occurrences"
+        for code, count in sorted(incident["error_summary"].items(), key=lambda item: (-item[1], item[0]))
+    ]
+    measured = incident["metric_summary"]
+    metrics = [
+        f"  - {name}: {measured[column]:.2f}{unit}"
+        for name, column, unit in (
+            ("CPU max", "cpu_max", "%"),
+            ("CPU avg", "cpu_avg", "%"),
+            ("Memory max", "memory_max", "%"),
+            ("Error rate max", "error_rate_max", ""),
+        )
+        if measured[column] is not None
+    ]
+    return "\n".join(
+        [
+            "Incident Alert:",
+            f"{incident['alert_type']} triggered on {where}",
+            f"Current value: {_value(incident['current_value'])} Threshold: {_value(incident['threshold'])}",
+            "",
+            "Recent Deployments:",
+            *(deployments or ["None"]),
+            "",
+            f"Error Summary (last {lookback_minutes} mins):",
+            *(errors or ["None"]),
+            "",
+            "Metric Summary:",
+            *(metrics or ["None"]),
+            "",
+            f"Prior alerts in window: {incident['prior_alert_count']}",
+        ]
+    )
+
+
+def _is_given(text: str | None) -> bool:
+    return text is not None and not _is_blank(text)
+
+
+def _value(number: float | None) -> str:
+    return "None" if number is None else f"{number:.2f}"
+
+
+def _whole_seconds(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
