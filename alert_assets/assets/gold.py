@@ -1,14 +1,16 @@
 """gold_incidents: each alert with everything that happened around it in the hour before."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import dagster as dg
+
 from alert_assets.assets.refresh import Refresh, bucket_intervals, epoch_numbers, sql_envelope, within
+from alert_assets.assets.reporting import RefreshConfig, Stopwatch, clear_errors, described, table_metadata
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.resources.lakehouse import Interval, Lakehouse, Snapshot, cursor_app
+from alert_assets.resources.spark import SparkResource
 from alert_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,8 +21,23 @@ if TYPE_CHECKING:
 _SILVER_KEY = SILVER_ALERTS.key
 
 
+@dg.asset(**described(GOLD_INCIDENTS, "pyspark", "gold"), deps=[SILVER_ALERTS.name, BRONZE_EVENTS.name], pool=GOLD_INCIDENTS.name)
+def gold_incidents(
+    config: RefreshConfig,
+    spark: SparkResource,
+    lakehouse: dg.ResourceParam[Lakehouse],
+    settings: dg.ResourceParam[Settings],
+) -> dg.MaterializeResult:
+    """Correlate the alerts that are new or have new evidence."""
+    watch = Stopwatch()
+    with clear_errors():
+        done = refresh_gold(lambda: spark.spark_session, lakehouse, settings, full_refresh=config.full_refresh)
+    numbers = {"rows_in": done.read, "rows_recomputed": done.recomputed, "rows_out": done.changed, "seconds": watch.seconds}
+    return dg.MaterializeResult(metadata=table_metadata(lakehouse, GOLD_INCIDENTS, **numbers))
+
+
 def refresh_gold(
-    spark: Callable[[], SparkSession], lakehouse: Lakehouse, settings: Settings, *, full_refresh: bool = False
+    spark: Callable[[], "SparkSession"], lakehouse: Lakehouse, settings: Settings, *, full_refresh: bool = False
 ) -> Refresh:
     """Recompute the incidents whose alert changed or whose lookback has new evidence, and merge."""
     with lakehouse.writing(GOLD_INCIDENTS):
@@ -61,8 +78,8 @@ def refresh_gold(
 
 
 def _touched(
-    spark: SparkSession, silver: Snapshot, bronze: Snapshot, silver_cursor: int, bronze_cursor: int, lookback: timedelta
-) -> DataFrame:
+    spark: "SparkSession", silver: Snapshot, bronze: Snapshot, silver_cursor: int, bronze_cursor: int, lookback: timedelta
+) -> "DataFrame":
     """Silver rows that are new or changed, or may have new evidence in their lookback."""
     from pyspark.sql import functions as F
 
@@ -91,8 +108,8 @@ def _touched(
 
 
 def _correlate(
-    spark: SparkSession, alerts: DataFrame, bronze: Snapshot, lookback: timedelta, intervals: list[Interval] | None = None
-) -> DataFrame:
+    spark: "SparkSession", alerts: "DataFrame", bronze: Snapshot, lookback: timedelta, intervals: list[Interval] | None = None
+) -> "DataFrame":
     from alert_assets.transforms.correlate import correlate
 
     events = bronze.read(spark, bronze.files(intervals=intervals))
@@ -101,17 +118,17 @@ def _correlate(
     return correlate(alerts, events, lookback_minutes=lookback // timedelta(minutes=1))
 
 
-def _incidents(silver: DataFrame) -> DataFrame:
+def _incidents(silver: "DataFrame") -> "DataFrame":
     return silver.where("alert_count > 0")
 
 
-def _bucket(column: str, width: timedelta) -> Column:
+def _bucket(column: str, width: timedelta) -> "Column":
     from pyspark.sql import functions as F
 
     return _bucket_of(F.col(column), width)
 
 
-def _bucket_of(at: Column, width: timedelta) -> Column:
+def _bucket_of(at: "Column", width: timedelta) -> "Column":
     from pyspark.sql import functions as F
 
     return F.floor(F.unix_micros(at) / F.lit(width // timedelta(microseconds=1)))

@@ -1,22 +1,39 @@
 """silver_alerts: one row per alert and window instead of a storm."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import dagster as dg
+
 from alert_assets.assets.refresh import Refresh, bucket_intervals, epoch_numbers, numbers_frame, sql_envelope, within
+from alert_assets.assets.reporting import RefreshConfig, Stopwatch, clear_errors, described, table_metadata
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_ALERTS
 from alert_assets.resources.lakehouse import Lakehouse, cursor_app
+from alert_assets.resources.spark import SparkResource
 from alert_assets.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 
+@dg.asset(**described(SILVER_ALERTS, "pyspark", "silver"), deps=[BRONZE_EVENTS.name], pool=SILVER_ALERTS.name)
+def silver_alerts(
+    config: RefreshConfig,
+    spark: SparkResource,
+    lakehouse: dg.ResourceParam[Lakehouse],
+    settings: dg.ResourceParam[Settings],
+) -> dg.MaterializeResult:
+    """Collapse the alerts that are new in bronze."""
+    watch = Stopwatch()
+    with clear_errors():
+        done = refresh_silver(lambda: spark.spark_session, lakehouse, settings, full_refresh=config.full_refresh)
+    numbers = {"rows_in": done.read, "rows_recomputed": done.recomputed, "rows_out": done.changed, "seconds": watch.seconds}
+    return dg.MaterializeResult(metadata=table_metadata(lakehouse, SILVER_ALERTS, **numbers))
+
+
 def refresh_silver(
-    spark: Callable[[], SparkSession], lakehouse: Lakehouse, settings: Settings, *, full_refresh: bool = False
+    spark: Callable[[], "SparkSession"], lakehouse: Lakehouse, settings: Settings, *, full_refresh: bool = False
 ) -> Refresh:
     """Recompute the windows that new alerts of bronze fall into, and merge what came out different."""
     with lakehouse.writing(SILVER_ALERTS):
@@ -54,11 +71,11 @@ def refresh_silver(
         return Refresh(recomputed=len(windows), changed=changed.num_rows, committed=True)
 
 
-def _alerts(events: DataFrame) -> DataFrame:
+def _alerts(events: "DataFrame") -> "DataFrame":
     return events.where("event_type = 'alert'")
 
 
-def _deduplicate(alerts: DataFrame, settings: Settings) -> DataFrame:
+def _deduplicate(alerts: "DataFrame", settings: Settings) -> "DataFrame":
     from alert_assets.transforms.deduplicate import deduplicate
 
     return deduplicate(alerts, dedup_fields=settings.dedup_fields, window_minutes=settings.dedup_window_minutes)

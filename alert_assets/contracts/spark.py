@@ -11,9 +11,14 @@ from alert_assets.contracts.catalog import Contract
 
 @lru_cache(maxsize=None)
 def spark_schema(contract: Contract) -> T.StructType:
-    """The columns of the contract's table in their stored order, all nullable.
+    """The columns of the contract's table in their stored order, with their descriptions, all nullable.
 
     Nullability is a rule, judged by the contract's checks; a NOT NULL column would make the table
     refuse to hold the very row that somebody has to see.
     """
-    return T.StructType([T.StructField(name, column.dtype.type, True) for name, column in contract.schema.columns.items()])
+    return T.StructType(
+        [
+            T.StructField(name, column.dtype.type, True, {"comment": column.description or ""})
+            for name, column in contract.schema.columns.items()
+        ]
+    )

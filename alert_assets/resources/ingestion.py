@@ -11,19 +11,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, EVENT
 from alert_assets.errors import UserError
-from alert_assets.resources.lakehouse import Lakehouse
+from alert_assets.resources.lakehouse import Lakehouse, utc_now
 from alert_assets.resources.landing import LandingFile, backlog, broken_files, checkpoint
 from alert_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+#: Application transaction that numbers the replays of quarantine, in bronze and in quarantine.
+REPLAY_APP = "alert_assets/replay"
 
 #: Files that one query names. The names become a pattern that Spark holds against every file it lists.
 _FILES_PER_QUERY = 2_000
@@ -130,7 +133,7 @@ class LandingBatch:
         judged = judge(lines, max_future_skew_minutes=self.settings.max_future_skew_minutes)
         is_broken = F.size("reasons") > 0
 
-        if not lakehouse.has_transaction(BRONZE_EVENTS, app, batch_number):
+        if lakehouse.transaction(BRONZE_EVENTS, app) < batch_number:
             started = time.monotonic()
             deadline = self._deadline(lakehouse)
             late_by = (F.unix_micros(F.lit(deadline)) - F.unix_micros("timestamp")) / 1e6 if deadline else F.lit(None)
@@ -151,7 +154,7 @@ class LandingBatch:
             )
             if not counts.get["quarantined"]:
                 return
-        if not lakehouse.has_transaction(BRONZE_QUARANTINE, app, batch_number):
+        if lakehouse.transaction(BRONZE_QUARANTINE, app) < batch_number:
             lakehouse.write_from_spark(
                 BRONZE_QUARANTINE, quarantine_rows(judged.where(is_broken)), transactions, {"batch": batch_number}
             )
@@ -168,6 +171,105 @@ class LandingBatch:
         """Events older than this are late; None while bronze is empty."""
         newest = lakehouse.snapshot(BRONZE_EVENTS).newest("timestamp")
         return newest and newest - timedelta(minutes=self.settings.watermark_delay_minutes)
+
+
+@dataclass(frozen=True)
+class ReplayReport:
+    """What a replay did: lines judged again, and those of them that moved to bronze."""
+
+    judged: int = 0
+    replayed: int = 0
+
+
+def replay_quarantine(
+    spark: Callable[[], SparkSession],
+    lakehouse: Lakehouse,
+    settings: Settings,
+    log: Callable[[str], None],
+    reason: str | None = None,
+) -> ReplayReport:
+    """Judge the open lines of quarantine again and move those that pass now to bronze, once.
+
+    Two tables cannot change in one commit. Bronze goes first, and its commit names the replay by number
+    and says how it was done (quarantine's version, the clock, the reason asked for). If the process dies
+    before quarantine is marked, the next replay sees the number missing there, repeats the same judgement
+    to mark the same lines, and only then does its own.
+
+    Args:
+        reason: only lines with this reason; all, when not given.
+    """
+    with lakehouse.writing(BRONZE_EVENTS):
+        _finish_replay(spark, lakehouse, settings, log)
+        quarantine = lakehouse.snapshot(BRONZE_QUARANTINE)
+        if quarantine.table is None:
+            return ReplayReport()
+        plan = {
+            "quarantine_version": quarantine.version,
+            "judged_at": utc_now().isoformat(),
+            "reason": reason,
+            "max_future_skew_minutes": settings.max_future_skew_minutes,
+        }
+        judged = _judge_again(spark(), lakehouse, plan)
+        open_lines = judged.where("_open").count()
+        number = lakehouse.transaction(BRONZE_EVENTS, REPLAY_APP) + 1
+        log(f"{open_lines:,} open lines are judged again")
+        replayed = lakehouse.write_from_spark(
+            BRONZE_EVENTS, _replayed_events(judged), {REPLAY_APP: number}, {"replay": plan}
+        )
+        _mark_replayed(lakehouse, judged, number)
+        log(f"{replayed:,} of them passed and are in bronze now")
+        return ReplayReport(open_lines, replayed)
+
+
+def _finish_replay(
+    spark: Callable[[], SparkSession], lakehouse: Lakehouse, settings: Settings, log: Callable[[str], None]
+) -> None:
+    begun = lakehouse.transaction(BRONZE_EVENTS, REPLAY_APP)
+    if begun <= lakehouse.transaction(BRONZE_QUARANTINE, REPLAY_APP):
+        return
+    plan = next(commit["replay"] for commit in reversed(lakehouse.commits(BRONZE_EVENTS)) if "replay" in commit)
+    log(f"Replay {begun} was cut short; its lines are marked first")
+    _mark_replayed(lakehouse, _judge_again(spark(), lakehouse, plan), begun)
+
+
+def _judge_again(spark: SparkSession, lakehouse: Lakehouse, plan: dict[str, Any]) -> DataFrame:
+    """Quarantine's rows of the plan's version under `_row`, judged by its clock; `_open` where asked for."""
+    from pyspark.sql import functions as F
+
+    from alert_assets.transforms.validate import judge
+
+    rows = lakehouse.snapshot(BRONZE_QUARANTINE, plan["quarantine_version"]).read(spark)
+    asked = F.array_contains("reasons", plan["reason"]) if plan["reason"] else F.lit(True)
+    lines = rows.select(
+        F.coalesce(F.col("raw_bytes").cast("string"), "raw").alias("raw"),
+        "_source_file",
+        "_landed_at",
+        F.lit(datetime.fromisoformat(plan["judged_at"])).alias("_ingested_at"),
+        (F.col("replayed_at").isNull() & asked).alias("_open"),
+        F.struct(*rows.columns).alias("_row"),
+    )
+    judged = judge(lines, max_future_skew_minutes=plan["max_future_skew_minutes"])
+    return judged.withColumn("_passes", F.col("_open") & F.coalesce(F.size("reasons") == 0, F.lit(False)))
+
+
+def _replayed_events(judged: DataFrame) -> DataFrame:
+    from pyspark.sql import functions as F
+
+    return judged.where("_passes").withColumn("_late_by_seconds", F.lit(None).cast("double"))
+
+
+def _mark_replayed(lakehouse: Lakehouse, judged: DataFrame, number: int) -> None:
+    from pyspark.sql import functions as F
+
+    def marked(column: str, value: Column) -> Column:
+        return F.when(F.col("_passes"), value).otherwise(F.col("_row")[column]).alias(column)
+
+    changed = {"replayed_at": F.col("_ingested_at"), "_batch_id": F.lit(None)}
+    names = [name for name in BRONZE_QUARANTINE.schema.columns if name not in changed]
+    rows = judged.select(
+        *[F.col("_row")[name].alias(name) for name in names], *[marked(name, value) for name, value in changed.items()]
+    )
+    lakehouse.write_from_spark(BRONZE_QUARANTINE, rows, {REPLAY_APP: number}, {}, mode="overwrite")
 
 
 def quarantine_rows(judged: DataFrame) -> DataFrame:

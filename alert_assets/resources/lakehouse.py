@@ -221,22 +221,28 @@ class Lakehouse:
             for commit in self.commits(contract)
         )
 
-    def has_transaction(self, contract: Contract, app: str, version: int) -> bool:
-        """Whether a commit with this application transaction, or a later one, is in the table."""
-        return _transaction(self.table(contract), app, default=-1) >= version
+    def transaction(self, contract: Contract, app: str) -> int:
+        """The highest version of an application transaction in the table; -1 for none."""
+        return _transaction(self.table(contract), app, default=-1)
 
     # Reading
 
-    def snapshot(self, contract: Contract) -> Snapshot:
-        """The table as it is now; what is read from it does not change while others write."""
-        return Snapshot(contract, self.table(contract))
+    def snapshot(self, contract: Contract, version: int | None = None) -> Snapshot:
+        """The table as it is now, or was; what is read from it does not change while others write."""
+        if version is None:
+            return Snapshot(contract, self.table(contract))
+        return Snapshot(contract, DeltaTable(self.uri(contract), version=version))
 
     def rows(self, contract: Contract, sql: str = "SELECT * FROM t") -> pa.Table:
         """Rows of a small table by SQL over `t`, without Spark; an empty table when there is none."""
-        table = self.table(contract)
-        if table is None:
-            return pa.table({})
-        return pa.table(QueryBuilder().register("t", table).execute(sql).read_all())
+        return self.query(sql, t=contract) if self.table(contract) is not None else pa.table({})
+
+    def query(self, sql: str, **tables: Contract) -> pa.Table:
+        """SQL over small tables by the names given, without Spark. The tables have to be there."""
+        builder = QueryBuilder()
+        for name, contract in tables.items():
+            builder.register(name, DeltaTable(self.uri(contract)))
+        return pa.table(builder.execute(sql).read_all())
 
     def commits(self, contract: Contract, after_version: int = -1) -> list[dict[str, Any]]:
         """Our commits above a version, oldest first: `{"version": …, **what we wrote into it}`."""
@@ -334,6 +340,11 @@ class Lakehouse:
             .when_not_matched_insert_all()
             .execute()
         )
+
+    def delete(self, contract: Contract, predicate: str) -> int:
+        """Remove the rows for which the SQL holds; returns how many there were."""
+        table = self.table(contract)
+        return 0 if table is None else int(table.delete(predicate)["num_deleted_rows"] or 0)
 
     def overwrite(
         self, contract: Contract, rows: pa.Table, transactions: Mapping[str, int], info: Mapping[str, Any] | None = None

@@ -1,0 +1,100 @@
+"""What every asset says of itself: how it is described before a run, and what a run reports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from alert_assets.contracts import Contract
+from alert_assets.errors import UserError
+from alert_assets.resources.lakehouse import Lakehouse
+
+
+class RefreshConfig(dg.Config):
+    """Run config of silver, gold and platinum."""
+
+    full_refresh: bool = False
+    """Rebuild the table from the one before it instead of taking what is new."""
+
+
+def described(contract: Contract, *kinds: str) -> dict[str, Any]:
+    """Arguments of `dg.asset` and `dg.AssetSpec` that come from the table's contract."""
+    return {
+        "key": contract.name,
+        "description": contract.description,
+        "group_name": contract.name.partition("_")[0],
+        "owners": [contract.owner],
+        "kinds": {"deltalake", *kinds},
+        "metadata": {
+            "contract_version": contract.version,
+            "key": ", ".join(contract.key) or "none",
+            "consumers": ", ".join(contract.consumers),
+        },
+    }
+
+
+def table_metadata(lakehouse: Lakehouse, contract: Contract, **numbers: Any) -> dict[str, Any]:
+    """Metadata of a materialization: the table as it is now, and the run's own numbers."""
+    snapshot = lakehouse.snapshot(contract)
+    found: dict[str, Any] = {
+        "dagster/uri": lakehouse.uri(contract),
+        "dagster/table_name": contract.name,
+        "dagster/row_count": snapshot.row_count,
+        "delta_version": snapshot.version,
+        **numbers,
+    }
+    if snapshot.table is not None:
+        found["dagster/column_schema"] = _column_schema(snapshot.table.schema().fields)
+    return found
+
+
+def _column_schema(fields: Any) -> dg.TableSchema:
+    return dg.TableSchema(
+        [
+            dg.TableColumn(field.name, _type_name(field.type), description=(field.metadata or {}).get("comment"))
+            for field in fields
+        ]
+    )
+
+
+def _type_name(dtype: Any) -> str:
+    """Delta's name of a type, e.g. `map<string, long>`."""
+    name = type(dtype).__name__
+    if name == "MapType":
+        return f"map<{_type_name(dtype.key_type)}, {_type_name(dtype.value_type)}>"
+    if name == "ArrayType":
+        return f"array<{_type_name(dtype.element_type)}>"
+    if name == "StructType":
+        return f"struct<{', '.join(f'{field.name}: {_type_name(field.type)}' for field in dtype.fields)}>"
+    return str(dtype.type)
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Show an error that the user can put right as its message, not as a stack trace."""
+    try:
+        yield
+    except UserError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return round(time.monotonic() - self._start, 3)
+
+
+def percent(part: int, whole: int) -> float:
+    """A share in percent; 0 of nothing is 0."""
+    return round(100.0 * part / whole, 4) if whole else 0.0
+
+

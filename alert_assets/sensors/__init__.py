@@ -1,0 +1,1 @@
+"""What starts the pipeline without anybody asking."""

@@ -1,0 +1,69 @@
+"""One Spark server and one session for a whole test run, and a pipeline of its own for each test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from alert_assets.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from alert_assets_tests.pipeline import Pipeline
+
+#: Makes a pipeline in a folder, with settings that differ from the defaults.
+NewPipeline = Callable[..., "Pipeline"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The developer's own settings and warm Spark server are left alone; the tests' server ends with them."""
+    discovery = tmp_path_factory.mktemp("spark") / "connect.json"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("ALERTS_") or name == "SPARK_REMOTE"]:
+            patch.delenv(name)
+        patch.setenv("SPARK_LOCAL_CONNECT_DISCOVERY", str(discovery))
+        yield
+        if discovery.exists():
+            from alert_assets.resources.spark import stop_server
+
+            stop_server()
+
+
+def settings_in(folder: Path, **overrides: object) -> Settings:
+    """Settings with everything under a folder, whatever the developer's `.env` says; the landing zone is there."""
+    settings = load_settings(_env_file=None, data_dir=folder, spark_memory="2g", **overrides)
+    Path(settings.landing_dir).mkdir(parents=True, exist_ok=True)
+    return settings
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> SparkSession:
+    from alert_assets.resources.spark import spark_resource
+
+    return spark_resource(settings_in(tmp_path_factory.mktemp("session"))).spark_session
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_in(tmp_path / "data")
+
+
+@pytest.fixture(scope="session")
+def new_pipeline(spark: SparkSession) -> NewPipeline:
+    from alert_assets_tests.pipeline import Pipeline
+
+    def make(folder: Path, **overrides: object) -> Pipeline:
+        return Pipeline(settings_in(folder, **overrides), lambda: spark)
+
+    return make
+
+
+@pytest.fixture
+def pipeline(new_pipeline: NewPipeline, tmp_path: Path) -> Pipeline:
+    return new_pipeline(tmp_path / "data")
