@@ -1,50 +1,63 @@
 """The command line: `alert-assets`.
 
 Exit codes: 0 fine, 1 a condition the command tests for, 2 wrong use. Results go to stdout, progress and
-errors to stderr. Commands import what they need when they run, so that `--help` and completion do not
-wait for Spark or Dagster.
+errors to stderr. A command's module is imported when the command is used, so that `--help` and
+completion wait for nothing.
 """
 
 from __future__ import annotations
 
-import json
-import signal
+import io
 import sys
-import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
-from datetime import datetime, timezone
-from pathlib import Path
-from threading import Event
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from alert_assets.errors import UserError
-from alert_assets.simulator.events import parse_rfc3339
-from alert_assets.simulator.faults import Amount, Faults
-from alert_assets.simulator.landing import Compression, LandingWriter
-from alert_assets.simulator.runs import OnProgress, Pace, Summary, default_start, stream, write_history
-from alert_assets.simulator.scenarios import SCENARIOS
-from alert_assets.simulator.timeline import HOUR, Timeline
 
-if TYPE_CHECKING:
-    from alert_assets.settings import Settings
+#: Module of `alert_assets.commands`, and what `alert-assets --help` says about it.
+_COMMANDS = {
+    "incidents": "What happened, what it means and what to do: a list, or one incident in full.",
+    "status": "Rows and age of each table, what waits in the landing zone, what is in quarantine.",
+    "quarantine": "Lines that broke the event contract: a list, counts by reason, replay.",
+    "simulate": "Fill the landing zone with three incidents in the noise of an ordinary hour.",
+    "settings": "Every setting with its value, its variable and where the value comes from.",
+    "spark": "The warm Spark server of this machine: look at it, stop it.",
+}
+
+
+class _Commands(TyperGroup):
+    """Lists every command, and imports the one that is used."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = {name: TyperCommand(name, help=text) for name, text in _COMMANDS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, listed, rest = super().resolve_command(ctx, args)
+        if listed is None or name is None:
+            return name, listed, rest
+        return name, typer.main.get_command(import_module(f"alert_assets.commands.{name}").app), rest
+
 
 app = typer.Typer(
     name="alert-assets",
+    cls=_Commands,
     help="Operational telemetry in, trusted incidents out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
-#: Work that takes longer than this shows that it is alive.
-_QUIET_SECONDS = 3.0
-_PROGRESS_EVERY_SECONDS = 10.0
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+@app.callback(epilog="Example: alert-assets incidents --since 6h --severity CRITICAL")
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, with any command.")] = False,
+) -> None:
+    """Operational telemetry in, trusted incidents out."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -55,289 +68,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     given = list(sys.argv[1:] if argv is None else argv)
     args = [argument for argument in given if argument != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Data may hold any character, and not every terminal can show them all.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(args, prog_name="alert-assets")
-    except Exception as error:
-        if not _is_known(error):
-            raise
+    except (UserError, OSError) as error:
         if args != given:
             traceback.print_exc()
         else:
             typer.echo(f"Error: {error}", err=True)
         sys.exit(2)
-
-
-def _is_known(error: Exception) -> bool:
-    from alert_assets.settings import SettingsError
-
-    return isinstance(error, (UserError, SettingsError, OSError))
-
-
-@app.callback()
-def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, with any command.")] = False,
-) -> None:
-    """Operational telemetry in, trusted incidents out."""
-
-
-def _timestamp(text: str) -> datetime:
-    try:
-        return parse_rfc3339(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{error}; write it like 2026-02-14T09:30:00Z.") from None
-
-
-_HISTORY, _STREAM, _FAULTS = (
-    "A history (the default)",
-    "Live, with --stream",
-    "Faults: 12 is a count, 2% or 0.02 a rate",
-)
-
-
-def _fault_option(text: str) -> Any:
-    return typer.Option(metavar="AMOUNT", help=text, rich_help_panel=_FAULTS)
-
-
-@app.command()
-def simulate(
-    landing_dir: Annotated[
-        Path | None, typer.Option(help="Folder to write to; default: the landing zone of the settings.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Same seed and same --start: same bytes.")] = 42,
-    events: Annotated[int, typer.Option(min=1, help="Events in each simulated hour, faults not counted.")] = 500,
-    scenario: Annotated[
-        list[str] | None,
-        typer.Option(help=f"Play only this one; may be repeated. One of: {', '.join(SCENARIOS)}.", show_default=False),
-    ] = None,
-    compress: Annotated[Compression, typer.Option(help="mixed compresses every second file.")] = Compression.NONE,
-    name: Annotated[
-        str | None, typer.Option(help="Files are called NAME-0001.jsonl, ...; default: a name nobody has used.")
-    ] = None,
-    as_json: JsonOption = False,
-    start: Annotated[
-        datetime | None,
-        typer.Option(
-            parser=_timestamp,
-            metavar="RFC3339",
-            help="Default: so that the history ends now.",
-            rich_help_panel=_HISTORY,
-        ),
-    ] = None,
-    hours: Annotated[
-        int | None,
-        typer.Option(min=1, help="Length; every hour plays the scenarios. Default: 1.", rich_help_panel=_HISTORY),
-    ] = None,
-    files: Annotated[
-        int | None, typer.Option(min=1, help="Files for each hour. Default: 4.", rich_help_panel=_HISTORY)
-    ] = None,
-    live: Annotated[
-        bool,
-        typer.Option("--stream", help="Send events as they happen, until a limit or Ctrl-C.", rich_help_panel=_STREAM),
-    ] = False,
-    speed: Annotated[
-        float | None,
-        typer.Option(min=0.001, help="How many times faster than life. Default: 1.", rich_help_panel=_STREAM),
-    ] = None,
-    rate: Annotated[
-        float | None,
-        typer.Option(min=0.001, help="Events a second, evenly, instead of --speed.", rich_help_panel=_STREAM),
-    ] = None,
-    count: Annotated[
-        int | None, typer.Option(min=1, help="Stop after this many events.", rich_help_panel=_STREAM)
-    ] = None,
-    duration: Annotated[
-        float | None, typer.Option(min=0, help="Stop after this many seconds.", rich_help_panel=_STREAM)
-    ] = None,
-    flush_seconds: Annotated[
-        float | None, typer.Option(min=0.01, help="A file this often. Default: 5.", rich_help_panel=_STREAM)
-    ] = None,
-    malformed: Annotated[str, _fault_option("Lines that are not JSON.")] = "0",
-    missing: Annotated[str, _fault_option("Events without a required field.")] = "0",
-    invalid: Annotated[str, _fault_option("Events with a wrong type or value.")] = "0",
-    duplicate: Annotated[str, _fault_option("Events delivered a second time.")] = "0",
-    late: Annotated[str, _fault_option("Events older than the watermark allows.")] = "0",
-    future: Annotated[str, _fault_option("Events from the future.")] = "0",
-) -> None:
-    """Fill the landing zone with three incidents in the noise of an ordinary hour.
-
-    deployment: payments-api fails 20 minutes after a rollout.
-
-    memory-leak: orders-service fills its memory in 40 minutes.
-
-    infra-restart: inventory-service restarts, and it means nothing.
-    """
-    from alert_assets.settings import load_settings
-
-    history_only: dict[str, object] = {"--start": start, "--hours": hours, "--files": files}
-    stream_only: dict[str, object] = {
-        "--speed": speed,
-        "--rate": rate,
-        "--count": count,
-        "--duration": duration,
-        "--flush-seconds": flush_seconds,
-    }
-    _refuse(history_only if live else stream_only, "cannot be used with" if live else "needs", "--stream")
-    if speed and rate:
-        raise UserError("--speed and --rate exclude each other; choose one.")
-
-    settings = load_settings()
-    hours = hours or 1
-    begins = datetime.now(timezone.utc) if live else start or default_start(hours)
-    timeline = Timeline(seed, begins, events, _chosen(scenario))
-    writer = LandingWriter(landing_dir or _local_landing_dir(settings), name=name, compression=compress)
-    faults = _faults(
-        malformed=malformed, missing=missing, invalid=invalid, duplicate=duplicate, late=late, future=future
-    )
-    with _progress() as on_progress:
-        if live:
-            with _stop_on_signals() as stop:
-                typer.echo(f"Streaming into {writer.folder}; Ctrl-C stops.", err=True)
-                summary = stream(
-                    timeline,
-                    writer,
-                    pace=Pace(speed or 1.0, rate),
-                    flush_seconds=flush_seconds or 5.0,
-                    max_events=count,
-                    duration_seconds=duration,
-                    faults=faults,
-                    watermark_minutes=settings.watermark_delay_minutes,
-                    stop=stop,
-                    on_progress=on_progress,
-                )
-        else:
-            _warn_of_the_future(begins + hours * HOUR, settings)
-            summary = write_history(
-                timeline,
-                writer,
-                hours=hours,
-                files_per_hour=files or 4,
-                faults=faults,
-                watermark_minutes=settings.watermark_delay_minutes,
-                on_progress=on_progress,
-            )
-    if as_json:
-        typer.echo(json.dumps(summary.to_json(), indent=2))
-    else:
-        _print_summary(summary)
-
-
-def _refuse(options: dict[str, object], how: str, other: str) -> None:
-    given = [option for option, value in options.items() if value is not None]
-    if given:
-        raise UserError(f"{given[0]} {how} {other}.")
-
-
-def _faults(**amounts: str) -> Faults:
-    parsed = {}
-    for kind, text in amounts.items():
-        try:
-            parsed[kind] = Amount.parse(text)
-        except ValueError as error:
-            raise UserError(f"--{kind}: {error}.") from None
-    return Faults(**parsed)
-
-
-def _chosen(scenarios: list[str] | None) -> tuple[str, ...]:
-    """The scenarios in the order of the hour, each once; all if none is named."""
-    unknown = sorted(set(scenarios or ()) - set(SCENARIOS))
-    if unknown:
-        raise UserError(f"There is no scenario {unknown[0]!r}; choose from {', '.join(SCENARIOS)}.")
-    return tuple(name for name in SCENARIOS if not scenarios or name in scenarios)
-
-
-def _local_landing_dir(settings: Settings) -> Path:
-    if "://" in settings.landing_dir:
-        raise UserError(
-            f"ALERTS_LANDING_DIR={settings.landing_dir} is not a local folder, and the simulator writes files; "
-            "name one with --landing-dir."
-        )
-    return Path(settings.landing_dir)
-
-
-def _warn_of_the_future(end: datetime, settings: Settings) -> None:
-    if end > datetime.now(timezone.utc):
-        typer.echo(
-            f"Warning: this history ends at {end:%Y-%m-%dT%H:%M:%SZ}, which is not over yet. The pipeline quarantines "
-            f"events more than {settings.max_future_skew_minutes} minutes ahead; choose an earlier --start.",
-            err=True,
-        )
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[Event]:
-    """An event that Ctrl-C or a termination sets; the second one ends the process as usual."""
-    stop = Event()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def on_signal(*_: object) -> None:
-        stop.set()
-        restore()
-
-    for number in before:
-        signal.signal(number, on_signal)
-    try:
-        yield stop
-    finally:
-        restore()
-
-
-@contextmanager
-def _progress() -> Iterator[OnProgress]:
-    """Shows on stderr how far the work is: a spinner on a terminal, a line now and then elsewhere."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if console.is_terminal:
-        with console.status("Simulating ...") as status:
-            yield lambda events, files: status.update(f"{events:,} events in {files:,} files")
-        return
-
-    next_line = time.monotonic() + _QUIET_SECONDS
-
-    def line(events: int, files: int) -> None:
-        nonlocal next_line
-        if time.monotonic() >= next_line:
-            typer.echo(f"{events:,} events in {files:,} files so far", err=True)
-            next_line = time.monotonic() + _PROGRESS_EVERY_SECONDS
-
-    yield line
-
-
-def _print_summary(summary: Summary) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE, show_header=False, title="Simulation", title_justify="left")
-    table.add_column(style="bold")
-    table.add_column()
-    table.add_row("Landed in", summary.landing_dir)
-    table.add_row("Files", _span(summary.files))
-    table.add_row("Events", f"{summary.events:,}")
-    if summary.events:
-        table.add_row("  by type", _listed(summary.event_types))
-        table.add_row("  by origin", _listed(summary.origins))
-        table.add_row("From, to", f"{summary.first_timestamp}, {summary.last_timestamp}")
-    table.add_row("Faults", _listed(asdict(summary.faults)) if summary.faults.total else "none")
-    table.add_row("Lines", f"{summary.lines:,}")
-    table.add_row("Seed", str(summary.seed))
-    if summary.stopped_by != "end":
-        table.add_row("Stopped by", summary.stopped_by)
-    Console().print(table)
-
-
-def _span(names: list[str]) -> str:
-    if len(names) < 2:
-        return names[0] if names else "none"
-    return f"{len(names):,}, {names[0]}\nto {names[-1]}"
-
-
-def _listed(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {number:,}" for name, number in sorted(counts.items()) if number)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from alert_assets.errors import UserError
+
 PREFIX = "ALERTS_"
 
 #: Event fields a fingerprint may be built from, besides `labels.NAME`.
@@ -25,7 +27,7 @@ Minutes = Annotated[int, Field(gt=0, le=10_080)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
-class SettingsError(Exception):
+class SettingsError(UserError):
     """The settings cannot be used; the message names each bad variable and what it may be."""
 
 

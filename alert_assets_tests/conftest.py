@@ -30,7 +30,7 @@ def _environment_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Itera
         patch.setenv("SPARK_LOCAL_CONNECT_DISCOVERY", str(discovery))
         yield
         if discovery.exists():
-            from alert_assets.resources.spark import stop_server
+            from alert_assets.resources.spark_server import stop_server
 
             stop_server()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from alert_assets import cli
+from alert_assets.commands import simulate
 from alert_assets.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -133,7 +134,7 @@ def test_a_bug_is_not_taken_for_wrong_use(landing: Path, monkeypatch: pytest.Mon
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "write_history", broken)
+    monkeypatch.setattr(simulate, "write_history", broken)
     with pytest.raises(ZeroDivisionError):
         cli.main(["simulate"])
 
@@ -144,7 +145,7 @@ def test_user_errors_can_come_from_anywhere(
     def refused(*_: object, **__: object) -> None:
         raise UserError("the disk is made of cheese; choose another")
 
-    monkeypatch.setattr(cli, "write_history", refused)
+    monkeypatch.setattr(simulate, "write_history", refused)
     assert run("simulate") == 2
     assert capsys.readouterr().err == "Error: the disk is made of cheese; choose another\n"
 

@@ -72,7 +72,7 @@ def refresh_gold(
         starts = [Interval(span.start - window, span.end) for span in spans]
         computed = _correlate(spark(), touched, bronze, lookback, bucket_intervals(buckets, lookback, before=1))
         stored = gold.read(spark(), gold.files(time_column="window_start", intervals=starts))
-        changed = changed_rows(stored, computed, _SILVER_KEY).toArrow()
+        changed = changed_rows(stored, computed, GOLD_INCIDENTS, _SILVER_KEY).toArrow()
         lakehouse.merge(GOLD_INCIDENTS, _SILVER_KEY, changed, transactions, within=sql_envelope("window_start", starts))
         return Refresh(recomputed=len(buckets), changed=changed.num_rows, committed=True)
 
@@ -104,7 +104,7 @@ def _touched(
     with_news = looking.join(news, ["application_id", "bucket"]).where(
         (F.col("first") <= first_seen) & (F.col("last") >= begin)
     )
-    return changed.unionByName(with_news.select(changed.columns).dropDuplicates(list(_SILVER_KEY)))
+    return changed.unionByName(with_news.select(*SILVER_ALERTS.schema.columns).dropDuplicates(list(_SILVER_KEY)))
 
 
 def _correlate(

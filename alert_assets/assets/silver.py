@@ -64,7 +64,7 @@ def refresh_silver(
         alerts = alerts.withColumn("_window", number).join(numbers_frame(spark(), windows, "_window"), "_window", "left_semi")
         computed = _deduplicate(alerts, settings)
         stored = silver.read(spark(), silver.files(time_column="window_start", intervals=touched))
-        changed = changed_rows(stored, computed, SILVER_ALERTS.key).toArrow()
+        changed = changed_rows(stored, computed, SILVER_ALERTS, SILVER_ALERTS.key).toArrow()
         lakehouse.merge(
             SILVER_ALERTS, SILVER_ALERTS.key, changed, transactions, within=sql_envelope("window_start", touched)
         )

@@ -8,23 +8,30 @@ import pyspark.sql.types as T
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from alert_assets.contracts import Contract
+from alert_assets.contracts.spark import spark_schema
 
-def changed_rows(before: DataFrame, after: DataFrame, key: Sequence[str]) -> DataFrame:
+
+def changed_rows(before: DataFrame, after: DataFrame, contract: Contract, key: Sequence[str]) -> DataFrame:
     """The rows of `after` that are new or differ from the row of `before` with the same key.
 
     Args:
-        before: rows as they are stored; columns that `after` lacks are ignored.
-        after: rows as they should be.
+        before: rows as they are stored.
+        after: rows as they should be; they have no `_batch_id` yet.
+        contract: of the table; its columns are compared. (Asking the frames for theirs would make
+            Spark Connect analyse their whole plans.)
         key: columns that identify a row in both.
 
     Returns:
-        Rows with `after`'s columns. Rows that are the same keep their `_batch_id` by not being written,
-        so that nothing downstream is recomputed for them.
+        Rows with the contract's columns but `_batch_id`. Rows that are the same keep theirs by not being
+        written, so that nothing downstream is recomputed for them.
     """
-    values = [field for field in after.schema.fields if field.name not in key]
-    stored = before.select(*key, F.struct(*[_comparable(field) for field in values]).alias("_before"))
-    joined = after.withColumn("_after", F.struct(*[_comparable(field) for field in values])).join(stored, list(key), "left")
-    return joined.where(F.col("_before").isNull() | ~F.col("_after").eqNullSafe(F.col("_before"))).select(after.columns)
+    columns = [field for field in spark_schema(contract).fields if field.name != "_batch_id"]
+    values = [_comparable(field) for field in columns if field.name not in key]
+    stored = before.select(*key, F.struct(*values).alias("_before"))
+    joined = after.withColumn("_after", F.struct(*values)).join(stored, list(key), "left")
+    differs = F.col("_before").isNull() | ~F.col("_after").eqNullSafe(F.col("_before"))
+    return joined.where(differs).select(*[field.name for field in columns])
 
 
 def _comparable(field: T.StructField) -> Column:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from alert_assets.transforms.context import context_text
+from alert_assets.contracts import SILVER_ALERTS
+from alert_assets.contracts.tables import DEPLOYMENT
+from alert_assets.transforms.context import with_context_text
 from alert_assets.transforms.deduplicate import UNIT_SEPARATOR
 from alert_assets.transforms.mean import exact_mean, mean_parts
 
@@ -46,18 +48,17 @@ def correlate(alerts: DataFrame, events: DataFrame, *, lookback_minutes: int) ->
     evidence = _evidence(alerts, events, lookback_minutes)
     incidents = alerts.join(evidence, list(_KEY), "left")
     complete = incidents.select(
-        *[name for name in alerts.columns if name != "_batch_id"],
+        *[name for name in SILVER_ALERTS.schema.columns if name != "_batch_id"],
         F.col("first_seen_timestamp").alias("alert_timestamp"),
         _incident_id().alias("incident_id"),
-        F.coalesce("deployments", F.array().cast(evidence.schema["deployments"].dataType)).alias("correlated_deployments"),
+        F.coalesce("deployments", F.array().cast(f"array<{DEPLOYMENT.simpleString()}>")).alias("correlated_deployments"),
         F.coalesce("errors", F.create_map().cast("map<string,bigint>")).alias("error_summary"),
         F.struct("cpu_max", "cpu_avg", "memory_max", "error_rate_max").alias("metric_summary"),
         F.coalesce("prior_alert_count", F.lit(0)).cast("long").alias("prior_alert_count"),
         F.coalesce("evidence_count", F.lit(0)).cast("long").alias("evidence_count"),
     )
-    return complete.withColumn("incident_context_text", context_text(lookback_minutes)).withColumn(
-        "context_hash", F.sha2("incident_context_text", 256)
-    )
+    told = with_context_text(complete, lookback_minutes)
+    return told.withColumn("context_hash", F.sha2("incident_context_text", 256))
 
 
 def _evidence(alerts: DataFrame, events: DataFrame, lookback_minutes: int) -> DataFrame:

@@ -1,0 +1,48 @@
+"""Options that several commands have, and how what is typed into them is read."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+from typing import Annotated
+
+import typer
+
+from alert_assets.errors import UserError
+from alert_assets.simulator.events import parse_rfc3339
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+LimitOption = Annotated[int, typer.Option(min=0, help="Rows at most, the newest first; 0 is all.")]
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+def timestamp(text: str) -> datetime:
+    """An option's value as an aware UTC time."""
+    try:
+        return parse_rfc3339(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}; write it like 2026-02-14T09:30:00Z.") from None
+
+
+def since(text: str) -> datetime:
+    """A time, or how long ago it is: `90m`, `6h`, `2d`."""
+    if ago := re.fullmatch(r"(\d{1,6})([mhd])", text):
+        return datetime.now(timezone.utc) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    try:
+        return parse_rfc3339(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is neither an age like 90m, 6h or 2d nor a time like 2026-02-14T09:30:00Z."
+        ) from None
+
+
+def refuse_before(ctx: typer.Context) -> None:
+    """Refuse options of a list that stand before one of its subcommands, which would not see them."""
+    for parameter in ctx.command.params:
+        source = ctx.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            raise UserError(
+                f"{parameter.opts[0]} before `{ctx.invoked_subcommand}` belongs to `{ctx.command_path}` alone; "
+                f"`{ctx.command_path} {ctx.invoked_subcommand} --help` lists what can be given after it."
+            )
