@@ -78,7 +78,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args != given:
             traceback.print_exc()
         else:
-            typer.echo(f"Error: {error}", err=True)
+            from alert_assets.analysis.untrusted import escape_invisible
+
+            typer.echo(f"Error: {escape_invisible(str(error))}", err=True)
         sys.exit(2)
 
 

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from alert_assets.errors import UserError
@@ -22,6 +22,9 @@ PREFIX = "ALERTS_"
 FINGERPRINT_FIELDS = frozenset(
     {"application_id", "host", "alert_type", "severity", "source", "alert_id", "error_code", "message"}
 )
+
+#: Never shown; the URL of a database may hold its password.
+_SECRETS = frozenset({"llm_api_key", "state_url"})
 
 Minutes = Annotated[int, Field(gt=0, le=10_080)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -35,7 +38,13 @@ class Settings(BaseSettings):
     """The settings of DESIGN §4, plus those of Spark (§2) and the analysts (§7)."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_file_encoding="utf-8-sig",  # some editors put a BOM before the first name
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        validate_default=True,
     )
 
     data_dir: Path = Field(Path("data"), description="Root of landing/, lake/, checkpoints/ and state/.")
@@ -74,6 +83,28 @@ class Settings(BaseSettings):
     llm_max_incidents_per_run: int = Field(200, ge=1, description="Budget: incidents sent to the model in one run.")
     llm_max_tokens_per_run: int = Field(200_000, ge=1, description="Budget: prompt plus completion tokens in one run.")
 
+    @field_validator("data_dir")
+    @classmethod
+    def _local_folder(cls, value: Path) -> Path:
+        if re.match(r"[a-z0-9]+:/", str(value)):
+            raise ValueError(f"a local folder; {PREFIX}LAKE_DIR is what may be a URL")
+        return _absolute(value)
+
+    @field_validator("landing_dir", "lake_dir", "checkpoint_dir")
+    @classmethod
+    def _location(cls, value: str) -> str:
+        """A URL as it is, a path made absolute: Spark's server has a working directory of its own."""
+        if not value or "://" in value:
+            return value.rstrip("/")
+        return str(_absolute(Path(value)))
+
+    @field_validator("state_url")
+    @classmethod
+    def _database(cls, value: str) -> str:
+        if value and not re.match(r"\w+(\+\w+)?://", value):
+            raise ValueError("a SQLAlchemy URL, e.g. sqlite:////var/lib/alerts.db or postgresql+psycopg://user@host/name")
+        return value
+
     @field_validator("dedup_fields", mode="before")
     @classmethod
     def _split_fields(cls, value: object) -> object:
@@ -95,23 +126,22 @@ class Settings(BaseSettings):
             raise ValueError("local, local[N], local[*] or spark://host:port")
         return value
 
-    @model_validator(mode="after")
-    def _llm_needs_an_endpoint(self) -> Settings:
-        if self.analyst == "llm" and not (self.llm_base_url and self.llm_model):
-            raise ValueError(f"{PREFIX}ANALYST=llm needs {PREFIX}LLM_BASE_URL and {PREFIX}LLM_MODEL")
-        if self.llm_base_url and not re.match(r"https?://", self.llm_base_url):
-            raise ValueError(f"{PREFIX}LLM_BASE_URL must start with http:// or https://")
-        return self
+    @field_validator("llm_base_url", "llm_model")
+    @classmethod
+    def _llm_needs_an_endpoint(cls, value: str, info: ValidationInfo) -> str:
+        if not value and info.data.get("analyst") == "llm":
+            raise ValueError(f"{PREFIX}ANALYST=llm needs it")
+        if value and info.field_name == "llm_base_url" and not re.match(r"https?://", value):
+            raise ValueError("a URL that starts with http:// or https://")
+        return value
 
     @model_validator(mode="after")
     def _derive_locations(self) -> Settings:
-        root = self.data_dir.expanduser().resolve()
+        root = self.data_dir
         # The model is frozen for everybody else; defaults that depend on DATA_DIR are filled in once, here.
         fill = object.__setattr__
-        fill(self, "data_dir", root)
         for name, folder in (("landing_dir", "landing"), ("lake_dir", "lake"), ("checkpoint_dir", "checkpoints")):
-            given = getattr(self, name)
-            fill(self, name, _location(given) if given else str(root / folder))
+            fill(self, name, getattr(self, name) or str(root / folder))
         if not self.state_url:
             fill(self, "state_url", f"sqlite:///{self.state_dir / 'alert_assets.db'}")
         return self
@@ -122,9 +152,11 @@ class Settings(BaseSettings):
         return self.data_dir / "state"
 
 
-def _location(value: str) -> str:
-    """A URL as it is, a path made absolute: Spark's server has a working directory of its own."""
-    return value.rstrip("/") if "://" in value else str(Path(value).expanduser().resolve())
+def _absolute(path: Path) -> Path:
+    try:
+        return path.expanduser().resolve()
+    except RuntimeError as error:
+        raise ValueError(f"a folder whose ~ can be told: {error}") from None
 
 
 def load_settings(**overrides: object) -> Settings:
@@ -137,6 +169,8 @@ def load_settings(**overrides: object) -> Settings:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError(_explain(error)) from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"The settings cannot be used: .env is not UTF-8 ({error}). Save it as UTF-8.") from None
 
 
 def _explain(error: ValidationError) -> str:
@@ -147,6 +181,6 @@ def _explain(error: ValidationError) -> str:
             lines.append(f"  {message}")
             continue
         name = str(problem["loc"][0])
-        shown = "(hidden)" if "key" in name else repr(problem["input"])
+        shown = "(hidden)" if name in _SECRETS else repr(problem["input"])
         lines.append(f"  {PREFIX}{name.upper()}={shown}: {message}")
     return "The settings cannot be used:\n" + "\n".join(lines) + "\nSet them in the environment or in .env and try again."

@@ -43,10 +43,13 @@ def settings_in(folder: Path, **overrides: object) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> SparkSession:
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     from alert_assets.resources.spark import spark_resource
 
-    return spark_resource(settings_in(tmp_path_factory.mktemp("session"))).spark_session
+    session = spark_resource(settings_in(tmp_path_factory.mktemp("session"))).spark_session
+    yield session
+    # Before its server: a session whose server is gone is waited for, for minutes, when Python exits.
+    session.stop()
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def bronze(
         if dg.AssetKey(contract.name) in context.selected_asset_keys:
             numbers = {**_numbers(report), "rows_out": rows_out, "seconds": watch.seconds}
             yield dg.MaterializeResult(
-                asset_key=contract.name, metadata=table_metadata(lakehouse, contract, **numbers)
+                asset_key=contract.name, metadata=table_metadata(context.run_id, lakehouse, contract, **numbers)
             )
 
 
@@ -49,7 +49,7 @@ def _numbers(report: IngestReport) -> dict[str, object]:
         "blank_lines": report.blank,
         "late_events": report.late,
         "quarantine_percent": percent(report.quarantined, report.lines),
-        "broken_files": dg.MetadataValue.json(report.broken or {}),
+        "broken_files": report.broken or {},
     }
 
 
@@ -76,7 +76,7 @@ def replay(
     for contract in (BRONZE_EVENTS, BRONZE_QUARANTINE):
         numbers = {"rows_in": report.judged, "rows_out": report.replayed}
         context.log_event(
-            dg.AssetMaterialization(contract.name, metadata=table_metadata(lakehouse, contract, **numbers))
+            dg.AssetMaterialization(contract.name, metadata=table_metadata(context.run_id, lakehouse, contract, **numbers))
         )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from alert_assets.assets.refresh import Refresh, bucket_intervals, epoch_numbers, sql_envelope, within
+from alert_assets.assets.refresh import Refresh, bucket_intervals, bucket_counts, sql_envelope, within
 from alert_assets.assets.reporting import RefreshConfig, Stopwatch, clear_errors, described, table_metadata
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.resources.lakehouse import Interval, Lakehouse, Snapshot, cursor_app
@@ -23,6 +23,7 @@ _SILVER_KEY = SILVER_ALERTS.key
 
 @dg.asset(**described(GOLD_INCIDENTS, "pyspark", "gold"), deps=[SILVER_ALERTS.name, BRONZE_EVENTS.name], pool=GOLD_INCIDENTS.name)
 def gold_incidents(
+    context: dg.AssetExecutionContext,
     config: RefreshConfig,
     spark: SparkResource,
     lakehouse: dg.ResourceParam[Lakehouse],
@@ -32,8 +33,8 @@ def gold_incidents(
     watch = Stopwatch()
     with clear_errors():
         done = refresh_gold(lambda: spark.spark_session, lakehouse, settings, full_refresh=config.full_refresh)
-    numbers = {"rows_in": done.read, "rows_recomputed": done.recomputed, "rows_out": done.changed, "seconds": watch.seconds}
-    return dg.MaterializeResult(metadata=table_metadata(lakehouse, GOLD_INCIDENTS, **numbers))
+    numbers = {"rows_in": done.read, "buckets_recomputed": done.recomputed, "rows_out": done.changed, "seconds": watch.seconds}
+    return dg.MaterializeResult(metadata=table_metadata(context.run_id, lakehouse, GOLD_INCIDENTS, **numbers))
 
 
 def refresh_gold(
@@ -61,7 +62,7 @@ def refresh_gold(
         from alert_assets.transforms.changes import changed_rows
 
         touched = _touched(spark(), silver, bronze, silver_cursor, bronze_cursor, lookback)
-        buckets = epoch_numbers(touched, _bucket("first_seen_timestamp", lookback))
+        buckets = bucket_counts(touched, _bucket("first_seen_timestamp", lookback))
         if not buckets:
             lakehouse.move_cursors(GOLD_INCIDENTS, transactions)
             return Refresh(committed=True)
@@ -74,7 +75,7 @@ def refresh_gold(
         stored = gold.read(spark(), gold.files(time_column="window_start", intervals=starts))
         changed = changed_rows(stored, computed, GOLD_INCIDENTS, _SILVER_KEY).toArrow()
         lakehouse.merge(GOLD_INCIDENTS, _SILVER_KEY, changed, transactions, within=sql_envelope("window_start", starts))
-        return Refresh(recomputed=len(buckets), changed=changed.num_rows, committed=True)
+        return Refresh(sum(buckets.values()), len(buckets), changed.num_rows, committed=True)
 
 
 def _touched(
@@ -87,7 +88,7 @@ def _touched(
     news = new_events.groupBy("application_id", _bucket("timestamp", lookback).alias("bucket")).agg(
         F.min("timestamp").alias("first"), F.max("timestamp").alias("last")
     )
-    buckets = epoch_numbers(news, F.col("bucket"))
+    buckets = bucket_counts(news, F.col("bucket"))
     changed = _incidents(silver.read(spark, silver.files(newer_than=silver_cursor))).where(
         F.col("_batch_id") > silver_cursor
     )

@@ -67,7 +67,7 @@ def platinum_incidents(
     with clear_errors():
         done = refresh_platinum(lakehouse, settings, full_refresh=config.full_refresh, progress=progress)
     numbers = {**asdict(done), "rows_in": done.analyzed, "rows_out": done.incidents, "seconds": watch.seconds}
-    return dg.MaterializeResult(metadata=table_metadata(lakehouse, PLATINUM_INCIDENTS, **numbers))
+    return dg.MaterializeResult(metadata=table_metadata(context.run_id, lakehouse, PLATINUM_INCIDENTS, **numbers))
 
 
 class Progress:

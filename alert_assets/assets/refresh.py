@@ -21,8 +21,8 @@ class Refresh:
     """What one run changed.
 
     Attributes:
-        read: upstream rows that were new.
-        recomputed: rows computed again.
+        read: rows that asked for work: new alerts for silver, touched incidents for gold.
+        recomputed: windows, or stretches of the lookback's width, that were computed again.
         changed: rows that came out new or different, and were written.
         committed: whether there was a commit, if only to move the cursor.
     """
@@ -33,9 +33,12 @@ class Refresh:
     committed: bool = False
 
 
-def epoch_numbers(frame: DataFrame, number: Column) -> list[int]:
-    """The distinct values of a whole-number expression, in order."""
-    return sorted(row[0] for row in frame.select(number.alias("n")).distinct().collect() if row[0] is not None)
+def bucket_counts(frame: DataFrame, number: Column) -> dict[int, int]:
+    """Rows by the value of a whole-number expression, in its order."""
+    from pyspark.sql import functions as F
+
+    counted = frame.groupBy(number.alias("n")).agg(F.count("*").alias("rows")).where("n IS NOT NULL")
+    return dict(sorted((row["n"], row["rows"]) for row in counted.collect()))
 
 
 def bucket_intervals(numbers: Iterable[int], width: timedelta, *, before: int = 0, after: int = 0) -> list[Interval]:
@@ -60,7 +63,7 @@ def within(column: str, intervals: list[Interval]) -> Column:
     return reduce(or_, [F.col(column).between(F.lit(i.start), F.lit(i.end)) for i in intervals])
 
 
-def numbers_frame(spark: SparkSession, numbers: list[int], name: str) -> DataFrame:
+def numbers_frame(spark: SparkSession, numbers: Iterable[int], name: str) -> DataFrame:
     """Whole numbers as a small DataFrame of one column, to join with."""
     from pyspark.sql import functions as F
 

@@ -11,6 +11,7 @@ import dagster as dg
 
 from alert_assets.contracts import Contract
 from alert_assets.errors import UserError
+from alert_assets.logs import run_log
 from alert_assets.resources.lakehouse import Lakehouse
 
 
@@ -37,8 +38,9 @@ def described(contract: Contract, *kinds: str) -> dict[str, Any]:
     }
 
 
-def table_metadata(lakehouse: Lakehouse, contract: Contract, **numbers: Any) -> dict[str, Any]:
-    """Metadata of a materialization: the table as it is now, and the run's own numbers."""
+def table_metadata(run_id: str, lakehouse: Lakehouse, contract: Contract, **numbers: Any) -> dict[str, Any]:
+    """Metadata of a materialization: the table as it is now, and the run's own numbers, which are logged too."""
+    run_log(run_id, table=contract.name).info("table_refreshed", **numbers)
     snapshot = lakehouse.snapshot(contract)
     found: dict[str, Any] = {
         "dagster/uri": lakehouse.uri(contract),

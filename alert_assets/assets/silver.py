@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from alert_assets.assets.refresh import Refresh, bucket_intervals, epoch_numbers, numbers_frame, sql_envelope, within
+from alert_assets.assets.refresh import Refresh, bucket_intervals, bucket_counts, numbers_frame, sql_envelope, within
 from alert_assets.assets.reporting import RefreshConfig, Stopwatch, clear_errors, described, table_metadata
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_ALERTS
 from alert_assets.resources.lakehouse import Lakehouse, cursor_app
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 @dg.asset(**described(SILVER_ALERTS, "pyspark", "silver"), deps=[BRONZE_EVENTS.name], pool=SILVER_ALERTS.name)
 def silver_alerts(
+    context: dg.AssetExecutionContext,
     config: RefreshConfig,
     spark: SparkResource,
     lakehouse: dg.ResourceParam[Lakehouse],
@@ -28,8 +29,8 @@ def silver_alerts(
     watch = Stopwatch()
     with clear_errors():
         done = refresh_silver(lambda: spark.spark_session, lakehouse, settings, full_refresh=config.full_refresh)
-    numbers = {"rows_in": done.read, "rows_recomputed": done.recomputed, "rows_out": done.changed, "seconds": watch.seconds}
-    return dg.MaterializeResult(metadata=table_metadata(lakehouse, SILVER_ALERTS, **numbers))
+    numbers = {"rows_in": done.read, "windows_recomputed": done.recomputed, "rows_out": done.changed, "seconds": watch.seconds}
+    return dg.MaterializeResult(metadata=table_metadata(context.run_id, lakehouse, SILVER_ALERTS, **numbers))
 
 
 def refresh_silver(
@@ -54,7 +55,7 @@ def refresh_silver(
         width = timedelta(minutes=settings.dedup_window_minutes)
         number = F.floor(F.unix_micros("timestamp") / F.lit(width // timedelta(microseconds=1)))
         new = _alerts(bronze.read(spark(), bronze.files(newer_than=cursor)).where(F.col("_batch_id") > cursor))
-        windows = epoch_numbers(new, number)
+        windows = bucket_counts(new, number)
         if not windows:
             lakehouse.move_cursors(SILVER_ALERTS, transactions)
             return Refresh(committed=True)
@@ -68,7 +69,7 @@ def refresh_silver(
         lakehouse.merge(
             SILVER_ALERTS, SILVER_ALERTS.key, changed, transactions, within=sql_envelope("window_start", touched)
         )
-        return Refresh(recomputed=len(windows), changed=changed.num_rows, committed=True)
+        return Refresh(sum(windows.values()), len(windows), changed.num_rows, committed=True)
 
 
 def _alerts(events: "DataFrame") -> "DataFrame":

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, EVENT
 from alert_assets.errors import UserError
 from alert_assets.resources.lakehouse import Lakehouse, utc_now
-from alert_assets.resources.landing import LandingFile, backlog, broken_files, checkpoint
+from alert_assets.resources.landing import backlog, broken_files, checkpoint
 from alert_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -70,24 +70,27 @@ def ingest(
                 log(f"Left in the landing zone, cannot be read to its end: {path}: {problem}")
             broken.update(checked)
             bad_names = {path.rpartition("/")[2] for path in broken}
-            good = [file for file in waiting.pending if file.name not in bad_names]
-            if not good and not waiting.unfinished:
+            good = [file.name for file in waiting.pending if file.name not in bad_names]
+            # The pattern also holds for a batch that is run again: without its names it would be read as empty.
+            unfinished = [path.rpartition("/")[2] for path in waiting.unfinished]
+            if not good and not unfinished:
                 break
-            _run_query(spark(), lakehouse, settings, good[:_FILES_PER_QUERY], log)
+            _run_query(spark(), lakehouse, settings, [*unfinished, *good[:_FILES_PER_QUERY]], log)
         return _report(lakehouse, before, broken)
 
 
 def _run_query(
-    spark: SparkSession, lakehouse: Lakehouse, settings: Settings, files: Iterable[LandingFile], log: Callable[[str], None]
+    spark: SparkSession, lakehouse: Lakehouse, settings: Settings, files: Iterable[str], log: Callable[[str], None]
 ) -> None:
+    """Run the landing query over the files of these names to its end."""
     from pyspark.errors import PySparkException
     from pyspark.sql import functions as F
 
-    names = ",".join(sorted({_glob_literal(file.name) for file in files}))
+    names = ",".join(sorted({_glob_literal(name) for name in files}))
     lines = (
         spark.readStream.option("lineSep", "\n")
         .option("maxFilesPerTrigger", settings.max_files_per_trigger)
-        .option("pathGlobFilter", f"{{{names}}}" if names else "*.jsonl")
+        .option("pathGlobFilter", f"{{{names}}}")
         .option("recursiveFileLookup", "true")
         # Spark forgets files that are much older than the newest one, and then overlooks them.
         .option("maxFileAge", "36500d")

@@ -65,7 +65,7 @@ class Snapshot:
     @cached_property
     def _actions(self) -> pa.Table:
         assert self.table is not None
-        return pa.table(self.table.get_add_actions(flatten=True))
+        return _arrow(self.table.get_add_actions(flatten=True))
 
     @property
     def version(self) -> int:
@@ -87,7 +87,9 @@ class Snapshot:
         name = f"max.{column}"
         if self.table is None or name not in self._actions.column_names:
             return None
-        return pc.max(self._actions[name]).as_py()
+        # Arrow makes an aware datetime with the help of pandas, whose import takes longer than all the rest.
+        newest = pc.max(self._actions[name]).cast(pa.timestamp("us")).as_py()
+        return newest and newest.replace(tzinfo=timezone.utc)
 
     def files(
         self,
@@ -235,14 +237,14 @@ class Lakehouse:
 
     def rows(self, contract: Contract, sql: str = "SELECT * FROM t") -> pa.Table:
         """Rows of a small table by SQL over `t`, without Spark; an empty table when there is none."""
-        return self.query(sql, t=contract) if self.table(contract) is not None else pa.table({})
+        return self.query(sql, t=contract) if self.table(contract) is not None else pa.schema([]).empty_table()
 
     def query(self, sql: str, **tables: Contract) -> pa.Table:
         """SQL over small tables by the names given, without Spark. The tables have to be there."""
         builder = QueryBuilder()
         for name, contract in tables.items():
             builder.register(name, DeltaTable(self.uri(contract)))
-        return pa.table(builder.execute(sql).read_all())
+        return _arrow(builder.execute(sql).read_all())
 
     def commits(self, contract: Contract, after_version: int = -1) -> list[dict[str, Any]]:
         """Our commits above a version, oldest first: `{"version": …, **what we wrote into it}`."""
@@ -438,6 +440,11 @@ def _restored_version(commit: dict[str, Any]) -> int | None:
 
 def _each(first: list[bool], second: list[bool]) -> list[bool]:
     return [a and b for a, b in zip(first, second, strict=True)]
+
+
+def _arrow(stream: Any) -> pa.Table:
+    """What delta-rs returns, as pyarrow has it. `pa.table()` does the same and imports pandas for it."""
+    return pa.RecordBatchReader.from_stream(stream).read_all()
 
 
 def local_path(uri: str) -> str:

@@ -61,7 +61,8 @@ def two_decimals(values: Column) -> Column:
     Spark's own formatting rounds the shortest decimal that stands for the double, ties away from zero:
     0.125 would read 0.13. Here the fraction becomes a whole number of units of 2^-bits, with as many
     bits as the double has near its size and as leave room in a long for the factor 100. Below 2^-8
-    bits are cut off, but there every value reads 0.00 or 0.01 and 0.005 is far enough away.
+    bits are cut off, but there every value reads 0.00 or 0.01 and 0.005 is far enough away. From 2^53
+    on there is no fraction, and the digits are those of the shortest decimal that stands for the double.
     """
 
     def take_apart(value: Column) -> Column:

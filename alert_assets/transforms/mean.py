@@ -10,8 +10,12 @@ from __future__ import annotations
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-#: Values at or above this could overflow a sum of longs; they are collected and added in sorted order.
-_LARGE = 1e12
+#: The sum of ten million values below this, in units of 2^-53, has the 32 digits that the quotient leaves
+#: room for. The others, no percentages, are collected and added as doubles in sorted order.
+_LARGE = 1e9
+
+#: They are added at this scale, which changes no digit and keeps the sum of the largest doubles finite.
+_SCALE = 2.0**-64
 
 _HALF = 2**26
 _UNITS = 2**53
@@ -40,6 +44,7 @@ def exact_mean() -> Column:
         + F.coalesce(F.sum("mean_high"), F.lit(0)).cast("decimal(20,0)") * F.lit(_HALF).cast("decimal(8,0)")
         + F.coalesce(F.sum("mean_low"), F.lit(0)).cast("decimal(20,0)")
     )
-    large = F.aggregate(F.sort_array(F.flatten(F.collect_list("mean_large"))), F.lit(0.0), lambda a, b: a + b)
+    larges = F.sort_array(F.flatten(F.collect_list("mean_large")))
+    large = F.aggregate(larges, F.lit(0.0), lambda total, value: total + value * F.lit(_SCALE)) / count / F.lit(_SCALE)
     mean = units.cast("decimal(38,6)") / count.cast("decimal(20,0)")
-    return F.when(count > 0, mean.cast("double") / F.lit(float(_UNITS)) + large / count)
+    return F.when(count > 0, mean.cast("double") / F.lit(float(_UNITS)) + large)

@@ -1,0 +1,178 @@
+"""How results are printed: tables for people, JSON for machines, times, ages, text from outside.
+
+Whoever can write a log line can write into these tables. No markup is interpreted, and what could steer
+a terminal is shown as what it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import typer
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from alert_assets.analysis.untrusted import escape_invisible
+
+#: A terminal at least this wide gets one row a line; a narrower one gets rows of several lines.
+_WIDE = 150
+#: Output into a pipe or a file gets one row a line too, so that `grep` finds whole rows.
+_PIPED = 10_000
+#: Prose is wrapped here where nothing says how wide the reader's page is.
+_PAGE = 100
+
+_EMPTY = "-"
+
+
+class Output:
+    """Standard output as it is now; `COLUMNS` sets its width, for a pipe too."""
+
+    def __init__(self) -> None:
+        """Measure the terminal, if there is one."""
+        terminal = _console(None)
+        self._is_terminal = terminal.is_terminal
+        is_measured = self._is_terminal or "COLUMNS" in os.environ
+        #: Cells in a line of a table.
+        self.width = terminal.width if is_measured else _PIPED
+        self._page = terminal.width if is_measured else _PAGE
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether a row of many columns fits on one line."""
+        return self.width >= _WIDE
+
+    def table(self, table: Table) -> None:
+        """Print a table as wide as it comes out."""
+        self._print(table, self.width)
+
+    def prose(self, *blocks: RenderableType) -> None:
+        """Print text, wrapped to the page."""
+        for block in blocks:
+            self._print(block, self._page)
+
+    def _print(self, block: RenderableType, width: int) -> None:
+        console = _console(width)
+        with console.capture() as captured:
+            console.print(block)
+        text = captured.get()
+        if not self._is_terminal:
+            text = "".join(line.rstrip() + "\n" for line in text.splitlines())
+        typer.echo(text, nl=False)
+
+
+def _console(width: int | None) -> Console:
+    return Console(width=width, markup=False, emoji=False, highlight=False)
+
+
+def rows(*columns: str, right: Sequence[str] = (), keep: Sequence[str] = ()) -> Table:
+    """An empty table with a heading.
+
+    Args:
+        right: columns of numbers.
+        keep: columns whose lines are not broken.
+    """
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(
+            column, justify="right" if column in right else "left", no_wrap=column in keep, overflow="fold"
+        )
+    return table
+
+
+def facts(pairs: Iterable[tuple[str, str | None]]) -> Table:
+    """Labels and what they say, indented; a pair without a text is left out."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, text in pairs:
+        if text:
+            table.add_row(f"  {label}", text)
+    return table
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One JSON object, in ASCII: nothing in it can steer a terminal or fail to be shown."""
+    typer.echo(json.dumps(plain(value), indent=2, allow_nan=False))
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: times as RFC 3339 in UTC, maps as objects, bytes as base64."""
+    if isinstance(value, datetime):
+        return value.astimezone(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, Mapping):
+        return {str(name): plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(part) for part in value]
+    return value
+
+
+def stamp(moment: datetime | None) -> str:
+    """A time to the second: `2026-02-14 10:06:00Z`."""
+    return _EMPTY if moment is None else f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}Z"
+
+
+def age(moment: datetime | None, now: datetime) -> str:
+    """How long ago: `3 min ago`."""
+    if moment is None:
+        return ""
+    seconds = (now - moment).total_seconds()
+    span = _span(abs(seconds))
+    return f"{span} ago" if seconds >= 0 else f"in {span}"
+
+
+def stamp_and_age(moment: datetime | None, now: datetime) -> str:
+    """Both, on one line."""
+    return f"{stamp(moment)} ({age(moment, now)})" if moment else _EMPTY
+
+
+def _span(seconds: float) -> str:
+    for limit, size, unit in ((60, 1, "s"), (3_600, 60, "min"), (172_800, 3_600, "h")):
+        if seconds < limit:
+            return f"{int(seconds / size)} {unit}"
+    return f"{int(seconds / 86_400):,} days"
+
+
+def size(number: int) -> str:
+    """Bytes as people say them."""
+    amount = float(number)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 line`, `2,000 lines`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def line(text: object, limit: int | None = None) -> str:
+    """Text from outside on one line: invisible characters escaped; cut to `limit` with an ellipsis."""
+    if text is None or text == "":
+        return _EMPTY
+    whole = str(text).strip()
+    # Escapes only lengthen a text, so what is beyond the limit before them is beyond it after.
+    shown = escape_invisible(whole if limit is None else whole[: limit + 1]).replace("\n", " ")
+    return shown if limit is None or len(shown) <= limit else shown[: limit - 1].rstrip() + "…"
+
+
+def paragraph(text: object) -> str:
+    """Text from outside with its line feeds."""
+    return escape_invisible(str(text))
+
+
+def without_credentials(location: str) -> str:
+    """A path or URL without a password, key or token."""
+    hidden = re.sub(r"(://[^/?#@]*:)[^/?#]*@", r"\1***@", location)
+    return re.sub(r"([?&;][^=&;]*(?:pass|secret|token|key|sig)[^=&;]*=)[^&;]*", r"\1***", hidden, flags=re.IGNORECASE)

@@ -1,0 +1,211 @@
+"""`alert-assets quarantine`: lines that broke the event contract, and their second chance."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from alert_assets.commands import output
+from alert_assets.commands.lake import literal, reading, records
+from alert_assets.commands.options import JsonOption, LimitOption, refuse_before
+from alert_assets.contracts import BRONZE_QUARANTINE
+from alert_assets.resources.lakehouse import Lakehouse, utc_now
+from alert_assets.settings import load_settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+app = typer.Typer(add_completion=False)
+
+#: What a line gets in output that has no width, and the most of it that is read for a table.
+_LINE = 100
+_READ = 1_000
+
+
+def _reason(text: str) -> str:
+    if not re.fullmatch(r"malformed_json|(missing|invalid):\S+", text):
+        raise typer.BadParameter(
+            f"{text!r} is none: malformed_json, missing:FIELD or invalid:FIELD; `alert-assets quarantine reasons` "
+            "lists those there are."
+        )
+    return text
+
+
+ReasonOption = Annotated[
+    str | None,
+    typer.Option(
+        parser=_reason,
+        metavar="REASON",
+        help="Only lines with this reason: malformed_json, missing:FIELD, invalid:FIELD.",
+    ),
+]
+
+
+@app.callback(
+    invoke_without_command=True,
+    epilog="Examples: alert-assets quarantine --reason missing:severity; alert-assets quarantine --json --limit 0",
+)
+def list_lines(
+    ctx: typer.Context,
+    reason: ReasonOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="Lines a replay has moved to bronze too.")] = False,
+    limit: LimitOption = 20,
+    fail_if_any: Annotated[bool, typer.Option(help="Exit 1 when a listed line is open.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the lines in quarantine, the newest first; --json has them whole."""
+    if ctx.invoked_subcommand:
+        return refuse_before(ctx)
+    settings = load_settings()
+    with reading(settings) as lakehouse:
+        totals = _totals(lakehouse, reason)
+        lines = _lines(lakehouse, reason, everything=everything, limit=limit, whole=as_json)
+    if as_json:
+        output.print_json({**totals, "lines": lines})
+    else:
+        _print_lines(totals, lines, everything=everything)
+    if fail_if_any and totals["open"]:
+        raise typer.Exit(1)
+    return None
+
+
+@app.command(epilog="Example: alert-assets quarantine reasons --json")
+def reasons(as_json: JsonOption = False) -> None:
+    """Count the lines by reason; a line with two reasons counts for both."""
+    settings = load_settings()
+    with reading(settings) as lakehouse:
+        counts = records(
+            lakehouse.rows(
+                BRONZE_QUARANTINE,
+                """
+            SELECT reason, count(*) - count(replayed_at) AS open, count(replayed_at) AS replayed
+            FROM (SELECT unnest(reasons) AS reason, replayed_at FROM t)
+            GROUP BY reason ORDER BY 2 DESC, 3 DESC, 1
+            """,
+            )
+        )
+        totals = _totals(lakehouse)
+    if as_json:
+        return output.print_json({**totals, "reasons": counts})
+    if not counts:
+        return typer.echo("Nothing is in quarantine.")
+    table = output.rows("Reason", "Open", "Replayed", right=("Open", "Replayed"))
+    for row in counts:
+        table.add_row(output.line(row["reason"]), f"{row['open']:,}", f"{row['replayed']:,}")
+    output.Output().table(table)
+    return typer.echo(f"\n{output.count(totals['open'], 'line')} open, {totals['replayed']:,} replayed.")
+
+
+@app.command(epilog="Example: alert-assets quarantine replay --reason invalid:timestamp")
+def replay(reason: ReasonOption = None, as_json: JsonOption = False) -> None:
+    """Judge the open lines again and move those that pass now to bronze, each once. Starts Spark."""
+    from alert_assets.resources.ingestion import ReplayReport, replay_quarantine
+
+    settings = load_settings()
+
+    def spark() -> SparkSession:
+        from alert_assets.resources.spark import spark_resource
+
+        return spark_resource(settings).spark_session
+
+    errors = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    with reading(settings) as lakehouse, errors.status("Judging the lines in quarantine again ..."):
+        report = ReplayReport()
+        # Lines of a replay that was cut short are open too, so without an open line there is nothing to finish.
+        if _totals(lakehouse)["open"]:
+            report = replay_quarantine(
+                spark, lakehouse, settings, lambda text: errors.print(output.line(text), soft_wrap=True), reason
+            )
+    remaining = report.judged - report.replayed
+    if as_json:
+        output.print_json({"judged": report.judged, "replayed": report.replayed, "remaining": remaining})
+    elif not report.judged:
+        typer.echo("Nothing to replay: no open line in quarantine" + (f" with the reason {reason}." if reason else "."))
+    else:
+        typer.echo(
+            f"{output.count(report.judged, 'line')} judged again: {report.replayed:,} moved to bronze, "
+            f"{remaining:,} still in quarantine."
+        )
+
+
+def _totals(lakehouse: Lakehouse, reason: str | None = None) -> dict[str, int]:
+    """Lines that are open and lines that were replayed."""
+    counted = records(
+        lakehouse.rows(
+            BRONZE_QUARANTINE,
+            f"SELECT count(*) - count(replayed_at) AS open, count(replayed_at) AS replayed FROM t WHERE {_having(reason)}",
+        )
+    )
+    return counted[0] if counted else {"open": 0, "replayed": 0}
+
+
+def _lines(
+    lakehouse: Lakehouse, reason: str | None, *, everything: bool, limit: int, whole: bool
+) -> list[dict[str, Any]]:
+    """The newest lines with the reason, cut unless `whole`; `everything` has the replayed ones too."""
+    return records(
+        lakehouse.rows(
+            BRONZE_QUARANTINE,
+            f"""
+        SELECT {"raw, raw_bytes" if whole else f"left(raw, {_READ}) AS raw"},
+            reasons, contract_version, _source_file, _landed_at, _ingested_at, replayed_at, _batch_id
+        FROM t WHERE {_having(reason)} {"" if everything else "AND replayed_at IS NULL"}
+        ORDER BY _ingested_at DESC, _source_file, raw {f"LIMIT {limit}" if limit else ""}
+        """,
+        )
+    )
+
+
+def _having(reason: str | None) -> str:
+    return f"array_has(reasons, {literal(reason)})" if reason else "true"
+
+
+def _print_lines(totals: dict[str, int], lines: list[dict[str, Any]], *, everything: bool) -> None:
+    if not lines:
+        return typer.echo("No open line is in quarantine." if totals["replayed"] else "Nothing is in quarantine.")
+    out = output.Output()
+    out.table(_one_line_each(lines, everything=everything) if out.is_wide else _stacked(lines, out.width))
+    shown = totals["open"] + (totals["replayed"] if everything else 0)
+    if shown > len(lines):
+        typer.echo(f"\n{len(lines):,} of {shown:,} lines; --limit 0 shows all, --json shows them whole.")
+    return None
+
+
+def _one_line_each(lines: list[dict[str, Any]], *, everything: bool) -> Any:
+    now = utc_now()
+    table = output.rows(
+        *("Time (UTC)", "Age", "File", "Reasons", *(["Replayed"] if everything else []), "Line"),
+        keep=("Time (UTC)", "Age", "Replayed"),
+    )
+    for row in lines:
+        table.add_row(
+            output.stamp(row["_ingested_at"]),
+            output.age(row["_ingested_at"], now),
+            _file(row),
+            output.line(", ".join(row["reasons"])),
+            *([output.stamp(row["replayed_at"])] if everything else []),
+            output.line(row["raw"], _LINE),
+        )
+    return table
+
+
+def _stacked(lines: list[dict[str, Any]], width: int) -> Any:
+    """Some lines for each row, for a terminal of ordinary width."""
+    now = utc_now()
+    table = output.rows("Time (UTC), file", "Reasons", "Line")
+    for row in lines:
+        replayed = f"\nreplayed {output.age(row['replayed_at'], now)}" if row["replayed_at"] else ""
+        table.add_row(
+            f"{output.stamp(row['_ingested_at'])}\n{output.age(row['_ingested_at'], now)}\n{_file(row, 24)}{replayed}",
+            "\n".join(output.line(reason, 24) for reason in row["reasons"]),
+            output.line(row["raw"], max(40, 3 * (width - 52))),
+        )
+    return table
+
+
+def _file(row: dict[str, Any], limit: int | None = None) -> str:
+    return output.line(PurePosixPath(row["_source_file"]).name, limit)

@@ -1,0 +1,225 @@
+"""`alert-assets status`: how much is where, and how old it is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timedelta, timezone
+from typing import Annotated, Any
+
+import typer
+
+from alert_assets.commands import output
+from alert_assets.commands.lake import reading, records
+from alert_assets.commands.options import JsonOption
+from alert_assets.contracts import (
+    BRONZE_EVENTS,
+    BRONZE_QUARANTINE,
+    CONTRACTS,
+    GOLD_INCIDENTS,
+    PLATINUM_INCIDENTS,
+    SILVER_ALERTS,
+)
+from alert_assets.errors import UserError
+from alert_assets.resources.lakehouse import Lakehouse, utc_now
+from alert_assets.resources.landing import backlog
+from alert_assets.settings import Settings, load_settings
+
+app = typer.Typer(add_completion=False)
+
+#: The time that says how new a table's newest row is.
+_NEWEST = {
+    BRONZE_EVENTS.name: "timestamp",
+    BRONZE_QUARANTINE.name: "_ingested_at",
+    SILVER_ALERTS.name: "last_seen_timestamp",
+    GOLD_INCIDENTS.name: "alert_timestamp",
+    PLATINUM_INCIDENTS.name: "analyzed_at",
+}
+
+
+@dataclass(frozen=True)
+class TableStatus:
+    """A table; `version` is None when nothing was ever committed to it. `newest` is of `newest_column`."""
+
+    name: str
+    rows: int
+    version: int | None
+    last_commit: datetime | None
+    newest_column: str
+    newest: datetime | None
+
+
+@dataclass(frozen=True)
+class LandingStatus:
+    """The landing zone; `problem` says why nothing is known of it."""
+
+    folder: str
+    problem: str | None = None
+    pending_files: int = 0
+    pending_bytes: int = 0
+    oldest_pending: datetime | None = None
+    unfinished_files: int = 0
+    ingested_files: int = 0
+
+
+@dataclass(frozen=True)
+class QuarantineStatus:
+    """Lines in quarantine; the share is of every line that has arrived, blank ones aside."""
+
+    open: int
+    replayed: int
+    open_percent: float
+
+
+@app.command(epilog="Example, for cron: alert-assets status --max-age-minutes 15 --max-backlog 100")
+def status(
+    max_age_minutes: Annotated[
+        float | None, typer.Option(min=0, help="Exit 1 when the newest event in bronze is older, or there is none.")
+    ] = None,
+    max_backlog: Annotated[
+        int | None, typer.Option(min=0, help="Exit 1 when more landing files wait, or the landing folder is missing.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show rows and age of each table, what waits in the landing zone, and what is in quarantine."""
+    settings = load_settings()
+    with reading(settings) as lakehouse:
+        tables = [_table(lakehouse, name) for name in CONTRACTS]
+        quarantine = _quarantine(lakehouse, {table.name: table.rows for table in tables}[BRONZE_EVENTS.name])
+    landing = _landing(settings)
+    now = utc_now()
+    problems = [
+        *_age_problems(tables, max_age_minutes, now),
+        *_backlog_problems(landing, max_backlog),
+    ]
+    if as_json:
+        output.print_json(
+            {
+                "time": now,
+                "lake": output.without_credentials(settings.lake_dir),
+                "tables": [_with_ages(table, now) for table in tables],
+                "landing": _with_ages(landing, now),
+                "quarantine": asdict(quarantine),
+                "problems": problems,
+            }
+        )
+    else:
+        _print(settings, tables, landing, quarantine, now)
+        for problem in problems:
+            typer.echo(f"Problem: {problem}", err=True)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _table(lakehouse: Lakehouse, name: str) -> TableStatus:
+    snapshot = lakehouse.snapshot(CONTRACTS[name])
+    column = _NEWEST[name]
+    if snapshot.table is None:
+        return TableStatus(name, 0, None, None, column, None)
+    milliseconds = snapshot.table.history(1)[0].get("timestamp")
+    return TableStatus(
+        name=name,
+        rows=snapshot.row_count,
+        version=snapshot.version,
+        last_commit=None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, timezone.utc),
+        newest_column=column,
+        newest=snapshot.newest(column),
+    )
+
+
+def _quarantine(lakehouse: Lakehouse, bronze_rows: int) -> QuarantineStatus:
+    counts = lakehouse.rows(BRONZE_QUARANTINE, "SELECT count(*) AS lines, count(replayed_at) AS replayed FROM t")
+    (lines, replayed), *_ = [tuple(row.values()) for row in records(counts)] or [(0, 0)]
+    open_ = lines - replayed
+    # A replayed line is counted in bronze.
+    return QuarantineStatus(open_, replayed, round(100 * open_ / max(1, bronze_rows + open_), 3))
+
+
+def _landing(settings: Settings) -> LandingStatus:
+    folder = output.without_credentials(settings.landing_dir)
+    try:
+        waiting = backlog(settings)
+    except UserError as error:
+        return LandingStatus(folder, problem=str(error))
+    return LandingStatus(
+        folder=folder,
+        pending_files=len(waiting.pending),
+        pending_bytes=sum(file.size_bytes for file in waiting.pending),
+        oldest_pending=min((file.modified_at for file in waiting.pending), default=None),
+        unfinished_files=len(waiting.unfinished),
+        ingested_files=waiting.ingested,
+    )
+
+
+def _age_problems(tables: list[TableStatus], max_age_minutes: float | None, now: datetime) -> list[str]:
+    if max_age_minutes is None:
+        return []
+    newest = next(table.newest for table in tables if table.name == BRONZE_EVENTS.name)
+    if newest is None:
+        return ["bronze_events has no event, so none is new enough."]
+    if now - newest <= timedelta(minutes=max_age_minutes):
+        return []
+    when = output.stamp_and_age(newest, now)
+    return [f"The newest event in bronze_events is of {when}; --max-age-minutes allows {max_age_minutes:g}."]
+
+
+def _backlog_problems(landing: LandingStatus, max_backlog: int | None) -> list[str]:
+    if max_backlog is None:
+        return []
+    if landing.problem:
+        return [landing.problem]
+    waiting = landing.pending_files + landing.unfinished_files
+    if waiting <= max_backlog:
+        return []
+    return [f"{output.count(waiting, 'landing file')} wait; --max-backlog allows {max_backlog:,}."]
+
+
+def _with_ages(part: TableStatus | LandingStatus, now: datetime) -> dict[str, Any]:
+    """The fields, and after each time how many seconds ago it is."""
+    shown: dict[str, Any] = {}
+    for field in fields(part):
+        value = shown[field.name] = getattr(part, field.name)
+        if field.name in ("last_commit", "newest", "oldest_pending"):
+            shown[f"{field.name}_age_seconds"] = value and round((now - value).total_seconds(), 3)
+    return shown
+
+
+def _print(
+    settings: Settings, tables: list[TableStatus], landing: LandingStatus, quarantine: QuarantineStatus, now: datetime
+) -> None:
+    out = output.Output()
+    typer.echo(f"Lake: {output.without_credentials(settings.lake_dir)}")
+    grid = output.rows(
+        "Table", "Rows", "Ver.", "Last commit", "Newest row", right=("Rows", "Ver."), keep=("Table", "Rows", "Ver.")
+    )
+    for table in tables:
+        if table.version is None:
+            grid.add_row(table.name, "-", "-", "no table yet", "-")
+            continue
+        grid.add_row(
+            table.name,
+            f"{table.rows:,}",
+            f"{table.version:,}",
+            f"{output.stamp(table.last_commit)}\n{output.age(table.last_commit, now)}",
+            f"{output.stamp(table.newest)}\n{output.age(table.newest, now)}",
+        )
+    out.table(grid)
+    typer.echo(f"\nLanding zone: {landing.folder}")
+    if landing.problem:
+        out.prose(output.facts([("Problem", landing.problem)]))
+    else:
+        waiting = f"{output.count(landing.pending_files, 'file')}, {output.size(landing.pending_bytes)}"
+        oldest = f", oldest {output.stamp_and_age(landing.oldest_pending, now)}" if landing.oldest_pending else ""
+        unfinished = f"{output.count(landing.unfinished_files, 'file')} of a batch that was begun; the next run ends it"
+        out.prose(
+            output.facts(
+                [
+                    ("Waiting", waiting + oldest if landing.pending_files else "none"),
+                    ("Unfinished", unfinished if landing.unfinished_files else None),
+                    ("Ingested", output.count(landing.ingested_files, "file")),
+                ]
+            )
+        )
+    typer.echo(
+        f"\nQuarantine: {output.count(quarantine.open, 'line')} open ({quarantine.open_percent:.2f}% of all lines), "
+        f"{quarantine.replayed:,} replayed"
+    )

@@ -1,0 +1,26 @@
+"""Structured logs: one JSON object a line on stderr, each with the run it belongs to.
+
+Dagster captures a run's stderr, so the lines are in the UI beside its own events and can be shipped
+from there. Standard library loggers are left alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import structlog
+
+
+def run_log(run_id: str, **fields: Any) -> Any:
+    """A logger whose lines carry `run_id` and the given fields."""
+    logger = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
+        ],
+    )
+    return logger.bind(run_id=run_id, **fields)

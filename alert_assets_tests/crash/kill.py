@@ -1,0 +1,114 @@
+"""SIGKILL at a chosen step, to the pipeline, to the Spark server or to the Python worker of `foreachBatch`.
+
+What is here runs where the step runs: in the pipeline's own process, or, pickled by value, in the worker
+that the server starts, which knows nothing of the tests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from deltalake import DeltaTable
+from pyspark import cloudpickle
+
+from alert_assets.resources.ingestion import LandingBatch
+from alert_assets.resources.lakehouse import Lakehouse
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+Victim = Literal["pipeline", "server", "worker", "all"]
+Step = Literal["read", "write", "commit", "merge", "overwrite", "delete"]
+
+#: The method that makes each step, but for `read`; its table is the first argument, or the one it belongs to.
+_METHODS: dict[str, tuple[type, str]] = {
+    "write": (Lakehouse, "write_from_spark"),
+    "commit": (DeltaTable, "create_write_transaction"),
+    "merge": (Lakehouse, "merge"),
+    "overwrite": (Lakehouse, "overwrite"),
+    "delete": (Lakehouse, "delete"),
+}
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Who dies, and when.
+
+    Attributes:
+        victim: `worker` is the process that makes the step; `all` is everything, as when the machine stops.
+        moment: before or after the step.
+        table: the step is made on this table.
+        batch: for landing to bronze, the micro-batch; None for what the pipeline's own process does.
+        pause_seconds: how long whoever survives the kill waits at this step before it goes on.
+        pipeline_pid: filled in by the pipeline's process.
+    """
+
+    victim: Victim
+    moment: Literal["before", "after"]
+    step: Step
+    table: str = ""
+    batch: int | None = None
+    pause_seconds: float = 0
+    pipeline_pid: int = 0
+    discovery: str = ""
+
+    def arm(self) -> None:
+        """Patch the step in this process."""
+        owner, name = _METHODS[self.step]
+        original: Callable[..., Any] = getattr(owner, name)
+
+        def deadly(target: Any, *args: Any, **kwargs: Any) -> Any:
+            hit = self._table(target, args) == self.table
+            if hit and self.moment == "before":
+                setattr(owner, name, original)
+                self.strike()
+            result = original(target, *args, **kwargs)
+            if hit and self.moment == "after":
+                setattr(owner, name, original)
+                self.strike()
+            return result
+
+        setattr(owner, name, deadly)
+
+    @staticmethod
+    def _table(target: Any, args: tuple[Any, ...]) -> str:
+        if isinstance(target, Lakehouse):
+            return str(args[0].name)
+        return str(target.table_uri).rstrip("/").rpartition("/")[2]
+
+    def strike(self) -> None:
+        pids = {"pipeline": self.pipeline_pid, "worker": os.getpid()}
+        if self.victim in ("server", "all"):
+            pids["server"] = json.loads(Path(self.discovery).read_text())["pid"]
+        order = ("server", "pipeline", "worker") if self.victim == "all" else (self.victim,)
+        for victim in order:
+            with suppress(ProcessLookupError):
+                os.kill(pids[victim], signal.SIGKILL)
+        time.sleep(self.pause_seconds)
+
+
+@dataclass(frozen=True)
+class DyingBatch(LandingBatch):
+    """The landing query's batches, one of which is deadly."""
+
+    kill: Kill
+
+    def __call__(self, lines: DataFrame, batch_number: int) -> None:
+        if batch_number == self.kill.batch:
+            if self.kill.step == "read":
+                lines.count()
+                self.kill.strike()
+            else:
+                self.kill.arm()
+        super().__call__(lines, batch_number)

@@ -1,0 +1,210 @@
+"""Where the settings come from, and what a bad one says, to Python and to `dagster`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from alert_assets.settings import Settings, SettingsError, load_settings
+
+ROOT = Path(__file__).parents[1]
+FIELDS = "alert_id, alert_type, application_id, error_code, host, message, severity, source, labels.NAME"
+KEY = "sk-very-secret"
+
+#: Variable, bad value, what the message says is allowed.
+BAD = [
+    ("DEDUP_FIELDS", "application_id,colour", FIELDS),
+    ("DEDUP_FIELDS", "host,host", FIELDS),
+    ("DEDUP_FIELDS", "host,,alert_type", FIELDS),
+    ("DEDUP_FIELDS", "labels.", FIELDS),
+    ("DEDUP_WINDOW_MINUTES", "0", "greater than 0"),
+    ("DEDUP_WINDOW_MINUTES", "5.5", "valid integer"),
+    ("CORRELATION_LOOKBACK_MINUTES", "an hour", "valid integer"),
+    ("WATERMARK_DELAY_MINUTES", "-1", "greater than 0"),
+    ("MAX_FUTURE_SKEW_MINUTES", "10081", "less than or equal to 10080"),
+    ("MAX_FILES_PER_TRIGGER", "0", "greater than 0"),
+    ("DATA_DIR", "s3://bucket/data", "a local folder; ALERTS_LAKE_DIR is what may be a URL"),
+    ("DATA_DIR", "~nobody-here/data", "a folder whose ~ can be told"),
+    ("LAKE_DIR", "~nobody-here/lake", "a folder whose ~ can be told"),
+    ("SPARK_MODE", "rdd", "'connect' or 'classic'"),
+    ("SPARK_MASTER", "yarn", "local, local[N], local[*] or spark://host:port"),
+    ("SPARK_MEMORY", "lots", "^[1-9][0-9]*[mg]$"),
+    ("LOCK_TIMEOUT_SECONDS", "0", "greater than 0"),
+    ("ANALYST", "oracle", "'rules' or 'llm'"),
+    ("ANALYSIS_MAX_ATTEMPTS", "0", "greater than or equal to 1"),
+    ("LLM_BASE_URL", "localhost:8000", "starts with http:// or https://"),
+    ("LLM_TIMEOUT_SECONDS", "nan", "less than or equal to 86400"),
+    ("LLM_MAX_RETRIES", "21", "less than or equal to 20"),
+]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with neither variables nor a `.env`."""
+    for name in [name for name in os.environ if name.upper().startswith("ALERTS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def complaint(**overrides: object) -> str:
+    with pytest.raises(SettingsError) as refused:
+        load_settings(**overrides)
+    return str(refused.value)
+
+
+def test_defaults(folder: Path) -> None:
+    settings = load_settings()
+
+    data = folder / "data"
+    assert settings.data_dir == data
+    assert settings.landing_dir == str(data / "landing")
+    assert settings.lake_dir == str(data / "lake")
+    assert settings.checkpoint_dir == str(data / "checkpoints")
+    assert settings.state_dir == data / "state"
+    assert settings.state_url == f"sqlite:///{data}/state/alert_assets.db"
+    assert settings.dedup_fields == ("application_id", "host", "alert_type")
+    assert (settings.dedup_window_minutes, settings.correlation_lookback_minutes) == (5, 60)
+    assert (settings.watermark_delay_minutes, settings.max_future_skew_minutes) == (10, 5)
+    assert settings.max_files_per_trigger == 10
+    assert settings.analyst == "rules"
+    assert list(folder.iterdir()) == [], "reading the settings makes no folder"
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_environment_wins_over_dotenv(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / ".env").write_text("ALERTS_DEDUP_WINDOW_MINUTES=7\nALERTS_MAX_FILES_PER_TRIGGER=3\nOTHERS=5\n")
+    monkeypatch.setenv("ALERTS_DEDUP_WINDOW_MINUTES", "15")
+    monkeypatch.setenv("ALERTS_DEDUP_FIELDS", "application_id, labels.region")
+
+    settings = load_settings()
+
+    assert (settings.dedup_window_minutes, settings.max_files_per_trigger) == (15, 3)
+    assert settings.dedup_fields == ("application_id", "labels.region")
+
+
+def test_dotenv_of_a_windows_editor(folder: Path) -> None:
+    (folder / ".env").write_bytes(b"\xef\xbb\xbfALERTS_DEDUP_WINDOW_MINUTES=7\r\nALERTS_ANALYST=rules\r\n")
+
+    assert load_settings().dedup_window_minutes == 7
+
+
+def test_dotenv_that_is_not_utf8(folder: Path) -> None:
+    (folder / ".env").write_bytes(b"ALERTS_LLM_MODEL=caf\xe9\n")
+
+    assert ".env is not UTF-8" in complaint()
+
+
+def test_an_empty_variable_is_not_set(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATA_DIR", "LAKE_DIR", "DEDUP_WINDOW_MINUTES", "DEDUP_FIELDS", "LLM_BASE_URL"):
+        monkeypatch.setenv(f"ALERTS_{name}", "")
+
+    assert load_settings() == load_settings(_env_file=None, data_dir=folder / "data")
+
+
+def test_each_location_moves_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALERTS_DATA_DIR", "elsewhere")
+    monkeypatch.setenv("ALERTS_LANDING_DIR", "~/landing")
+    monkeypatch.setenv("ALERTS_LAKE_DIR", "s3://bucket/lake/")
+    monkeypatch.setenv("ALERTS_STATE_URL", "postgresql+psycopg://alerts@db/alerts")
+
+    settings = load_settings()
+
+    assert settings.landing_dir == str(Path.home() / "landing")
+    assert settings.lake_dir == "s3://bucket/lake"
+    assert settings.checkpoint_dir == str(folder / "elsewhere" / "checkpoints")
+    assert settings.state_url == "postgresql+psycopg://alerts@db/alerts"
+
+
+@pytest.mark.parametrize(("name", "value", "allowed"), BAD)
+@pytest.mark.parametrize("source", ["environment", "dotenv"])
+def test_a_bad_value_is_named_with_what_is_allowed(
+    name: str, value: str, allowed: str, source: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if source == "environment":
+        monkeypatch.setenv(f"ALERTS_{name}", value)
+    else:
+        (folder / ".env").write_text(f"ALERTS_{name}={value}\n")
+
+    first, problem, last = complaint().splitlines()
+
+    assert first == "The settings cannot be used:"
+    assert problem.startswith(f"  ALERTS_{name}={value!r}: ")
+    assert allowed in problem
+    assert last == "Set them in the environment or in .env and try again."
+
+
+def test_all_that_is_bad_is_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = {name: value for name, value, _ in BAD} | {"ANALYST": "llm", "LLM_BASE_URL": "ftp://x", "STATE_URL": "db"}
+    for name, value in bad.items():
+        monkeypatch.setenv(f"ALERTS_{name}", value)
+
+    message = complaint()
+
+    named = {line.partition("=")[0].removeprefix("  ALERTS_") for line in message.splitlines()[1:-1]}
+    assert named == bad.keys() - {"ANALYST"} | {"LLM_MODEL"}
+
+
+def test_the_llm_needs_an_endpoint_and_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALERTS_ANALYST", "llm")
+
+    assert complaint().splitlines()[1:-1] == [
+        "  ALERTS_LLM_BASE_URL='': ALERTS_ANALYST=llm needs it",
+        "  ALERTS_LLM_MODEL='': ALERTS_ANALYST=llm needs it",
+    ]
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALERTS_LLM_API_KEY", KEY)
+    assert KEY not in repr(load_settings())
+    assert KEY not in load_settings().model_dump_json()
+
+    monkeypatch.setenv("ALERTS_ANALYST", "llm")
+    monkeypatch.setenv("ALERTS_STATE_URL", "postgres:/alerts:hunter2@db")
+    message = complaint()
+    assert KEY not in message
+    assert "ALERTS_STATE_URL=(hidden): a SQLAlchemy URL" in message
+    # Not a string: the one way to make the key itself wrong.
+    message = complaint(llm_api_key=[KEY])
+    assert "ALERTS_LLM_API_KEY=(hidden): " in message
+    assert KEY not in message
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["asset", "materialize", "--select", "*", "-m", "alert_assets.definitions"],
+        ["definitions", "validate", "-w", str(ROOT / "workspace.yaml")],
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_dagster_ends_with_the_message_and_no_stack_trace(command: list[str], folder: Path) -> None:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "ALERTS_DEDUP_WINDOW_MINUTES": "0",
+        "ALERTS_SPARK_MEMORY": "lots",
+        "ALERTS_LLM_API_KEY": KEY,
+        "DAGSTER_HOME": "",
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+    }
+    ended = subprocess.run(
+        [sys.executable, "-m", "dagster", *command], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode != 0
+    assert ended.stderr.rstrip().endswith(
+        "The settings cannot be used:\n"
+        "  ALERTS_DEDUP_WINDOW_MINUTES='0': Input should be greater than 0\n"
+        "  ALERTS_SPARK_MEMORY='lots': String should match pattern '^[1-9][0-9]*[mg]$'\n"
+        "Set them in the environment or in .env and try again."
+    )
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert KEY not in ended.stdout + ended.stderr
