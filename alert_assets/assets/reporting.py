@@ -77,11 +77,23 @@ def _type_name(dtype: Any) -> str:
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Show an error that the user can put right as its message, not as a stack trace."""
+    """Show an error that the user can put right as its message, and Spark's by what it begins with.
+
+    Spark's messages go on with query plans and the server's stack trace; those stay in the cause.
+    """
     try:
         yield
     except UserError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
+    except Exception as error:
+        if not type(error).__module__.startswith("pyspark."):
+            raise
+        if "UNAVAILABLE" in str(error):
+            raise dg.Failure(
+                description="The Spark server stopped answering. Nothing half-done is visible; run again: "
+                "a local server is started anew."
+            ) from error
+        raise dg.Failure(description=f"Spark failed: {str(error).splitlines()[0][:2000]}") from error
 
 
 class Stopwatch:

@@ -41,6 +41,17 @@ class SparkResource(LazyPySparkResource):
             # A warm server refuses the settings it was started with, once each, at every connection.
             warnings.filterwarnings("ignore", message=r".*CANNOT_MODIFY_CONFIG.*")
             super()._init_session()
+        if self._spark_session is not None and "SPARK_REMOTE" not in os.environ:
+            _give_up_soon(self._spark_session)
+
+
+def _give_up_soon(session: Any) -> None:
+    """A local server that does not answer is dead; the default goes on asking for more than ten minutes,
+    and once more when the process ends."""
+    if hasattr(session, "client"):
+        from pyspark.sql.connect.client.retries import DefaultPolicy
+
+        session.client.set_retry_policies([DefaultPolicy(max_retries=4)])
 
 
 def spark_resource(settings: Settings) -> SparkResource:
