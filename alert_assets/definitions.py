@@ -8,6 +8,7 @@ from alert_assets.assets.bronze import bronze, replay_quarantine_job
 from alert_assets.assets.gold import gold_incidents
 from alert_assets.assets.platinum import platinum_incidents
 from alert_assets.assets.silver import silver_alerts
+from alert_assets.resources.delta_tables import delta_table_resources
 from alert_assets.resources.lakehouse import Lakehouse
 from alert_assets.resources.spark import spark_resource
 from alert_assets.sensors.landing import landing_sensor
@@ -18,6 +19,8 @@ try:
 except SettingsError as error:
     # The message says it all; a stack trace through Dagster's loader would bury it.
     raise SystemExit(str(error)) from None
+
+lakehouse = Lakehouse(settings)
 
 bronze_to_gold = dg.define_asset_job(
     "bronze_to_gold",
@@ -43,7 +46,12 @@ defs = dg.Definitions(
         )
     ],
     sensors=[landing_sensor(bronze_to_gold.name)],
-    resources={"settings": settings, "lakehouse": Lakehouse(settings), "spark": spark_resource(settings)},
+    resources={
+        "settings": settings,
+        "lakehouse": lakehouse,
+        "spark": spark_resource(settings),
+        **delta_table_resources(lakehouse),
+    },
     # One process and one Spark session a run; a step of its own would pay for both again.
     executor=dg.in_process_executor,
 )

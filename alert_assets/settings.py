@@ -49,9 +49,15 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(Path("data"), description="Root of landing/, lake/, checkpoints/ and state/.")
     landing_dir: str = Field("", description="Where producers put *.jsonl and *.jsonl.gz; default DATA_DIR/landing.")
-    lake_dir: str = Field("", description="Root of the Delta tables: a folder or an object-store URL; default DATA_DIR/lake.")
-    checkpoint_dir: str = Field("", description="Where the landing query keeps its place; default DATA_DIR/checkpoints.")
-    state_url: str = Field("", description="SQLAlchemy URL of the operational state; default SQLite under DATA_DIR/state.")
+    lake_dir: str = Field(
+        "", description="Root of the Delta tables: a folder or an object-store URL; default DATA_DIR/lake."
+    )
+    checkpoint_dir: str = Field(
+        "", description="Where the landing query keeps its place; default DATA_DIR/checkpoints."
+    )
+    state_url: str = Field(
+        "", description="SQLAlchemy URL of the operational state; default SQLite under DATA_DIR/state."
+    )
 
     dedup_fields: Annotated[tuple[str, ...], NoDecode] = Field(
         ("application_id", "host", "alert_type"), description="Fingerprint fields; labels.NAME is allowed."
@@ -66,7 +72,9 @@ class Settings(BaseSettings):
         "connect", description="connect: a warm local server that outlives the run; classic: a JVM in this process."
     )
     spark_master: str = Field("local[*]", description="Master of the local server; SPARK_REMOTE overrides both.")
-    spark_memory: str = Field("4g", pattern=r"^[1-9][0-9]*[mg]$", description="Heap of the local Spark driver, e.g. 4g.")
+    spark_memory: str = Field(
+        "4g", pattern=r"^[1-9][0-9]*[mg]$", description="Heap of the local Spark driver, e.g. 4g."
+    )
     lock_timeout_seconds: Seconds = Field(
         600, description="How long a run waits for another process that is writing the same table."
     )
@@ -102,7 +110,9 @@ class Settings(BaseSettings):
     @classmethod
     def _database(cls, value: str) -> str:
         if value and not re.match(r"\w+(\+\w+)?://", value):
-            raise ValueError("a SQLAlchemy URL, e.g. sqlite:////var/lib/alerts.db or postgresql+psycopg://user@host/name")
+            raise ValueError(
+                "a SQLAlchemy URL, e.g. sqlite:////var/lib/alerts.db or postgresql+psycopg://user@host/name"
+            )
         return value
 
     @field_validator("dedup_fields", mode="before")
@@ -183,4 +193,6 @@ def _explain(error: ValidationError) -> str:
         name = str(problem["loc"][0])
         shown = "(hidden)" if name in _SECRETS else repr(problem["input"])
         lines.append(f"  {PREFIX}{name.upper()}={shown}: {message}")
-    return "The settings cannot be used:\n" + "\n".join(lines) + "\nSet them in the environment or in .env and try again."
+    return (
+        "The settings cannot be used:\n" + "\n".join(lines) + "\nSet them in the environment or in .env and try again."
+    )

@@ -109,7 +109,9 @@ class Site:
             rows = self.lakehouse.rows(contract, f"SELECT {', '.join(contract.key)} FROM t").to_pylist()
             keys[contract.name] = {tuple(row.values()) for row in rows}
             assert len(keys[contract.name]) == len(rows), contract.name
-        firing = self.lakehouse.rows(SILVER_ALERTS, "SELECT fingerprint, first_seen_timestamp FROM t WHERE alert_count > 0")
+        firing = self.lakehouse.rows(
+            SILVER_ALERTS, "SELECT fingerprint, first_seen_timestamp FROM t WHERE alert_count > 0"
+        )
         assert keys["gold_incidents"] == {tuple(row.values()) for row in firing.to_pylist()}
         assert keys["platinum_incidents"] == keys["gold_incidents"]
 
@@ -287,7 +289,9 @@ def dev(site: Site) -> Iterator[DagsterDev]:
 
 def test_dagster_dev_runs_what_lands_beside_the_command_line(site: Site, dev: DagsterDev) -> None:
     # The sensor sees the sample.
-    (run_id,) = dev.await_(lambda: next((tick["runIds"] for tick in dev.ticks() if tick["runIds"]), None), "tick with a run")
+    (run_id,) = dev.await_(
+        lambda: next((tick["runIds"] for tick in dev.ticks() if tick["runIds"]), None), "tick with a run"
+    )
     run = dev.succeed(run_id)
     assert run["jobName"] == "bronze_to_gold"
     assert run["tags"]["dagster/sensor_name"] == "landing_sensor"
@@ -297,7 +301,9 @@ def test_dagster_dev_runs_what_lands_beside_the_command_line(site: Site, dev: Da
     site.check_tables()
     # With nothing new, it says so.
     dev.await_(
-        lambda: any("all 3 files in the landing zone are ingested" in (tick["skipReason"] or "") for tick in dev.ticks()),
+        lambda: any(
+            "all 3 files in the landing zone are ingested" in (tick["skipReason"] or "") for tick in dev.ticks()
+        ),
         "skipped tick",
     )
 

@@ -27,7 +27,7 @@ def bronze(
     spark: SparkResource,
     lakehouse: dg.ResourceParam[Lakehouse],
     settings: dg.ResourceParam[Settings],
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Take what has landed, judge every line, keep the valid ones and set the others aside."""
     watch = Stopwatch()
     with clear_errors():
@@ -76,11 +76,13 @@ def replay(
     for contract in (BRONZE_EVENTS, BRONZE_QUARANTINE):
         numbers = {"rows_in": report.judged, "rows_out": report.replayed}
         context.log_event(
-            dg.AssetMaterialization(contract.name, metadata=table_metadata(context.run_id, lakehouse, contract, **numbers))
+            dg.AssetMaterialization(
+                contract.name, metadata=table_metadata(context.run_id, lakehouse, contract, **numbers)
+            )
         )
 
 
-@dg.job(description="Judge quarantine's open lines again and move those that pass now to bronze, once.")
+@dg.job(name="replay_quarantine", description="Judge quarantine's open lines again and move those that pass now to bronze, once.")
 def replay_quarantine_job() -> None:
     """One op: the two tables change under one lock."""
     replay()

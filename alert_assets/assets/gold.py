@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from alert_assets.assets.refresh import Refresh, bucket_intervals, bucket_counts, sql_envelope, within
+from alert_assets.assets.refresh import Refresh, bucket_counts, bucket_intervals, sql_envelope, within
 from alert_assets.assets.reporting import RefreshConfig, Stopwatch, clear_errors, described, table_metadata
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.resources.lakehouse import Interval, Lakehouse, Snapshot, cursor_app
@@ -21,19 +21,28 @@ if TYPE_CHECKING:
 _SILVER_KEY = SILVER_ALERTS.key
 
 
-@dg.asset(**described(GOLD_INCIDENTS, "pyspark", "gold"), deps=[SILVER_ALERTS.name, BRONZE_EVENTS.name], pool=GOLD_INCIDENTS.name)
+@dg.asset(
+    **described(GOLD_INCIDENTS, "pyspark", "gold"),
+    deps=[SILVER_ALERTS.name, BRONZE_EVENTS.name],
+    pool=GOLD_INCIDENTS.name,
+)
 def gold_incidents(
     context: dg.AssetExecutionContext,
     config: RefreshConfig,
     spark: SparkResource,
     lakehouse: dg.ResourceParam[Lakehouse],
     settings: dg.ResourceParam[Settings],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Correlate the alerts that are new or have new evidence."""
     watch = Stopwatch()
     with clear_errors():
         done = refresh_gold(lambda: spark.spark_session, lakehouse, settings, full_refresh=config.full_refresh)
-    numbers = {"rows_in": done.read, "buckets_recomputed": done.recomputed, "rows_out": done.changed, "seconds": watch.seconds}
+    numbers = {
+        "rows_in": done.read,
+        "buckets_recomputed": done.recomputed,
+        "rows_out": done.changed,
+        "seconds": watch.seconds,
+    }
     return dg.MaterializeResult(metadata=table_metadata(context.run_id, lakehouse, GOLD_INCIDENTS, **numbers))
 
 
@@ -79,7 +88,12 @@ def refresh_gold(
 
 
 def _touched(
-    spark: "SparkSession", silver: Snapshot, bronze: Snapshot, silver_cursor: int, bronze_cursor: int, lookback: timedelta
+    spark: "SparkSession",
+    silver: Snapshot,
+    bronze: Snapshot,
+    silver_cursor: int,
+    bronze_cursor: int,
+    lookback: timedelta,
 ) -> "DataFrame":
     """Silver rows that are new or changed, or may have new evidence in their lookback."""
     from pyspark.sql import functions as F
@@ -109,7 +123,11 @@ def _touched(
 
 
 def _correlate(
-    spark: "SparkSession", alerts: "DataFrame", bronze: Snapshot, lookback: timedelta, intervals: list[Interval] | None = None
+    spark: "SparkSession",
+    alerts: "DataFrame",
+    bronze: Snapshot,
+    lookback: timedelta,
+    intervals: list[Interval] | None = None,
 ) -> "DataFrame":
     from alert_assets.transforms.correlate import correlate
 

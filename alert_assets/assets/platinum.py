@@ -60,7 +60,7 @@ def platinum_incidents(
     config: RefreshConfig,
     lakehouse: dg.ResourceParam[Lakehouse],
     settings: dg.ResourceParam[Settings],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Analyse the incidents that have no analysis yet, and those whose analysis failed and may be tried again."""
     watch = Stopwatch()
     progress = Progress(context.log.info)
@@ -178,7 +178,10 @@ def _columns(outcome: Outcome) -> dict[str, Any]:
     analysis = outcome.analysis.model_dump() if outcome.analysis else {}
     return {
         "context_hash": outcome.context_hash,
-        **{name: analysis.get(name) for name in ("summary", "patterns", "root_cause", "confidence_score", "recommended_action")},
+        **{
+            name: analysis.get(name)
+            for name in ("summary", "patterns", "root_cause", "confidence_score", "recommended_action")
+        },
         "model": outcome.model,
         "prompt_version": outcome.prompt_version,
         "analyzed_at": utc_now(),
@@ -190,7 +193,13 @@ def _columns(outcome: Outcome) -> dict[str, Any]:
 
 
 def _failed(context_hash: str, error: str) -> dict[str, Any]:
-    return {**dict.fromkeys(_ANALYSIS), "context_hash": context_hash, "analyzed_at": utc_now(), "error": error, "attempts": 1}
+    return {
+        **dict.fromkeys(_ANALYSIS),
+        "context_hash": context_hash,
+        "analyzed_at": utc_now(),
+        "error": error,
+        "attempts": 1,
+    }
 
 
 def _write(
@@ -198,7 +207,11 @@ def _write(
 ) -> list[dict[str, Any]]:
     """Merge one row an incident; a row that would say what it said already is left alone."""
     rows = [
-        {**analyses[incident["context_hash"]], "fingerprint": incident["fingerprint"], "alert_timestamp": incident["alert_timestamp"]}
+        {
+            **analyses[incident["context_hash"]],
+            "fingerprint": incident["fingerprint"],
+            "alert_timestamp": incident["alert_timestamp"],
+        }
         for incident in incidents
         if not _says_the_same(incident, analyses[incident["context_hash"]])
     ]
@@ -210,6 +223,8 @@ def _write(
 
 def _says_the_same(incident: dict[str, Any], analysis: dict[str, Any]) -> bool:
     """Not asked again, for budget or breaker: the row with that error is there already."""
-    return incident["last_error"] is not None and incident["last_error"] == analysis["error"] and (
-        incident["attempts"] == analysis["attempts"]
+    return (
+        incident["last_error"] is not None
+        and incident["last_error"] == analysis["error"]
+        and (incident["attempts"] == analysis["attempts"])
     )

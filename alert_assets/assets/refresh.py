@@ -72,5 +72,5 @@ def numbers_frame(spark: SparkSession, numbers: Iterable[int], name: str) -> Dat
 
 def sql_envelope(column: str, intervals: list[Interval]) -> str:
     """SQL over the target of a merge that holds for every row in the intervals."""
-    low, high = intervals[0].start, intervals[-1].end
-    return f"t.{column} >= TIMESTAMP '{low:%Y-%m-%d %H:%M:%S.%f}+00:00' AND t.{column} <= TIMESTAMP '{high:%Y-%m-%d %H:%M:%S.%f}+00:00'"
+    first, last = (f"TIMESTAMP '{at:%Y-%m-%d %H:%M:%S.%f}+00:00'" for at in (intervals[0].start, intervals[-1].end))
+    return f"t.{column} >= {first} AND t.{column} <= {last}"

@@ -110,5 +110,3 @@ class Stopwatch:
 def percent(part: int, whole: int) -> float:
     """A share in percent; 0 of nothing is 0."""
     return round(100.0 * part / whole, 4) if whole else 0.0
-
-

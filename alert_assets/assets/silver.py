@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from alert_assets.assets.refresh import Refresh, bucket_intervals, bucket_counts, numbers_frame, sql_envelope, within
+from alert_assets.assets.refresh import Refresh, bucket_counts, bucket_intervals, numbers_frame, sql_envelope, within
 from alert_assets.assets.reporting import RefreshConfig, Stopwatch, clear_errors, described, table_metadata
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_ALERTS
 from alert_assets.resources.lakehouse import Lakehouse, cursor_app
@@ -24,12 +24,17 @@ def silver_alerts(
     spark: SparkResource,
     lakehouse: dg.ResourceParam[Lakehouse],
     settings: dg.ResourceParam[Settings],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Collapse the alerts that are new in bronze."""
     watch = Stopwatch()
     with clear_errors():
         done = refresh_silver(lambda: spark.spark_session, lakehouse, settings, full_refresh=config.full_refresh)
-    numbers = {"rows_in": done.read, "windows_recomputed": done.recomputed, "rows_out": done.changed, "seconds": watch.seconds}
+    numbers = {
+        "rows_in": done.read,
+        "windows_recomputed": done.recomputed,
+        "rows_out": done.changed,
+        "seconds": watch.seconds,
+    }
     return dg.MaterializeResult(metadata=table_metadata(context.run_id, lakehouse, SILVER_ALERTS, **numbers))
 
 
@@ -62,7 +67,9 @@ def refresh_silver(
 
         touched = bucket_intervals(windows, width)
         alerts = _alerts(bronze.read(spark(), bronze.files(intervals=touched))).where(within("timestamp", touched))
-        alerts = alerts.withColumn("_window", number).join(numbers_frame(spark(), windows, "_window"), "_window", "left_semi")
+        alerts = alerts.withColumn("_window", number).join(
+            numbers_frame(spark(), windows, "_window"), "_window", "left_semi"
+        )
         computed = _deduplicate(alerts, settings)
         stored = silver.read(spark(), silver.files(time_column="window_start", intervals=touched))
         changed = changed_rows(stored, computed, SILVER_ALERTS, SILVER_ALERTS.key).toArrow()

@@ -174,5 +174,5 @@ def paragraph(text: object) -> str:
 
 def without_credentials(location: str) -> str:
     """A path or URL without a password, key or token."""
-    hidden = re.sub(r"(://[^/?#@]*:)[^/?#]*@", r"\1***@", location)
+    hidden = re.sub(r"(://[^/?#@:]*:)[^/?#]*@", r"\1***@", location)
     return re.sub(r"([?&;][^=&;]*(?:pass|secret|token|key|sig)[^=&;]*=)[^&;]*", r"\1***", hidden, flags=re.IGNORECASE)

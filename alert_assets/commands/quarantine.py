@@ -137,7 +137,10 @@ def _totals(lakehouse: Lakehouse, reason: str | None = None) -> dict[str, int]:
     counted = records(
         lakehouse.rows(
             BRONZE_QUARANTINE,
-            f"SELECT count(*) - count(replayed_at) AS open, count(replayed_at) AS replayed FROM t WHERE {_having(reason)}",
+            f"""
+            SELECT count(*) - count(replayed_at) AS open, count(replayed_at) AS replayed
+            FROM t WHERE {_having(reason)}
+            """,
         )
     )
     return counted[0] if counted else {"open": 0, "replayed": 0}

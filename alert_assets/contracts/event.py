@@ -4,9 +4,9 @@ A field's `metadata` says what pandera's own checks cannot: for which event type
 (`required_for`; `"*"` is all of them), how its text is normalised (`case`, `aliases`), what it falls
 back to (`default`, `default_from`) and for which types (`default_for`). The rules are compiled into
 Spark expressions by :mod:`alert_assets.transforms.validate`.
-"""
 
-from __future__ import annotations
+No `from __future__ import annotations` here and in the tables: on Python 3.10 pandera does not resolve them.
+"""
 
 import pyspark.sql.types as T
 from pandera.pyspark import DataFrameModel, Field
@@ -79,9 +79,7 @@ class Event(DataFrameModel):
     memory_percent: T.DoubleType() = Field(
         nullable=True, ge=0.0, description="Percent of the request; real data exceeds 100."
     )
-    error_rate: T.DoubleType() = Field(
-        nullable=True, ge=0.0, le=1.0, description="Share of failed requests, 0 to 1."
-    )
+    error_rate: T.DoubleType() = Field(nullable=True, ge=0.0, le=1.0, description="Share of failed requests, 0 to 1.")
     metrics: T.MapType(T.StringType(), T.DoubleType()) = Field(
         nullable=True, description="Any other measurements by name."
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import pyspark.sql.types as T
 
 from alert_assets.contracts.catalog import Contract
 
 
-@lru_cache(maxsize=None)
+@cache
 def spark_schema(contract: Contract) -> T.StructType:
     """The columns of the contract's table in their stored order, with their descriptions, all nullable.
 

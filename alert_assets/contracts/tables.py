@@ -4,8 +4,6 @@ A column whose name starts with an underscore is declared under its plain name w
 takes leading underscores for private attributes.
 """
 
-from __future__ import annotations
-
 import pyspark.sql.types as T
 from pandera.pyspark import DataFrameModel, Field
 
@@ -116,7 +114,8 @@ class GoldIncidents(DataFrameModel):
     """Each alert with its evidence."""
 
     incident_id: T.StringType() = Field(
-        str_matches=r"^[0-9a-f]{16}$", description="First 16 hex digits of SHA-256 of fingerprint, U+001F, alert_timestamp."
+        str_matches=r"^[0-9a-f]{16}$",
+        description="First 16 hex digits of SHA-256 of fingerprint, U+001F, alert_timestamp.",
     )
     fingerprint: T.StringType() = Field(str_matches=_SHA256, description="The alert's fingerprint.")
     alert_timestamp: T.TimestampType() = Field(description="first_seen_timestamp of the alert, UTC.")
@@ -146,7 +145,9 @@ class GoldIncidents(DataFrameModel):
     prior_alert_count: T.LongType() = Field(
         ge=0, description="Firing alerts of the application in the lookback whose alert_id is not this one's."
     )
-    incident_context_text: T.StringType() = Field(description="All of the above as the analyst reads it.", metadata={"pii": True})
+    incident_context_text: T.StringType() = Field(
+        description="All of the above as the analyst reads it.", metadata={"pii": True}
+    )
     context_hash: T.StringType() = Field(str_matches=_SHA256, description="Hex SHA-256 of the context text.")
     evidence_count: T.LongType() = Field(ge=1, description="Events of the application in the lookback, each once.")
     batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)

@@ -15,10 +15,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
+from tenacity import Retrying, retry_if_exception_message, stop_after_attempt
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, EVENT
 from alert_assets.errors import UserError
-from alert_assets.resources.lakehouse import Lakehouse, utc_now
+from alert_assets.resources.lakehouse import Lakehouse, Snapshot, utc_now
 from alert_assets.resources.landing import backlog, broken_files, checkpoint
 from alert_assets.settings import Settings
 
@@ -30,6 +31,14 @@ REPLAY_APP = "alert_assets/replay"
 
 #: Files that one query names. The names become a pattern that Spark holds against every file it lists.
 _FILES_PER_QUERY = 2_000
+
+#: Spark gives the Python worker of a query ten seconds to come up, which a busy machine may not do the
+#: first time. Nothing of the query has run then.
+_PATIENTLY = Retrying(
+    stop=stop_after_attempt(4),
+    retry=retry_if_exception_message(match=r"(?s).*Python worker failed to connect back"),
+    reraise=True,
+)
 
 
 @dataclass(frozen=True)
@@ -105,11 +114,11 @@ def _run_query(
     )
     version = lakehouse.snapshot(BRONZE_EVENTS).version
     try:
-        query = (
+        query = _PATIENTLY(
             lines.writeStream.foreachBatch(LandingBatch(without_secrets(settings)))
             .option("checkpointLocation", checkpoint(settings))
             .trigger(availableNow=True)
-            .start()
+            .start
         )
         while not query.awaitTermination(2):
             version = _tell(lakehouse, version, log)
@@ -194,9 +203,10 @@ def replay_quarantine(
     """Judge the open lines of quarantine again and move those that pass now to bronze, once.
 
     Two tables cannot change in one commit. Bronze goes first, and its commit names the replay by number
-    and says how it was done (quarantine's version, the clock, the reason asked for). If the process dies
+    and says how it was done (quarantine's last batch, the clock, the reason asked for). If the process dies
     before quarantine is marked, the next replay sees the number missing there, repeats the same judgement
-    to mark the same lines, and only then does its own.
+    to mark the same lines, and only then does its own. Lines that came to quarantine in between stay as
+    they are.
 
     Args:
         reason: only lines with this reason; all, when not given.
@@ -207,19 +217,19 @@ def replay_quarantine(
         if quarantine.table is None:
             return ReplayReport()
         plan = {
-            "quarantine_version": quarantine.version,
+            "quarantine_batch_id": quarantine.last_batch_id,
             "judged_at": utc_now().isoformat(),
             "reason": reason,
             "max_future_skew_minutes": settings.max_future_skew_minutes,
         }
-        judged = _judge_again(spark(), lakehouse, plan)
+        judged = _judge_again(spark(), quarantine, plan)
         open_lines = judged.where("_open").count()
         number = lakehouse.transaction(BRONZE_EVENTS, REPLAY_APP) + 1
         log(f"{open_lines:,} open lines are judged again")
         replayed = lakehouse.write_from_spark(
             BRONZE_EVENTS, _replayed_events(judged), {REPLAY_APP: number}, {"replay": plan}
         )
-        _mark_replayed(lakehouse, judged, number)
+        _mark_replayed(lakehouse, quarantine, judged, number)
         log(f"{replayed:,} of them passed and are in bronze now")
         return ReplayReport(open_lines, replayed)
 
@@ -232,23 +242,25 @@ def _finish_replay(
         return
     plan = next(commit["replay"] for commit in reversed(lakehouse.commits(BRONZE_EVENTS)) if "replay" in commit)
     log(f"Replay {begun} was cut short; its lines are marked first")
-    _mark_replayed(lakehouse, _judge_again(spark(), lakehouse, plan), begun)
+    quarantine = lakehouse.snapshot(BRONZE_QUARANTINE)
+    _mark_replayed(lakehouse, quarantine, _judge_again(spark(), quarantine, plan), begun)
 
 
-def _judge_again(spark: SparkSession, lakehouse: Lakehouse, plan: dict[str, Any]) -> DataFrame:
-    """Quarantine's rows of the plan's version under `_row`, judged by its clock; `_open` where asked for."""
+def _judge_again(spark: SparkSession, quarantine: Snapshot, plan: dict[str, Any]) -> DataFrame:
+    """Quarantine's rows under `_row`, judged by the plan's clock; `_open` where it asked for them."""
     from pyspark.sql import functions as F
 
     from alert_assets.transforms.validate import judge
 
-    rows = lakehouse.snapshot(BRONZE_QUARANTINE, plan["quarantine_version"]).read(spark)
+    rows = quarantine.read(spark)
+    planned = F.col("_batch_id") <= plan["quarantine_batch_id"]
     asked = F.array_contains("reasons", plan["reason"]) if plan["reason"] else F.lit(True)
     lines = rows.select(
         F.coalesce(F.col("raw_bytes").cast("string"), "raw").alias("raw"),
         "_source_file",
         "_landed_at",
         F.lit(datetime.fromisoformat(plan["judged_at"])).alias("_ingested_at"),
-        (F.col("replayed_at").isNull() & asked).alias("_open"),
+        (planned & F.col("replayed_at").isNull() & asked).alias("_open"),
         F.struct(*rows.columns).alias("_row"),
     )
     judged = judge(lines, max_future_skew_minutes=plan["max_future_skew_minutes"])
@@ -261,7 +273,7 @@ def _replayed_events(judged: DataFrame) -> DataFrame:
     return judged.where("_passes").withColumn("_late_by_seconds", F.lit(None).cast("double"))
 
 
-def _mark_replayed(lakehouse: Lakehouse, judged: DataFrame, number: int) -> None:
+def _mark_replayed(lakehouse: Lakehouse, quarantine: Snapshot, judged: DataFrame, number: int) -> None:
     from pyspark.sql import functions as F
 
     def marked(column: str, value: Column) -> Column:
@@ -272,7 +284,7 @@ def _mark_replayed(lakehouse: Lakehouse, judged: DataFrame, number: int) -> None
     rows = judged.select(
         *[F.col("_row")[name].alias(name) for name in names], *[marked(name, value) for name, value in changed.items()]
     )
-    lakehouse.write_from_spark(BRONZE_QUARANTINE, rows, {REPLAY_APP: number}, {}, mode="overwrite")
+    lakehouse.write_from_spark(BRONZE_QUARANTINE, rows, {REPLAY_APP: number}, {}, replacing=quarantine)
 
 
 def quarantine_rows(judged: DataFrame) -> DataFrame:
@@ -311,7 +323,9 @@ def _tell(lakehouse: Lakehouse, version: int, log: Callable[[str], None]) -> int
 
 def _report(lakehouse: Lakehouse, after_version: int, broken: dict[str, str]) -> IngestReport:
     batches = [commit for commit in lakehouse.commits(BRONZE_EVENTS, after_version) if "batch" in commit]
-    totals = {name: sum(commit[name] for commit in batches) for name in ("lines", "rows", "quarantined", "blank", "late")}
+    totals = {
+        name: sum(commit[name] for commit in batches) for name in ("lines", "rows", "quarantined", "blank", "late")
+    }
     return IngestReport(batches=len(batches), broken=broken, **totals)
 
 

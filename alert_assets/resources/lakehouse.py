@@ -268,7 +268,7 @@ class Lakehouse:
         transactions: Mapping[str, int],
         info: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
         *,
-        mode: Literal["append", "overwrite"] = "append",
+        replacing: Snapshot | None = None,
     ) -> int:
         """Write a DataFrame: Spark's executors write the files, this process commits them.
 
@@ -279,6 +279,8 @@ class Lakehouse:
             rows: the contract's columns; a missing or null `_batch_id` becomes this commit's.
             transactions: application transactions of the commit.
             info: what to write into the commit about it; a function is called once the files are written.
+            replacing: what the rows were computed from, and take the place of. Refused when another commit
+                has added rows since.
 
         Returns:
             Rows written. Without rows the transactions are committed alone.
@@ -288,7 +290,7 @@ class Lakehouse:
         from alert_assets.contracts.spark import spark_schema
         from alert_assets.resources.parquet_files import new_folder, written_files
 
-        table = self.create(contract)
+        table = replacing.table if replacing and replacing.table else self.create(contract)
         batch_id = _transaction(table, BATCH_APP) + 1
         root, folder = local_path(table.table_uri), new_folder()
         stamp = F.lit(batch_id).cast("long")
@@ -299,7 +301,8 @@ class Lakehouse:
         count = sum(json.loads(action.stats)["numRecords"] for action in actions)
         moved = {**transactions, **({BATCH_APP: batch_id} if count else {})}
         details = {**(info() if callable(info) else info), "rows": count}
-        table.create_write_transaction(actions, mode, table.schema(), commit_properties=_commit(moved, details))
+        mode: Literal["append", "overwrite"] = "overwrite" if replacing else "append"
+        table.create_write_transaction([*actions], mode, table.schema(), commit_properties=_commit(moved, details))
         return count
 
     def move_cursors(self, contract: Contract, transactions: Mapping[str, int]) -> None:
@@ -326,7 +329,8 @@ class Lakehouse:
                 skip files.
         """
         if not rows.num_rows:
-            return self.move_cursors(contract, transactions)
+            self.move_cursors(contract, transactions)
+            return
         table = self.create(contract)
         batch_id = _transaction(table, BATCH_APP) + 1
         match = " AND ".join([*(f"t.{column} = s.{column}" for column in key), *([within] if within else [])])

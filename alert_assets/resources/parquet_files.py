@@ -79,7 +79,7 @@ def _statistics(metadata: pq.FileMetaData, ranged: set[str]) -> dict[str, Any]:
                 incomplete.add(name)
     for name in incomplete:
         for values in (low, high, nulls):
-            values.pop(name, None)  # type: ignore[attr-defined]
+            values.pop(name, None)
     return {
         "numRecords": metadata.num_rows,
         "minValues": {name: _plain(value) for name, value in low.items()},

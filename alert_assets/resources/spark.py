@@ -13,10 +13,15 @@ import sys
 import warnings
 from typing import Any
 
+import pyspark
 from dagster_pyspark import LazyPySparkResource
 
 from alert_assets.resources.spark_server import DISCOVERY_VARIABLE, check_java, discovery_file
 from alert_assets.settings import Settings
+
+#: Spark 4.3 has the warm server, and needs Python 3.11. Before, a local Connect server would start with
+#: every run and listen on every address of the host: a JVM in the process is better.
+CAN_STAY_WARM = tuple(int(part) for part in pyspark.__version__.split(".")[:2]) >= (4, 3)
 
 #: Session settings of every mode. The time zone is part of the tables' contract.
 SESSION_CONF = {
@@ -71,6 +76,6 @@ def spark_conf(settings: Settings) -> dict[str, Any]:
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.streaming.minBatchesToRetain": "100",
     }
-    if settings.spark_mode == "classic":
+    if settings.spark_mode == "classic" or not CAN_STAY_WARM:
         return {**conf, "spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
     return {**conf, "spark.api.mode": "connect", "spark.local.connect.reuse": "true"}

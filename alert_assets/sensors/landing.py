@@ -18,6 +18,7 @@ _UNDER_WAY = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
 ]
 
 
@@ -79,5 +80,6 @@ def _why_wait(context: dg.SensorEvaluationContext, job_name: str, seen: str, fil
     ended = run.end_time or time.time()
     wait = RETRY_AFTER_SECONDS - (time.time() - ended)
     if wait > 0:
-        return f"Run {run.dagster_run.run_id} over these files ended as {run.dagster_run.status.value}; next try in {wait:.0f} s."
+        status = run.dagster_run.status.value
+        return f"Run {run.dagster_run.run_id} over these files ended as {status}; next try in {wait:.0f} s."
     return None

@@ -69,7 +69,9 @@ def two_decimals(values: Column) -> Column:
         has_fraction = F.abs(value) < 2**53
         size = F.when(has_fraction, F.abs(value)).otherwise(F.lit(0.0))
         bits = F.when(size < 2**-4, 60).when(size < 2**-1, 56).otherwise(53)
-        return F.struct(value.alias("value"), has_fraction.alias("has_fraction"), size.alias("size"), bits.alias("bits"))
+        return F.struct(
+            value.alias("value"), has_fraction.alias("has_fraction"), size.alias("size"), bits.alias("bits")
+        )
 
     def count_units(part: Column) -> Column:
         whole = F.floor(part["size"])
@@ -119,7 +121,9 @@ def _deployment_line(deployment: Column) -> Column:
 
 def _by_count(errors: Column) -> Column:
     """Most frequent first, then by code."""
-    ranked = F.transform(errors, lambda e: F.struct((-e["value"]).alias("order"), e["key"].alias("key"), e["value"].alias("value")))
+    ranked = F.transform(
+        errors, lambda e: F.struct((-e["value"]).alias("order"), e["key"].alias("key"), e["value"].alias("value"))
+    )
     return F.sort_array(ranked)
 
 

@@ -51,7 +51,9 @@ def correlate(alerts: DataFrame, events: DataFrame, *, lookback_minutes: int) ->
         *[name for name in SILVER_ALERTS.schema.columns if name != "_batch_id"],
         F.col("first_seen_timestamp").alias("alert_timestamp"),
         _incident_id().alias("incident_id"),
-        F.coalesce("deployments", F.array().cast(f"array<{DEPLOYMENT.simpleString()}>")).alias("correlated_deployments"),
+        F.coalesce("deployments", F.array().cast(f"array<{DEPLOYMENT.simpleString()}>")).alias(
+            "correlated_deployments"
+        ),
         F.coalesce("errors", F.create_map().cast("map<string,bigint>")).alias("error_summary"),
         F.struct("cpu_max", "cpu_avg", "memory_max", "error_rate_max").alias("metric_summary"),
         F.coalesce("prior_alert_count", F.lit(0)).cast("long").alias("prior_alert_count"),

@@ -36,7 +36,7 @@ _END = f"end_{uuid.uuid4().hex}"
 
 _BOM = "\ufeff"
 _BLANKS = " \t\n\r\x0b\x0c"
-_RFC_3339 = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$"
+_RFC_3339 = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})\z"
 
 _STRING, _DOUBLE, _TIMESTAMP = T.StringType(), T.DoubleType(), T.TimestampType()
 _STRING_MAP, _DOUBLE_MAP = T.MapType(_STRING, _STRING), T.MapType(_STRING, _DOUBLE)
@@ -88,7 +88,7 @@ def judge(lines: DataFrame, *, max_future_skew_minutes: int) -> DataFrame:
     shaped = parsed.select(
         *carried,
         "_json",
-        F.coalesce(F.schema_of_variant("_json").rlike(_clean_schema(fields)), F.lit(False)).alias("_clean"),
+        _is_clean(fields).alias("_clean"),
         *[F.col("_typed")[field.name].alias(field.wire) for field in fields],
     )
     normalised = shaped.select(
@@ -152,7 +152,9 @@ class _Field:
         value = F.col(self.name)
         if "default_for" not in self.metadata:
             return value
-        fallback = F.lit(self.metadata["default"]) if "default" in self.metadata else F.col(self.metadata["default_from"])
+        fallback = (
+            F.lit(self.metadata["default"]) if "default" in self.metadata else F.col(self.metadata["default_from"])
+        )
         return F.when(value.isNull() & _is_one_of(self.metadata["default_for"]), fallback).otherwise(value)
 
     def needed(self) -> Column | None:
@@ -210,10 +212,17 @@ def _wire_schema(fields: Iterable[_Field]) -> T.StructType:
     return T.StructType([T.StructField(field.name, field.wire_type) for field in fields])
 
 
-def _clean_schema(fields: Iterable[_Field]) -> str:
-    """Matches the VARIANT schema of a whole line with known fields of the right type or null only."""
+def _is_clean(fields: Iterable[_Field]) -> Column:
+    """The line is whole, and all its fields are known and of the right type or null.
+
+    The end mark is no part of the pattern: Spark writes patterns into the code it generates, and code
+    that differs from process to process is compiled again by each.
+    """
     members = "|".join(f"{field.name}: (?:VOID|{_WIRE_KIND[field.dtype]})" for field in fields)
-    return rf"^OBJECT<{_END}: BIGINT, event: OBJECT<(?:(?:{members})(?:, )?)++>>$"
+    head = F.lit(f"OBJECT<{_END}: BIGINT, event: ")
+    schema = F.schema_of_variant("_json")
+    event = F.substring(schema, F.length(head) + 1, F.length(schema))
+    return F.coalesce(schema.startswith(head) & event.rlike(rf"^OBJECT<(?:(?:{members})(?:, )?)++>>$"), F.lit(False))
 
 
 def _is_one_of(event_types: tuple[str, ...]) -> Column:
@@ -230,7 +239,11 @@ def _is_object() -> Column:
 def _reasons(fields: list[_Field], max_future_skew_minutes: int) -> Column:
     fine = F.col("_clean") & _all(
         [
-            *[~(field.needed() & (F.col(field.wire).isNull() | field.blank())) for field in fields if field.needed() is not None],
+            *[
+                ~(needed & (F.col(field.wire).isNull() | field.blank()))
+                for field in fields
+                if (needed := field.needed()) is not None
+            ],
             *[F.col(field.wire).isNull() | field.value_fits(max_future_skew_minutes) for field in fields],
             (F.col("event_type") != "metric")
             | _any([F.col(name).isNotNull() for name in MEASUREMENTS if name != "metrics"])

@@ -56,7 +56,9 @@ def make_lines(seed: int, count: int, **options: Any) -> list[bytes]:
 
 def assert_same_rows(got: dict[Any, Row], expected: dict[Any, Row]) -> None:
     """Equality, with a message that names the columns of the first rows that differ."""
-    assert got.keys() == expected.keys(), f"{len(got.keys() - expected)} keys too many, {len(expected.keys() - got)} missing"
+    assert got.keys() == expected.keys(), (
+        f"{len(got.keys() - expected)} keys too many, {len(expected.keys() - got)} missing"
+    )
     different = [
         {name: (got[key].get(name), value) for name, value in row.items() if got[key].get(name) != value}
         for key, row in expected.items()
@@ -125,7 +127,8 @@ def test_bronze_holds_every_delivery_as_the_oracle_reads_it(one_batch, expected)
 
 def test_quarantine_holds_every_other_line_byte_for_byte_with_its_reasons(one_batch, expected):
     got = Counter(
-        (row["raw_bytes"] or row["raw"].encode(), *sorted(row["reasons"])) for row in one_batch[0].rows(BRONZE_QUARANTINE)
+        (row["raw_bytes"] or row["raw"].encode(), *sorted(row["reasons"]))
+        for row in one_batch[0].rows(BRONZE_QUARANTINE)
     )
     assert got == Counter((line.raw, *line.reasons) for line in expected.quarantined)
 
@@ -142,7 +145,9 @@ def test_nothing_new_commits_nothing(one_batch):
     assert pipeline.versions() == before
 
 
-def test_batches_cut_at_random_end_in_the_same_tables_and_so_does_a_full_refresh(new_pipeline, tmp_path, lines, expected):
+def test_batches_cut_at_random_end_in_the_same_tables_and_so_does_a_full_refresh(
+    new_pipeline, tmp_path, lines, expected
+):
     rng = random.Random(2)
     pipeline = new_pipeline(tmp_path, max_files_per_trigger=3)
     run_in_batches(pipeline, cut(lines, rng, 3), rng)
@@ -161,7 +166,9 @@ def assert_lateness_of_each_batch(pipeline: Pipeline) -> None:
         highest = max((row["timestamp"] for row in rows if row["_batch_id"] < batch_id), default=None)
         for row in rows:
             if row["_batch_id"] == batch_id:
-                seconds = reference.late_by_seconds(row["timestamp"], highest, pipeline.settings.watermark_delay_minutes)
+                seconds = reference.late_by_seconds(
+                    row["timestamp"], highest, pipeline.settings.watermark_delay_minutes
+                )
                 assert row["_late_by_seconds"] == seconds
                 late += seconds is not None
     assert 0 < late < len(rows)

@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from deltalake import DeltaTable
 from pyspark import cloudpickle
 
+from alert_assets.contracts import Contract
 from alert_assets.resources.ingestion import LandingBatch
 from alert_assets.resources.lakehouse import Lakehouse
+from alert_assets.transforms import changes
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -29,12 +31,13 @@ if TYPE_CHECKING:
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 Victim = Literal["pipeline", "server", "worker", "all"]
-Step = Literal["read", "write", "commit", "merge", "overwrite", "delete"]
+Step = Literal["read", "write", "commit", "compute", "merge", "overwrite", "delete"]
 
-#: The method that makes each step, but for `read`; its table is the first argument, or the one it belongs to.
-_METHODS: dict[str, tuple[type, str]] = {
+#: What makes each step, but for `read`.
+_METHODS: dict[str, tuple[Any, str]] = {
     "write": (Lakehouse, "write_from_spark"),
     "commit": (DeltaTable, "create_write_transaction"),
+    "compute": (changes, "changed_rows"),
     "merge": (Lakehouse, "merge"),
     "overwrite": (Lakehouse, "overwrite"),
     "delete": (Lakehouse, "delete"),
@@ -83,9 +86,9 @@ class Kill:
 
     @staticmethod
     def _table(target: Any, args: tuple[Any, ...]) -> str:
-        if isinstance(target, Lakehouse):
-            return str(args[0].name)
-        return str(target.table_uri).rstrip("/").rpartition("/")[2]
+        if isinstance(target, DeltaTable):
+            return str(target.table_uri).rstrip("/").rpartition("/")[2]
+        return next(str(arg.name) for arg in args if isinstance(arg, Contract))
 
     def strike(self) -> None:
         pids = {"pipeline": self.pipeline_pid, "worker": os.getpid()}

@@ -22,7 +22,9 @@ def landing_lines(number: int) -> list[bytes]:
     lines = [
         _event(f"d{number}", start, "deployment", deployment_id=f"D-{number}", version=f"v{number}"),
         *[
-            _event(f"l{number}-{i}", start + timedelta(seconds=30 * i), "log", log_level="ERROR", error_code=f"E{i % 3}")
+            _event(
+                f"l{number}-{i}", start + timedelta(seconds=30 * i), "log", log_level="ERROR", error_code=f"E{i % 3}"
+            )
             for i in range(6)
         ],
         *[_event(f"m{number}-{i}", start + timedelta(seconds=45 * i), "metric", cpu_percent=70 + i) for i in range(3)],

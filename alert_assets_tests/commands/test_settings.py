@@ -1,0 +1,66 @@
+"""`alert-assets settings`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from alert_assets.commands.output import without_credentials
+from alert_assets.settings import Settings
+from alert_assets_tests.commands.conftest import Run
+
+
+def test_every_setting_with_its_variable_value_and_source(
+    settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(".env").write_text("ALERTS_DEDUP_WINDOW_MINUTES=7\nALERTS_WATERMARK_DELAY_MINUTES=8\n")
+    monkeypatch.setenv("ALERTS_WATERMARK_DELAY_MINUTES", "9")
+    found = {setting["variable"]: setting for setting in run("settings", "--json").json["settings"]}
+
+    assert set(found) == {f"ALERTS_{name.upper()}" for name in Settings.model_fields}
+    assert all(setting["description"] for setting in found.values())
+    sources = {name: (found[f"ALERTS_{name}"]["value"], found[f"ALERTS_{name}"]["source"]) for name in (
+        "DEDUP_WINDOW_MINUTES", "WATERMARK_DELAY_MINUTES", "MAX_FILES_PER_TRIGGER", "LANDING_DIR",
+    )}  # fmt: skip
+    assert sources == {
+        "DEDUP_WINDOW_MINUTES": (7, ".env"),
+        "WATERMARK_DELAY_MINUTES": (9, "environment"),
+        "MAX_FILES_PER_TRIGGER": (10, "default"),
+        "LANDING_DIR": (settings.landing_dir, "default"),
+    }
+    out = run("settings").out
+    assert "ALERTS_DEDUP_WINDOW_MINUTES" in out and "7 (.env)" in out and "aligned to the epoch" in out
+    assert "application_id,host,alert_type (default)" in out
+
+
+def test_secrets_are_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALERTS_LLM_API_KEY", "sk-hunter2")
+    monkeypatch.setenv("ALERTS_STATE_URL", "postgresql://user:hunter2@db/alerts?sslpassword=hunter2")
+    monkeypatch.setenv("ALERTS_LAKE_DIR", "s3://key:hunter2@bucket/lake")
+
+    for out in (run("settings").out, run("settings", "--json").out):
+        assert "hunter2" not in out
+        assert "(hidden)" in out and "postgresql://user:***@db/alerts" in out
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("/data/lake", "/data/lake"),
+        ("s3://bucket/a@b:c", "s3://bucket/a@b:c"),
+        ("postgresql://u:p:w@x@db/x", "postgresql://u:***@db/x"),
+        ("https://h/x?sig=abc&y=1", "https://h/x?sig=***&y=1"),
+    ],
+)
+def test_credentials_in_a_location(location: str, shown: str) -> None:
+    assert without_credentials(location) == shown
+
+
+def test_settings_that_cannot_be_used(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALERTS_DEDUP_WINDOW_MINUTES", "0")
+    monkeypatch.setenv("ALERTS_SPARK_MEMORY", "lots")
+    result = run("settings")
+
+    assert (result.code, result.out) == (2, "")
+    assert "ALERTS_DEDUP_WINDOW_MINUTES='0'" in result.err and "ALERTS_SPARK_MEMORY='lots'" in result.err
