@@ -117,5 +117,5 @@ def test_sensors_and_schedules(repository: dg.RepositoryDefinition) -> None:
 
 
 def test_resources_and_no_checks(defs: dg.Definitions, repository: dg.RepositoryDefinition) -> None:
-    assert set(defs.resources or {}) == {"settings", "lakehouse", "spark"}
+    assert set(defs.resources or {}) == {"settings", "lakehouse", "spark", *(f"{name}_table" for name in CONTRACTS)}
     assert repository.asset_graph.asset_check_keys == set()

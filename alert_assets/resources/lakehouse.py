@@ -16,7 +16,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 #: Application id under which a table counts the commits that changed rows; the count is `_batch_id`.
 BATCH_APP = "alert_assets/batch"
+
+#: Delta's statistics of a time may be cut to whole milliseconds: a file may hold times up to this much later.
+_CUT_OFF = timedelta(milliseconds=1)
 
 #: Key of our own part of a commit's metadata.
 COMMIT_INFO = "alert_assets"
@@ -110,7 +113,10 @@ class Snapshot:
         if intervals is not None:
             merged = merge_intervals(intervals)
             ranges = zip(self._statistic(f"min.{time_column}"), self._statistic(f"max.{time_column}"), strict=True)
-            keep = _each(keep, [low is None or high is None or _touches(merged, low, high) for low, high in ranges])
+            keep = _each(
+                keep,
+                [low is None or high is None or _touches(merged, low, high + _CUT_OFF) for low, high in ranges],
+            )
         root = local_path(self.table.table_uri)
         paths = self._actions["path"].to_pylist()
         return sorted(f"{root}/{unquote(path)}" for path, kept in zip(paths, keep, strict=True) if kept)
@@ -193,35 +199,37 @@ class Lakehouse:
         table = self.table(contract)
         if table is None:
             return 0
-        return self._cursor_of(table, cursor_app(upstream))
-
-    def _cursor_of(self, table: DeltaTable, app: str) -> int:
+        app, restored, version = cursor_app(upstream), None, 0
         for commit in _newest_first(table):
+            version = commit["version"]
+            if restored is not None and version > restored:
+                continue
             if app in (commit.get(COMMIT_INFO) or {}).get("transactions", {}):
                 return int(commit[COMMIT_INFO]["transactions"][app])
             if commit.get("operation") == "RESTORE":
-                return self._cursor_at(table, _restored_version(commit), app)
-        return _transaction(table, app)
-
-    def _cursor_at(self, table: DeltaTable, version: int | None, app: str) -> int:
-        try:
-            then = DeltaTable(table.table_uri, version=version)
-        except Exception as error:
+                restored = _restored_version(commit)
+        if restored is None:
+            return _transaction(table, app)
+        if version > 0:
             raise LakehouseError(
-                f"{table.table_uri} was restored to version {version}, whose log is gone, so how far it had read "
+                f"{table.table_uri} was restored to version {restored}, whose log is gone, so how far it had read "
                 "cannot be told. Rebuild it with `full_refresh: true` in the run config."
-            ) from error
-        return self._cursor_of(then, app)
+            )
+        return 0
 
     def was_rebuilt(self, contract: Contract, since: int) -> bool:
         """Whether a full refresh is among the commits whose `_batch_id` is above `since`.
 
         Rows may be gone then, and a row that is gone has no `_batch_id` to be found by.
         """
-        return any(
-            commit.get("full_refresh") and commit["transactions"][BATCH_APP] > max(since, 0)
-            for commit in self.commits(contract)
-        )
+        table = self.table(contract)
+        for commit in _newest_first(table) if table is not None else ():
+            info = commit.get(COMMIT_INFO) or {}
+            if info.get("transactions", {}).get(BATCH_APP, since + 1) <= since:
+                break
+            if info.get("full_refresh"):
+                return True
+        return False
 
     def transaction(self, contract: Contract, app: str) -> int:
         """The highest version of an application transaction in the table; -1 for none."""
@@ -432,7 +440,7 @@ def _newest_first(table: DeltaTable) -> Iterator[dict[str, Any]]:
         seen, limit = len(commits), limit * 8
 
 
-def _restored_version(commit: dict[str, Any]) -> int | None:
+def _restored_version(commit: dict[str, Any]) -> int:
     parameters = commit.get("operationParameters") or {}
     if parameters.get("version") is not None:
         return int(parameters["version"])

@@ -74,6 +74,9 @@ class Site:
 
     def must_run(self, *steps: str, **settings: Any) -> str:
         done = self.run(*steps, **settings)
+        if "failed to connect back" in done.stderr:
+            # Spark gives a Python worker ten seconds to start, which a busy machine may not manage.
+            done = self.run(*steps, **settings)
         assert done.returncode == 0, done.stderr[-4000:]
         return done.stdout
 

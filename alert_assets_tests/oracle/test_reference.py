@@ -81,13 +81,13 @@ def record(of: str = "log", **changes: Any) -> dict[str, Any]:
         "application_id": "payments-api",
         "timestamp": "2026-02-14T10:05:00Z",
     }
-    valid |= {
+    own: dict[str, dict[str, Any]] = {
         "alert": {"alert_type": "cpu_high", "severity": "HIGH"},
         "log": {"log_level": "INFO"},
         "metric": {"cpu_percent": 12.5},
         "deployment": {"deployment_id": "d1", "version": "v1"},
-    }.get(of, {})
-    return {name: value for name, value in (valid | changes).items() if value is not ...}
+    }
+    return {name: value for name, value in (valid | own.get(of, {}) | changes).items() if value is not ...}
 
 
 def verdict_on(line: bytes | dict[str, Any]) -> Event | Quarantined | Blank:
@@ -181,9 +181,10 @@ def test_nesting():
 
 
 def test_odd_but_valid_json():
-    line = record(message="\x00\u2028\x85\ufffd😀", **{"": 1, "Event_ID": 2, "_rescued": 3})
+    odd: dict[str, Any] = {"": 1, "Event_ID": 2, "_rescued": 3}
+    line = record(message="\x00\u2028\x85\ufffd😀", **odd)
     assert accepted(line) == accepted(json.dumps(line, ensure_ascii=False).encode())
-    assert accepted(line).rescued == {"": 1, "Event_ID": 2, "_rescued": 3}
+    assert accepted(line).rescued == odd
     digits = "9" * 5000
     assert reasons(f'{json.dumps(record())[:-1]},"threshold":{digits}}}'.encode()) == ["invalid:threshold"]
 

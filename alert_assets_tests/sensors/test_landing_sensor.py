@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from alert_assets.sensors import landing
 from alert_assets.settings import Settings
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 JOB = "bronze_to_gold"
 
 
-@dg.op(config_schema={"fails": bool})
+@dg.op(config_schema={"fails": dg.Field(bool, default_value=False)})
 def work(context: dg.OpExecutionContext) -> None:
     if context.op_config["fails"]:
         raise dg.Failure("the lake is full")
@@ -146,7 +147,14 @@ def test_a_batch_cut_short_is_finished(daemon: Daemon, zone: Path) -> None:
 def test_not_a_second_run_beside_one(status: str, daemon: Daemon, zone: Path) -> None:
     (zone / "a.jsonl").touch()
     assert daemon.tick() is None
-    run = daemon.instance.create_run_for_job(job, status=dg.DagsterRunStatus[status])
+    # A queued run has to say where its job is.
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "__repository__"), JOB)
+    run = daemon.instance.create_run_for_job(
+        job,
+        status=dg.DagsterRunStatus[status],
+        remote_job_origin=origin,
+        job_code_origin=dg.reconstructable(job).get_python_origin(),
+    )
     (zone / "b.jsonl").touch()
 
     assert daemon.tick() == f"Run {run.run_id} of {JOB} is under way; 2 landed, 0 in an unfinished batch."
