@@ -215,11 +215,12 @@ class DagsterDev:
         raise AssertionError(f"no {what} in {PATIENCE_SECONDS:.0f} s\n{self.log.read_text()[-10_000:]}")
 
     def await_loaded(self) -> None:
-        query = "{ workspaceOrError { ... on Workspace { locationEntries { loadStatus locationOrLoadError { __typename } } } } }"
+        query = "{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { __typename } } } } }"
 
         def look() -> bool:
             entries = self.ask(query)["workspaceOrError"].get("locationEntries", [])
-            return [entry["locationOrLoadError"]["__typename"] for entry in entries] == ["RepositoryLocation"]
+            loaded = [entry["locationOrLoadError"] for entry in entries]
+            return loaded == [{"__typename": "RepositoryLocation"}]
 
         self.await_(look, "loaded code location")
 

@@ -71,7 +71,7 @@ def test_assets(repository: dg.RepositoryDefinition) -> None:
             list(node.owners),
             set(node.kinds),
             {parent.to_user_string() for parent in node.parent_keys},
-            *(node.pools or {None}),
+            *(node.pools or ()),
         )
         for node in repository.asset_graph.asset_nodes
     }

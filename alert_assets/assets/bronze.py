@@ -38,7 +38,7 @@ def bronze(
         if dg.AssetKey(contract.name) in context.selected_asset_keys:
             numbers = {**_numbers(report), "rows_out": rows_out, "seconds": watch.seconds}
             yield dg.MaterializeResult(
-                asset_key=contract.name, metadata=table_metadata(context.run_id, lakehouse, contract, **numbers)
+                asset_key=contract.name, metadata=table_metadata(context.run.run_id, lakehouse, contract, **numbers)
             )
 
 
@@ -77,7 +77,7 @@ def replay(
         numbers = {"rows_in": report.judged, "rows_out": report.replayed}
         context.log_event(
             dg.AssetMaterialization(
-                contract.name, metadata=table_metadata(context.run_id, lakehouse, contract, **numbers)
+                contract.name, metadata=table_metadata(context.run.run_id, lakehouse, contract, **numbers)
             )
         )
 

@@ -43,7 +43,7 @@ def gold_incidents(
         "rows_out": done.changed,
         "seconds": watch.seconds,
     }
-    return dg.MaterializeResult(metadata=table_metadata(context.run_id, lakehouse, GOLD_INCIDENTS, **numbers))
+    return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, GOLD_INCIDENTS, **numbers))
 
 
 def refresh_gold(

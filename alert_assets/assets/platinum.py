@@ -67,7 +67,7 @@ def platinum_incidents(
     with clear_errors():
         done = refresh_platinum(lakehouse, settings, full_refresh=config.full_refresh, progress=progress)
     numbers = {**asdict(done), "rows_in": done.analyzed, "rows_out": done.incidents, "seconds": watch.seconds}
-    return dg.MaterializeResult(metadata=table_metadata(context.run_id, lakehouse, PLATINUM_INCIDENTS, **numbers))
+    return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, PLATINUM_INCIDENTS, **numbers))
 
 
 class Progress:
@@ -146,9 +146,10 @@ def _remove_orphans(lakehouse: Lakehouse) -> int:
     """
     orphans = lakehouse.query(sql, g=GOLD_INCIDENTS, p=PLATINUM_INCIDENTS).to_pylist()
     if orphans:
+        # A plain string takes the column's type; a TIMESTAMP literal has nanoseconds, which Delta will not compare.
         keys = [
-            f"(fingerprint = '{row['fingerprint']}' AND alert_timestamp = "
-            f"TIMESTAMP '{row['alert_timestamp']:%Y-%m-%d %H:%M:%S.%f}+00:00')"
+            f"(fingerprint = '{row['fingerprint']}' AND "
+            f"alert_timestamp = '{row['alert_timestamp']:%Y-%m-%dT%H:%M:%S.%fZ}')"
             for row in orphans
         ]
         lakehouse.delete(PLATINUM_INCIDENTS, " OR ".join(keys))

@@ -35,7 +35,7 @@ def silver_alerts(
         "rows_out": done.changed,
         "seconds": watch.seconds,
     }
-    return dg.MaterializeResult(metadata=table_metadata(context.run_id, lakehouse, SILVER_ALERTS, **numbers))
+    return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, SILVER_ALERTS, **numbers))
 
 
 def refresh_silver(

@@ -19,7 +19,7 @@ from tenacity import Retrying, retry_if_exception_message, stop_after_attempt
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, EVENT
 from alert_assets.errors import UserError
-from alert_assets.resources.lakehouse import Lakehouse, Snapshot, utc_now
+from alert_assets.resources.lakehouse import Lakehouse, Snapshot, glob_literal, utc_now
 from alert_assets.resources.landing import backlog, broken_files, checkpoint
 from alert_assets.settings import Settings
 
@@ -73,7 +73,14 @@ def ingest(
         lakehouse.check_writable()
         before = lakehouse.snapshot(BRONZE_EVENTS).version
         broken: dict[str, str] = {}
+        asked: list[str] = []
+        done = -1
         while waiting := backlog(settings):
+            if waiting.ingested == done and set(asked) <= {file.name for file in waiting.pending}:
+                raise UserError(
+                    f"Spark does not find {asked[0]} in {settings.landing_dir}. On a cluster, every machine needs the "
+                    "landing folder at this same place: mount it there, or set ALERTS_LANDING_DIR to an object store."
+                )
             checked = broken_files(file for file in waiting.pending if file.path not in broken)
             for path, problem in checked.items():
                 log(f"Left in the landing zone, cannot be read to its end: {path}: {problem}")
@@ -84,7 +91,8 @@ def ingest(
             unfinished = [path.rpartition("/")[2] for path in waiting.unfinished]
             if not good and not unfinished:
                 break
-            _run_query(spark(), lakehouse, settings, [*unfinished, *good[:_FILES_PER_QUERY]], log)
+            asked, done = [*unfinished, *good[:_FILES_PER_QUERY]], waiting.ingested
+            _run_query(spark(), lakehouse, settings, asked, log)
         return _report(lakehouse, before, broken)
 
 
@@ -95,7 +103,8 @@ def _run_query(
     from pyspark.errors import PySparkException
     from pyspark.sql import functions as F
 
-    names = ",".join(sorted({_glob_literal(name) for name in files}))
+    names = ",".join(sorted({glob_literal(name) for name in files}))
+    path = F.regexp_replace("_metadata.file_path", "^file:/+", "/")
     lines = (
         spark.readStream.option("lineSep", "\n")
         .option("maxFilesPerTrigger", settings.max_files_per_trigger)
@@ -103,10 +112,11 @@ def _run_query(
         .option("recursiveFileLookup", "true")
         # Spark forgets files that are much older than the newest one, and then overlooks them.
         .option("maxFileAge", "36500d")
-        .text(settings.landing_dir)
+        .text(glob_literal(settings.landing_dir))
         .select(
             F.col("value").alias("raw"),
-            F.regexp_replace("_metadata.file_path", "^file:/+", "/").alias("_source_file"),
+            # Spark tells the path as a URI; there a plus sign is no blank, unlike in a form.
+            F.coalesce(F.try_url_decode(F.replace(path, F.lit("+"), F.lit("%2B"))), path).alias("_source_file"),
             F.col("_metadata.file_modification_time").alias("_landed_at"),
             # In a stream this is the time the batch began, written in the checkpoint: the same when it is run again.
             F.current_timestamp().alias("_ingested_at"),
@@ -175,7 +185,7 @@ class LandingBatch:
         """Identity of the checkpoint: a new one starts counting batches from 0 again."""
         import json
 
-        row = spark.read.text(f"{checkpoint(self.settings)}/metadata").first()
+        row = spark.read.text(glob_literal(f"{checkpoint(self.settings)}/metadata")).first()
         assert row is not None
         return str(json.loads(row[0])["id"])
 
@@ -329,13 +339,11 @@ def _report(lakehouse: Lakehouse, after_version: int, broken: dict[str, str]) ->
     return IngestReport(batches=len(batches), broken=broken, **totals)
 
 
-def _glob_literal(name: str) -> str:
-    return "".join(f"\\{char}" if char in "\\*?[]{}^," else char for char in name)
-
-
 def _explain(error: Exception, settings: Settings) -> str:
     """The cause in one line; Spark's own message carries plans and stack traces."""
     text = str(error)
+    if "StatusCode.UNAVAILABLE" in text:
+        return "The Spark server is gone: it was stopped, killed or ran out of memory. The next run starts one and continues."
     for line in reversed(text.splitlines()):
         if "No space left on device" in line or "Read-only file system" in line or "Permission denied" in line:
             return (

