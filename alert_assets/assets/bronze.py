@@ -82,7 +82,10 @@ def replay(
         )
 
 
-@dg.job(name="replay_quarantine", description="Judge quarantine's open lines again and move those that pass now to bronze, once.")
+@dg.job(
+    name="replay_quarantine",
+    description="Judge quarantine's open lines again and move those that pass now to bronze, once.",
+)
 def replay_quarantine_job() -> None:
     """One op: the two tables change under one lock."""
     replay()

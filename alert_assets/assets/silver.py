@@ -58,8 +58,9 @@ def refresh_silver(
         from alert_assets.transforms.changes import changed_rows
 
         width = timedelta(minutes=settings.dedup_window_minutes)
-        number = F.floor(F.unix_micros("timestamp") / F.lit(width // timedelta(microseconds=1)))
+        # The session first: without one, a function asks for Spark in this process.
         new = _alerts(bronze.read(spark(), bronze.files(newer_than=cursor)).where(F.col("_batch_id") > cursor))
+        number = F.floor(F.unix_micros("timestamp") / F.lit(width // timedelta(microseconds=1)))
         windows = bucket_counts(new, number)
         if not windows:
             lakehouse.move_cursors(SILVER_ALERTS, transactions)

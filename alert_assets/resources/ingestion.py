@@ -343,7 +343,7 @@ def _explain(error: Exception, settings: Settings) -> str:
     """The cause in one line; Spark's own message carries plans and stack traces."""
     text = str(error)
     if "StatusCode.UNAVAILABLE" in text:
-        return "The Spark server is gone: it was stopped, killed or ran out of memory. The next run starts one and continues."
+        return "The Spark server is gone: stopped, killed or out of memory. The next run starts one and continues."
     for line in reversed(text.splitlines()):
         if "No space left on device" in line or "Read-only file system" in line or "Permission denied" in line:
             return (

@@ -123,7 +123,7 @@ def write_files(lines: list[bytes], folder: Path, rng: random.Random, max_files:
     folder.mkdir(parents=True, exist_ok=True)
     cuts = sorted(rng.randint(0, len(lines)) for _ in range(rng.randint(1, max_files) - 1))
     paths = []
-    for number, (start, end) in enumerate(zip([0, *cuts], [*cuts, len(lines)])):
+    for number, (start, end) in enumerate(zip([0, *cuts], [*cuts, len(lines)], strict=False)):
         data = b"".join(line + b"\n" for line in lines[start:end])
         if data and lines[end - 1] and rng.random() < 0.3:
             data = data[:-1]
@@ -465,8 +465,8 @@ NOT_NUMBERS: tuple[Any, ...] = (
 )
 NOT_GIVEN = (None, "", " ", " \t\r\n")
 BAD_VALUES: dict[str, tuple[Any, ...]] = {
-    **{name: (*NOT_STRINGS, *NOT_GIVEN) for name in STRING_FIELDS},
-    **{name: NOT_NUMBERS for name in NUMBER_FIELDS},
+    **dict.fromkeys(STRING_FIELDS, (*NOT_STRINGS, *NOT_GIVEN)),
+    **dict.fromkeys(NUMBER_FIELDS, NOT_NUMBERS),
     "labels": ([], "text", 1, True, {"team": 1}, {"team": None}, {"team": ["core"]}, {"a": "b", "c": {}}),
     "metrics": ([], "text", 1, {"a": "1"}, {"a": None}, {"a": True}, {"a": _raw("1e999")}, {"a": 1, "b": [1]}, {}),
 }

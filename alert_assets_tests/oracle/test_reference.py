@@ -316,7 +316,7 @@ def test_a_storm_is_one_row():
         alert("10:02", event_id="r1", status="resolved"),
     ]
     digest = hashlib.sha256(b"payments-api\x1fhost-a\x1fcpu_high").hexdigest()
-    assert only_row(events + [events[0], events[0], events[3]]) == {
+    assert only_row([*events, events[0], events[0], events[3]]) == {
         "fingerprint": digest,
         "window_start": at("10:00"),
         "window_end": at("10:05"),
@@ -728,4 +728,4 @@ def test_files_hold_the_lines_in_order(tmp_path: Path, seed: int):
 
 
 def test_the_generator_and_the_reference_share_no_code():
-    assert "reference" not in {name for name in vars(generate)}
+    assert "reference" not in set(vars(generate))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta, timezone
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -312,7 +313,7 @@ def test_merged_intervals_touch_what_the_intervals_touch(intervals: list[Interva
     merged = merge_intervals(intervals)
     start, end = min(one, other), max(one, other)
     assert _touches(merged, start, end) == any(i.start <= end and i.end >= start for i in intervals)
-    assert all(before.end < after.start for before, after in zip(merged, merged[1:], strict=False))
+    assert all(before.end < after.start for before, after in pairwise(merged))
 
 
 def test_a_snapshot_does_not_change_while_others_write(lakehouse):
