@@ -350,4 +350,7 @@ def _explain(error: Exception, settings: Settings) -> str:
                 f"The lake {settings.lake_dir} or the checkpoint {settings.checkpoint_dir} cannot be written: "
                 f"{line.strip()}. Nothing of the batch is visible; make room or grant the right, and run again."
             )
-    return f"The landing query failed; the next run continues where it stopped. {text.splitlines()[0][:2000]}"
+    # What a batch raised stands under Python's own traceback, at the margin.
+    _, _, traceback = text.partition("Traceback (most recent call last):\n")
+    cause = next((line for line in traceback.splitlines() if line and not line.startswith(" ")), text.splitlines()[0])
+    return f"The landing query failed; the next run continues where it stopped. {cause[:2000]}"
