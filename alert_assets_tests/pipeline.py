@@ -76,9 +76,6 @@ class Pipeline:
         """The Delta version of each table; -1 for one that is not there."""
         return {contract.name: self.lakehouse.snapshot(contract).version for contract in TABLES}
 
-    def batch_ids(self, contract: Contract) -> dict[tuple[Any, ...], int]:
-        return {tuple(row[name] for name in contract.key): row["_batch_id"] for row in self.rows(contract)}
-
 
 def arrow_rows(table: pa.Table) -> list[Row]:
     """An Arrow table as dicts, its maps as dicts too (Arrow gives lists of pairs)."""

@@ -9,7 +9,7 @@ import pytest
 from alert_assets.resources.ingestion import _explain
 
 _STREAM_FAILED = """\
-[STREAM_FAILED] Query [id = 4] terminated with exception: Found error inside foreachBatch: Traceback (most recent call last):
+[STREAM_FAILED] Query [id = 4] terminated: Found error inside foreachBatch: Traceback (most recent call last):
   File "foreach_batch_worker.py", line 110, in main
   File "ingestion.py", line 171, in __call__
     lakehouse.write_from_spark(
