@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
-from tenacity import Retrying, retry_if_exception_message, stop_after_attempt
+from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wait_exponential
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, EVENT
 from alert_assets.errors import UserError
@@ -33,9 +33,10 @@ REPLAY_APP = "alert_assets/replay"
 _FILES_PER_QUERY = 2_000
 
 #: Spark gives the Python worker of a query ten seconds to come up, which a busy machine may not do the
-#: first time. Nothing of the query has run then.
+#: first time. Nothing of the query has run then. The pause lets a worker that came too late end first.
 _PATIENTLY = Retrying(
-    stop=stop_after_attempt(4),
+    stop=stop_after_delay(180),
+    wait=wait_exponential(min=2, max=20),
     retry=retry_if_exception_message(match=r"(?s).*Python worker failed to connect back"),
     reraise=True,
 )
