@@ -36,7 +36,9 @@ def start() -> Iterator[Start]:
     started = []
 
     def start(name: str = CLASS, code: str = "") -> subprocess.Popen[str]:
-        wait = f"{code}\nimport time; print('up', flush=True); time.sleep(600)"
+        # Whatever ran in this process before may have had SIGTERM ignored or blocked, which a child inherits.
+        fresh = "import signal as s; s.signal(s.SIGTERM, s.SIG_DFL); s.pthread_sigmask(s.SIG_UNBLOCK, {s.SIGTERM})"
+        wait = f"{fresh}\n{code}\nimport time; print('up', flush=True); time.sleep(600)"
         process = subprocess.Popen([sys.executable, "-c", wait, name], stdout=subprocess.PIPE, text=True)
         started.append(process)
         assert process.stdout is not None and process.stdout.readline() == "up\n"
