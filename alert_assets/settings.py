@@ -23,6 +23,15 @@ FINGERPRINT_FIELDS = frozenset(
     {"application_id", "host", "alert_type", "severity", "source", "alert_id", "error_code", "message"}
 )
 
+#: Optional fields of an event that come as plain values: the share of nulls can be limited.
+NULLABLE_FIELDS = frozenset(
+    {
+        *("host", "source", "alert_id", "alert_type", "severity", "status", "current_value", "threshold"),
+        *("cpu_percent", "memory_percent", "error_rate", "log_level", "error_code", "message"),
+        *("deployment_id", "version", "change_type"),
+    }
+)
+
 #: Never shown; the URL of a database may hold its password.
 _SECRETS = frozenset({"llm_api_key", "state_url"})
 
@@ -79,6 +88,42 @@ class Settings(BaseSettings):
         600, description="How long a run waits for another process that is writing the same table."
     )
 
+    executor: Literal["in_process", "multiprocess"] = Field(
+        "in_process", description="How the steps of a run are executed, behind the circuit breaker's gate."
+    )
+    breaker_failure_threshold: int = Field(3, ge=1, le=1000, description="Consecutive failures that open a breaker.")
+    breaker_failure_rate_percent: float = Field(
+        50, gt=0, le=100, description="Share of failed runs in the window below that opens a breaker."
+    )
+    breaker_failure_rate_window_minutes: Minutes = Field(60, description="Window of that share.")
+    breaker_failure_rate_min_runs: int = Field(10, ge=1, description="Runs in the window before the share counts.")
+    breaker_recovery_timeout_seconds: Seconds = Field(
+        300, description="How long an open breaker refuses before it lets one run probe."
+    )
+    breaker_max_recovery_timeout_seconds: Seconds = Field(
+        3600, description="Cap of that time, which doubles with every failed probe."
+    )
+    breaker_probe_lease_seconds: Seconds = Field(
+        120, description="A probe that has not been heard of for so long is dead."
+    )
+
+    gate_max_quarantine_percent: float = Field(
+        30, gt=0, le=100, description="A landing batch with a larger share of broken lines is not published."
+    )
+    gate_min_lines: int = Field(
+        100, ge=1, description="Lines a landing batch has to have before shares of it are judged."
+    )
+    gate_max_null_percent: Annotated[dict[str, float], NoDecode] = Field(
+        {"host": 99.0}, description="Largest share of nulls by optional event field, e.g. host=50,source=10."
+    )
+    gate_min_rows: int = Field(0, ge=0, description="A landing batch with fewer valid events is not published.")
+    gate_max_rows: int = Field(
+        20_000_000, ge=1, description="A landing batch with more valid events is not published."
+    )
+
+    slo_dir: str = Field("", description="Folder of OpenSLO v1 YAML files; default: those of the package.")
+    run_deadline_minutes: Minutes = Field(15, description="A run that ends later after its launch breaks its SLA.")
+
     analyst: Literal["rules", "llm"] = Field("rules", description="Who writes platinum.")
     analysis_max_attempts: int = Field(3, ge=1, le=100, description="Runs in which one failing incident is retried.")
     llm_base_url: str = Field("", description="OpenAI-compatible endpoint, e.g. http://localhost:8000/v1.")
@@ -127,6 +172,25 @@ class Settings(BaseSettings):
         if not value or bad or len(set(value)) != len(value):
             allowed = ", ".join(sorted(FINGERPRINT_FIELDS))
             raise ValueError(f"comma-separated, each once, from: {allowed}, labels.NAME")
+        return value
+
+    @field_validator("gate_max_null_percent", mode="before")
+    @classmethod
+    def _split_limits(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        try:
+            return {name.strip(): float(limit) for name, _, limit in pairs}
+        except ValueError:
+            raise ValueError("field=percent pairs, comma-separated, e.g. host=50,source=10") from None
+
+    @field_validator("gate_max_null_percent")
+    @classmethod
+    def _known_limits(cls, value: dict[str, float]) -> dict[str, float]:
+        bad = [name for name, limit in value.items() if name not in NULLABLE_FIELDS or not 0 <= limit <= 100]
+        if bad:
+            raise ValueError(f"each once, 0 to 100 percent, for: {', '.join(sorted(NULLABLE_FIELDS))}")
         return value
 
     @field_validator("spark_master")

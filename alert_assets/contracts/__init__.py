@@ -5,23 +5,39 @@ sensors stay quick. A contract's pandera model is loaded when :attr:`Contract.mo
 """
 
 from alert_assets.contracts.catalog import (
+    ALL_CONTRACTS,
     BRONZE_EVENTS,
+    BRONZE_HELD,
     BRONZE_QUARANTINE,
     CONTRACTS,
     EVENT,
     GOLD_INCIDENTS,
+    PIPELINE_HEALTH,
+    PIPELINE_LATENCY,
     PLATINUM_INCIDENTS,
+    QUALITY_SCORES,
+    RELIABILITY_CONTRACTS,
     SILVER_ALERTS,
+    SLO_STATUS,
     Contract,
+    Volume,
 )
 
 __all__ = [
+    "ALL_CONTRACTS",
     "BRONZE_EVENTS",
+    "BRONZE_HELD",
     "BRONZE_QUARANTINE",
     "CONTRACTS",
     "EVENT",
     "GOLD_INCIDENTS",
+    "PIPELINE_HEALTH",
+    "PIPELINE_LATENCY",
     "PLATINUM_INCIDENTS",
+    "QUALITY_SCORES",
+    "RELIABILITY_CONTRACTS",
     "SILVER_ALERTS",
+    "SLO_STATUS",
     "Contract",
+    "Volume",
 ]

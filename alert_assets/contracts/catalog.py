@@ -12,6 +12,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Volume:
+    """Rows that one commit adds or changes, when it changes any.
+
+    Attributes:
+        min_rows, max_rows: bounds; outside them something upstream is broken.
+        max_zscore: furthest a commit may be from the median of those before it, in robust standard
+            deviations (1.4826 times the median absolute deviation).
+    """
+
+    min_rows: int = 1
+    max_rows: int = 20_000_000
+    max_zscore: float = 6.0
+
+
+@dataclass(frozen=True)
 class Contract:
     """One table (or the landing event): what its rows promise, to whom, by whom.
 
@@ -20,6 +35,8 @@ class Contract:
         version: grows when a change breaks a consumer.
         key: columns that identify one row.
         freshness_minutes: oldest the newest row may be while events keep landing.
+        volume: how many rows a commit may bring.
+        breaker: the circuit breaker that guards the table; None for tables that watch the others.
         model_path: where the pandera model is, as `module:Class`.
     """
 
@@ -31,6 +48,8 @@ class Contract:
     key: tuple[str, ...]
     freshness_minutes: int
     model_path: str
+    volume: Volume = Volume()
+    breaker: str | None = "pipeline"
 
     @cached_property
     def model(self) -> Any:
@@ -106,9 +125,76 @@ PLATINUM_INCIDENTS = Contract(
     key=("fingerprint", "alert_timestamp"),
     freshness_minutes=20,
     model_path="alert_assets.contracts.tables:PlatinumIncidents",
+    breaker="analysis",
+)
+BRONZE_HELD = Contract(
+    name="bronze_held",
+    version=1,
+    description="Every line of a batch that broke a gating check and was not published, until somebody decides.",
+    owner=_DATA_PLATFORM,
+    consumers=(_DATA_PLATFORM,),
+    key=(),
+    freshness_minutes=10,
+    model_path="alert_assets.contracts.tables:BronzeHeld",
+)
+PIPELINE_LATENCY = Contract(
+    name="pipeline_latency",
+    version=1,
+    description="How long the rows of each commit took, by stage: percentiles, maximum, rows over the threshold.",
+    owner=_DATA_PLATFORM,
+    consumers=("slo_status", _DATA_PLATFORM),
+    key=("stage", "table_batch_id"),
+    freshness_minutes=30,
+    model_path="alert_assets.contracts.reliability:PipelineLatency",
+    breaker=None,
+)
+QUALITY_SCORES = Contract(
+    name="quality_scores",
+    version=1,
+    description="What each table was worth, by quality dimension and overall, 0 to 100, over time.",
+    owner=_DATA_PLATFORM,
+    consumers=("slo_status", _DATA_PLATFORM),
+    key=("table_name", "dimension", "evaluated_at"),
+    freshness_minutes=30,
+    model_path="alert_assets.contracts.reliability:QualityScores",
+    breaker=None,
+)
+PIPELINE_HEALTH = Contract(
+    name="pipeline_health",
+    version=1,
+    description="Success rate, duration, deadlines, retries and backlog of the runs, and the host's load.",
+    owner=_DATA_PLATFORM,
+    consumers=(_DATA_PLATFORM,),
+    key=("metric", "subject", "evaluated_at"),
+    freshness_minutes=30,
+    model_path="alert_assets.contracts.reliability:PipelineHealth",
+    breaker=None,
+)
+SLO_STATUS = Contract(
+    name="slo_status",
+    version=1,
+    description="Each SLO with its error budget and burn rates, over time.",
+    owner=_DATA_PLATFORM,
+    consumers=(_ON_CALL, _DATA_PLATFORM),
+    key=("slo", "evaluated_at"),
+    freshness_minutes=30,
+    model_path="alert_assets.contracts.reliability:SloStatus",
+    breaker=None,
 )
 
+#: The medallion: landing to platinum.
 CONTRACTS: dict[str, Contract] = {
     contract.name: contract
     for contract in (BRONZE_EVENTS, BRONZE_QUARANTINE, SILVER_ALERTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS)
+}
+
+#: The tables that say how reliable those are.
+RELIABILITY_CONTRACTS: dict[str, Contract] = {
+    contract.name: contract for contract in (PIPELINE_LATENCY, QUALITY_SCORES, PIPELINE_HEALTH, SLO_STATUS)
+}
+
+#: Everything somebody may rely on: the landing event and every table.
+ALL_CONTRACTS: dict[str, Contract] = {
+    contract.name: contract
+    for contract in (EVENT, *CONTRACTS.values(), BRONZE_HELD, *RELIABILITY_CONTRACTS.values())
 }

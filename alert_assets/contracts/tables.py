@@ -76,6 +76,37 @@ class BronzeQuarantine(DataFrameModel):
         strict = True
 
 
+class BronzeHeld(DataFrameModel):
+    """Every line of a batch that was not published."""
+
+    batch: T.LongType() = Field(
+        ge=1, description="Number of the held batch: the commit that set it aside. `alert-assets held release BATCH`."
+    )
+    raw: T.StringType() = Field(
+        description="The line as it came; U+FFFD stands for bytes that are not UTF-8.", metadata={"pii": True}
+    )
+    raw_bytes: T.BinaryType() = Field(
+        nullable=True, description="The line's bytes, only where `raw` could not hold them.", metadata={"pii": True}
+    )
+    because: T.ArrayType(T.StringType()) = Field(description="The gating checks that the batch broke, with figures.")
+    source_file: T.StringType() = Field(alias="_source_file", description="Landing file of the line.")
+    landed_at: T.TimestampType() = Field(alias="_landed_at", description="When that file was written, UTC.")
+    ingested_at: T.TimestampType() = Field(alias="_ingested_at", description="When its micro-batch began, UTC.")
+    decision: T.StringType() = Field(
+        nullable=True, isin=["released", "discarded"], description="What became of the batch; null while it waits."
+    )
+    decided_at: T.TimestampType() = Field(nullable=True, description="When, UTC.")
+    decided_by: T.StringType() = Field(nullable=True, description="By whom.")
+    decided_why: T.StringType() = Field(nullable=True, description="The reason they gave.")
+    batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
+
+    class Config:
+        """pandera's options."""
+
+        name = "bronze_held"
+        strict = True
+
+
 class SilverAlerts(DataFrameModel):
     """One row per fingerprint and window."""
 
