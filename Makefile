@@ -6,10 +6,10 @@ BIN := .venv/bin
 INSTANCE := $(or $(DAGSTER_HOME),$(CURDIR)/data/state/dagster)
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python3.10)
 
-.PHONY: help run test test-all ui lint format venv lock stop clean java instance
+.PHONY: help run test test-all ui monitor-circuits lint format venv lock stop clean java instance
 
 help:
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' Makefile
 
 run: java venv instance ## landing to platinum on data/landing, then the incidents as a table
 	@DAGSTER_HOME="$(INSTANCE)" $(BIN)/dagster asset materialize --select '*' -m alert_assets.definitions
@@ -23,6 +23,9 @@ test-all: java venv ## all the tests
 
 ui: java venv instance ## the Dagster UI, on the same state as `make run`
 	@DAGSTER_HOME="$(INSTANCE)" $(BIN)/dagster dev -w workspace.yaml
+
+monitor-circuits: venv ## the circuit breakers, live; Ctrl-C ends it
+	@$(BIN)/alert-assets breaker status --watch
 
 lint: venv ## lint, format and types, checked
 	@$(BIN)/ruff check .

@@ -23,8 +23,12 @@ from alert_assets.errors import UserError
 _COMMANDS = {
     "incidents": "What happened, what it means and what to do: a list, or one incident in full.",
     "status": "Rows and age of each table, what waits in the landing zone, what is in quarantine.",
+    "breaker": "The circuit breakers: what they are and why, live too; open, close, reset; history.",
+    "held": "Batches that broke a gating limit and were not published: a list, release, discard.",
     "quarantine": "Lines that broke the event contract: a list, counts by reason, replay.",
+    "slo": "Service level objectives: budget left and burn rates, what is configured, whether files are valid.",
     "simulate": "Fill the landing zone with three incidents in the noise of an ordinary hour.",
+    "contracts": "What the tables and the event promise: list, show, export as ODCS, diff.",
     "settings": "Every setting with its value, its variable and where the value comes from.",
     "spark": "The warm Spark server of this machine: look at it, stop it.",
 }

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import dagster as dg
 
+from alert_assets.assets import reliability
+from alert_assets.assets.breaker_jobs import breaker_jobs
 from alert_assets.assets.bronze import bronze, replay_quarantine_job
 from alert_assets.assets.gold import gold_incidents
 from alert_assets.assets.platinum import platinum_incidents
 from alert_assets.assets.silver import silver_alerts
+from alert_assets.checks.asset_checks import table_checks
+from alert_assets.contracts import PLATINUM_INCIDENTS
+from alert_assets.executor import gated_executor
+from alert_assets.resources.circuit_breakers import circuit_breakers
 from alert_assets.resources.delta_tables import delta_table_resources
 from alert_assets.resources.lakehouse import Lakehouse
+from alert_assets.resources.run_guard import guarded_lakehouse
 from alert_assets.resources.spark import spark_resource
+from alert_assets.sensors.circuit_breaker import CIRCUIT_BREAKERS, circuit_breaker_transitions, run_status_sensors
 from alert_assets.sensors.landing import landing_sensor
+from alert_assets.sensors.schedules import gated_schedule
 from alert_assets.settings import SettingsError, load_settings
 
 try:
@@ -20,7 +29,7 @@ except SettingsError as error:
     # The message says it all; a stack trace through Dagster's loader would bury it.
     raise SystemExit(str(error)) from None
 
-lakehouse = Lakehouse(settings)
+breakers = circuit_breakers(settings)
 
 bronze_to_gold = dg.define_asset_job(
     "bronze_to_gold",
@@ -32,26 +41,39 @@ platinum = dg.define_asset_job(
     selection=dg.AssetSelection.assets(platinum_incidents),
     description="Analyse the incidents that have no analysis yet.",
 )
+reliability_job = dg.define_asset_job(
+    "reliability",
+    selection=dg.AssetSelection.assets(*reliability.ASSETS),
+    description="Measure latency, quality, health and SLOs of what is there.",
+)
 
 defs = dg.Definitions(
-    assets=[bronze, silver_alerts, gold_incidents, platinum_incidents],
-    jobs=[bronze_to_gold, platinum, replay_quarantine_job],
+    assets=[bronze, silver_alerts, gold_incidents, platinum_incidents, *reliability.ASSETS, CIRCUIT_BREAKERS],
+    asset_checks=table_checks(),
+    jobs=[bronze_to_gold, platinum, reliability_job, replay_quarantine_job, *breaker_jobs],
     schedules=[
+        gated_schedule(
+            "platinum_every_5_minutes",
+            platinum,
+            tables=[PLATINUM_INCIDENTS.name],
+            description="Apart from bronze to gold: a slow model holds up no incident.",
+        ),
         dg.ScheduleDefinition(
-            name="platinum_every_5_minutes",
-            job=platinum,
+            name="reliability_every_5_minutes",
+            job=reliability_job,
             cron_schedule="*/5 * * * *",
             default_status=dg.DefaultScheduleStatus.RUNNING,
-            description="Apart from bronze to gold: a slow model holds up no incident.",
-        )
+            description="What the SLOs, and the breakers behind them, are told from.",
+        ),
     ],
-    sensors=[landing_sensor(bronze_to_gold.name)],
+    sensors=[landing_sensor(bronze_to_gold.name), *run_status_sensors(breakers), circuit_breaker_transitions],
     resources={
         "settings": settings,
-        "lakehouse": lakehouse,
+        "lakehouse": guarded_lakehouse(settings, breakers),
+        "breakers": breakers,
         "spark": spark_resource(settings),
-        **delta_table_resources(lakehouse),
+        **delta_table_resources(Lakehouse(settings)),
     },
-    # One process and one Spark session a run; a step of its own would pay for both again.
-    executor=dg.in_process_executor,
+    # The circuit breaker's gate, around one process and one Spark session a run.
+    executor=gated_executor(settings, breakers),
 )

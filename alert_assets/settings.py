@@ -114,7 +114,7 @@ class Settings(BaseSettings):
         100, ge=1, description="Lines a landing batch has to have before shares of it are judged."
     )
     gate_max_null_percent: Annotated[dict[str, float], NoDecode] = Field(
-        {"host": 99.0}, description="Largest share of nulls by optional event field, e.g. host=50,source=10."
+        {}, description="Largest share of nulls by optional event field, e.g. host=50,source=10; default: none."
     )
     gate_min_rows: int = Field(0, ge=0, description="A landing batch with fewer valid events is not published.")
     gate_max_rows: int = Field(

@@ -30,7 +30,7 @@ class Pipeline:
         self.settings = settings
         self.lakehouse = Lakehouse(settings)
         self.log: list[str] = []
-        self._spark = spark
+        self.spark = spark
 
     @property
     def landing(self) -> Path:
@@ -43,13 +43,13 @@ class Pipeline:
         return path
 
     def ingest(self) -> IngestReport:
-        return ingest(self._spark, self.lakehouse, self.settings, self.log.append)
+        return ingest(self.spark, self.lakehouse, self.settings, self.log.append)
 
     def refresh_silver(self, *, full_refresh: bool = False) -> Refresh:
-        return refresh_silver(self._spark, self.lakehouse, self.settings, full_refresh=full_refresh)
+        return refresh_silver(self.spark, self.lakehouse, self.settings, full_refresh=full_refresh)
 
     def refresh_gold(self, *, full_refresh: bool = False) -> Refresh:
-        return refresh_gold(self._spark, self.lakehouse, self.settings, full_refresh=full_refresh)
+        return refresh_gold(self.spark, self.lakehouse, self.settings, full_refresh=full_refresh)
 
     def run(self) -> IngestReport:
         """What has landed, all the way to gold."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from alert_assets.contracts import CONTRACTS
+from alert_assets.contracts import ALL_CONTRACTS, CONTRACTS
 
 #: Asset: group, owners, kinds, upstream, pool.
 ASSETS = {
@@ -36,11 +36,34 @@ ASSETS = {
         "platinum_incidents",
     ),
 }
+#: The tables that watch: group, owners, kinds, upstream.
+WATCHING = {
+    "pipeline_latency": {"bronze_events", "gold_incidents"},
+    "quality_scores": set(ASSETS),
+    "pipeline_health": set(),
+    "slo_status": {"pipeline_latency", "quality_scores"},
+}
+#: Table: its checks; those that block end with an exclamation mark.
+COMMON = "required_not_null! row_count volume schema! freshness"
+CHECKS = {
+    "bronze_events": f"{COMMON} contract_rules! duplicates frozen_metric event_time reconciliation! missing_hours",
+    "bronze_quarantine": f"{COMMON} contract_rules duplicates quarantine_share invalid_timestamps reconciliation!",
+    "silver_alerts": f"{COMMON} contract_rules! key_unique! business_rules! references! reconciliation! firing_times "
+    "missing_hours",
+    "gold_incidents": f"{COMMON} contract_rules! key_unique! business_rules! references! reconciliation! evidence "
+    "missing_hours",
+    "platinum_incidents": f"{COMMON} contract_rules! key_unique! business_rules! references! current_context "
+    "failed_analyses missing_hours",
+}
 #: Job: the assets it materializes.
 JOBS = {
     "bronze_to_gold": {"bronze_events", "bronze_quarantine", "silver_alerts", "gold_incidents"},
     "platinum": {"platinum_incidents"},
+    "reliability": set(WATCHING),
     "replay_quarantine": set(),
+    "breaker_open": set(),
+    "breaker_close": set(),
+    "breaker_reset": set(),
 }
 
 
@@ -75,12 +98,19 @@ def test_assets(repository: dg.RepositoryDefinition) -> None:
         )
         for node in repository.asset_graph.asset_nodes
     }
-    assert found == ASSETS
+    shown = ("reliability", ["team:data-platform"], set(), set())
+    watching = {
+        name: ("reliability", ["team:data-platform"], {"deltalake", "python"}, upstream)
+        for name, upstream in WATCHING.items()
+    }
+    assert found == {**ASSETS, **watching, "circuit_breakers": shown}
 
 
 def test_an_asset_says_what_its_contract_says(repository: dg.RepositoryDefinition) -> None:
-    for node in repository.asset_graph.asset_nodes:
-        contract = CONTRACTS[node.key.to_user_string()]
+    for node in repository.asset_graph.materializable_asset_keys:
+        node = repository.asset_graph.get(node)
+        contract = ALL_CONTRACTS[node.key.to_user_string()]
+        assert node.freshness_policy is not None
         assert node.description == contract.description
         assert node.metadata["contract_version"] == contract.version
         assert node.metadata["consumers"] == ", ".join(contract.consumers)
@@ -97,25 +127,43 @@ def test_jobs(repository: dg.RepositoryDefinition) -> None:
     assert replay.pool == "bronze_events", "the replay rewrites quarantine: no ingestion beside it"
 
 
-def test_every_run_is_one_process(defs: dg.Definitions, repository: dg.RepositoryDefinition) -> None:
-    assert defs.executor is dg.in_process_executor
-    assert {job.executor_def for job in repository.get_all_jobs()} == {dg.in_process_executor}
+def test_every_run_passes_the_gate(defs: dg.Definitions, repository: dg.RepositoryDefinition) -> None:
+    assert isinstance(defs.executor, dg.ExecutorDefinition)
+    assert defs.executor.name == "gated"
+    ungated = {job.name for job in repository.get_all_jobs() if job.executor_def is not defs.executor}
+    # They materialize nothing, and an open breaker must not keep anybody from closing it.
+    assert ungated == {"breaker_open", "breaker_close", "breaker_reset"}
+
+
+def test_checks(repository: dg.RepositoryDefinition) -> None:
+    found: dict[str, set[str]] = {}
+    for key in repository.asset_graph.asset_check_keys:
+        mark = "!" if repository.asset_graph.get(key).blocking else ""
+        found.setdefault(key.asset_key.to_user_string(), set()).add(f"{key.name}{mark}")
+    assert found == {table: set(names.split()) for table, names in CHECKS.items()}
 
 
 def test_sensors_and_schedules(repository: dg.RepositoryDefinition) -> None:
-    (sensor,) = repository.sensor_defs
-    assert (sensor.name, sensor.job_name, sensor.minimum_interval_seconds) == ("landing_sensor", "bronze_to_gold", 30)
-    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+    sensors = {sensor.name: sensor for sensor in repository.sensor_defs}
+    assert set(sensors) == {
+        "landing_sensor",
+        "circuit_breaker_run_success",
+        "circuit_breaker_run_failure",
+        "circuit_breaker_run_canceled",
+        "circuit_breaker_transitions",
+    }
+    assert {sensor.default_status for sensor in sensors.values()} == {dg.DefaultSensorStatus.RUNNING}
+    landing = sensors["landing_sensor"]
+    assert (landing.job_name, landing.minimum_interval_seconds) == ("bronze_to_gold", 30)
 
-    (schedule,) = repository.schedule_defs
-    assert (schedule.name, schedule.job_name, schedule.cron_schedule) == (
-        "platinum_every_5_minutes",
-        "platinum",
-        "*/5 * * * *",
-    )
-    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    schedules = {schedule.name: schedule for schedule in repository.schedule_defs}
+    assert {name: (schedule.job_name, schedule.cron_schedule) for name, schedule in schedules.items()} == {
+        "platinum_every_5_minutes": ("platinum", "*/5 * * * *"),
+        "reliability_every_5_minutes": ("reliability", "*/5 * * * *"),
+    }
+    assert {schedule.default_status for schedule in schedules.values()} == {dg.DefaultScheduleStatus.RUNNING}
 
 
-def test_resources_and_no_checks(defs: dg.Definitions, repository: dg.RepositoryDefinition) -> None:
-    assert set(defs.resources or {}) == {"settings", "lakehouse", "spark", *(f"{name}_table" for name in CONTRACTS)}
-    assert repository.asset_graph.asset_check_keys == set()
+def test_resources(defs: dg.Definitions) -> None:
+    tables = {f"{name}_table" for name in CONTRACTS}
+    assert set(defs.resources or {}) == {"settings", "lakehouse", "spark", "breakers", *tables}

@@ -6,6 +6,8 @@ import dagster as dg
 
 from alert_assets.assets.reporting import Stopwatch, clear_errors, described, percent, table_metadata
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE
+from alert_assets.resources.circuit_breakers import CircuitBreakers
+from alert_assets.resources.held import tell
 from alert_assets.resources.ingestion import IngestReport, ingest, replay_quarantine
 from alert_assets.resources.lakehouse import Lakehouse
 from alert_assets.resources.spark import SparkResource
@@ -27,16 +29,23 @@ def bronze(
     spark: SparkResource,
     lakehouse: dg.ResourceParam[Lakehouse],
     settings: dg.ResourceParam[Settings],
+    breakers: dg.ResourceParam[CircuitBreakers],
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Take what has landed, judge every line, keep the valid ones and set the others aside."""
+    """Take what has landed, judge every line, keep the valid ones and set the others aside.
+
+    A batch that breaks a gating limit is held instead, and fails the run.
+    """
     watch = Stopwatch()
-    with clear_errors():
-        report = ingest(lambda: spark.spark_session, lakehouse, settings, context.log.info)
+    try:
+        with clear_errors():
+            report = ingest(lambda: spark.spark_session, lakehouse, settings, context.log.info)
+    finally:
+        held = tell(lakehouse, breakers.state, context.log.warning)
     for path, problem in (report.broken or {}).items():
         context.log.warning(f"{path} is left in the landing zone: {problem}")
     for contract, rows_out in ((BRONZE_EVENTS, report.rows), (BRONZE_QUARANTINE, report.quarantined)):
         if dg.AssetKey(contract.name) in context.selected_asset_keys:
-            numbers = {**_numbers(report), "rows_out": rows_out, "seconds": watch.seconds}
+            numbers = {**_numbers(report), "held_batches": held, "rows_out": rows_out, "seconds": watch.seconds}
             yield dg.MaterializeResult(
                 asset_key=contract.name, metadata=table_metadata(context.run.run_id, lakehouse, contract, **numbers)
             )

@@ -9,6 +9,7 @@ import dagster as dg
 from alert_assets.assets.refresh import Refresh, bucket_counts, bucket_intervals, sql_envelope, within
 from alert_assets.assets.reporting import RefreshConfig, Stopwatch, clear_errors, described, table_metadata
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
+from alert_assets.resources.audit import audit
 from alert_assets.resources.lakehouse import Interval, Lakehouse, Snapshot, cursor_app
 from alert_assets.resources.spark import SparkResource
 from alert_assets.settings import Settings
@@ -65,6 +66,7 @@ def refresh_gold(
         lookback = timedelta(minutes=settings.correlation_lookback_minutes)
         if full_refresh:
             rows = _correlate(spark(), _incidents(silver.read(spark())), bronze, lookback).toArrow()
+            audit(GOLD_INCIDENTS, GOLD_INCIDENTS.key, rows)
             lakehouse.overwrite(GOLD_INCIDENTS, rows, transactions)
             return Refresh(silver.row_count, rows.num_rows, rows.num_rows, committed=True)
 
@@ -83,6 +85,7 @@ def refresh_gold(
         computed = _correlate(spark(), touched, bronze, lookback, bucket_intervals(buckets, lookback, before=1))
         stored = gold.read(spark(), gold.files(time_column="window_start", intervals=starts))
         changed = changed_rows(stored, computed, GOLD_INCIDENTS, _SILVER_KEY).toArrow()
+        audit(GOLD_INCIDENTS, _SILVER_KEY, changed)
         lakehouse.merge(GOLD_INCIDENTS, _SILVER_KEY, changed, transactions, within=sql_envelope("window_start", starts))
         return Refresh(sum(buckets.values()), len(buckets), changed.num_rows, committed=True)
 

@@ -12,6 +12,7 @@ from alert_assets.analysis.analyst import IncidentContext
 from alert_assets.analysis.batch import Outcome, analyze_all
 from alert_assets.assets.reporting import RefreshConfig, Stopwatch, clear_errors, described, table_metadata
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS
+from alert_assets.resources.audit import audit
 from alert_assets.resources.lakehouse import Lakehouse, utc_now
 from alert_assets.settings import Settings
 
@@ -218,7 +219,9 @@ def _write(
     ]
     if rows:
         schema = pa.schema(lakehouse.create(PLATINUM_INCIDENTS).schema().to_arrow())
-        lakehouse.merge(PLATINUM_INCIDENTS, PLATINUM_INCIDENTS.key, pa.Table.from_pylist(rows, schema=schema), {})
+        table = pa.Table.from_pylist(rows, schema=schema)
+        audit(PLATINUM_INCIDENTS, PLATINUM_INCIDENTS.key, table)
+        lakehouse.merge(PLATINUM_INCIDENTS, PLATINUM_INCIDENTS.key, table, {})
     return rows
 
 

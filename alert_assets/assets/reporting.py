@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -22,14 +23,17 @@ class RefreshConfig(dg.Config):
     """Rebuild the table from the one before it instead of taking what is new."""
 
 
-def described(contract: Contract, *kinds: str) -> dict[str, Any]:
+def described(contract: Contract, *kinds: str, group: str | None = None) -> dict[str, Any]:
     """Arguments of `dg.asset` and `dg.AssetSpec` that come from the table's contract."""
+    limit = timedelta(minutes=contract.freshness_minutes)
     return {
         "key": contract.name,
         "description": contract.description,
-        "group_name": contract.name.partition("_")[0],
+        "group_name": group or contract.name.partition("_")[0],
         "owners": [contract.owner],
         "kinds": {"deltalake", *kinds},
+        # About runs, not rows: how long ago the asset was last brought up to date. The check `freshness` is about rows.
+        "freshness_policy": dg.FreshnessPolicy.time_window(fail_window=2 * limit, warn_window=limit),
         "metadata": {
             "contract_version": contract.version,
             "key": ", ".join(contract.key) or "none",

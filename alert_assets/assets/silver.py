@@ -9,6 +9,7 @@ import dagster as dg
 from alert_assets.assets.refresh import Refresh, bucket_counts, bucket_intervals, numbers_frame, sql_envelope, within
 from alert_assets.assets.reporting import RefreshConfig, Stopwatch, clear_errors, described, table_metadata
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_ALERTS
+from alert_assets.resources.audit import audit
 from alert_assets.resources.lakehouse import Lakehouse, cursor_app
 from alert_assets.resources.spark import SparkResource
 from alert_assets.settings import Settings
@@ -50,6 +51,7 @@ def refresh_silver(
         transactions = {cursor_app(BRONZE_EVENTS): bronze.last_batch_id}
         if full_refresh:
             rows = _deduplicate(_alerts(bronze.read(spark())), settings).toArrow()
+            audit(SILVER_ALERTS, SILVER_ALERTS.key, rows)
             lakehouse.overwrite(SILVER_ALERTS, rows, transactions)
             return Refresh(bronze.row_count, rows.num_rows, rows.num_rows, committed=True)
 
@@ -74,6 +76,7 @@ def refresh_silver(
         computed = _deduplicate(alerts, settings)
         stored = silver.read(spark(), silver.files(time_column="window_start", intervals=touched))
         changed = changed_rows(stored, computed, SILVER_ALERTS, SILVER_ALERTS.key).toArrow()
+        audit(SILVER_ALERTS, SILVER_ALERTS.key, changed)
         lakehouse.merge(
             SILVER_ALERTS, SILVER_ALERTS.key, changed, transactions, within=sql_envelope("window_start", touched)
         )

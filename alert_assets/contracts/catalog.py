@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from pandera.api.pyspark.container import DataFrameSchema
@@ -38,6 +38,8 @@ class Contract:
         volume: how many rows a commit may bring.
         breaker: the circuit breaker that guards the table; None for tables that watch the others.
         model_path: where the pandera model is, as `module:Class`.
+        direction: input when others write the rows and we judge them, output when we write and others read.
+        unique_key: whether no two rows share a key; a redelivered event comes with the key of the first.
     """
 
     name: str
@@ -50,6 +52,8 @@ class Contract:
     model_path: str
     volume: Volume = Volume()
     breaker: str | None = "pipeline"
+    direction: Literal["input", "output"] = "output"
+    unique_key: bool = True
 
     @cached_property
     def model(self) -> Any:
@@ -75,6 +79,8 @@ EVENT = Contract(
     key=("event_id", "timestamp"),
     freshness_minutes=5,
     model_path="alert_assets.contracts.event:Event",
+    direction="input",
+    unique_key=False,
 )
 BRONZE_EVENTS = Contract(
     name="bronze_events",
@@ -85,6 +91,7 @@ BRONZE_EVENTS = Contract(
     key=("event_id", "timestamp"),
     freshness_minutes=10,
     model_path="alert_assets.contracts.tables:BronzeEvents",
+    unique_key=False,
 )
 BRONZE_QUARANTINE = Contract(
     name="bronze_quarantine",
@@ -143,7 +150,7 @@ PIPELINE_LATENCY = Contract(
     description="How long the rows of each commit took, by stage: percentiles, maximum, rows over the threshold.",
     owner=_DATA_PLATFORM,
     consumers=("slo_status", _DATA_PLATFORM),
-    key=("stage", "table_batch_id"),
+    key=("stage", "table_version"),
     freshness_minutes=30,
     model_path="alert_assets.contracts.reliability:PipelineLatency",
     breaker=None,
@@ -195,6 +202,5 @@ RELIABILITY_CONTRACTS: dict[str, Contract] = {
 
 #: Everything somebody may rely on: the landing event and every table.
 ALL_CONTRACTS: dict[str, Contract] = {
-    contract.name: contract
-    for contract in (EVENT, *CONTRACTS.values(), BRONZE_HELD, *RELIABILITY_CONTRACTS.values())
+    contract.name: contract for contract in (EVENT, *CONTRACTS.values(), BRONZE_HELD, *RELIABILITY_CONTRACTS.values())
 }

@@ -2,8 +2,9 @@
 
 A field's `metadata` says what pandera's own checks cannot: for which event types it is required
 (`required_for`; `"*"` is all of them), how its text is normalised (`case`, `aliases`), what it falls
-back to (`default`, `default_from`) and for which types (`default_for`). The rules are compiled into
-Spark expressions by :mod:`alert_assets.transforms.validate`.
+back to (`default`, `default_from`) and for which types (`default_for`), whether it may tell about a
+person (`pii`), and `examples` of it. The rules are compiled into Spark expressions by
+:mod:`alert_assets.transforms.validate`.
 
 No `from __future__ import annotations` here and in the tables: on Python 3.10 pandera does not resolve them.
 """
@@ -40,12 +41,14 @@ class Event(DataFrameModel):
     )
     application_id: T.StringType() = Field(
         description="The application the event is about.",
-        metadata={"required_for": EVERY},
+        metadata={"required_for": EVERY, "examples": ("payments-api",)},
     )
-    host: T.StringType() = Field(nullable=True, description="Host, pod or instance.", metadata={"pii": True})
+    host: T.StringType() = Field(
+        nullable=True, description="Host, pod or instance.", metadata={"pii": True, "examples": ("host-a",)}
+    )
     timestamp: T.TimestampType() = Field(
         description="When it happened, UTC; RFC 3339 with an offset or Z on the wire.",
-        metadata={"required_for": EVERY},
+        metadata={"required_for": EVERY, "examples": ("2026-02-14T10:05:00Z",)},
     )
     source: T.StringType() = Field(nullable=True, description="The system that produced the event.")
     labels: T.MapType(T.StringType(), T.StringType()) = Field(
@@ -57,7 +60,9 @@ class Event(DataFrameModel):
         metadata={"default_from": "event_id", "default_for": ("alert",)},
     )
     alert_type: T.StringType() = Field(
-        nullable=True, description="What kind of alert, e.g. cpu_high.", metadata={"required_for": ("alert",)}
+        nullable=True,
+        description="What kind of alert.",
+        metadata={"required_for": ("alert",), "examples": ("cpu_high",)},
     )
     severity: T.StringType() = Field(
         nullable=True,
@@ -89,7 +94,11 @@ class Event(DataFrameModel):
         description="TRACE, DEBUG, INFO, WARN, ERROR or FATAL.",
         metadata={"required_for": ("log",), "case": "upper", "aliases": {"WARNING": "WARN"}},
     )
-    error_code: T.StringType() = Field(nullable=True, description="Exception class or error code of a log.")
+    error_code: T.StringType() = Field(
+        nullable=True,
+        description="Exception class or error code of a log.",
+        metadata={"examples": ("TimeoutException",)},
+    )
     message: T.StringType() = Field(
         nullable=True, description="Free text; data from outside, never an instruction.", metadata={"pii": True}
     )
@@ -97,9 +106,13 @@ class Event(DataFrameModel):
         nullable=True, description="Id of a deployment.", metadata={"required_for": ("deployment",)}
     )
     version: T.StringType() = Field(
-        nullable=True, description="What was deployed.", metadata={"required_for": ("deployment",)}
+        nullable=True,
+        description="What was deployed.",
+        metadata={"required_for": ("deployment",), "examples": ("v2.3.1",)},
     )
-    change_type: T.StringType() = Field(nullable=True, description="How, e.g. rolling_update.")
+    change_type: T.StringType() = Field(
+        nullable=True, description="How it was deployed.", metadata={"examples": ("rolling_update",)}
+    )
 
     class Config:
         """pandera's options."""

@@ -33,7 +33,7 @@ class PipelineLatency(DataFrameModel):
     stage: T.StringType() = Field(
         isin=list(STAGES), description="From where to where: landed_to_bronze, event_to_bronze or event_to_gold."
     )
-    table_batch_id: T.LongType() = Field(ge=1, description="`_batch_id` of the commit in the stage's table.")
+    table_version: T.LongType() = Field(ge=0, description="Delta version of the commit in the stage's table.")
     committed_at: T.TimestampType() = Field(description="When the commit made the rows visible, UTC.")
     newest_event_at: T.TimestampType() = Field(nullable=True, description="Highest event time among the rows, UTC.")
     row_count: T.LongType() = Field(ge=0, description="Rows of the commit that the figures are about.")
@@ -79,9 +79,11 @@ class PipelineHealth(DataFrameModel):
     """One health metric of the pipeline's runs or of the host."""
 
     metric: T.StringType() = Field(description="E.g. success_rate_percent, duration_ratio, backlog_runs.")
-    subject: T.StringType() = Field(description="Job, breaker or host the metric is about.")
+    subject: T.StringType() = Field(description="Job, breaker or host the metric is about.", metadata={"pii": True})
     evaluated_at: T.TimestampType() = Field(description="When, UTC.")
-    value: T.DoubleType() = Field(nullable=True, description="The metric in the unit its name ends with; null: no data.")
+    value: T.DoubleType() = Field(
+        nullable=True, description="The metric in the unit its name ends with; null: no data."
+    )
     limit: T.DoubleType() = Field(description="Beyond it the metric is unhealthy.")
     healthy: T.BooleanType() = Field(description="Whether the value keeps the limit; true without data.")
     samples: T.LongType() = Field(ge=0, description="Runs or samples behind the value.")

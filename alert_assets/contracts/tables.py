@@ -11,6 +11,8 @@ import alert_assets.contracts.struct_dtype  # noqa: F401  (registers the struct 
 from alert_assets.contracts.event import SEVERITIES, Event
 
 _SHA256 = r"^[0-9a-f]{64}$"
+#: Analysts quote the incident's context, and with it hosts and messages.
+_FROM_CONTEXT = {"pii": True}
 _BATCH_ID = "Commit that last changed the row; grows with every commit that changes rows."
 
 DEPLOYMENT = T.StructType(
@@ -30,7 +32,10 @@ class BronzeEvents(Event):
     """Every valid event, as it came."""
 
     rescued: T.StringType() = Field(
-        alias="_rescued", nullable=True, description="Fields the contract does not know, as one JSON object."
+        alias="_rescued",
+        nullable=True,
+        description="Fields the contract does not know, as one JSON object.",
+        metadata={"pii": True},
     )
     source_file: T.StringType() = Field(alias="_source_file", description="Landing file of the line.")
     landed_at: T.TimestampType() = Field(alias="_landed_at", description="When that file was written, UTC.")
@@ -96,8 +101,8 @@ class BronzeHeld(DataFrameModel):
         nullable=True, isin=["released", "discarded"], description="What became of the batch; null while it waits."
     )
     decided_at: T.TimestampType() = Field(nullable=True, description="When, UTC.")
-    decided_by: T.StringType() = Field(nullable=True, description="By whom.")
-    decided_why: T.StringType() = Field(nullable=True, description="The reason they gave.")
+    decided_by: T.StringType() = Field(nullable=True, description="By whom.", metadata={"pii": True})
+    decided_why: T.StringType() = Field(nullable=True, description="The reason they gave.", metadata={"pii": True})
     batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
 
     class Config:
@@ -195,18 +200,26 @@ class PlatinumIncidents(DataFrameModel):
 
     fingerprint: T.StringType() = Field(str_matches=_SHA256, description="The alert's fingerprint.")
     alert_timestamp: T.TimestampType() = Field(description="When the incident's alert first fired, UTC.")
-    summary: T.StringType() = Field(nullable=True, description="What happened, in a sentence or two.")
-    patterns: T.ArrayType(T.StringType()) = Field(nullable=True, description="What was recognised in the evidence.")
-    root_cause: T.StringType() = Field(nullable=True, description="The likeliest cause, marked as what it is.")
+    summary: T.StringType() = Field(
+        nullable=True, description="What happened, in a sentence or two.", metadata=_FROM_CONTEXT
+    )
+    patterns: T.ArrayType(T.StringType()) = Field(
+        nullable=True, description="What was recognised in the evidence.", metadata=_FROM_CONTEXT
+    )
+    root_cause: T.StringType() = Field(
+        nullable=True, description="The likeliest cause, marked as what it is.", metadata=_FROM_CONTEXT
+    )
     confidence_score: T.DoubleType() = Field(nullable=True, ge=0.0, le=1.0, description="0 to 1.")
-    recommended_action: T.StringType() = Field(nullable=True, description="What to do first.")
+    recommended_action: T.StringType() = Field(nullable=True, description="What to do first.", metadata=_FROM_CONTEXT)
     model: T.StringType() = Field(nullable=True, description="The analyst that wrote the row.")
     prompt_version: T.StringType() = Field(nullable=True, description="Version of the prompt or of the rules.")
     context_hash: T.StringType() = Field(str_matches=_SHA256, description="The context that was analysed.")
     analyzed_at: T.TimestampType() = Field(description="When, UTC.")
     prompt_tokens: T.LongType() = Field(nullable=True, ge=0, description="Tokens sent to the model.")
     completion_tokens: T.LongType() = Field(nullable=True, ge=0, description="Tokens the model wrote.")
-    error: T.StringType() = Field(nullable=True, description="Why the configured analyst did not answer.")
+    error: T.StringType() = Field(
+        nullable=True, description="Why the configured analyst did not answer.", metadata=_FROM_CONTEXT
+    )
     attempts: T.LongType() = Field(ge=0, description="Runs in which it was asked about this context.")
 
     class Config:

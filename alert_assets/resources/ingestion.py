@@ -4,6 +4,10 @@ Exactly once rests on three things. Spark's checkpoint fixes which files a batch
 began, so that a batch run again reads the same lines and judges them by the same clock. The commit of
 each table carries the batch's number as an application transaction, so that a batch whose commit is in
 the table is skipped. And Delta refuses the second of two commits that carry the same transaction.
+
+A batch that breaks a gating limit (:mod:`alert_assets.reliability.batch_gate`) is not published. Its lines
+go to `bronze_held`, whole and as they came, in one commit that carries the same transaction, and the
+query stops: what landed after it waits in the landing zone. :mod:`alert_assets.resources.held` has the way back.
 """
 
 from __future__ import annotations
@@ -17,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wait_exponential
 
-from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, EVENT
+from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE, EVENT
 from alert_assets.errors import UserError
-from alert_assets.resources.lakehouse import Lakehouse, Snapshot, glob_literal, utc_now
+from alert_assets.reliability.batch_gate import BatchFigures, BatchLimits, broken_limits
+from alert_assets.resources.lakehouse import BATCH_APP, Lakehouse, Snapshot, WrittenFiles, glob_literal, utc_now
 from alert_assets.resources.landing import backlog, broken_files, checkpoint
 from alert_assets.settings import Settings
 
@@ -61,6 +66,18 @@ class IngestReport:
     broken: dict[str, str] | None = None
 
 
+class BatchHeld(UserError):
+    """A batch was set aside instead of being published."""
+
+
+class _LimitsBroken(Exception):
+    """What a batch's audit found; its files are gone when this is raised."""
+
+    def __init__(self, because: list[str]) -> None:
+        super().__init__("; ".join(because))
+        self.because = because
+
+
 def ingest(
     spark: Callable[[], SparkSession], lakehouse: Lakehouse, settings: Settings, log: Callable[[str], None]
 ) -> IngestReport:
@@ -73,6 +90,7 @@ def ingest(
     with lakehouse.writing(BRONZE_EVENTS):
         lakehouse.check_writable()
         before = lakehouse.snapshot(BRONZE_EVENTS).version
+        held_before = lakehouse.snapshot(BRONZE_HELD).version
         broken: dict[str, str] = {}
         asked: list[str] = []
         done = -1
@@ -93,7 +111,13 @@ def ingest(
             if not good and not unfinished:
                 break
             asked, done = [*unfinished, *good[:_FILES_PER_QUERY]], waiting.ingested
-            _run_query(spark(), lakehouse, settings, asked, log)
+            try:
+                _run_query(spark(), lakehouse, settings, asked, log)
+            except UserError as error:
+                for commit in lakehouse.commits(BRONZE_HELD, held_before):
+                    if "because" in commit:
+                        raise BatchHeld(_explain_hold(commit)) from error
+                raise
         return _report(lakehouse, before, broken)
 
 
@@ -126,7 +150,7 @@ def _run_query(
     version = lakehouse.snapshot(BRONZE_EVENTS).version
     try:
         query = _PATIENTLY(
-            lines.writeStream.foreachBatch(LandingBatch(without_secrets(settings)))
+            lines.writeStream.foreachBatch(LandingBatch(without_secrets(settings), lakehouse.run_id))
             .option("checkpointLocation", checkpoint(settings))
             .trigger(availableNow=True)
             .start
@@ -143,6 +167,7 @@ class LandingBatch:
     """The query's `foreachBatch`: runs beside the Spark server, for one micro-batch after another."""
 
     settings: Settings
+    run_id: str | None = None
 
     def __call__(self, lines: DataFrame, batch_number: int) -> None:
         from pyspark.sql import Observation
@@ -150,31 +175,48 @@ class LandingBatch:
 
         from alert_assets.transforms.validate import judge
 
-        lakehouse = Lakehouse(self.settings)
+        lakehouse = Lakehouse(self.settings, run_id=self.run_id)
         app = f"alert_assets/landing/{self._query_id(lines.sparkSession)}"
         transactions = {app: batch_number}
         judged = judge(lines, max_future_skew_minutes=self.settings.max_future_skew_minutes)
         is_broken = F.size("reasons") > 0
 
+        if lakehouse.transaction(BRONZE_HELD, app) >= batch_number:
+            return
         if lakehouse.transaction(BRONZE_EVENTS, app) < batch_number:
             started = time.monotonic()
-            deadline = self._deadline(lakehouse)
-            late_by = (F.unix_micros(F.lit(deadline)) - F.unix_micros("timestamp")) / 1e6 if deadline else F.lit(None)
             counts = Observation()
             # The observation also keeps Spark from moving the filter below the parse and parsing twice.
-            seen = judged.withColumn("_late_by_seconds", F.when(late_by > 0, late_by).cast("double")).observe(
+            seen = judged.withColumn("_late_by_seconds", late_by(lakehouse, self.settings)).observe(
                 counts,
                 F.count("*").alias("lines"),
                 F.count_if(F.col("reasons").isNull()).alias("blank"),
                 F.count_if(is_broken).alias("quarantined"),
                 F.count_if((F.size("reasons") == 0) & F.col("_late_by_seconds").isNotNull()).alias("late"),
             )
-            lakehouse.write_from_spark(
-                BRONZE_EVENTS,
-                seen.where(F.size("reasons") == 0),
-                transactions,
-                lambda: {**counts.get, "batch": batch_number, "seconds": round(time.monotonic() - started, 3)},
-            )
+
+            def audit(written: WrittenFiles) -> None:
+                figures = BatchFigures(
+                    counts.get["lines"] - counts.get["blank"], counts.get["quarantined"], written.nulls
+                )
+                if because := broken_limits(figures, batch_limits(self.settings)):
+                    raise _LimitsBroken(because)
+
+            try:
+                lakehouse.write_from_spark(
+                    BRONZE_EVENTS,
+                    seen.where(F.size("reasons") == 0),
+                    transactions,
+                    lambda: {**counts.get, "batch": batch_number, "seconds": round(time.monotonic() - started, 3)},
+                    audit=audit,
+                )
+            except _LimitsBroken as broken:
+                about = {**counts.get, "batch": batch_number, "because": broken.because}
+                lakehouse.write_from_spark(
+                    BRONZE_HELD, held_rows(lines, lakehouse, broken.because), transactions, about
+                )
+                # Nothing behind this batch may be taken before somebody has looked.
+                raise
             if not counts.get["quarantined"]:
                 return
         if lakehouse.transaction(BRONZE_QUARANTINE, app) < batch_number:
@@ -190,10 +232,28 @@ class LandingBatch:
         assert row is not None
         return str(json.loads(row[0])["id"])
 
-    def _deadline(self, lakehouse: Lakehouse) -> Any:
-        """Events older than this are late; None while bronze is empty."""
-        newest = lakehouse.snapshot(BRONZE_EVENTS).newest("timestamp")
-        return newest and newest - timedelta(minutes=self.settings.watermark_delay_minutes)
+
+def late_by(lakehouse: Lakehouse, settings: Settings) -> Column:
+    """Seconds a judged event's `timestamp` is behind the watermark of what bronze holds now; null when on time."""
+    from pyspark.sql import functions as F
+
+    newest = lakehouse.snapshot(BRONZE_EVENTS).newest("timestamp")
+    if newest is None:
+        return F.lit(None).cast("double")
+    watermark = F.lit(newest - timedelta(minutes=settings.watermark_delay_minutes))
+    seconds = (F.unix_micros(watermark) - F.unix_micros("timestamp")) / 1e6
+    return F.when(seconds > 0, seconds).cast("double")
+
+
+def batch_limits(settings: Settings) -> BatchLimits:
+    """What a landing batch has to keep to be published."""
+    return BatchLimits(
+        max_quarantine_percent=settings.gate_max_quarantine_percent,
+        max_null_percent=settings.gate_max_null_percent,
+        min_lines=settings.gate_min_lines,
+        min_rows=settings.gate_min_rows,
+        max_rows=settings.gate_max_rows,
+    )
 
 
 @dataclass(frozen=True)
@@ -267,7 +327,7 @@ def _judge_again(spark: SparkSession, quarantine: Snapshot, plan: dict[str, Any]
     planned = F.col("_batch_id") <= plan["quarantine_batch_id"]
     asked = F.array_contains("reasons", plan["reason"]) if plan["reason"] else F.lit(True)
     lines = rows.select(
-        F.coalesce(F.col("raw_bytes").cast("string"), "raw").alias("raw"),
+        as_it_came(),
         "_source_file",
         "_landed_at",
         F.lit(datetime.fromisoformat(plan["judged_at"])).alias("_ingested_at"),
@@ -302,10 +362,8 @@ def quarantine_rows(judged: DataFrame) -> DataFrame:
     """Judged lines with reasons as rows of bronze_quarantine, but for `_batch_id`."""
     from pyspark.sql import functions as F
 
-    is_text = F.is_valid_utf8("raw")
     return judged.select(
-        F.make_valid_utf8("raw").alias("raw"),
-        F.when(~is_text, F.col("raw").cast("binary")).alias("raw_bytes"),
+        *_kept_whole(),
         "reasons",
         F.lit(EVENT.version).alias("contract_version"),
         "_source_file",
@@ -313,6 +371,41 @@ def quarantine_rows(judged: DataFrame) -> DataFrame:
         "_ingested_at",
         F.lit(None).cast("timestamp").alias("replayed_at"),
     )
+
+
+def held_rows(lines: DataFrame, lakehouse: Lakehouse, because: list[str]) -> DataFrame:
+    """Landed lines as rows of bronze_held, but for `_batch_id`; blank ones too, so that a release counts the same."""
+    from pyspark.sql import functions as F
+
+    undecided = {name: F.lit(None).cast("string") for name in ("decision", "decided_by", "decided_why")}
+    return lines.select(
+        F.lit(lakehouse.snapshot(BRONZE_HELD).last_batch_id + 1).cast("long").alias("batch"),
+        *_kept_whole(),
+        F.array(*map(F.lit, because)).alias("because"),
+        "_source_file",
+        "_landed_at",
+        "_ingested_at",
+        F.lit(None).cast("timestamp").alias("decided_at"),
+        *[value.alias(name) for name, value in undecided.items()],
+    )
+
+
+def _kept_whole() -> list[Column]:
+    """`raw` as text, and its bytes where they are none."""
+    from pyspark.sql import functions as F
+
+    is_text = F.is_valid_utf8("raw")
+    return [
+        F.make_valid_utf8("raw").alias("raw"),
+        F.when(~is_text, F.col("raw").cast("binary")).alias("raw_bytes"),
+    ]
+
+
+def as_it_came() -> Column:
+    """The line of a row that :func:`_kept_whole` made."""
+    from pyspark.sql import functions as F
+
+    return F.coalesce(F.col("raw_bytes").cast("string"), "raw").alias("raw")
 
 
 def without_secrets(settings: Settings) -> Settings:
@@ -338,6 +431,16 @@ def _report(lakehouse: Lakehouse, after_version: int, broken: dict[str, str]) ->
         name: sum(commit[name] for commit in batches) for name in ("lines", "rows", "quarantined", "blank", "late")
     }
     return IngestReport(batches=len(batches), broken=broken, **totals)
+
+
+def _explain_hold(commit: dict[str, Any]) -> str:
+    number = commit["transactions"][BATCH_APP]
+    return (
+        f"A batch of {commit['lines']:,} lines was not published: {'; '.join(commit['because'])}. It is kept whole as "
+        f"held batch {number}; what landed after it waits. Look at it with `alert-assets held show {number}`, then "
+        f"publish it with `alert-assets held release {number} --why ...` or drop it with `alert-assets held discard "
+        f"{number} --why ...`. The limits are the settings ALERTS_GATE_*."
+    )
 
 
 def _explain(error: Exception, settings: Settings) -> str:

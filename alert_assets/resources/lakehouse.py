@@ -14,19 +14,20 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, Schema, Transaction, write_deltalake
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction
 from filelock import FileLock, Timeout
 
 from alert_assets.contracts import Contract
@@ -56,6 +57,29 @@ class Interval:
 
 class LakehouseError(UserError):
     """The lake cannot be read or written as asked; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class WrittenFiles:
+    """Files of a commit that is yet to be made.
+
+    Attributes:
+        rows: rows in them.
+        nulls: null values by flat column; a column whose files do not tell is left out.
+    """
+
+    rows: int
+    nulls: Mapping[str, int]
+
+
+class WriteGuard(Protocol):
+    """Says whether a table may be written now, and hears how it went."""
+
+    run_id: str
+
+    def writing(self, contract: Contract) -> AbstractContextManager[None]:
+        """Raises a :class:`UserError` when the table may not be written."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -146,8 +170,14 @@ class Snapshot:
 class Lakehouse:
     """The tables under LAKE_DIR. Needs no Spark session except where one is an argument."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, run_id: str | None = None, guard: WriteGuard | None = None) -> None:
+        """Args:
+        run_id: Dagster run that commits are made for; they name it.
+        guard: asked before a table is written. The command line has none: there a person decides.
+        """
         self.settings = settings
+        self.run_id = guard.run_id if guard else run_id
+        self._guard = guard
 
     # Tables
 
@@ -257,8 +287,26 @@ class Lakehouse:
             builder.register(name, DeltaTable(self.uri(contract)))
         return _arrow(builder.execute(sql).read_all())
 
+    def new_rows_of_commit(self, contract: Contract, version: int, key: Sequence[str], columns: str) -> pa.Table:
+        """Columns of the rows that a commit brought, without those it only changed; without Spark.
+
+        Rows of the commit whose key the table did not have before. Empty when the version's files are gone.
+
+        Args:
+            columns: as in a SELECT, of the alias `n`.
+        """
+        try:
+            now, before = (DeltaTable(self.uri(contract), version=number) for number in (version, version - 1))
+            batch = _transaction(now, BATCH_APP)
+            builder = QueryBuilder().register("now", now).register("before", before)
+            same = " AND ".join(f"o.{column} = n.{column}" for column in key)
+            sql = f"SELECT {columns} FROM now n LEFT ANTI JOIN before o ON {same} WHERE n._batch_id = {batch}"
+            return _arrow(builder.execute(sql).read_all())
+        except (DeltaError, OSError):
+            return pa.schema([]).empty_table()
+
     def commits(self, contract: Contract, after_version: int = -1) -> list[dict[str, Any]]:
-        """Our commits above a version, oldest first: `{"version": …, **what we wrote into it}`."""
+        """Our commits above a version, oldest first: `{"version", "committed_at", **what we wrote into it}`."""
         table = self.table(contract)
         if table is None:
             return []
@@ -267,7 +315,8 @@ class Lakehouse:
             if commit["version"] <= after_version:
                 break
             if COMMIT_INFO in commit:
-                found.append({"version": commit["version"], **commit[COMMIT_INFO]})
+                at = datetime.fromtimestamp(commit["timestamp"] / 1000, timezone.utc)
+                found.append({"version": commit["version"], "committed_at": at, **commit[COMMIT_INFO]})
         return found[::-1]
 
     # Writing
@@ -280,6 +329,7 @@ class Lakehouse:
         info: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
         *,
         replacing: Snapshot | None = None,
+        audit: Callable[[WrittenFiles], None] | None = None,
     ) -> int:
         """Write a DataFrame: Spark's executors write the files, this process commits them.
 
@@ -292,6 +342,8 @@ class Lakehouse:
             info: what to write into the commit about it; a function is called once the files are written.
             replacing: what the rows were computed from, and take the place of. Refused when another commit
                 has added rows since.
+            audit: looks at what was written before it is committed. When it raises, there is no commit and
+                the files are removed.
 
         Returns:
             Rows written. Without rows the transactions are committed alone.
@@ -299,7 +351,7 @@ class Lakehouse:
         from pyspark.sql import functions as F
 
         from alert_assets.contracts.spark import spark_schema
-        from alert_assets.resources.parquet_files import new_folder, written_files
+        from alert_assets.resources.parquet_files import new_folder, remove_folder, written_files
 
         table = replacing.table if replacing and replacing.table else self.create(contract)
         batch_id = _transaction(table, BATCH_APP) + 1
@@ -309,17 +361,24 @@ class Lakehouse:
         ordered = [(batch_id_column if c == "_batch_id" else F.col(c)).alias(c) for c in spark_schema(contract).names]
         rows.select(*ordered).write.option("compression", "zstd").parquet(f"{root}/{folder}")
         actions = written_files(root, folder, table)
-        count = sum(json.loads(action.stats)["numRecords"] for action in actions)
+        written = _summary(actions)
+        if audit is not None:
+            try:
+                audit(written)
+            except Exception:
+                remove_folder(root, folder)
+                raise
+        count = written.rows
         moved = {**transactions, **({BATCH_APP: batch_id} if count else {})}
         details = {**(info() if callable(info) else info), "rows": count}
         mode: Literal["append", "overwrite"] = "overwrite" if replacing else "append"
-        table.create_write_transaction([*actions], mode, table.schema(), commit_properties=_commit(moved, details))
+        table.create_write_transaction([*actions], mode, table.schema(), commit_properties=self._commit(moved, details))
         return count
 
     def move_cursors(self, contract: Contract, transactions: Mapping[str, int]) -> None:
         """Commit that upstream has been seen up to here, when no row came of it."""
         table = self.create(contract)
-        table.create_write_transaction([], "append", table.schema(), commit_properties=_commit(transactions, {}))
+        table.create_write_transaction([], "append", table.schema(), commit_properties=self._commit(transactions, {}))
 
     def merge(
         self,
@@ -351,7 +410,7 @@ class Lakehouse:
                 match,
                 source_alias="s",
                 target_alias="t",
-                commit_properties=_commit({**transactions, BATCH_APP: batch_id}, {"rows": rows.num_rows}),
+                commit_properties=self._commit({**transactions, BATCH_APP: batch_id}, {"rows": rows.num_rows}),
             )
             .when_matched_update_all()
             .when_not_matched_insert_all()
@@ -363,6 +422,32 @@ class Lakehouse:
         table = self.table(contract)
         return 0 if table is None else int(table.delete(predicate)["num_deleted_rows"] or 0)
 
+    def update(self, contract: Contract, predicate: str, values: Mapping[str, Any]) -> int:
+        """Set columns of the rows for which the SQL holds; returns how many there were."""
+        table = self.table(contract)
+        if table is None:
+            return 0
+        batch_id = _transaction(table, BATCH_APP) + 1
+        changed = table.update(
+            predicate=predicate,
+            new_values={**values, "_batch_id": batch_id},
+            commit_properties=self._commit({BATCH_APP: batch_id}, {}),
+        )
+        return int(changed["num_updated_rows"] or 0)
+
+    def append(self, contract: Contract, rows: pa.Table) -> None:
+        """Add rows to a table that keeps a history."""
+        if not rows.num_rows:
+            return
+        table = self.create(contract)
+        batch_id = _transaction(table, BATCH_APP) + 1
+        write_deltalake(
+            table,
+            self._shaped(table, rows, batch_id),
+            mode="append",
+            commit_properties=self._commit({BATCH_APP: batch_id}, {"rows": rows.num_rows}),
+        )
+
     def overwrite(
         self, contract: Contract, rows: pa.Table, transactions: Mapping[str, int], info: Mapping[str, Any] | None = None
     ) -> None:
@@ -373,7 +458,7 @@ class Lakehouse:
             table,
             self._shaped(table, rows, batch_id),
             mode="overwrite",
-            commit_properties=_commit(
+            commit_properties=self._commit(
                 {**transactions, BATCH_APP: batch_id}, {**(info or {}), "rows": rows.num_rows, "full_refresh": True}
             ),
         )
@@ -386,6 +471,15 @@ class Lakehouse:
             rows = rows.append_column("_batch_id", pa.array([batch_id] * rows.num_rows, pa.int64()))
         return rows.select(schema.names).cast(schema)
 
+    def _commit(self, transactions: Mapping[str, int], info: Mapping[str, Any]) -> CommitProperties:
+        made_by = {"run_id": self.run_id} if self.run_id else {}
+        return CommitProperties(
+            custom_metadata={COMMIT_INFO: {**info, **made_by, "transactions": dict(transactions)}},
+            app_transactions=[Transaction(app, version) for app, version in transactions.items()],
+            # A commit that lost a race was computed from a table that is no longer so.
+            max_commit_retries=3,
+        )
+
     # One writer at a time
 
     @contextmanager
@@ -394,7 +488,15 @@ class Lakehouse:
 
         Dagster's pool keeps two runs of one instance apart; `dagster asset materialize` has an instance of
         its own. Delta itself refuses the second of two conflicting commits, after both have done the work.
+
+        Raises:
+            UserError: the guard refuses, or the lock is held for too long.
         """
+        with self._guard.writing(contract) if self._guard else nullcontext(), self._locked(contract):
+            yield
+
+    @contextmanager
+    def _locked(self, contract: Contract) -> Iterator[None]:
         name = f"{contract.name}-{sha256(self.uri(contract).encode()).hexdigest()[:12]}.lock"
         path = self.settings.state_dir / "locks" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -423,12 +525,12 @@ def _transaction(table: DeltaTable | None, app: str, default: int = 0) -> int:
     return default if version is None else version
 
 
-def _commit(transactions: Mapping[str, int], info: Mapping[str, Any]) -> CommitProperties:
-    return CommitProperties(
-        custom_metadata={COMMIT_INFO: {**info, "transactions": dict(transactions)}},
-        app_transactions=[Transaction(app, version) for app, version in transactions.items()],
-        # A commit that lost a race was computed from a table that is no longer so.
-        max_commit_retries=3,
+def _summary(actions: Iterable[AddAction]) -> WrittenFiles:
+    statistics = [json.loads(action.stats) for action in actions]
+    known = set.intersection(*(set(found["nullCount"]) for found in statistics)) if statistics else set()
+    return WrittenFiles(
+        rows=sum(found["numRecords"] for found in statistics),
+        nulls={column: sum(found["nullCount"][column] for found in statistics) for column in sorted(known)},
     )
 
 
@@ -460,6 +562,33 @@ def _each(first: list[bool], second: list[bool]) -> list[bool]:
 def _arrow(stream: Any) -> pa.Table:
     """What delta-rs returns, as pyarrow has it. `pa.table()` does the same and imports pandas for it."""
     return pa.RecordBatchReader.from_stream(stream).read_all()
+
+
+def records(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows as Python has them, times in UTC.
+
+    Arrow makes aware times with the help of pandas, and importing that takes longer than the query.
+    """
+    naive = pa.schema([field.with_type(_naive(field.type)) for field in table.schema])
+    return [_aware(row) for row in table.cast(naive).to_pylist()]
+
+
+def _naive(arrow_type: pa.DataType) -> pa.DataType:
+    if pa.types.is_timestamp(arrow_type):
+        return pa.timestamp("us")
+    if pa.types.is_list(arrow_type):
+        return pa.list_(arrow_type.value_field.with_type(_naive(arrow_type.value_type)))
+    if pa.types.is_struct(arrow_type):
+        return pa.struct([field.with_type(_naive(field.type)) for field in arrow_type])
+    return arrow_type
+
+
+def _aware(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=timezone.utc)
+    if isinstance(value, dict):
+        return {name: _aware(part) for name, part in value.items()}
+    return [_aware(part) for part in value] if isinstance(value, list) else value
 
 
 def local_path(uri: str) -> str:

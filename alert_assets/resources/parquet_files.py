@@ -32,7 +32,7 @@ def new_folder() -> str:
 
 def written_files(root: str, folder: str, table: DeltaTable) -> list[AddAction]:
     """The parquet files with rows in `root/folder`, as actions that add them to the table."""
-    filesystem, base = fs.FileSystem.from_uri(root) if "://" in root else (fs.LocalFileSystem(), root)
+    filesystem, base = _filesystem(root)
     found = filesystem.get_file_info(fs.FileSelector(f"{base}/{folder}"))
     parts = [info for info in found if info.is_file and info.base_name.endswith(".parquet")]
     ranged = {field.name for field in table.schema().fields if getattr(field.type, "type", None) in _RANGED_TYPES}
@@ -53,6 +53,16 @@ def written_files(root: str, folder: str, table: DeltaTable) -> list[AddAction]:
 
     with ThreadPoolExecutor(8) as pool:
         return [action for action in pool.map(describe, parts) if action is not None]
+
+
+def remove_folder(root: str, folder: str) -> None:
+    """Remove the files of an attempt that is not committed. No reader has seen them."""
+    filesystem, base = _filesystem(root)
+    filesystem.delete_dir(f"{base}/{folder}")
+
+
+def _filesystem(root: str) -> tuple[fs.FileSystem, str]:
+    return fs.FileSystem.from_uri(root) if "://" in root else (fs.LocalFileSystem(), root)
 
 
 def _statistics(metadata: pq.FileMetaData, ranged: set[str]) -> dict[str, Any]:

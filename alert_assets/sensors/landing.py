@@ -6,7 +6,9 @@ from hashlib import sha256
 
 import dagster as dg
 
+from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets.errors import UserError
+from alert_assets.resources.circuit_breakers import CircuitBreakers
 from alert_assets.resources.landing import Backlog, backlog
 from alert_assets.settings import Settings
 
@@ -38,7 +40,9 @@ def landing_sensor(job_name: str) -> dg.SensorDefinition:
         description="Requests a bronze-to-gold run when landing files wait; skips with the reason when not.",
     )
     def sensor(
-        context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
+        context: dg.SensorEvaluationContext,
+        settings: dg.ResourceParam[Settings],
+        breakers: dg.ResourceParam[CircuitBreakers],
     ) -> dg.SensorResult | dg.SkipReason:
         try:
             waiting = backlog(settings)
@@ -51,6 +55,8 @@ def landing_sensor(job_name: str) -> dg.SensorDefinition:
         if under_way:
             return dg.SkipReason(f"Run {under_way[0].run_id} of {job_name} is under way; {files}.")
         seen = _fingerprint(waiting)
+        if refusals := breakers.peek([BRONZE_EVENTS.breaker or ""]):
+            return dg.SkipReason(f"{' '.join(map(str, refusals))} The landing zone keeps what comes: {files}.")
         if (reason := _why_wait(context, job_name, seen, files)) is not None:
             return dg.SkipReason(reason)
         return dg.SensorResult(

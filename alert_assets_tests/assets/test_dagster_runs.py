@@ -27,6 +27,7 @@ from alert_assets.contracts import (
     SILVER_ALERTS,
     Contract,
 )
+from alert_assets.resources.circuit_breakers import circuit_breakers
 from alert_assets.resources.lakehouse import Lakehouse
 from alert_assets.resources.spark import spark_resource
 from alert_assets.sensors.landing import landing_sensor
@@ -58,7 +59,12 @@ class Instance:
             ASSETS,
             instance=self.dagster,
             selection=dg.AssetSelection.assets(*(names or CONTRACTS)),
-            resources={"settings": changed, "lakehouse": self.lakehouse, "spark": spark_resource(changed)},
+            resources={
+                "settings": changed,
+                "lakehouse": self.lakehouse,
+                "spark": spark_resource(changed),
+                "breakers": circuit_breakers(changed),
+            },
             run_config={"ops": {name: {"config": {"full_refresh": True}} for name in ops}},
             raise_on_error=False,
         )
@@ -181,7 +187,10 @@ def test_a_run_says_what_it_did_and_another_has_nothing_to_do(instance: Instance
     for name, said in metadata(again).items():
         assert (said["rows_in"], said["rows_out"], said["dagster/row_count"]) == (0, 0, rows[name])
     sensor = landing_sensor("bronze_to_gold")
-    with dg.build_sensor_context(instance=instance.dagster, resources={"settings": instance.settings}) as context:
+    with dg.build_sensor_context(
+        instance=instance.dagster,
+        resources={"settings": instance.settings, "breakers": circuit_breakers(instance.settings)},
+    ) as context:
         assert sensor.evaluate_tick(context).skip_message == (
             "Nothing has landed: all 1 files in the landing zone are ingested."
         )
@@ -244,7 +253,12 @@ def test_the_replay_reports_both_tables(instance: Instance, spark: SparkSession)
     settings = instance.settings.model_copy(update={"max_future_skew_minutes": 60})
     result = replay_quarantine_job.execute_in_process(
         instance=instance.dagster,
-        resources={"settings": settings, "lakehouse": instance.lakehouse, "spark": spark_resource(settings)},
+        resources={
+            "settings": settings,
+            "lakehouse": instance.lakehouse,
+            "spark": spark_resource(settings),
+            "breakers": circuit_breakers(settings),
+        },
         run_config={"ops": {"replay": {"config": {"reason": "invalid:timestamp"}}}},
     )
 

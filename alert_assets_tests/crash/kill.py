@@ -105,9 +105,10 @@ class Kill:
 class DyingBatch(LandingBatch):
     """The landing query's batches, one of which is deadly."""
 
-    kill: Kill
+    kill: Kill | None = None
 
     def __call__(self, lines: DataFrame, batch_number: int) -> None:
+        assert self.kill is not None
         if batch_number == self.kill.batch:
             if self.kill.step == "read":
                 lines.count()

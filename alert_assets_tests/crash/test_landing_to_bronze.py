@@ -103,5 +103,5 @@ def test_killed_worker_loses_and_doubles_nothing(
     assert sorted(events) == sorted(json.loads(line)["event_id"] for line in lines if line not in raw)
 
 
-def _dying(kill: Kill) -> Callable[[Settings], DyingBatch]:
-    return lambda settings: DyingBatch(settings, kill)
+def _dying(kill: Kill) -> Callable[[Settings, str | None], DyingBatch]:
+    return lambda settings, run_id: DyingBatch(settings, run_id, kill)

@@ -47,8 +47,8 @@ def _set_trap(kill: Kill) -> None:
     if kill.batch is None:
         return kill.arm()
 
-    def dying_batch(settings: Settings) -> DyingBatch:
-        return DyingBatch(settings, kill)
+    def dying_batch(settings: Settings, run_id: str | None) -> DyingBatch:
+        return DyingBatch(settings, run_id, kill)
 
     ingestion.LandingBatch = dying_batch  # type: ignore[assignment,misc]
     return None

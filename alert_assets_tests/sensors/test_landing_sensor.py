@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
+from alert_assets.resources.circuit_breakers import circuit_breakers
 from alert_assets.sensors import landing
 from alert_assets.settings import Settings
 
@@ -43,7 +44,9 @@ class Daemon:
     def tick(self) -> str | None:
         """Why no run is asked for, or None when one is."""
         context = dg.build_sensor_context(
-            instance=self.instance, cursor=self.cursor, resources={"settings": self.settings}
+            instance=self.instance,
+            cursor=self.cursor,
+            resources={"settings": self.settings, "breakers": circuit_breakers(self.settings)},
         )
         with context:
             tick = self._sensor.evaluate_tick(context)
@@ -229,7 +232,7 @@ from alert_assets.definitions import defs
 
 sensor = defs.get_repository_def().get_sensor_def("landing_sensor")
 with dg.DagsterInstance.ephemeral() as instance:
-    resources = {"settings": defs.resources["settings"]}
+    resources = {name: defs.resources[name] for name in ("settings", "breakers")}
     with dg.build_sensor_context(instance=instance, resources=resources) as context:
         assert sensor.evaluate_tick(context).run_requests
 assert "pyspark.java_gateway" not in sys.modules or not __import__("pyspark").SparkContext._gateway

@@ -1,0 +1,58 @@
+"""What a check is, and what it finds. Dagster is told about both in :mod:`alert_assets.checks.asset_checks`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from alert_assets.checks.new_rows import NewRows
+
+Number = int | float
+Dimension = Literal["completeness", "uniqueness", "validity", "accuracy", "consistency", "timeliness"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one evaluation of a check found.
+
+    Attributes:
+        description: one line with the figures and the limit; on failure also the next step.
+        numbers: figures and thresholds by name, so that the UI plots them.
+        facts: what is worth knowing and is no number: names, counts by name.
+        samples: rows that failed, ten at most, flat; text in them is from outside.
+    """
+
+    passed: bool
+    description: str
+    numbers: Mapping[str, Number] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    samples: Sequence[Mapping[str, Any]] = ()
+
+
+def _no_measures(rows: NewRows) -> Mapping[str, str]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check of one table.
+
+    Attributes:
+        judge: looks at the rows that are new since the check last passed, and at whatever else it needs.
+        measures: SQL aggregates over the new rows by name; those of all checks of a table are computed in one
+            query, and `judge` reads them from :meth:`NewRows.measured`.
+        gating: failing is an error that keeps downstream assets of the same run from being materialized;
+            otherwise a warning.
+        judges_arrivals: the check is about how data came (how much, how late, at what time), which no later
+            write puts right. It judges every arrival once; any other check fails until the data is right.
+    """
+
+    name: str
+    dimension: Dimension
+    description: str
+    judge: Callable[[NewRows], Finding]
+    measures: Callable[[NewRows], Mapping[str, str]] = _no_measures
+    gating: bool = False
+    judges_arrivals: bool = False

@@ -1,0 +1,70 @@
+"""The commits of a table as its checks read them: when, how many rows, what the writer wrote down about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from deltalake import DeltaTable
+
+from alert_assets.contracts import Contract
+from alert_assets.resources.lakehouse import BATCH_APP, COMMIT_INFO, cursor_app
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit of ours.
+
+    Attributes:
+        at: when it was made, UTC.
+        info: what we wrote into it.
+    """
+
+    version: int
+    at: datetime
+    info: dict[str, Any]
+
+    @property
+    def batch_id(self) -> int | None:
+        """`_batch_id` of its rows; None when it changed none."""
+        found = self.transactions.get(BATCH_APP)
+        return None if found is None else int(found)
+
+    @property
+    def rows(self) -> int:
+        """Rows it added or changed."""
+        return int(self.info.get("rows") or 0)
+
+    @property
+    def transactions(self) -> dict[str, int]:
+        """Application transactions by id, its cursors among them."""
+        return self.info.get("transactions") or {}
+
+    @property
+    def published(self) -> tuple[str, int] | None:
+        """The landing batch, or the release of a held one, whose lines it put in place: application and number.
+
+        Bronze's commit and quarantine's of the same lines have the same; None for any other commit.
+        """
+        prefixes = ("alert_assets/landing/", "alert_assets/release/")
+        return next(((app, int(n)) for app, n in self.transactions.items() if app.startswith(prefixes)), None)
+
+    def cursor(self, upstream: Contract) -> int | None:
+        """Up to which `_batch_id` its table had seen an upstream table; None when it says nothing of that."""
+        return self.transactions.get(cursor_app(upstream))
+
+
+def newest_first(table: DeltaTable) -> Iterator[Commit]:
+    """Our commits from the table's version back. The log is read in growing steps: few are usually enough."""
+    seen, limit = 0, 8
+    while True:
+        history = table.history(limit)
+        for entry in history[seen:]:
+            if COMMIT_INFO in entry:
+                at = datetime.fromtimestamp(entry["timestamp"] / 1000, timezone.utc)
+                yield Commit(entry["version"], at, entry[COMMIT_INFO] or {})
+        if len(history) < limit:
+            return
+        seen, limit = len(history), limit * 8

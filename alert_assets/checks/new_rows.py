@@ -1,0 +1,172 @@
+"""The rows a check has not passed yet, measured in one pass, with the tables around them at one version each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta, timezone
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+from deltalake import QueryBuilder
+
+from alert_assets.assets.refresh import bucket_intervals
+from alert_assets.checks.commits import Commit, newest_first
+from alert_assets.checks.sql import hour_of
+from alert_assets.contracts import Contract
+from alert_assets.contracts.sql_rules import quote
+from alert_assets.resources.circuit_breakers import CircuitBreakers
+from alert_assets.resources.lakehouse import Interval, Lakehouse, Snapshot
+from alert_assets.settings import Settings
+
+_HOUR = timedelta(hours=1)
+
+
+class NewRows:
+    """Rows of a table with `_batch_id` above `after`, up to the table's last when this object was made.
+
+    Attributes:
+        contract: of the table.
+        after: `_batch_id` up to which the rows were looked at before; 0 for not at all.
+        last: the table's highest `_batch_id`.
+        now: the time all of the checks judge by.
+    """
+
+    def __init__(
+        self,
+        lakehouse: Lakehouse,
+        settings: Settings,
+        breakers: CircuitBreakers,
+        contract: Contract,
+        *,
+        after: int,
+        now: datetime,
+    ) -> None:
+        self.lakehouse, self.settings, self.breakers = lakehouse, settings, breakers
+        self.contract, self.now = contract, now
+        self._snapshots: dict[str, Snapshot] = {}
+        self.last = self.snapshot().last_batch_id
+        # A table that was restored to an older version has given out fewer numbers than were looked at.
+        self.after = after if after <= self.last else 0
+        self._measured: dict[str, Any] = {}
+
+    # The tables
+
+    def snapshot(self, contract: Contract | None = None) -> Snapshot:
+        """A table (this one, when not said otherwise) as it was when it was first asked for."""
+        wanted = contract or self.contract
+        if wanted.name not in self._snapshots:
+            self._snapshots[wanted.name] = self.lakehouse.snapshot(wanted)
+        return self._snapshots[wanted.name]
+
+    def exists(self, contract: Contract | None = None) -> bool:
+        """Whether anything was ever committed to the table."""
+        return self.snapshot(contract).table is not None
+
+    def cursor(self, upstream: Contract) -> int:
+        """The upstream `_batch_id` up to which the table has seen its upstream."""
+        return self.lakehouse.cursor(self.contract, upstream)
+
+    def cursor_before(self, upstream: Contract) -> int:
+        """The same cursor when the rows up to `after` had been written; 0 when that is not known."""
+        for commit in self.commits():
+            if commit.batch_id is not None and commit.batch_id <= self.after:
+                return commit.cursor(upstream) or 0
+        return 0
+
+    def commits(self, contract: Contract | None = None) -> Iterable[Commit]:
+        """A table's commits, the newest first."""
+        table = self.snapshot(contract).table
+        return newest_first(table) if table is not None else ()
+
+    def new_commits(self, *, at_least: int = 0) -> list[Commit]:
+        """Commits that brought the new rows, and before them `at_least` more; the oldest first."""
+        found: list[Commit] = []
+        older = 0
+        for commit in self.commits():
+            if commit.batch_id is None:
+                continue
+            if commit.batch_id <= self.after:
+                if older == at_least:
+                    break
+                older += 1
+            found.append(commit)
+        return found[::-1]
+
+    # The rows
+
+    @property
+    def are_new(self) -> str:
+        """The predicate of the new rows; of all when there are new ones in a table that does not number them."""
+        if "_batch_id" not in self.contract.schema.columns:
+            return "true" if self.last > self.after else "false"
+        return f"_batch_id > {self.after} AND _batch_id <= {self.last}"
+
+    def query(self, sql: str, *others: Contract) -> list[dict[str, Any]]:
+        """Rows of SQL over the table, and over others by their names; times are aware UTC."""
+        builder = QueryBuilder()
+        for contract in (self.contract, *others):
+            table = self.snapshot(contract).table
+            assert table is not None, f"{contract.name} is not there"
+            builder.register(contract.name, table)
+        return records(pa.RecordBatchReader.from_stream(builder.execute(sql)).read_all())
+
+    def measure(self, aggregates: Mapping[str, str]) -> None:
+        """Compute SQL aggregates over the new rows, by name, in one query."""
+        if not aggregates or not self.exists():
+            return
+        try:
+            self._measured |= self._aggregate(aggregates)
+        except Exception:  # noqa: BLE001
+            # One of them cannot be computed, say for a column that is gone. The others still can.
+            for name, sql in aggregates.items():
+                try:
+                    self._measured |= self._aggregate({name: sql})
+                except Exception as error:  # noqa: BLE001  raised again for those who ask for it
+                    self._measured[name] = error
+
+    def measured(self, name: str) -> Any:
+        """One of the aggregates.
+
+        Raises:
+            Exception: what went wrong when it was computed.
+        """
+        found = self._measured[name]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def _aggregate(self, aggregates: Mapping[str, str]) -> dict[str, Any]:
+        columns = ", ".join(f"{sql} AS {quote(name)}" for name, sql in aggregates.items())
+        return self.query(f"SELECT {columns} FROM {self.contract.name} WHERE {self.are_new}")[0]
+
+    @cached_property
+    def count(self) -> int:
+        """How many new rows there are, from the commits' own figures where nothing else is measured."""
+        if "rows" not in self._measured:
+            self.measure({"rows": "count(*)"})
+        return int(self.measured("rows")) if self.exists() else 0
+
+    def hours(self, column: str, where: str | None = None, contract: Contract | None = None) -> list[int]:
+        """Hours since the epoch in which a time column of the new rows (or of other rows) lies, in order."""
+        table = (contract or self.contract).name
+        rows = self.query(
+            f"SELECT DISTINCT {hour_of(column)} AS hour FROM {table} "
+            f"WHERE {column} IS NOT NULL AND {where or self.are_new} ORDER BY 1",
+            *([contract] if contract else []),
+        )
+        return [row["hour"] for row in rows]
+
+
+def intervals(hours: Iterable[int]) -> list[Interval]:
+    """Hours since the epoch as stretches of time, in order."""
+    return bucket_intervals(sorted(set(hours)), _HOUR)
+
+
+def records(table: pa.Table) -> list[dict[str, Any]]:
+    """Flat rows as Python has them. Arrow makes aware times with the help of pandas, whose import takes longer."""
+    naive = pa.schema([f.with_type(pa.timestamp("us")) if pa.types.is_timestamp(f.type) else f for f in table.schema])
+    return [
+        {name: v.replace(tzinfo=timezone.utc) if isinstance(v, datetime) else v for name, v in row.items()}
+        for row in table.cast(naive).to_pylist()
+    ]

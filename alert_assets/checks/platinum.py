@@ -1,0 +1,195 @@
+"""The checks of platinum_incidents: each analysis has its incident, is about what it is now, and says something."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from alert_assets.checks.check import Check, Finding, Number
+from alert_assets.checks.common import contract_checks, key_check, nothing_new, rule_check
+from alert_assets.checks.new_rows import NewRows, intervals
+from alert_assets.checks.sql import SAMPLES, counted, within
+from alert_assets.checks.timeliness import freshness_check, missing_hours_finding
+from alert_assets.contracts import GOLD_INCIDENTS
+
+_IDENTITY = ("fingerprint", "alert_timestamp", "model", "error", "attempts")
+
+_SAME_INCIDENT = "p.fingerprint = g.fingerprint AND p.alert_timestamp = g.alert_timestamp"
+
+#: After so many failing analyses in a hundred somebody has to look at the analyst, not at the incidents.
+MAX_FAILED_PERCENT = 20.0
+
+
+def platinum_checks() -> list[Check]:
+    """The checks of platinum_incidents."""
+    return [
+        *contract_checks(_IDENTITY),
+        key_check("alert_timestamp"),
+        rule_check(
+            "business_rules",
+            "An analysis without an error says what happened, why, and what to do.",
+            business_rules,
+            (*_IDENTITY, "confidence_score"),
+        ),
+        Check(
+            "references",
+            "consistency",
+            "Each analysis has its incident in gold.",
+            _references,
+            gating=True,
+        ),
+        Check(
+            "current_context",
+            "accuracy",
+            "An analysis is about the context that its incident has now.",
+            _current_context,
+        ),
+        Check(
+            "failed_analyses",
+            "completeness",
+            f"At most {MAX_FAILED_PERCENT:g} % of the new analyses carry an error.",
+            _failed_analyses,
+            lambda rows: {"rows": "count(*)", "failed_analyses": counted("error IS NOT NULL")},
+            judges_arrivals=True,
+        ),
+        freshness_check("Incidents are analysed before they are older than the contract allows.", waiting_since),
+        Check(
+            "missing_hours",
+            "timeliness",
+            "Every hour that has incidents in gold has analyses here.",
+            _missing_hours,
+        ),
+    ]
+
+
+def business_rules(rows: NewRows) -> dict[str, str]:
+    """Predicates of analyses that say nothing, or contradict themselves."""
+    return {
+        "confidence": "(confidence_score >= 0 AND confidence_score <= 1) IS FALSE",
+        **{
+            f"has_{name}": f"error IS NULL AND (btrim({name}) <> '') IS NOT TRUE"
+            for name in ("summary", "root_cause", "recommended_action", "model")
+        },
+        "has_confidence": "error IS NULL AND confidence_score IS NULL",
+        "failed_was_attempted": "error IS NOT NULL AND model IS NULL AND attempts < 1",
+    }
+
+
+def _references(rows: NewRows) -> Finding:
+    if not rows.count:
+        return nothing_new(rows)
+    hours = intervals(rows.hours("alert_timestamp"))
+    orphan = (
+        "SELECT p.fingerprint, p.alert_timestamp, p.analyzed_at FROM platinum_incidents p "
+        f"LEFT ANTI JOIN gold_incidents g ON {_SAME_INCIDENT} WHERE {rows.are_new}"
+    )
+    orphans = rows.query(f"SELECT count(*) AS n FROM ({orphan})", GOLD_INCIDENTS)[0]["n"]
+    waiting = rows.query(
+        f"SELECT count(*) AS n FROM gold_incidents g LEFT ANTI JOIN platinum_incidents p ON {_SAME_INCIDENT} "
+        f"WHERE {within('g.alert_timestamp', hours)}",
+        GOLD_INCIDENTS,
+    )[0]["n"]
+    numbers: dict[str, Number] = {
+        "rows": rows.count,
+        "analyses_without_incident": orphans,
+        "incidents_without_analysis": waiting,
+    }
+    if not orphans:
+        return Finding(True, f"Each of {rows.count:,} new analyses has its incident.", numbers)
+    # An earlier firing that came late moves its incident's key; platinum's next run removes the analysis.
+    if _is_behind_gold(rows):
+        return Finding(
+            True, f"{orphans:,} analyses lost their incident to a later commit of gold; the next run follows.", numbers
+        )
+    return Finding(
+        False,
+        f"{orphans:,} of {rows.count:,} new analyses have no incident in gold. The next run of platinum_incidents "
+        "removes them; if it does not, rebuild platinum with `full_refresh: true` in the run config.",
+        numbers,
+        samples=rows.query(f"{orphan} LIMIT {SAMPLES}", GOLD_INCIDENTS),
+    )
+
+
+def _is_behind_gold(rows: NewRows) -> bool:
+    gold, platinum = (
+        next((commit.at for commit in rows.commits(contract) if commit.batch_id is not None), None)
+        for contract in (GOLD_INCIDENTS, rows.contract)
+    )
+    return gold is not None and platinum is not None and gold > platinum
+
+
+def _current_context(rows: NewRows) -> Finding:
+    if not rows.count or not rows.exists(GOLD_INCIDENTS):
+        return nothing_new(rows)
+    other = (
+        "SELECT p.fingerprint, p.alert_timestamp, p.context_hash AS analysed, g.context_hash AS current "
+        f"FROM (SELECT * FROM platinum_incidents WHERE {rows.are_new}) p JOIN gold_incidents g ON {_SAME_INCIDENT} "
+        f"WHERE p.context_hash <> g.context_hash"
+    )
+    stale = rows.query(f"SELECT count(*) AS n FROM ({other})", GOLD_INCIDENTS)[0]["n"]
+    numbers: dict[str, Number] = {"rows": rows.count, "analyses_of_another_context": stale}
+    if not stale or _is_behind_gold(rows):
+        return Finding(
+            True, f"{rows.count - stale:,} of {rows.count:,} new analyses are about their incident as it is.", numbers
+        )
+    return Finding(
+        False,
+        f"{stale:,} of {rows.count:,} new analyses are about a context that their incident no longer has. "
+        "Materialize platinum_incidents.",
+        numbers,
+        samples=rows.query(f"{other} LIMIT {SAMPLES}", GOLD_INCIDENTS),
+    )
+
+
+def _failed_analyses(rows: NewRows) -> Finding:
+    if not rows.count:
+        return nothing_new(rows)
+    failed = int(rows.measured("failed_analyses"))
+    share = 100 * failed / rows.count
+    numbers: dict[str, Number] = {
+        "rows": rows.count,
+        "failed_analyses": failed,
+        "failed_percent": share,
+        "max_failed_percent": MAX_FAILED_PERCENT,
+    }
+    said = f"{failed:,} of {rows.count:,} new analyses failed ({share:.1f} %, at most {MAX_FAILED_PERCENT:g} %)."
+    if share <= MAX_FAILED_PERCENT:
+        return Finding(True, said, numbers)
+    return Finding(
+        False,
+        f"{said} Later runs try them again; look at the analyst's endpoint, budget and limits.",
+        numbers,
+        samples=rows.query(
+            "SELECT error, count(*) AS analyses, max(model) AS model FROM platinum_incidents "
+            f"WHERE {rows.are_new} AND error IS NOT NULL GROUP BY error ORDER BY analyses DESC LIMIT {SAMPLES}"
+        ),
+    )
+
+
+def waiting_since(rows: NewRows) -> datetime | None:
+    """When gold's oldest commit was made of whose incidents one has no analysis of its context yet."""
+    if not rows.exists(GOLD_INCIDENTS):
+        return None
+    oldest = rows.query(
+        "SELECT min(g._batch_id) AS batch FROM gold_incidents g LEFT ANTI JOIN platinum_incidents p "
+        f"ON {_SAME_INCIDENT} AND p.context_hash = g.context_hash",
+        GOLD_INCIDENTS,
+    )[0]["batch"]
+    if oldest is None:
+        return None
+    waiting = None
+    for commit in rows.commits(GOLD_INCIDENTS):
+        if commit.batch_id is not None:
+            if commit.batch_id < oldest:
+                break
+            waiting = commit.at
+    return waiting
+
+
+def _missing_hours(rows: NewRows) -> Finding:
+    if not rows.count or not rows.exists(GOLD_INCIDENTS):
+        return nothing_new(rows)
+    hours = rows.hours("alert_timestamp")
+    near = within("alert_timestamp", intervals(range(hours[0], hours[-1] + 1)))
+    expected = rows.hours("alert_timestamp", near, GOLD_INCIDENTS)
+    present = rows.hours("alert_timestamp", near)
+    return missing_hours_finding(rows, set(expected), set(present), "in which gold has incidents")

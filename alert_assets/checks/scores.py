@@ -1,0 +1,142 @@
+"""Rows of quality_scores: what the newest rows of each table are worth, from the figures the checks use too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from alert_assets.checks import bronze, gold, platinum, quarantine, silver
+from alert_assets.checks.common import contract_measures, repeated_keys, required_rules
+from alert_assets.checks.new_rows import NewRows, records
+from alert_assets.checks.sql import any_of, counted
+from alert_assets.checks.timeliness import StaleSince, oldest_unseen
+from alert_assets.contracts import (
+    BRONZE_EVENTS,
+    BRONZE_QUARANTINE,
+    CONTRACTS,
+    GOLD_INCIDENTS,
+    PLATINUM_INCIDENTS,
+    QUALITY_SCORES,
+    SILVER_ALERTS,
+)
+from alert_assets.reliability.quality_score import WEIGHTS, Tally, score_rows
+from alert_assets.resources.circuit_breakers import CircuitBreakers
+from alert_assets.resources.lakehouse import Lakehouse
+from alert_assets.settings import Settings
+
+Tallies = dict[str, Tally]
+
+#: Of each derived table the time column of its key, and its rules.
+_DERIVED: Mapping[str, tuple[str, Callable[[NewRows], dict[str, str]]]] = {
+    SILVER_ALERTS.name: ("window_start", silver.business_rules),
+    GOLD_INCIDENTS.name: ("alert_timestamp", gold.business_rules),
+    PLATINUM_INCIDENTS.name: ("alert_timestamp", platinum.business_rules),
+}
+
+_STALE_SINCE: Mapping[str, StaleSince] = {
+    BRONZE_EVENTS.name: bronze.newest_event,
+    BRONZE_QUARANTINE.name: quarantine.waiting_since,
+    SILVER_ALERTS.name: lambda rows: oldest_unseen(rows, BRONZE_EVENTS),
+    GOLD_INCIDENTS.name: lambda rows: oldest_unseen(rows, SILVER_ALERTS, BRONZE_EVENTS),
+    PLATINUM_INCIDENTS.name: platinum.waiting_since,
+}
+
+
+def table_scores(
+    lakehouse: Lakehouse,
+    settings: Settings,
+    breakers: CircuitBreakers,
+    run_id: str | None,
+    at: datetime,
+    *,
+    weights: Mapping[str, float] = WEIGHTS,
+) -> list[dict[str, Any]]:
+    """Rows of quality_scores but for `_batch_id`, for every table that has rows.
+
+    Scored are the rows of the commits since the table was last scored; of its last commit, when there is none
+    since. So a table that nothing comes to any more keeps its scores, and loses its timeliness.
+    """
+    scored: list[dict[str, Any]] = []
+    last_scored = _last_scored(lakehouse)
+    for contract in CONTRACTS.values():
+        after = _scored_up_to(NewRows(lakehouse, settings, breakers, contract, after=0, now=at), last_scored)
+        rows = NewRows(lakehouse, settings, breakers, contract, after=after, now=at)
+        if rows.exists() and rows.last:
+            scored += score_rows(contract.name, _tallies(rows), at=at, run_id=run_id, weights=weights)
+    return scored
+
+
+def _last_scored(lakehouse: Lakehouse) -> dict[str, datetime]:
+    found = lakehouse.rows(QUALITY_SCORES, "SELECT table_name, max(evaluated_at) AS at FROM t GROUP BY table_name")
+    return {row["table_name"]: row["at"] for row in records(found)}
+
+
+def _scored_up_to(rows: NewRows, last_scored: Mapping[str, datetime]) -> int:
+    """`_batch_id` up to which the table's rows were scored, but never the last one."""
+    since = last_scored.get(rows.contract.name)
+    if since is None:
+        return 0
+    # Commits are told apart by their `_batch_id`: those made while the scores were computed are scored next time.
+    before = next((c.batch_id for c in rows.commits() if c.batch_id is not None and c.at <= since), 0)
+    return min(before or 0, max(rows.last - 1, 0))
+
+
+def _tallies(rows: NewRows) -> Tallies:
+    contract = rows.contract
+    measures = contract_measures(rows)
+    if contract is BRONZE_EVENTS:
+        measures |= {**bronze.time_measures(rows), "deliveries": "count(DISTINCT struct(event_id, timestamp))"}
+    if contract.name in _DERIVED:
+        rules = _DERIVED[contract.name][1](rows)
+        measures |= {"contradictions": counted(any_of(list(rules.values())))}
+    rows.measure(measures)
+    if not rows.count:
+        return {}
+    return {
+        "completeness": _completeness(rows),
+        "validity": _validity(rows),
+        **(_bronze(rows) if contract is BRONZE_EVENTS else {}),
+        **(_derived(rows) if contract.name in _DERIVED else {}),
+        "timeliness": _timeliness(rows),
+    }
+
+
+def _completeness(rows: NewRows) -> Tally:
+    rules = required_rules(rows.contract)
+    values = rows.count * len(rules)
+    return Tally(values - sum(int(rows.measured(rule.name)) for rule in rules), values)
+
+
+def _validity(rows: NewRows) -> Tally:
+    return Tally(rows.count - int(rows.measured("rows_breaking_a_rule")), rows.count)
+
+
+def _bronze(rows: NewRows) -> Tallies:
+    strayed = rows.query(
+        f"SELECT {counted(bronze.implausible(rows))} AS n FROM bronze_events WHERE {rows.are_new}"
+    )[0]["n"]
+    batches = bronze.landed_batches(rows)
+    valid = _validity(rows)
+    return {
+        # What producers send is valid, and here, or it is in quarantine.
+        "validity": Tally(valid.good, valid.total + sum(batch.quarantined for batch in batches)),
+        "uniqueness": Tally(int(rows.measured("deliveries")), rows.count),
+        "accuracy": Tally(rows.count - int(strayed), rows.count),
+        "consistency": Tally(sum(not batch.problems for batch in batches), len(batches)),
+    }
+
+
+def _derived(rows: NewRows) -> Tallies:
+    time_column = _DERIVED[rows.contract.name][0]
+    surplus, _ = repeated_keys(rows, time_column)
+    return {
+        "uniqueness": Tally(max(0, rows.count - surplus), rows.count),
+        "consistency": Tally(rows.count - int(rows.measured("contradictions")), rows.count),
+    }
+
+
+def _timeliness(rows: NewRows) -> Tally:
+    since = _STALE_SINCE[rows.contract.name](rows)
+    is_fresh = since is None or rows.now - since <= timedelta(minutes=rows.contract.freshness_minutes)
+    return Tally(int(is_fresh), 1)

@@ -1,0 +1,218 @@
+"""`alert-assets breaker`: the circuit breakers, seen and moved by people."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from alert_assets.commands import output
+from alert_assets.commands.options import JsonOption, LimitOption
+from alert_assets.errors import UserError
+from alert_assets.reliability.circuit_breaker import Transition
+from alert_assets.resources.circuit_breakers import BreakerStatus, CircuitBreakers, circuit_breakers, expiry
+from alert_assets.resources.state import StateError
+from alert_assets.settings import load_settings
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+_STYLES = {"CLOSED": "green", "HALF_OPEN": "yellow", "OPEN": "bold red"}
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # Containers run under numbers that have no name.
+        return f"uid {os.getuid()}"
+
+
+def _until(text: str) -> datetime:
+    try:
+        return expiry(text, datetime.now(timezone.utc))
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(f"{error}.") from None
+
+
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="The breaker; `alert-assets breaker status` lists them.")
+]
+WhyOption = Annotated[str, typer.Option(help="The reason; it stays in the history.")]
+WhoOption = Annotated[str, typer.Option(default_factory=_login, help="Who does it.", show_default="the login name")]
+UntilOption = Annotated[
+    datetime | None,
+    typer.Option(
+        parser=_until,
+        metavar="WHEN",
+        help="When it ends by itself: 30m, 2h or 1d from now, or a time like 2026-02-14T09:30:00Z. "
+        "Without it, at the next reset.",
+    ),
+]
+
+
+@app.callback(epilog="Example: alert-assets breaker reset pipeline --why 'disk was full, is not any more'")
+def breaker() -> None:
+    """Circuit breakers keep runs out while their data cannot be trusted: look at them, open, close, reset them."""
+
+
+@app.command(epilog="Example, for cron: alert-assets breaker status --fail-if-open")
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Stay and show every change; Ctrl-C ends it.")] = False,
+    interval_seconds: Annotated[float, typer.Option(min=0.1, help="With --watch, time between two looks.")] = 2.0,
+    fail_if_open: Annotated[bool, typer.Option("--fail-if-open", help="Exit 1 when a breaker is not CLOSED.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show each breaker: its state, since when, why, and what comes next."""
+    breakers = circuit_breakers(load_settings())
+    if watch:
+        if as_json or fail_if_open:
+            raise UserError("--watch goes on until Ctrl-C: leave out --json and --fail-if-open.")
+        return _watch(breakers, interval_seconds)
+    found, now = breakers.all(), datetime.now(timezone.utc)
+    if as_json:
+        output.print_json({"time": now, "breakers": [asdict(status) for status in found]})
+    else:
+        output.Output().table(_table(found, now))
+    if fail_if_open and any(status.state != "CLOSED" for status in found):
+        raise typer.Exit(1)
+    return None
+
+
+@app.command("open", epilog="Example: alert-assets breaker open pipeline --why 'storage is being moved' --until 2h")
+def open_(
+    name: NameArgument, why: WhyOption, who: WhoOption, until: UntilOption = None, as_json: JsonOption = False
+) -> None:
+    """Refuse every run until a reset, or until a time; then one run may probe."""
+    _say(circuit_breakers(load_settings()).open(name, who, why, until), "held OPEN", until, as_json)
+
+
+@app.command(epilog="Example: alert-assets breaker close analysis --why 'known, the backlog matters more' --until 30m")
+def close(
+    name: NameArgument, why: WhyOption, who: WhoOption, until: UntilOption = None, as_json: JsonOption = False
+) -> None:
+    """Let every run through, whatever happens, until a reset or a time."""
+    _say(circuit_breakers(load_settings()).close(name, who, why, until), "held CLOSED", until, as_json)
+
+
+@app.command(epilog="Example: alert-assets breaker reset pipeline --why 'disk was full, is not any more'")
+def reset(name: NameArgument, why: WhyOption, who: WhoOption, as_json: JsonOption = False) -> None:
+    """Let runs through and count from nothing; ends `open` and `close` too."""
+    _say(circuit_breakers(load_settings()).reset(name, who, why), "reset", None, as_json)
+
+
+@app.command(epilog="Example: alert-assets breaker history pipeline --limit 0 --json")
+def history(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this breaker.")] = None,
+    limit: LimitOption = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """List what happened to the breakers, the newest first."""
+    steps = circuit_breakers(load_settings()).history(name, limit)
+    if as_json:
+        return output.print_json({"transitions": [asdict(step) for step in steps]})
+    if not steps:
+        return typer.echo("No breaker has ever moved." if name is None else f"{name} has never moved.")
+    table = output.rows(
+        "Time (UTC)", "Breaker", "From", "To", "Cause", "Run, who", "Reason", keep=("Time (UTC)", "To", "Cause")
+    )
+    for step in steps:
+        table.add_row(
+            output.stamp(step.at),
+            output.line(step.breaker),
+            step.from_state,
+            Text(step.to_state, _STYLES[step.to_state]),
+            step.cause,
+            output.line(step.who or (step.run_id or "")[:8]),
+            output.line(step.reason) + (f", until {output.stamp(step.until)}" if step.until else ""),
+        )
+    return output.Output().table(table)
+
+
+def _say(steps: list[Transition], done: str, until: datetime | None, as_json: bool) -> None:
+    """What a person's move has done; time may have moved the breaker just before."""
+    step = steps[-1]
+    if as_json:
+        return output.print_json({"transition": asdict(step)})
+    end = ""
+    if until is not None:
+        end = f" until {output.stamp_and_age(until, datetime.now(timezone.utc))}"
+    elif done != "reset":
+        end = f" until `alert-assets breaker reset {step.breaker} --why ...`"
+    return typer.echo(f"Circuit breaker {step.breaker} was {step.from_state} and is {done}{end}.")
+
+
+def _watch(breakers: CircuitBreakers, interval_seconds: float) -> None:
+    """Live on a terminal; in a pipe, the table again whenever it has changed."""
+    console = Console(markup=False, emoji=False, highlight=False)
+    with suppress(KeyboardInterrupt):
+        if not console.is_terminal:
+            return _follow(breakers, interval_seconds)
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                live.update(_screen(breakers), refresh=True)
+                time.sleep(interval_seconds)
+    return None
+
+
+def _follow(breakers: CircuitBreakers, interval_seconds: float) -> None:
+    shown: list[BreakerStatus] | None = None
+    while True:
+        if (found := breakers.all()) != shown:
+            shown, now = found, datetime.now(timezone.utc)
+            typer.echo(output.stamp(now))
+            output.Output().table(_table(found, now))
+        time.sleep(interval_seconds)
+
+
+def _screen(breakers: CircuitBreakers) -> RenderableType:
+    now = datetime.now(timezone.utc)
+    footer = Text(f"\n{output.stamp(now)}   Ctrl-C ends", "dim")
+    try:
+        return Group(_table(breakers.all(), now), footer)
+    except StateError as problem:
+        # A database that restarts does not end the watch.
+        return Group(Text(output.line(problem), "bold red"), footer)
+
+
+def _table(found: list[BreakerStatus], now: datetime) -> Any:
+    table = output.rows(
+        "Breaker", "State", "Since (UTC)", "Age", "What", keep=("Breaker", "State", "Since (UTC)", "Age")
+    )
+    for status in found:
+        table.add_row(
+            output.line(status.name),
+            Text(status.state, _STYLES[status.state]),
+            output.stamp(status.since),
+            output.age(status.since, now),
+            _what(status, now),
+        )
+    return table
+
+
+def _what(status: BreakerStatus, now: datetime) -> str:
+    """Why it is as it is, and what comes next."""
+    reason = output.line(status.reason).rstrip(".")
+    if status.override is not None:
+        end = output.stamp_and_age(status.until, now) if status.until else "a reset"
+        return f"Held {status.override} by {output.line(status.who)}: {output.line(status.why)}. Until {end}."
+    if status.state == "HALF_OPEN":
+        heard = output.age(status.probe_heard_at, now)
+        return f"Run {output.line(status.probe_run_id)} is probing, heard of {heard}. Opened because {reason}."
+    if status.retry_at is not None:
+        due = "now" if status.retry_at <= now else f"from {output.stamp_and_age(status.retry_at, now)}"
+        return f"{reason[:1].upper()}{reason[1:]}. One run may probe {due}."
+    counted = []
+    if status.consecutive_failures:
+        counted.append(f"{output.count(status.consecutive_failures, 'failure')} in a row")
+    if status.recent_runs:
+        counted.append(f"{status.recent_failures:,} of {output.count(status.recent_runs, 'recent run')} failed")
+    return ", ".join(counted) + "." if counted else "-"

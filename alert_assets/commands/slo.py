@@ -1,0 +1,146 @@
+"""`alert-assets slo`: what is promised, whether the files are right, and how the promises are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from alert_assets.commands import output
+from alert_assets.commands.lake import reading, records
+from alert_assets.commands.options import JsonOption
+from alert_assets.contracts import SLO_STATUS
+from alert_assets.reliability.openslo import PACKAGED, OpenSloError, load_slos
+from alert_assets.reliability.slo import Slo
+from alert_assets.resources.lakehouse import Lakehouse, utc_now
+from alert_assets.settings import load_settings
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+
+@app.callback()
+def _slo() -> None:
+    """Service level objectives: error budgets and burn rates."""
+
+
+@app.command(epilog="Example, for cron: alert-assets slo status --fail-if-burning")
+def status(
+    fail_if_burning: Annotated[
+        bool, typer.Option("--fail-if-burning", help="Exit 1 when a burn-rate alert fires.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show each SLO as it was last evaluated: budget left, and which burn-rate alert fires."""
+    with reading(load_settings()) as lakehouse:
+        rows = _newest(lakehouse)
+    if as_json:
+        output.print_json({"time": utc_now(), "slos": rows})
+    elif not rows:
+        typer.echo(
+            "No SLO has been evaluated yet. The asset slo_status does it: "
+            "dagster asset materialize --select slo_status -m alert_assets.definitions"
+        )
+    else:
+        _print(rows)
+    if fail_if_burning and any(row["severity"] for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: alert-assets slo check deploy/slos")
+def check(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of OpenSLO v1 files; default: that of the settings.")
+    ] = None,
+) -> None:
+    """Read the SLO files and exit 1 when something in them is wrong, with file, line and field."""
+    where = str(folder or load_settings().slo_dir or PACKAGED)
+    try:
+        slos = load_slos(where)
+    except OpenSloError as error:
+        typer.echo(f"Error: {output.paragraph(error)}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{output.count(len(slos), 'SLO')} in {output.line(where)}: nothing wrong.")
+
+
+@app.command("list")
+def list_slos(as_json: JsonOption = False) -> None:
+    """List the SLOs that are configured."""
+    settings = load_settings()
+    slos = load_slos(settings.slo_dir)
+    if as_json:
+        return output.print_json({"folder": settings.slo_dir or str(PACKAGED), "slos": [_described(s) for s in slos]})
+    table = output.rows("SLO", "Target", "Window", "Counts", "Opens", "What", right=("Target",), keep=("SLO", "Target"))
+    for slo in slos:
+        table.add_row(
+            slo.name,
+            f"{float(100 * slo.target):g}%",
+            _window(int(slo.window.total_seconds() // 60)),
+            slo.indicator.unit,
+            slo.opens_breaker or "-",
+            output.line(slo.description),
+        )
+    return output.Output().table(table)
+
+
+def _described(slo: Slo) -> dict[str, Any]:
+    return {
+        "slo": slo.name,
+        "service": slo.service,
+        "description": slo.description,
+        "target_percent": float(100 * slo.target),
+        "window_minutes": slo.window.total_seconds() // 60,
+        "counts": slo.indicator.unit,
+        "min_events": slo.min_events,
+        "opens_breaker": slo.opens_breaker,
+    }
+
+
+def _newest(lakehouse: Lakehouse) -> list[dict[str, Any]]:
+    """The rows of the last evaluation; an SLO that was removed before it is not among them."""
+    return records(
+        lakehouse.rows(
+            SLO_STATUS, "SELECT * FROM t WHERE evaluated_at = (SELECT max(evaluated_at) FROM t) ORDER BY slo"
+        )
+    )
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    numbers = ("Target", "Achieved", "Budget left", "Bad", "Excluded")
+    table = output.rows("SLO", "State", *numbers, "Window", "Burning", right=numbers, keep=("SLO", "State", *numbers))
+    for row in rows:
+        table.add_row(
+            output.line(row["slo"]),
+            row["state"],
+            _percent(row["target_percent"]),
+            _percent(row["achieved_percent"]),
+            _percent(row["budget_left_percent"]),
+            f"{row['total'] - row['good']:,.0f} of {row['total']:,.0f}",
+            f"{row['excluded']:,.0f}",
+            _window(row["window_minutes"]),
+            _burning(row),
+        )
+    output.Output().table(table)
+    typer.echo(f"\nEvaluated {output.stamp_and_age(rows[0]['evaluated_at'], utc_now())}")
+
+
+def _burning(row: dict[str, Any]) -> str:
+    """The fastest pair of windows that fires."""
+    fires = next((rate for rate in row["burn_rates"] if rate["firing"]), None)
+    if fires is None:
+        return "-"
+    return (
+        f"{fires['severity']}: {fires['long_burn_rate']:.1f} over {_window(fires['long_window_minutes'])}, "
+        f"{fires['short_burn_rate']:.1f} over {_window(fires['short_window_minutes'])}, limit {fires['limit']:.1f}"
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.2f}%"
+
+
+def _window(minutes: int) -> str:
+    for size, unit in ((1440, "d"), (60, "h")):
+        if minutes % size == 0:
+            return f"{minutes // size}{unit}"
+    return f"{minutes}m"

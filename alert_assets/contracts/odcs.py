@@ -1,0 +1,277 @@
+"""A contract as a document of the Open Data Contract Standard, version 3.1, for those who rely on the data.
+
+The standard has no place for four things that a reader has to know, so they are custom properties: which
+way the data flows (`direction`), who reads it (`consumers`), the key of rows that may come twice
+(`idempotencyKey`), and for which event types a field is required (`requiredFor`). Of the event contract
+also how a producer's spelling is normalised and what stands in for a missing field.
+
+Allowed values are the standard's `invalidValues` quality rule; ranges and patterns are type options.
+Map keys and values have no properties in the standard: their types are in `physicalType` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from alert_assets.contracts.catalog import Contract
+
+if TYPE_CHECKING:
+    import pyspark.sql.types as T
+    from pandera.api.pyspark.components import Column
+
+API_VERSION = "v3.1.0"
+
+#: Files of exported contracts end with it; editors know the schema by it.
+SUFFIX = ".odcs.yaml"
+
+#: How a landing line spells each Spark type; a type that is not here has its Spark name.
+_WIRE_TYPES = {"timestamp": "string", "double": "number"}
+
+#: Metadata of an input's columns that producers can use, and the custom property it becomes.
+_PRODUCER_METADATA = {
+    "case": "storedCase",
+    "aliases": "aliases",
+    "default": "default",
+    "default_from": "defaultFrom",
+    "default_for": "defaultFor",
+}
+
+#: pandera's checks, by the name it gives them, as ODCS type options.
+_TYPE_OPTIONS = {
+    "greater_than_or_equal_to": ("minimum", "min_value"),
+    "greater_than": ("exclusiveMinimum", "min_value"),
+    "less_than_or_equal_to": ("maximum", "max_value"),
+    "less_than": ("exclusiveMaximum", "max_value"),
+    "str_matches": ("pattern", "pattern"),
+}
+
+
+def to_odcs(contract: Contract, location: str | None = None) -> dict[str, Any]:
+    """The contract as an ODCS document.
+
+    Args:
+        location: folder or URL of the data; credentials in it are left out. A document without one has no
+            servers.
+    """
+    document: dict[str, Any] = {
+        "apiVersion": API_VERSION,
+        "kind": "DataContract",
+        "id": f"urn:alert-assets:contract:{contract.name}",
+        "name": contract.name,
+        "version": f"{contract.version}.0.0",
+        "status": "active",
+        "domain": "operational-telemetry",
+        "dataProduct": "alert-assets",
+        "description": {"purpose": contract.description},
+    }
+    if location is not None:
+        document["servers"] = [_server(contract, location)]
+    return document | {
+        "schema": [_schema(contract)],
+        "team": {"name": contract.owner.removeprefix("team:")},
+        "slaProperties": _service_levels(contract),
+        "customProperties": _custom(_contract_facts(contract)),
+    }
+
+
+def to_yaml(document: Mapping[str, Any]) -> str:
+    """The document as YAML, the same bytes for the same contract."""
+    import yaml
+
+    return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110))
+
+
+def _server(contract: Contract, location: str) -> dict[str, Any]:
+    data_format = "json" if contract.direction == "input" else "delta"
+    server: dict[str, Any] = {"server": "landing" if contract.direction == "input" else "lake"}
+    url = urlsplit(location)
+    if "://" not in location or url.scheme == "file":
+        path = location if "://" not in location else url.path
+        return server | {"type": "local", "path": path, "format": data_format}
+    kind = {"s3": "s3", "s3a": "s3", "az": "azure", "abfs": "azure", "abfss": "azure"}.get(url.scheme, "custom")
+    return server | {"type": kind, "location": _without_credentials(location), "format": data_format}
+
+
+def _without_credentials(location: str) -> str:
+    """The URL without user, password and query. What stands before an Azure URL's @ is the container."""
+    url = urlsplit(location)
+    user, at, host = url.netloc.rpartition("@")
+    if url.scheme in {"abfs", "abfss"}:
+        host = user.partition(":")[0] + at + host
+    return urlunsplit((url.scheme, host, url.path, "", ""))
+
+
+def _schema(contract: Contract) -> dict[str, Any]:
+    is_input = contract.direction == "input"
+    schema: dict[str, Any] = {
+        "name": contract.name,
+        "logicalType": "object",
+        "physicalName": contract.name,
+        "physicalType": "file" if is_input else "table",
+        "description": contract.description,
+    }
+    if contract.key:
+        row = "event; a redelivery repeats it" if not contract.unique_key else "row"
+        schema["dataGranularityDescription"] = f"One ({', '.join(contract.key)}) is one {row}."
+    schema["properties"] = [_column(contract, name, column) for name, column in contract.schema.columns.items()]
+    quality = list(_row_quality(contract))
+    return schema | ({"quality": quality} if quality else {})
+
+
+def _row_quality(contract: Contract) -> Iterator[dict[str, Any]]:
+    if contract.key and contract.unique_key:
+        yield {
+            "name": "unique_key",
+            "type": "library",
+            "metric": "duplicateValues",
+            "arguments": {"properties": list(contract.key)},
+            "mustBe": 0,
+            "unit": "rows",
+            "dimension": "uniqueness",
+        }
+    if contract.direction == "input":
+        from alert_assets.contracts.event import MEASUREMENTS
+
+        yield _text("not_blank", "A required text is not blank.", "completeness")
+        yield _text("measurement", f"A metric event has at least one of {', '.join(MEASUREMENTS)}.", "completeness")
+        yield _text("future", "No timestamp is further ahead than ALERTS_MAX_FUTURE_SKEW_MINUTES.", "timeliness")
+    if any(column.dtype.type.typeName() == "double" for column in contract.schema.columns.values()):
+        yield _text("finite_numbers", "No double is NaN or infinite.", "conformity")
+
+
+def _text(name: str, description: str, dimension: str) -> dict[str, Any]:
+    return {"name": name, "type": "text", "description": description, "dimension": dimension}
+
+
+def _column(contract: Contract, name: str, column: Column) -> dict[str, Any]:
+    metadata = column.metadata or {}
+    is_input = contract.direction == "input"
+    entry: dict[str, Any] = {"name": name}
+    if contract.unique_key and name in contract.key:
+        entry |= {"primaryKey": True, "primaryKeyPosition": contract.key.index(name) + 1}
+    entry |= _typed(column.dtype.type)
+    if is_input:
+        entry["physicalType"] = _wire_type(column.dtype.type)
+    options = entry.get("logicalTypeOptions", {}) | _type_options(contract, column)
+    if options:
+        entry["logicalTypeOptions"] = options
+    entry["required"] = not column.nullable
+    if contract.unique_key and contract.key == (name,):
+        entry["unique"] = True
+    if column.description:
+        entry["description"] = column.description
+    if metadata.get("pii"):
+        entry |= {"classification": "confidential", "tags": ["pii"]}
+    if "examples" in metadata:
+        entry["examples"] = list(metadata["examples"])
+    if allowed := [check for check in column.checks if check.name == "isin"]:
+        entry["quality"] = [_allowed_values(list(check.statistics["allowed_values"])) for check in allowed]
+    facts = _column_facts(metadata, nullable=column.nullable, is_input=is_input)
+    return entry | ({"customProperties": _custom(facts)} if facts else {})
+
+
+def _wire_type(dtype: T.DataType) -> str:
+    import pyspark.sql.types as T
+
+    if isinstance(dtype, T.MapType):
+        return f"object<{_wire_type(dtype.valueType)}>"
+    return _WIRE_TYPES.get(dtype.typeName(), dtype.simpleString())
+
+
+def _typed(dtype: T.DataType) -> dict[str, Any]:
+    """Logical and physical type; the fields of a struct and the items of an array with theirs."""
+    import pyspark.sql.types as T
+
+    physical = {"physicalType": dtype.simpleString()}
+    if isinstance(dtype, T.ArrayType):
+        return {"logicalType": "array"} | physical | {"items": _typed(dtype.elementType)}
+    if isinstance(dtype, T.StructType):
+        fields = [{"name": field.name} | _typed(field.dataType) for field in dtype.fields]
+        return {"logicalType": "object"} | physical | {"properties": fields}
+    if isinstance(dtype, T.MapType):
+        return {"logicalType": "object"} | physical
+    logical, options = {
+        "string": ("string", {}),
+        "binary": ("string", {"format": "binary"}),
+        "boolean": ("boolean", {}),
+        "integer": ("integer", {"format": "i32"}),
+        "long": ("integer", {"format": "i64"}),
+        "double": ("number", {"format": "f64"}),
+        "timestamp": ("timestamp", {"timezone": True, "defaultTimezone": "Etc/UTC"}),
+    }[dtype.typeName()]
+    return {"logicalType": logical} | physical | ({"logicalTypeOptions": options} if options else {})
+
+
+def _type_options(contract: Contract, column: Column) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if contract.direction == "input" and column.dtype.type.typeName() == "timestamp":
+        from alert_assets.contracts.event import FIRST_YEAR, LAST_YEAR
+
+        options |= {"minimum": f"{FIRST_YEAR}-01-01T00:00:00Z", "exclusiveMaximum": f"{LAST_YEAR + 1}-01-01T00:00:00Z"}
+    for check in column.checks:
+        if check.name in _TYPE_OPTIONS:
+            option, statistic = _TYPE_OPTIONS[check.name]
+            options[option] = check.statistics[statistic]
+        elif check.name != "isin":
+            raise NotImplementedError(
+                f"contract {contract.name!r}: pandera check {check.name!r} has no place in ODCS; "
+                f"use isin, {', '.join(_TYPE_OPTIONS)} or add it to {__name__}"
+            )
+    return options
+
+
+def _allowed_values(values: list[Any]) -> dict[str, Any]:
+    return {
+        "name": "allowed_values",
+        "type": "library",
+        "metric": "invalidValues",
+        "arguments": {"validValues": values},
+        "mustBe": 0,
+        "unit": "rows",
+        "dimension": "conformity",
+    }
+
+
+def _column_facts(metadata: Mapping[str, Any], *, nullable: bool, is_input: bool) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    if nullable and "required_for" in metadata:
+        facts["requiredFor"] = list(metadata["required_for"])
+    if is_input:
+        for name, property_ in _PRODUCER_METADATA.items():
+            if name in metadata:
+                value = metadata[name]
+                facts[property_] = list(value) if isinstance(value, tuple) else value
+    return facts
+
+
+def _service_levels(contract: Contract) -> list[dict[str, Any]]:
+    """Freshness, and how many rows one commit brings when it brings any."""
+    levels = [
+        ("freshness", contract.freshness_minutes, "minutes", "Oldest the newest row may be while events keep landing."),
+        ("minRowsPerCommit", contract.volume.min_rows, "rows", "Fewest rows that a commit with rows brings."),
+        ("maxRowsPerCommit", contract.volume.max_rows, "rows", "Most rows that a commit brings."),
+    ]
+    return [
+        {
+            "property": name,
+            "value": value,
+            "unit": unit,
+            "element": contract.name,
+            "driver": "operational",
+            "description": description,
+        }
+        for name, value, unit, description in levels
+    ]
+
+
+def _contract_facts(contract: Contract) -> dict[str, Any]:
+    facts: dict[str, Any] = {"direction": contract.direction, "consumers": list(contract.consumers)}
+    if contract.key and not contract.unique_key:
+        facts["idempotencyKey"] = list(contract.key)
+    return facts
+
+
+def _custom(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"property": name, "value": value} for name, value in facts.items()]

@@ -1,0 +1,79 @@
+"""Looks at rows before they are merged: what breaks its table's contract is not published.
+
+The asset checks see a table after its commit, when somebody may have read it. Silver, gold and platinum
+are computed, so a row that breaks the contract there is a bug or bad data upstream, never an ordinary event: the
+whole commit is refused, the cursor stays, and the next run computes the same rows again. Nothing has to be kept
+aside, because upstream still has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from alert_assets.contracts import Contract
+from alert_assets.errors import UserError
+
+#: pandera's built-in checks, by the name it gives them: whether the values keep them.
+_KEEPS: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
+    "isin": lambda values, stats: pc.is_in(values, value_set=pa.array(list(stats["allowed_values"]), values.type)),
+    "greater_than": lambda values, stats: pc.greater(values, stats["min_value"]),
+    "greater_than_or_equal_to": lambda values, stats: pc.greater_equal(values, stats["min_value"]),
+    "less_than": lambda values, stats: pc.less(values, stats["max_value"]),
+    "less_than_or_equal_to": lambda values, stats: pc.less_equal(values, stats["max_value"]),
+    "str_matches": lambda values, stats: pc.match_substring_regex(values, stats["pattern"]),
+}
+
+
+class AuditFailed(UserError):
+    """Rows were not published; the message names the rules they break."""
+
+
+def audit(contract: Contract, key: Sequence[str], rows: pa.Table) -> None:
+    """Raise :class:`AuditFailed` when rows break the contract.
+
+    Args:
+        key: columns that identify a row.
+        rows: what is about to be merged: the contract's columns without `_batch_id`.
+    """
+    broken = [*_repeated_keys(key, rows), *_broken_rules(contract, rows)]
+    if broken:
+        raise AuditFailed(
+            f"{contract.name} was not changed: of {rows.num_rows:,} computed rows {'; '.join(broken)}. Nothing behind "
+            "it moves. The next run computes the same rows again; if they still break the contract "
+            f"(`alert-assets contracts show {contract.name}`), look at the rows they are made of."
+        )
+
+
+def _repeated_keys(key: Sequence[str], rows: pa.Table) -> Iterator[str]:
+    distinct = rows.group_by(list(key)).aggregate([]).num_rows
+    if distinct < rows.num_rows:
+        yield f"{rows.num_rows - distinct:,} repeat the key ({', '.join(key)})"
+
+
+def _broken_rules(contract: Contract, rows: pa.Table) -> Iterator[str]:
+    for name, column in contract.schema.columns.items():
+        if name not in rows.column_names:
+            continue
+        values = rows[name]
+        if not column.nullable and values.null_count:
+            yield f"{values.null_count:,} have no {name}"
+        if pa.types.is_floating(values.type) and (odd := _count(pc.invert(pc.is_finite(values)))):
+            yield f"{odd:,} have no finite {name}"
+        for check in column.checks:
+            # A null breaks no rule but the one above.
+            breaking = pc.and_(pc.is_valid(values), pc.invert(_KEEPS[check.name](values, check.statistics)))
+            if count := _count(breaking):
+                example = values.filter(breaking)[0].as_py()
+                yield f"{count:,} break {name} {check.name} {_shown(check.statistics)}, e.g. {example!r}"
+
+
+def _count(flags: Any) -> int:
+    return pc.sum(flags).as_py() or 0
+
+
+def _shown(statistics: dict[str, Any]) -> str:
+    return ", ".join(str(value) for value in statistics.values())

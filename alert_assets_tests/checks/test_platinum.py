@@ -1,0 +1,125 @@
+"""Each check of platinum_incidents fails for its reason, and only then."""
+
+from __future__ import annotations
+
+import pytest
+
+from alert_assets.assets.platinum import refresh_platinum
+from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS
+from alert_assets_tests.checks.lake import HOUR, MINUTE, T0, Lake, alert
+from alert_assets_tests.checks.test_silver import DIMENSIONS
+
+FIRST = "alert_timestamp = '2026-02-14T10:20:00.000000Z'"
+
+
+def test_everything_passes_on_healthy_data(healthy: Lake):
+    done = healthy.evaluate(PLATINUM_INCIDENTS)
+    assert {name: e.finding.description for name, e in done.items() if not e.finding.passed} == {}
+    assert {e.check.dimension for e in done.values()} == DIMENSIONS
+
+
+def test_required_not_null(healthy: Lake):
+    healthy.change(PLATINUM_INCIDENTS, FIRST, context_hash="NULL")
+    assert "context_hash" in healthy.check(PLATINUM_INCIDENTS, "required_not_null").description
+
+
+def test_contract_rules(healthy: Lake):
+    healthy.change(PLATINUM_INCIDENTS, FIRST, confidence_score="1.5")
+    finding = healthy.check(PLATINUM_INCIDENTS, "contract_rules")
+    assert finding.facts["rows_by_rule"] == {"le:confidence_score": 1}
+    assert healthy.check(PLATINUM_INCIDENTS, "business_rules").numbers["confidence"] == 1
+
+
+def test_key_unique(healthy: Lake):
+    row = healthy.rows(PLATINUM_INCIDENTS)[0]
+    healthy.commit(PLATINUM_INCIDENTS, [row])
+    finding = healthy.check(PLATINUM_INCIDENTS, "key_unique")
+    assert (finding.passed, finding.numbers["surplus_rows"]) == (False, 1)
+
+
+@pytest.mark.parametrize(
+    ("rule", "change"),
+    [
+        ("has_summary", {"summary": "NULL"}),
+        ("has_root_cause", {"root_cause": "'  '"}),
+        ("has_recommended_action", {"recommended_action": "NULL"}),
+        ("has_model", {"model": "NULL"}),
+        ("has_confidence", {"confidence_score": "NULL"}),
+        ("failed_was_attempted", {"error": "'timeout'", "model": "NULL", "attempts": "0"}),
+    ],
+)
+def test_business_rules(healthy: Lake, rule: str, change: dict[str, str]):
+    healthy.change(PLATINUM_INCIDENTS, FIRST, **change)
+    finding = healthy.check(PLATINUM_INCIDENTS, "business_rules")
+    assert not finding.passed
+    assert finding.numbers[rule] == 1
+
+
+def test_a_failed_analysis_need_not_say_anything(healthy: Lake):
+    healthy.change(PLATINUM_INCIDENTS, FIRST, error="'timeout'", summary="NULL", root_cause="NULL")
+    assert healthy.check(PLATINUM_INCIDENTS, "business_rules").passed
+
+
+def test_references(healthy: Lake):
+    healthy.lakehouse.delete(GOLD_INCIDENTS, FIRST)
+    finding = healthy.check(PLATINUM_INCIDENTS, "references")
+    assert not finding.passed
+    assert finding.numbers["analyses_without_incident"] == 1
+    refresh_platinum(healthy.lakehouse, healthy.settings)
+    assert healthy.check(PLATINUM_INCIDENTS, "references").passed
+
+
+def test_an_incident_without_analysis_is_counted_not_failed(healthy: Lake):
+    healthy.lakehouse.delete(PLATINUM_INCIDENTS, FIRST)
+    finding = healthy.check(PLATINUM_INCIDENTS, "references", full=True)
+    assert (finding.passed, finding.numbers["incidents_without_analysis"]) == (True, 1)
+
+
+def test_an_incident_whose_key_moved_since_is_not_an_error_yet(healthy: Lake):
+    """An earlier firing came late; platinum has not run since."""
+    healthy.land(alert("b0", T0 + 20 * MINUTE - MINUTE / 60, host="host-b", alert_type="memory_high", severity="HIGH"))
+    healthy.land(alert("b2", T0 + 21 * MINUTE, host="host-b", alert_type="memory_high", severity="HIGH"))
+    early = [event for event in healthy.events if event.event_id != "b1"]
+    healthy.events = early
+    healthy.refresh(platinum=False)
+    gold = [row for row in healthy.rows(GOLD_INCIDENTS) if row["alert_timestamp"] != T0 + 20 * MINUTE]
+    healthy.commit(GOLD_INCIDENTS, gold, mode="overwrite")
+    finding = healthy.check(PLATINUM_INCIDENTS, "references")
+    assert finding.numbers["analyses_without_incident"] == 1
+    assert finding.passed
+
+
+def test_current_context(healthy: Lake):
+    healthy.change(PLATINUM_INCIDENTS, FIRST, context_hash=f"'{'0' * 64}'")
+    finding = healthy.check(PLATINUM_INCIDENTS, "current_context")
+    assert (finding.passed, finding.numbers["analyses_of_another_context"]) == (False, 1)
+    assert finding.samples[0]["analysed"] == "0" * 64
+
+
+def test_failed_analyses(healthy: Lake):
+    healthy.change(PLATINUM_INCIDENTS, FIRST, error="'endpoint answered 503'")
+    finding = healthy.check(PLATINUM_INCIDENTS, "failed_analyses")
+    assert not finding.passed
+    assert finding.samples[0]["error"] == "endpoint answered 503"
+
+
+def test_freshness_is_the_age_of_the_oldest_incident_without_analysis(healthy: Lake):
+    table = healthy.lakehouse.table(GOLD_INCIDENTS)
+    assert table is not None
+    committed = T0.fromtimestamp(table.history(1)[0]["timestamp"] / 1000, T0.tzinfo)
+    healthy.now = committed + 21 * MINUTE
+    assert healthy.check(PLATINUM_INCIDENTS, "freshness").numbers["age_minutes"] == 0
+    healthy.lakehouse.delete(PLATINUM_INCIDENTS, FIRST)
+    finding = healthy.check(PLATINUM_INCIDENTS, "freshness")
+    assert not finding.passed
+    assert finding.numbers["age_minutes"] == pytest.approx(21, abs=0.1)
+
+
+def test_missing_hours(healthy: Lake):
+    healthy.now = T0 + 3 * HOUR
+    healthy.land(alert("x", T0 + 90 * MINUTE), alert("y", T0 + 150 * MINUTE))
+    healthy.refresh()
+    assert healthy.check(PLATINUM_INCIDENTS, "missing_hours").passed
+    healthy.lakehouse.delete(PLATINUM_INCIDENTS, "alert_timestamp = '2026-02-14T11:30:00.000000Z'")
+    finding = healthy.check(PLATINUM_INCIDENTS, "missing_hours", full=True)
+    assert [s["hour"] for s in finding.samples] == ["2026-02-14T11Z"]
