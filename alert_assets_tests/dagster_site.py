@@ -190,11 +190,14 @@ class DagsterDev:
         raise AssertionError(f"no {what} in {PATIENCE_SECONDS:.0f} s\n{self.log.read_text()[-10_000:]}")
 
     def await_loaded(self) -> None:
-        query = "{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { __typename } } } } }"
+        query = """{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError {
+            __typename ... on PythonError { message }
+        } } } } }"""
 
         def look() -> bool:
             entries = self.ask(query)["workspaceOrError"].get("locationEntries", [])
             loaded = [entry["locationOrLoadError"] for entry in entries]
+            assert not any(entry and "message" in entry for entry in loaded), loaded
             return loaded == [{"__typename": "RepositoryLocation"}]
 
         self.await_(look, "loaded code location")

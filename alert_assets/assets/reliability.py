@@ -58,10 +58,9 @@ def pipeline_latency(
         (slo, row) for slo in slos if isinstance(slo.indicator, Latency) for row in slo.indicator.breaches(rows)
     ]
     for slo, row in breaches:
-        context.log.warning(
-            f"SLO {slo.name}: {row['over_threshold']:,} of {row['row_count']:,} rows of commit {row['table_version']} took "
-            f"longer than {row['threshold_seconds']:g} s, the longest {row['max_seconds']:.1f} s"
-        )
+        rows_of_commit = f"{row['over_threshold']:,} of {row['row_count']:,} rows of commit {row['table_version']}"
+        took = f"longer than {row['threshold_seconds']:g} s, the longest {row['max_seconds']:.1f} s"
+        context.log.warning(f"SLO {slo.name}: {rows_of_commit} took {took}")
     numbers = {
         "rows_out": len(rows),
         "breaches": len(breaches),
@@ -237,9 +236,7 @@ def slo_status(
     return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, SLO_STATUS, **numbers))
 
 
-def _trip(
-    breakers: CircuitBreakers, reasons: Mapping[str, str], now: datetime, log: Callable[[str], None]
-) -> None:
+def _trip(breakers: CircuitBreakers, reasons: Mapping[str, str], now: datetime, log: Callable[[str], None]) -> None:
     """Open breakers, but for those that closed within the fast burn's short window.
 
     What burned before that is known, and somebody or a probe has found the data to be well since.

@@ -159,7 +159,7 @@ def plausible_times(rows: NewRows) -> Interval:
 
 def implausible(rows: NewRows) -> str:
     """The predicate of events whose time does not fit the rest of the new rows."""
-    return f"(NOT ({within('timestamp', [plausible_times(rows)])}))"
+    return f"(NOT {within('timestamp', [plausible_times(rows)])})"
 
 
 def _event_time(rows: NewRows) -> Finding:

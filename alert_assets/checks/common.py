@@ -348,7 +348,7 @@ def broken_rows(rows: NewRows, predicates: dict[str, str], identity: Sequence[st
     """Some of the new rows for which one of the predicates holds, and which of them do."""
     return rows.query(
         f"SELECT {names_of(predicates)} AS breaks, {select_list(identity)} FROM {rows.contract.name} "
-        f"WHERE {rows.are_new} AND ({any_of(list(predicates.values()))}) LIMIT {SAMPLES}"
+        f"WHERE {rows.are_new} AND {any_of(list(predicates.values()))} LIMIT {SAMPLES}"
     )
 
 

@@ -99,7 +99,7 @@ def mismatches(rows: NewRows, hours: list[Interval]) -> str:
     seen = f"_batch_id <= {rows.cursor(SILVER_ALERTS)}"
     alerts = (
         f"SELECT fingerprint, window_start, count(*) AS alerts, bool_and({seen}) AS seen FROM silver_alerts "
-        f"WHERE alert_count > 0 AND ({within('window_start', hours)}) GROUP BY 1, 2"
+        f"WHERE alert_count > 0 AND {within('window_start', hours)} GROUP BY 1, 2"
     )
     incidents = (
         "SELECT fingerprint, window_start, count(*) AS incidents FROM gold_incidents "
@@ -178,7 +178,7 @@ def _evidence(rows: NewRows) -> Finding:
     # Each event once, however often it was delivered.
     events = (
         "SELECT DISTINCT application_id, event_id, timestamp FROM bronze_events "
-        f"WHERE _batch_id <= {cursor} AND ({within('timestamp', widened(hours, before=lookback))})"
+        f"WHERE _batch_id <= {cursor} AND {within('timestamp', widened(hours, before=lookback))}"
     )
     compared = (
         f"SELECT n.incident_id, n.application_id, n.alert_timestamp, n.evidence_count AS in_gold, "
@@ -205,7 +205,7 @@ def _missing_hours(rows: NewRows) -> Finding:
     hours = _touched_hours(rows)
     if not hours:
         return nothing_new(rows)
-    read = f"alert_count > 0 AND _batch_id <= {rows.cursor(SILVER_ALERTS)} AND ({within('window_start', hours)})"
+    read = f"alert_count > 0 AND _batch_id <= {rows.cursor(SILVER_ALERTS)} AND {within('window_start', hours)}"
     expected = rows.hours("window_start", read, SILVER_ALERTS)
     present = rows.hours("window_start", within("window_start", hours))
     return missing_hours_finding(rows, set(expected), set(present), "in which silver has alerts that fired")

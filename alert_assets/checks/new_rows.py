@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,7 @@ from alert_assets.checks.sql import hour_of
 from alert_assets.contracts import Contract
 from alert_assets.contracts.sql_rules import quote
 from alert_assets.resources.circuit_breakers import CircuitBreakers
-from alert_assets.resources.lakehouse import Interval, Lakehouse, Snapshot
+from alert_assets.resources.lakehouse import Interval, Lakehouse, Snapshot, records
 from alert_assets.settings import Settings
 
 _HOUR = timedelta(hours=1)
@@ -142,7 +142,7 @@ class NewRows:
 
     @cached_property
     def count(self) -> int:
-        """How many new rows there are, from the commits' own figures where nothing else is measured."""
+        """How many new rows there are."""
         if "rows" not in self._measured:
             self.measure({"rows": "count(*)"})
         return int(self.measured("rows")) if self.exists() else 0
@@ -152,7 +152,7 @@ class NewRows:
         table = (contract or self.contract).name
         rows = self.query(
             f"SELECT DISTINCT {hour_of(column)} AS hour FROM {table} "
-            f"WHERE {column} IS NOT NULL AND {where or self.are_new} ORDER BY 1",
+            f"WHERE {column} IS NOT NULL AND ({where or self.are_new}) ORDER BY 1",
             *([contract] if contract else []),
         )
         return [row["hour"] for row in rows]
@@ -161,12 +161,3 @@ class NewRows:
 def intervals(hours: Iterable[int]) -> list[Interval]:
     """Hours since the epoch as stretches of time, in order."""
     return bucket_intervals(sorted(set(hours)), _HOUR)
-
-
-def records(table: pa.Table) -> list[dict[str, Any]]:
-    """Flat rows as Python has them. Arrow makes aware times with the help of pandas, whose import takes longer."""
-    naive = pa.schema([f.with_type(pa.timestamp("us")) if pa.types.is_timestamp(f.type) else f for f in table.schema])
-    return [
-        {name: v.replace(tzinfo=timezone.utc) if isinstance(v, datetime) else v for name, v in row.items()}
-        for row in table.cast(naive).to_pylist()
-    ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from alert_assets.checks import bronze, gold, platinum, quarantine, silver
 from alert_assets.checks.common import contract_measures, repeated_keys, required_rules
-from alert_assets.checks.new_rows import NewRows, records
+from alert_assets.checks.new_rows import NewRows
 from alert_assets.checks.sql import any_of, counted
 from alert_assets.checks.timeliness import StaleSince, oldest_unseen
 from alert_assets.contracts import (
@@ -22,7 +22,7 @@ from alert_assets.contracts import (
 )
 from alert_assets.reliability.quality_score import WEIGHTS, Tally, score_rows
 from alert_assets.resources.circuit_breakers import CircuitBreakers
-from alert_assets.resources.lakehouse import Lakehouse
+from alert_assets.resources.lakehouse import Lakehouse, records
 from alert_assets.settings import Settings
 
 Tallies = dict[str, Tally]
@@ -55,16 +55,24 @@ def table_scores(
     """Rows of quality_scores but for `_batch_id`, for every table that has rows.
 
     Scored are the rows of the commits since the table was last scored; of its last commit, when there is none
-    since. So a table that nothing comes to any more keeps its scores, and loses its timeliness.
+    since. So a table that nothing comes to any more keeps its scores, and loses its timeliness. Rows that were
+    scored before are not counted again: `good` and `total` of such scores are null, but for timeliness.
     """
     scored: list[dict[str, Any]] = []
     last_scored = _last_scored(lakehouse)
     for contract in CONTRACTS.values():
-        after = _scored_up_to(NewRows(lakehouse, settings, breakers, contract, after=0, now=at), last_scored)
+        scored_up_to = _scored_up_to(NewRows(lakehouse, settings, breakers, contract, after=0, now=at), last_scored)
+        last = lakehouse.snapshot(contract).last_batch_id
+        after = min(scored_up_to, max(last - 1, 0))
         rows = NewRows(lakehouse, settings, breakers, contract, after=after, now=at)
         if rows.exists() and rows.last:
-            scored += score_rows(contract.name, _tallies(rows), at=at, run_id=run_id, weights=weights)
+            found = score_rows(contract.name, _tallies(rows), at=at, run_id=run_id, weights=weights)
+            scored += found if after == scored_up_to else [_counted_before(row) for row in found]
     return scored
+
+
+def _counted_before(row: dict[str, Any]) -> dict[str, Any]:
+    return row if row["dimension"] == "timeliness" else {**row, "good": None, "total": None}
 
 
 def _last_scored(lakehouse: Lakehouse) -> dict[str, datetime]:
@@ -73,13 +81,12 @@ def _last_scored(lakehouse: Lakehouse) -> dict[str, datetime]:
 
 
 def _scored_up_to(rows: NewRows, last_scored: Mapping[str, datetime]) -> int:
-    """`_batch_id` up to which the table's rows were scored, but never the last one."""
+    """`_batch_id` up to which the table's rows were scored; 0 for not at all."""
     since = last_scored.get(rows.contract.name)
     if since is None:
         return 0
     # Commits are told apart by their `_batch_id`: those made while the scores were computed are scored next time.
-    before = next((c.batch_id for c in rows.commits() if c.batch_id is not None and c.at <= since), 0)
-    return min(before or 0, max(rows.last - 1, 0))
+    return next((c.batch_id for c in rows.commits() if c.batch_id is not None and c.at <= since), 0)
 
 
 def _tallies(rows: NewRows) -> Tallies:
@@ -113,9 +120,9 @@ def _validity(rows: NewRows) -> Tally:
 
 
 def _bronze(rows: NewRows) -> Tallies:
-    strayed = rows.query(
-        f"SELECT {counted(bronze.implausible(rows))} AS n FROM bronze_events WHERE {rows.are_new}"
-    )[0]["n"]
+    strayed = rows.query(f"SELECT {counted(bronze.implausible(rows))} AS n FROM bronze_events WHERE {rows.are_new}")[0][
+        "n"
+    ]
     batches = bronze.landed_batches(rows)
     valid = _validity(rows)
     return {

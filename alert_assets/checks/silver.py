@@ -134,7 +134,7 @@ def _both(rows: NewRows, hours: list[Interval]) -> str:
     firings = (
         f"SELECT {_fingerprint(rows)} AS fingerprint, {_window(rows)} AS window_at, event_id, timestamp "
         f"FROM bronze_events WHERE event_type = 'alert' AND _batch_id <= {rows.cursor(BRONZE_EVENTS)} "
-        f"AND ({within('timestamp', widened(hours, before=width, after=width))}) "
+        f"AND {within('timestamp', widened(hours, before=width, after=width))} "
         # One event is one firing, however often and with whatever else it was delivered.
         "GROUP BY 1, 2, event_id, timestamp HAVING bool_or(status = 'firing')"
     )
@@ -218,6 +218,6 @@ def _missing_hours(rows: NewRows) -> Finding:
     read = f"event_type = 'alert' AND _batch_id <= {rows.cursor(BRONZE_EVENTS)}"
     near = within("timestamp", widened(hours, after=width))
     start = f"to_timestamp_micros({_window(rows)})"
-    expected = rows.hours(start, f"{read} AND ({near}) AND ({within(start, hours)})", BRONZE_EVENTS)
+    expected = rows.hours(start, f"{read} AND ({near}) AND {within(start, hours)}", BRONZE_EVENTS)
     present = rows.hours("window_start", within("window_start", hours))
     return missing_hours_finding(rows, set(expected), set(present), "in which bronze has alerts")

@@ -32,7 +32,7 @@ def counted(predicate: str) -> str:
 
 def any_of(predicates: Sequence[str]) -> str:
     """A predicate that holds where one of them does."""
-    return " OR ".join(f"({predicate})" for predicate in predicates) or "false"
+    return f"({' OR '.join(f'({predicate})' for predicate in predicates) or 'false'})"
 
 
 def names_of(predicates: dict[str, str]) -> str:
@@ -58,7 +58,9 @@ def _time(moment: object) -> str:
     return f"TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S.%f}+00:00'"
 
 
-def widened(intervals: Sequence[Interval], *, before: timedelta = timedelta(0), after: timedelta = timedelta(0)):
+def widened(
+    intervals: Sequence[Interval], *, before: timedelta = timedelta(0), after: timedelta = timedelta(0)
+) -> list[Interval]:
     """The intervals with some time on either side."""
     return [Interval(i.start - before, i.end + after) for i in intervals]
 

@@ -63,7 +63,7 @@ def check(
     typer.echo(f"{output.count(len(slos), 'SLO')} in {output.line(where)}: nothing wrong.")
 
 
-@app.command("list")
+@app.command("list", epilog="Example: alert-assets slo list --json")
 def list_slos(as_json: JsonOption = False) -> None:
     """List the SLOs that are configured."""
     settings = load_settings()

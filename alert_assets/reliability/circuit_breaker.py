@@ -301,18 +301,18 @@ class HalfOpen(_Unmoved):
     def elapsed(self, now: datetime, rules: Rules, *, probe_gone: bool = False) -> Step | None:
         """A probe that is not heard of until its lease ends, or whose process is gone, has failed.
 
-        It takes effect when the lease ended even if it is noticed much later: nobody has to wait out a
-        timeout that began when somebody looked.
+        It takes effect when the probe was last heard of, or when its lease ended, even if it is noticed much later:
+        nobody has to wait out a timeout that begins anew whenever somebody looks.
         """
         lease_end = self.heard_at + rules.probe_lease
         if not probe_gone and now <= lease_end:
             return None
         if probe_gone:
             reason = f"run {self.probe_run_id}, which was probing, is gone: its process has ended"
-        else:
-            seconds = rules.probe_lease.total_seconds()
-            reason = f"run {self.probe_run_id}, which was probing, was not heard of for {seconds:g} seconds"
-        return self._again(reason, "probe_lost", min(now, lease_end), rules)
+            return self._again(reason, "probe_lost", self.heard_at, rules)
+        seconds = rules.probe_lease.total_seconds()
+        reason = f"run {self.probe_run_id}, which was probing, was not heard of for {seconds:g} seconds"
+        return self._again(reason, "probe_lost", lease_end, rules)
 
     def admits(self, now: datetime) -> bool:
         """Nobody: the way is taken."""

@@ -479,7 +479,7 @@ class CheckResult:
     Attributes:
         severity: ERROR or WARN.
         blocking: whether a failure keeps the table's consumers from running.
-        checked_batch_id: the table's `_batch_id` that the check saw.
+        checked_batch_id: the table's `_batch_id` up to which the check has passed, or has judged what arrived.
     """
 
     table_name: str

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from alert_assets.settings import Settings
-from alert_assets_tests.checks.lake import Lake, healthy as fill
+from alert_assets_tests.checks.lake import Lake
+from alert_assets_tests.checks.lake import healthy as fill
 
 
 @pytest.fixture

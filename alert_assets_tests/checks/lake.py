@@ -26,6 +26,7 @@ from alert_assets.resources.lakehouse import BATCH_APP, COMMIT_INFO, Lakehouse, 
 from alert_assets.resources.state import State
 from alert_assets.settings import Settings
 from alert_assets_tests.oracle import reference
+from alert_assets_tests.pipeline import arrow_rows
 
 T0 = datetime(2026, 2, 14, 10, tzinfo=timezone.utc)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -75,9 +76,7 @@ class Lake:
         counts = {"lines": len(lines), "blank": blank, "quarantined": len(broken), "late": 0, "seconds": 0.1}
         self.commit(BRONZE_EVENTS, [_bronze_row(e) | about for e in events], app, {**counts, **info})
         if broken:
-            rows = [
-                {"raw": q.raw.decode(), "reasons": q.reasons, "contract_version": 1, **about} for q in broken
-            ]
+            rows = [{"raw": q.raw.decode(), "reasons": q.reasons, "contract_version": 1, **about} for q in broken]
             self.commit(BRONZE_QUARANTINE, rows, app, info)
         self._landed += 1
 
@@ -133,18 +132,20 @@ class Lake:
     def batch(self, contract: Contract) -> int:
         return self.lakehouse.snapshot(contract).last_batch_id
 
-    def rows(self, contract: Contract) -> list[Row]:
-        from alert_assets_tests.pipeline import arrow_rows
+    def committed_at(self, contract: Contract) -> datetime:
+        """When the table's last commit was made, by the clock of this machine."""
+        table = self.lakehouse.table(contract)
+        assert table is not None
+        return datetime.fromtimestamp(table.history(1)[0]["timestamp"] / 1000, timezone.utc)
 
+    def rows(self, contract: Contract) -> list[Row]:
         return arrow_rows(self.lakehouse.rows(contract))
 
     def evaluate(self, contract: Contract, *names: str, full: bool = False) -> dict[str, Evaluation]:
         """Evaluations of the named checks of a table, or of all, written down as a run does."""
         _, checks = CHECKS[contract.name]
         wanted = [check for check in checks() if not names or check.name in names]
-        done = list(
-            evaluate(self.lakehouse, self.settings, self.breakers, contract, wanted, now=self.now, full=full)
-        )
+        done = list(evaluate(self.lakehouse, self.settings, self.breakers, contract, wanted, now=self.now, full=full))
         record(self.breakers.state, contract, done, at=self.now, run_id="checks")
         return {evaluation.check.name: evaluation for evaluation in done}
 

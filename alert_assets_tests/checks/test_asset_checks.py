@@ -14,7 +14,15 @@ from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, GOLD_INCIDENTS, SIL
 from alert_assets.reliability.quality_score import DIMENSIONS
 from alert_assets_tests.checks.lake import T0, Lake, line
 
-GATING = {"required_not_null", "contract_rules", "schema", "key_unique", "reconciliation", "references", "business_rules"}
+GATING = {
+    "required_not_null",
+    "contract_rules",
+    "schema",
+    "key_unique",
+    "reconciliation",
+    "references",
+    "business_rules",
+}
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, Volume
+from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE, Volume
 from alert_assets.resources.state import run_outcomes
 from alert_assets_tests.checks.lake import DAY, HOUR, LANDING_APP, MINUTE, T0, Lake, alert, line, metric
 
@@ -39,7 +39,9 @@ def test_required_not_null(healthy: Lake):
     assert finding.samples[0]["breaks"] == "not_null:application_id"
 
 
-@pytest.mark.parametrize(("volume", "passes"), [(Volume(91, 91), True), (Volume(92, 200), False), (Volume(1, 90), False)])
+@pytest.mark.parametrize(
+    ("volume", "passes"), [(Volume(91, 91), True), (Volume(92, 200), False), (Volume(1, 90), False)]
+)
 def test_row_count(healthy: Lake, volume: Volume, passes: bool):
     finding = healthy.check(replace(BRONZE_EVENTS, volume=volume), "row_count")
     assert finding.passed == passes
@@ -133,7 +135,9 @@ def test_one_event_with_two_contents(healthy: Lake):
 # Accuracy
 
 
-def readings(name: str, value: float | None = None, *, count: int = 40, every: timedelta = 10 * MINUTE, **fields: Any) -> list[bytes]:
+def readings(
+    name: str, value: float | None = None, *, count: int = 40, every: timedelta = 10 * MINUTE, **fields: Any
+) -> list[bytes]:
     return [
         metric(
             f"{name}{i}",
@@ -251,6 +255,34 @@ def test_reconciliation_finds_a_line_that_went_nowhere(healthy: Lake):
     finding = healthy.check(BRONZE_EVENTS, "reconciliation")
     assert not finding.passed
     assert finding.samples[0]["problems"] == "4 lines landed, 3 are accounted for"
+
+
+def test_a_released_batch_has_the_lines_that_were_held(healthy: Lake):
+    app = {"alert_assets/release/1": 1}
+    healthy.commit(BRONZE_HELD, [_held()] * 5, {LANDING_APP: 7}, {"lines": 5, "blank": 1, "because": ["volume"]})
+    healthy.commit(BRONZE_EVENTS, _three_rows(healthy), app, {"release": 1})
+    healthy.commit(BRONZE_QUARANTINE, [_set_aside()], app, {"release": 1})
+    assert healthy.check(BRONZE_EVENTS, "reconciliation").numbers["lines"] == 93 + 5
+    healthy.commit(BRONZE_HELD, [_held()] * 9, {LANDING_APP: 8}, {"lines": 9, "blank": 0, "because": ["volume"]})
+    healthy.commit(
+        BRONZE_EVENTS, [{**_three_rows(healthy)[0], "_batch_id": 3}], {"alert_assets/release/2": 1}, {"release": 2}
+    )
+    finding = healthy.check(BRONZE_EVENTS, "reconciliation")
+    assert finding.samples == [{"_batch_id": 3, "problems": "9 lines landed, 1 are accounted for"}]
+
+
+def test_a_rebuilt_table_says_nothing_about_its_volume(lake: Lake):
+    land_batches(lake, *[20] * 9)
+    lake.commit(BRONZE_EVENTS, lake.rows(BRONZE_EVENTS), info={"full_refresh": True}, mode="overwrite")
+    assert lake.check(BRONZE_EVENTS, "volume").passed
+    land_batches(lake, 180)
+    finding = lake.check(BRONZE_EVENTS, "volume")
+    assert (finding.passed, finding.numbers["baseline_commits"]) == (False, 9)
+
+
+def _held() -> dict[str, Any]:
+    about = {"_source_file": "/landing/x", "_landed_at": T0, "_ingested_at": T0}
+    return {"batch": 1, "raw": "{}", "because": ["volume"], **about}
 
 
 def _three_rows(lake: Lake) -> list[dict[str, Any]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -17,6 +17,7 @@ from alert_assets.checks.new_rows import NewRows
 from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, SILVER_ALERTS, Contract
 from alert_assets.resources.state import latest_checks
 from alert_assets_tests.checks.lake import HOUR, MINUTE, T0, Lake, line
+
 
 @pytest.mark.parametrize("contract", CONTRACTS.values(), ids=CONTRACTS)
 def test_a_table_that_is_not_there_yet_is_nothing_to_check(lake: Lake, contract: Contract):
@@ -94,18 +95,20 @@ def broken(rows: NewRows) -> Finding:
     raise RuntimeError("the disk\x1b[31m is gone")
 
 
+def no_measures(rows: NewRows) -> dict[str, str]:
+    raise RuntimeError("no rule")
+
+
 def test_a_check_that_cannot_be_evaluated_fails_and_takes_no_other_down(healthy: Lake):
     checks = [
         Check("broken", "validity", "", broken, judges_arrivals=True),
         Check("no_sql", "validity", "", lambda rows: rows.measured("x"), lambda rows: {"x": "no_such_function(1)"}),
-        Check("no_measures", "validity", "", lambda rows: rows.measured("y"), lambda rows: {}[0]),  # type: ignore[arg-type,return-value]
+        Check("no_measures", "validity", "", lambda rows: rows.measured("y"), no_measures),
         *CHECKS[BRONZE_EVENTS.name][1](),
     ]
     done = {
         e.check.name: e
-        for e in evaluate(
-            healthy.lakehouse, healthy.settings, healthy.breakers, BRONZE_EVENTS, checks, now=healthy.now
-        )
+        for e in evaluate(healthy.lakehouse, healthy.settings, healthy.breakers, BRONZE_EVENTS, checks, now=healthy.now)
     }
     failed = {name for name, e in done.items() if not e.finding.passed}
     assert failed == {"broken", "no_sql", "no_measures"}
@@ -127,25 +130,34 @@ def test_a_dropped_column_fails_what_needs_it_and_nothing_else(healthy: Lake):
     assert done["reconciliation"].finding.passed
 
 
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The SQL of every query, as it is asked."""
+    seen: list[str] = []
+    query = NewRows.query
+
+    def remember(self: NewRows, sql: str, *others: Contract) -> list[dict[str, Any]]:
+        seen.append(sql)
+        return query(self, sql, *others)
+
+    monkeypatch.setattr(NewRows, "query", remember)
+    return seen
+
+
 @pytest.mark.parametrize("hours", [1, 1000])
-def test_the_cost_does_not_grow_with_history(lake: Lake, hours: int, monkeypatch: pytest.MonkeyPatch):
+def test_the_cost_does_not_grow_with_history(lake: Lake, hours: int, asked: list[str]):
     """However old the table, each check asks as many questions, and none about files that hold nothing new."""
     lake.now = T0 + 2000 * HOUR
     lake.land(*[line(f"old{i}", T0 - i * HOUR) for i in range(hours)])
     lake.evaluate(BRONZE_EVENTS)
     lake.land(*[line(f"n{i}", T0 + 500 * HOUR + i * MINUTE) for i in range(30)])
-    asked: list[str] = []
-    query = NewRows.query
-    monkeypatch.setattr(NewRows, "query", lambda self, sql, *others: asked.append(sql) or query(self, sql, *others))
+    asked.clear()
     lake.evaluate(BRONZE_EVENTS)
     assert len(asked) <= 12
     assert all("_batch_id >" in sql or "timestamp >=" in sql for sql in asked), asked
 
 
-def test_the_metrics_of_a_table_are_one_query(healthy: Lake, monkeypatch: pytest.MonkeyPatch):
-    asked: list[str] = []
-    query = NewRows.query
-    monkeypatch.setattr(NewRows, "query", lambda self, sql, *others: asked.append(sql) or query(self, sql, *others))
+def test_the_metrics_of_a_table_are_one_query(healthy: Lake, asked: list[str]):
     names = ("required_not_null", "contract_rules", "schema", "row_count", "volume")
     healthy.evaluate(BRONZE_EVENTS, *names)
     assert len(asked) == 1
@@ -153,14 +165,11 @@ def test_the_metrics_of_a_table_are_one_query(healthy: Lake, monkeypatch: pytest
 
 def test_now_is_the_same_for_all_checks(healthy: Lake):
     seen: list[datetime] = []
-    check = Check("clock", "timeliness", "", lambda rows: seen.append(rows.now) or Finding(True, ""))  # type: ignore[func-returns-value]
-    for _ in evaluate(
-        healthy.lakehouse,
-        healthy.settings,
-        healthy.breakers,
-        BRONZE_EVENTS,
-        [check, replace(check, name="clock2")],
-        now=healthy.now,
-    ):
-        pass
+
+    def look(rows: NewRows) -> Finding:
+        seen.append(rows.now)
+        return Finding(True, "")
+
+    checks = [Check(name, "timeliness", "", look) for name in ("one", "other")]
+    list(evaluate(healthy.lakehouse, healthy.settings, healthy.breakers, BRONZE_EVENTS, checks, now=healthy.now))
     assert seen == [healthy.now] * 2

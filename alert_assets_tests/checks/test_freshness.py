@@ -50,9 +50,7 @@ def test_staleness_before_the_breaker_opened_and_of_other_breakers_is_not(lake: 
 
 def test_a_derived_table_is_attributed_too(healthy: Lake):
     healthy.land(line("n", T0))
-    table = healthy.lakehouse.table(BRONZE_EVENTS)
-    assert table is not None
-    committed = T0.fromtimestamp(table.history(1)[0]["timestamp"] / 1000, T0.tzinfo)
+    committed = healthy.committed_at(BRONZE_EVENTS)
     healthy.now = committed + 5 * MINUTE
     healthy.breakers.open("pipeline", "ann", "bad data")
     healthy.now = committed + 30 * MINUTE

@@ -104,9 +104,7 @@ def test_failed_analyses(healthy: Lake):
 
 
 def test_freshness_is_the_age_of_the_oldest_incident_without_analysis(healthy: Lake):
-    table = healthy.lakehouse.table(GOLD_INCIDENTS)
-    assert table is not None
-    committed = T0.fromtimestamp(table.history(1)[0]["timestamp"] / 1000, T0.tzinfo)
+    committed = healthy.committed_at(GOLD_INCIDENTS)
     healthy.now = committed + 21 * MINUTE
     assert healthy.check(PLATINUM_INCIDENTS, "freshness").numbers["age_minutes"] == 0
     healthy.lakehouse.delete(PLATINUM_INCIDENTS, FIRST)

@@ -105,8 +105,7 @@ def test_freshness_waits_for_the_lines_bronze_has_set_aside(healthy: Lake):
     counts = {"lines": 3, "blank": 0, "quarantined": 2, "batch": 1}
     row = {**healthy.rows(BRONZE_EVENTS)[0], "event_id": "new", "_batch_id": 2}
     healthy.commit(BRONZE_EVENTS, [row], {LANDING_APP: 1}, counts)
-    committed = healthy.lakehouse.snapshot(BRONZE_EVENTS).table.history(1)[0]["timestamp"] / 1000
-    healthy.now = healthy.now.fromtimestamp(committed, healthy.now.tzinfo) + 9 * MINUTE
+    healthy.now = healthy.committed_at(BRONZE_EVENTS) + 9 * MINUTE
     assert healthy.check(BRONZE_QUARANTINE, "freshness").passed
     healthy.now += 2 * MINUTE
     finding = healthy.check(BRONZE_QUARANTINE, "freshness")

@@ -66,18 +66,13 @@ def test_weights_are_a_parameter(healthy: Lake):
 def test_only_rows_since_the_last_scores_count(healthy: Lake):
     first = scores(healthy)
     # The commits were made by the clock of this machine, so the scores were too.
-    made = healthy.now.fromtimestamp(_last_commit(healthy), healthy.now.tzinfo)
+    made = max(healthy.committed_at(contract) for contract in CONTRACTS.values())
     store(healthy, *[{**row, "evaluated_at": made} for row in first.values()])
     again = scores(healthy)
-    assert again["bronze_events", "uniqueness"]["total"] == 91, "nothing came since, so the last commit is scored again"
+    kept = again["bronze_events", "uniqueness"]
+    assert kept["score"] == first["bronze_events", "uniqueness"]["score"], "nothing came since, the last commit counts"
+    # A sum over the rows of quality_scores counts a line once.
+    assert (kept["good"], kept["total"]) == (None, None)
+    assert again["bronze_events", "timeliness"]["total"] == 1
     healthy.land(*[line(f"n{i}", T0 + i * MINUTE) for i in range(5)])
     assert scores(healthy)["bronze_events", "uniqueness"]["total"] == 5
-
-
-def _last_commit(lake: Lake) -> float:
-    newest = 0
-    for contract in CONTRACTS.values():
-        table = lake.lakehouse.table(contract)
-        assert table is not None
-        newest = max(newest, table.history(1)[0]["timestamp"])
-    return newest / 1000

@@ -151,9 +151,7 @@ def test_missing_hours(healthy: Lake):
 
 def test_freshness_is_the_age_of_what_was_not_read_yet(healthy: Lake):
     healthy.land(line("n", T0))
-    table = healthy.lakehouse.table(BRONZE_EVENTS)
-    assert table is not None
-    committed = T0.fromtimestamp(table.history(1)[0]["timestamp"] / 1000, T0.tzinfo)
+    committed = healthy.committed_at(BRONZE_EVENTS)
     healthy.now = committed + 16 * MINUTE
     finding = healthy.check(SILVER_ALERTS, "freshness")
     assert not finding.passed

@@ -2,8 +2,7 @@
 
 import dagster as dg
 
-from alert_assets.definitions import bronze_to_gold
-from alert_assets.definitions import defs as project
+from alert_assets import definitions
 
 
 @dg.op
@@ -24,11 +23,11 @@ def eager_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest:
 
 eager_schedule = dg.ScheduleDefinition(
     name="eager_schedule",
-    job=bronze_to_gold,
+    job=definitions.bronze_to_gold,
     cron_schedule="* * * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 
 defs = dg.Definitions.merge(
-    project, dg.Definitions(jobs=[breaks_down], sensors=[eager_sensor], schedules=[eager_schedule])
+    definitions.defs, dg.Definitions(jobs=[breaks_down], sensors=[eager_sensor], schedules=[eager_schedule])
 )

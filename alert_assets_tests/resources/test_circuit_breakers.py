@@ -202,6 +202,10 @@ def test_the_window_moves(breakers: CircuitBreakers, clock: Clock) -> None:
 
     assert status(breakers).state == "CLOSED"
     assert (status(breakers).recent_runs, status(breakers).recent_failures) == (9, 5)
+    clock.forward(60 * MINUTE - SECOND)
+    assert status(breakers).recent_runs == 1
+    clock.forward(SECOND)
+    assert status(breakers).recent_runs == 0
 
 
 def test_what_was_before_it_closed_does_not_count(breakers: CircuitBreakers, clock: Clock) -> None:
@@ -212,6 +216,15 @@ def test_what_was_before_it_closed_does_not_count(breakers: CircuitBreakers, clo
         breakers.record(f"r{number}", "failure" if number % 2 else "success", ["pipeline"], reported_by="executor")
 
     assert (status(breakers).state, status(breakers).recent_runs) == ("CLOSED", 4)
+
+
+def test_a_cancelled_run_says_nothing(breakers: CircuitBreakers) -> None:
+    fail(breakers, "r1", "r2")
+    breakers.record("r3", "neutral", ["pipeline"], reported_by="executor")
+    before = status(breakers)
+    assert (before.state, before.consecutive_failures, before.recent_runs) == ("CLOSED", 2, 2)
+    fail(breakers, "r4")
+    assert status(breakers).state == "OPEN"
 
 
 def test_a_trip(breakers: CircuitBreakers) -> None:
@@ -232,6 +245,8 @@ def test_a_heartbeat_keeps_the_probe(breakers: CircuitBreakers, clock: Clock) ->
     for _ in range(10):
         clock.forward(119 * SECOND)
         assert breakers.heartbeat("r4") and not breakers.heartbeat("r5")
+        clock.forward(119 * SECOND)
+        assert breakers.admit(["pipeline"], "r4").probe_of == ("pipeline",), "asking again is a sign of life too"
         assert not breakers.admit(["pipeline"], "r5").admitted
         assert status(breakers).state == "HALF_OPEN"
 
@@ -391,7 +406,7 @@ def test_text_from_outside(url: str, clock: Clock) -> None:
     assert "nul \ufffd half ? 決" in step.reason and len(step.reason) < 400
     with breakers.state.reading() as connection:
         assert len(connection.scalar(select(run_outcomes.c.error)) or "") == 2_000
-        assert "決" in connection.scalar(select(outbox.c.payload))["reason"]
+        assert "決" in connection.execute(select(outbox.c.payload)).scalar_one()["reason"]
 
 
 def test_the_settings_rule(tmp_path: Path) -> None:
@@ -498,7 +513,7 @@ class Model:
                 self.mode, self.retry_at, self.wait = "waiting", self.until, timedelta(minutes=5)
         lease_end = self.heard_at + timedelta(minutes=2)
         if self.mode == "probing" and (self.probe_is_dead or now > lease_end):
-            self.probe_failed(min(now, lease_end))
+            self.probe_failed(self.heard_at if self.probe_is_dead else lease_end)
 
     def probe_failed(self, at: datetime) -> None:
         self.wait = min(self.wait * 2, timedelta(minutes=15))
@@ -619,6 +634,12 @@ class BreakerMachine(RuleBasedStateMachine):
             model.heard_at = self.clock.now
         assert self.breakers.heartbeat(run) is bool(probing)
 
+    @rule(name=NAMES, asks=st.booleans())
+    def probe_lives(self, name: str, asks: bool) -> None:
+        if self.models[name].mode == "probing":
+            probe = self.models[name].probe
+            self.asks(probe, {name}, set(), dies=False) if asks else self.gives_a_sign_of_life(probe)
+
     @rule(name=NAMES)
     def trips(self, name: str) -> None:
         model = self.models[name]
@@ -667,6 +688,6 @@ class BreakerMachine(RuleBasedStateMachine):
 
 
 BreakerMachine.TestCase.settings = settings(
-    max_examples=50, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=30, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestBreakerMachine = BreakerMachine.TestCase
