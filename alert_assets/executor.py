@@ -29,7 +29,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -37,9 +37,11 @@ from typing import Any
 import dagster as dg
 
 from alert_assets.contracts import ALL_CONTRACTS
+from alert_assets.logs import run_log
 from alert_assets.reliability.circuit_breaker import Outcome
 from alert_assets.resources.circuit_breakers import CircuitBreakers, ProcessOwner
 from alert_assets.resources.run_guard import GATED_RUN_VARIABLE, REFUSED_TAGS
+from alert_assets.resources.state import StateError
 from alert_assets.settings import Settings
 
 #: Metadata of an asset without a contract of ours that wants to be guarded too.
@@ -119,19 +121,24 @@ class GatedExecutor(dg.Executor):
 
     def _let_through(self, plan_context: Any, guarded: Guarded) -> None:
         """Raise :class:`RunRefused`, or take note that the run is in."""
-        refusals = failed_checks(self._breakers, guarded)
-        if not refusals:
-            admission = self._breakers.admit(
-                sorted(set(guarded.own.values())),
-                plan_context.run_id,
-                owner=ProcessOwner.current(),
-                job=plan_context.job_name,
-                upstream=guarded.upstream_breakers,
-            )
-            refusals = [str(refusal) for refusal in admission.refusals]
+        try:
+            refusals = failed_checks(self._breakers, guarded) or self._refusals(plan_context, guarded)
+        except StateError as error:
+            # Whether the data can be trusted is not known, and that is no fault of the run's.
+            refusals = [str(error)]
         if refusals:
             plan_context.instance.add_run_tags(plan_context.run_id, REFUSED_TAGS)
             raise RunRefused(description="\n".join(refusals), allow_retries=False)
+
+    def _refusals(self, plan_context: Any, guarded: Guarded) -> list[str]:
+        admission = self._breakers.admit(
+            sorted(set(guarded.own.values())),
+            plan_context.run_id,
+            owner=ProcessOwner.current(),
+            job=plan_context.job_name,
+            upstream=guarded.upstream_breakers,
+        )
+        return [str(refusal) for refusal in admission.refusals]
 
     @contextmanager
     def _watched(self, run_id: str) -> Iterator[HostLoad]:
@@ -142,7 +149,7 @@ class GatedExecutor(dg.Executor):
             while not done.wait(_LOOK_SECONDS):
                 load.look()
                 # A database that is gone for a moment is the report's concern, not the heartbeat's.
-                with _nothing_raised():
+                with suppress(StateError):
                     self._breakers.heartbeat(run_id)
 
         watcher = threading.Thread(target=look, name="alert-assets-watch", daemon=True)
@@ -158,18 +165,22 @@ class GatedExecutor(dg.Executor):
     def _report(self, plan_context: Any, tally: _Tally, load: HostLoad) -> None:
         record = plan_context.instance.get_run_record_by_id(plan_context.run_id)
         started = record.start_time if record and record.start_time else time.time()
-        for breaker, outcome in tally.outcomes().items():
-            self._breakers.record(
-                plan_context.run_id,
-                outcome,
-                [breaker],
-                reported_by="executor",
-                error=tally.errors.get(breaker),
-                job=plan_context.job_name,
-                started_at=datetime.fromtimestamp(started, timezone.utc),
-                cpu_peak_percent=load.cpu_peak_percent,
-                memory_peak_percent=load.memory_peak_percent,
-            )
+        try:
+            for breaker, outcome in tally.outcomes().items():
+                self._breakers.record(
+                    plan_context.run_id,
+                    outcome,
+                    [breaker],
+                    reported_by="executor",
+                    error=tally.errors.get(breaker),
+                    job=plan_context.job_name,
+                    started_at=datetime.fromtimestamp(started, timezone.utc),
+                    cpu_peak_percent=load.cpu_peak_percent,
+                    memory_peak_percent=load.memory_peak_percent,
+                )
+        except StateError as error:
+            # The run ended as it ended; a run-status sensor reports it when the database is back.
+            run_log(plan_context.run_id).error("outcome_not_recorded", problem=str(error))
 
 
 @dataclass(frozen=True)
@@ -311,15 +322,3 @@ class HostLoad:
         if len(self._cpu) == _SUSTAINED_LOOKS:
             self.cpu_peak_percent = max(self.cpu_peak_percent or 0.0, min(self._cpu))
             self.memory_peak_percent = max(self.memory_peak_percent or 0.0, min(self._memory))
-
-
-@contextmanager
-def _nothing_raised() -> Iterator[None]:
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from alert_assets.errors import UserError
-
-    try:
-        yield
-    except (SQLAlchemyError, UserError):
-        return

@@ -98,7 +98,7 @@ def test_assets(repository: dg.RepositoryDefinition) -> None:
         )
         for node in repository.asset_graph.asset_nodes
     }
-    shown = ("reliability", ["team:data-platform"], set(), set())
+    shown: tuple[object, ...] = ("reliability", ["team:data-platform"], set(), set())
     watching = {
         name: ("reliability", ["team:data-platform"], {"deltalake", "python"}, upstream)
         for name, upstream in WATCHING.items()
@@ -107,8 +107,8 @@ def test_assets(repository: dg.RepositoryDefinition) -> None:
 
 
 def test_an_asset_says_what_its_contract_says(repository: dg.RepositoryDefinition) -> None:
-    for node in repository.asset_graph.materializable_asset_keys:
-        node = repository.asset_graph.get(node)
+    for key in repository.asset_graph.materializable_asset_keys:
+        node = repository.asset_graph.get(key)
         contract = ALL_CONTRACTS[node.key.to_user_string()]
         assert node.freshness_policy is not None
         assert node.description == contract.description

@@ -23,13 +23,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
@@ -37,6 +35,7 @@ from alert_assets.contracts import ALL_CONTRACTS, CONTRACTS
 from alert_assets.errors import UserError
 from alert_assets.reliability.sli import Freshness, Indicator, Latency, QualityScore, RunSuccess, ValidLines
 from alert_assets.reliability.slo import Slo, windows_within
+from alert_assets.yaml_lines import YamlDocument, YamlPath, YamlProblem, listed, path_within, read_documents
 
 #: The SLOs that come with the package.
 PACKAGED = Path(__file__).parents[1] / "slos"
@@ -49,10 +48,7 @@ DEFAULT_MIN_EVENTS = 20
 
 _ANNOTATION_PREFIX = "alert-assets.internal/"
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-#: A file is checked to the end, but nobody reads more lines than this.
-_SHOWN = 50
 
-_Path = tuple[str | int, ...]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
 Text = Annotated[str, Field(max_length=1050)]
 
@@ -255,37 +251,6 @@ _UNUSED = {
 }
 
 
-@dataclass(frozen=True)
-class _Document:
-    """One object of a file, and the YAML nodes that know its lines."""
-
-    file: Path
-    node: yaml.Node
-    content: Any
-
-    def problem(self, path: _Path, rule: str) -> str:
-        """A line of the message: where, what is there, and what may be."""
-        node, value, found = self.node, self.content, True
-        for step in path:
-            child = _child(node, step)
-            if child is None:
-                found = False
-                break
-            node, value = child, value[step]
-        # What connects to somebody's data source may be a password.
-        shown = f" is {_short(value)}" if found and path and "connectionDetails" not in path else ""
-        return f"{self.file}:{node.start_mark.line + 1}: {_dotted(path)}{shown}: {rule}"
-
-
-class _Problem(Exception):
-    """A rule that one document breaks."""
-
-    def __init__(self, path: _Path, rule: str) -> None:
-        super().__init__(path, rule)
-        self.path = path
-        self.rule = rule
-
-
 def load_slos(folder: Path | str = "") -> tuple[Slo, ...]:
     """The SLOs in the `*.yaml` and `*.yml` files of a folder, by default those of the package, by name.
 
@@ -296,18 +261,15 @@ def load_slos(folder: Path | str = "") -> tuple[Slo, ...]:
     root = Path(folder) if folder else PACKAGED
     files = sorted(path for path in _entries(root) if path.suffix in (".yaml", ".yml") and path.is_file())
     problems: list[str] = []
-    documents: list[tuple[_Document, _Object]] = []
+    documents: list[tuple[YamlDocument, _Object]] = []
     for file in files:
         documents += _read(file, problems)
     # What refers to a broken object would only be told a second time.
     slos = [] if problems else _resolve(documents, problems)
     if problems:
-        more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise OpenSloError(
-            "The SLOs cannot be used:\n"
-            + "\n".join(f"  {problem}" for problem in problems[:_SHOWN])
-            + more
-            + "\nPut the files right; `alert-assets slo check` looks at them again."
+            f"The SLOs cannot be used:\n{listed(problems)}\n"
+            "Put the files right; `alert-assets slo check` looks at them again."
         )
     if not slos:
         raise OpenSloError(
@@ -326,49 +288,35 @@ def _entries(root: Path) -> list[Path]:
         ) from error
 
 
-def _read(file: Path, problems: list[str]) -> list[tuple[_Document, _Object]]:
+def _read(file: Path, problems: list[str]) -> list[tuple[YamlDocument, _Object]]:
     """The objects of a file that are right by themselves; what is not is added to the problems."""
-    try:
-        text = file.read_text("utf-8-sig")
-        nodes = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node is not None]
-        documents = [_Document(file, node, yaml.SafeLoader("").construct_document(node)) for node in nodes]
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        problems.append(f"{file}:{line}: this is no YAML: {error.problem or error.context}")
-        return []
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        problems.append(f"{file}:1: the file cannot be read as YAML in UTF-8: {' '.join(str(error).split())}")
-        return []
     found = []
-    for document in documents:
-        repeated = _repeated_keys(document.node, set())
-        if repeated:
-            problems += [f"{file}:{line}: {key} is there twice: one of them has to go" for key, line in repeated]
-            continue
+    # What connects to somebody's data source may be a password.
+    for document in read_documents(file, problems, secret="connectionDetails"):
         try:
             found.append((document, _validated(document)))
         except ValidationError as error:
             problems += _explain(document, error)
-        except _Problem as problem:
+        except YamlProblem as problem:
             problems.append(document.problem(problem.path, problem.rule))
     return found
 
 
-def _validated(document: _Document) -> _Object:
+def _validated(document: YamlDocument) -> _Object:
     content = document.content
     if not isinstance(content, dict):
-        raise _Problem((), "an object with apiVersion, kind, metadata and spec")
+        raise YamlProblem((), "an object with apiVersion, kind, metadata and spec")
     if content.get("apiVersion") != API_VERSION:
-        raise _Problem(("apiVersion",), f"{API_VERSION}, the version that is read here")
+        raise YamlProblem(("apiVersion",), f"{API_VERSION}, the version that is read here")
     kind = content.get("kind")
     if kind in ("AlertPolicy", "AlertCondition", "AlertNotificationTarget"):
-        raise _Problem(("kind",), _ALERTS)
+        raise YamlProblem(("kind",), _ALERTS)
     if not isinstance(kind, str) or kind not in _KINDS:
-        raise _Problem(("kind",), f"one of {', '.join(_KINDS)}")
+        raise YamlProblem(("kind",), f"one of {', '.join(_KINDS)}")
     return _KINDS[kind].model_validate(content)
 
 
-def _resolve(documents: Sequence[tuple[_Document, _Object]], problems: list[str]) -> list[Slo]:
+def _resolve(documents: Sequence[tuple[YamlDocument, _Object]], problems: list[str]) -> list[Slo]:
     """The SLOs, with what they refer to; what refers to nothing is added to the problems."""
     named: dict[tuple[str, str], _Object] = {}
     for document, entry in documents:
@@ -387,7 +335,7 @@ def _resolve(documents: Sequence[tuple[_Document, _Object]], problems: list[str]
                 slo = _slo(entry, named)
                 _same_threshold(slo, thresholds)
                 slos.append(slo)
-        except _Problem as problem:
+        except YamlProblem as problem:
             problems.append(document.problem(problem.path, problem.rule))
     return slos
 
@@ -395,9 +343,9 @@ def _resolve(documents: Sequence[tuple[_Document, _Object]], problems: list[str]
 def _slo(entry: _SloObject, named: Mapping[tuple[str, str], _Object]) -> Slo:
     spec, objective = entry.spec, entry.spec.objectives[0]
     if ("Service", spec.service) not in named:
-        raise _Problem(("spec", "service"), "there is no Service of this name in the folder")
+        raise YamlProblem(("spec", "service"), "there is no Service of this name in the folder")
     if (objective.target is None) == (objective.target_percent is None):
-        raise _Problem(("spec", "objectives", 0), "either target or targetPercent has to be given")
+        raise YamlProblem(("spec", "objectives", 0), "either target or targetPercent has to be given")
     target = (
         Fraction(str(objective.target))
         if objective.target is not None
@@ -419,36 +367,36 @@ def _slo(entry: _SloObject, named: Mapping[tuple[str, str], _Object]) -> Slo:
 
 def _indicator(spec: _SloSpec, named: Mapping[tuple[str, str], _Object]) -> Indicator:
     if (spec.indicator is None) == (spec.indicator_ref is None):
-        raise _Problem(("spec",), "either indicator or indicatorRef has to be given")
+        raise YamlProblem(("spec",), "either indicator or indicatorRef has to be given")
     if spec.indicator is not None:
         sli = spec.indicator.spec
         _sources(sli, ("spec", "indicator", "spec"), named)
     else:
         referred = named.get(("SLI", spec.indicator_ref or ""))
         if not isinstance(referred, _Sli):
-            raise _Problem(("spec", "indicatorRef"), "there is no SLI of this name in the folder")
+            raise YamlProblem(("spec", "indicatorRef"), "there is no SLI of this name in the folder")
         sli = referred.spec
     objective, at = spec.objectives[0], ("spec", "objectives", 0)
     if sli.ratio_metric is not None:
         if objective.op is not None or objective.value is not None:
-            raise _Problem(at, "op and value are for a thresholdMetric; a ratioMetric has neither")
+            raise YamlProblem(at, "op and value are for a thresholdMetric; a ratioMetric has neither")
         return sli.ratio_metric.total.metric_source.spec.indicator()
     assert sli.threshold_metric is not None
     source = sli.threshold_metric.metric_source.spec
     op = "gte" if isinstance(source, _QualityScoreSource) else "lte"
     if objective.op != op:
-        raise _Problem((*at, "op"), f"{op}, for {source.measure}")
+        raise YamlProblem((*at, "op"), f"{op}, for {source.measure}")
     if objective.value is None:
-        raise _Problem((*at, "value"), "has to be given for a thresholdMetric")
+        raise YamlProblem((*at, "value"), "has to be given for a thresholdMetric")
     if isinstance(source, _QualityScoreSource) and objective.value > 100:
-        raise _Problem((*at, "value"), "a score, at most 100")
+        raise YamlProblem((*at, "value"), "a score, at most 100")
     return source.indicator(objective.value)
 
 
-def _sources(sli: _SliSpec, path: _Path, named: Mapping[tuple[str, str], _Object]) -> None:
+def _sources(sli: _SliSpec, path: YamlPath, named: Mapping[tuple[str, str], _Object]) -> None:
     """Check what the models of the parts cannot: what fits together, and what is referred to."""
     if (sli.threshold_metric is None) == (sli.ratio_metric is None):
-        raise _Problem(path, "either thresholdMetric or ratioMetric has to be given")
+        raise YamlProblem(path, "either thresholdMetric or ratioMetric has to be given")
     if sli.threshold_metric is not None:
         _check_source(sli.threshold_metric.metric_source, (*path, "thresholdMetric", "metricSource"), named)
         return
@@ -458,27 +406,27 @@ def _sources(sli: _SliSpec, path: _Path, named: Mapping[tuple[str, str], _Object
     _check_source(total, (*path, "ratioMetric", "total", "metricSource"), named)
     counted = (*path, "ratioMetric", "good", "metricSource", "spec", "count")
     if good.spec.count == "all":
-        raise _Problem(counted, "all is the total; good is valid or succeeded")
+        raise YamlProblem(counted, "all is the total; good is valid or succeeded")
     if total.spec.count != "all":
-        raise _Problem((*path, "ratioMetric", "total", "metricSource", "spec", "count"), "all")
+        raise YamlProblem((*path, "ratioMetric", "total", "metricSource", "spec", "count"), "all")
     if good.spec.indicator() != total.spec.indicator():
-        raise _Problem((*path, "ratioMetric", "good", "metricSource", "spec"), "the same as in total, but for count")
+        raise YamlProblem((*path, "ratioMetric", "good", "metricSource", "spec"), "the same as in total, but for count")
 
 
-def _check_source(source: _MetricSource, path: _Path, named: Mapping[tuple[str, str], _Object]) -> None:
+def _check_source(source: _MetricSource, path: YamlPath, named: Mapping[tuple[str, str], _Object]) -> None:
     if source.metric_source_ref is None and source.type is None:
-        raise _Problem(path, f"either metricSourceRef or type: {DATA_SOURCE_TYPE} has to be given")
+        raise YamlProblem(path, f"either metricSourceRef or type: {DATA_SOURCE_TYPE} has to be given")
     if source.metric_source_ref is not None and ("DataSource", source.metric_source_ref) not in named:
-        raise _Problem((*path, "metricSourceRef"), "there is no DataSource of this name in the folder")
+        raise YamlProblem((*path, "metricSourceRef"), "there is no DataSource of this name in the folder")
 
 
 def _check_annotations(annotations: Mapping[str, str]) -> None:
     at = ("metadata", "annotations")
     for key in annotations:
         if key.startswith(_ANNOTATION_PREFIX) and key not in (MIN_EVENTS, OPENS_BREAKER):
-            raise _Problem((*at, key), f"there is no such annotation; {MIN_EVENTS} and {OPENS_BREAKER} are known")
+            raise YamlProblem((*at, key), f"there is no such annotation; {MIN_EVENTS} and {OPENS_BREAKER} are known")
     if not re.fullmatch(r"[1-9][0-9]{0,8}", annotations.get(MIN_EVENTS, "1")):
-        raise _Problem((*at, MIN_EVENTS), "a whole number over 0, in quotes")
+        raise YamlProblem((*at, MIN_EVENTS), "a whole number over 0, in quotes")
 
 
 def _check_breaker(slo: Slo) -> None:
@@ -487,10 +435,10 @@ def _check_breaker(slo: Slo) -> None:
     at = ("metadata", "annotations", OPENS_BREAKER)
     breakers = sorted({contract.breaker for contract in ALL_CONTRACTS.values() if contract.breaker})
     if slo.opens_breaker not in breakers:
-        raise _Problem(at, f"one of {', '.join(breakers)}")
+        raise YamlProblem(at, f"one of {', '.join(breakers)}")
     fast = windows_within(slo.window)[0].limit(slo.window)
     if fast * slo.error_budget >= 1:
-        raise _Problem(
+        raise YamlProblem(
             at,
             f"the fast burn is {float(fast):g} times the error budget, more than all events, and can never fire; "
             f"the target has to be above {float(1 - 1 / fast):.4f}",
@@ -503,7 +451,7 @@ def _same_threshold(slo: Slo, thresholds: dict[str, float]) -> None:
         return
     stage, seconds = slo.indicator.stage, slo.indicator.threshold_seconds
     if thresholds.setdefault(stage, seconds) != seconds:
-        raise _Problem(
+        raise YamlProblem(
             ("spec", "objectives", 0, "value"),
             f"another SLO measures {stage} with {thresholds[stage]:g} seconds; a stage has one threshold",
         )
@@ -513,23 +461,12 @@ def _period(duration: str) -> timedelta:
     return timedelta(**{_UNITS[duration[-1]]: int(duration[:-1])})
 
 
-def _explain(document: _Document, error: ValidationError) -> Iterator[str]:
+def _explain(document: YamlDocument, error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
-        path = tuple(_within(document.content, problem["loc"]))
+        path = tuple(path_within(document.content, problem["loc"]))
         if problem["type"].startswith("union_tag"):
             path = (*path, "measure")
         yield document.problem(path, _rule(problem))
-
-
-def _within(content: Any, location: tuple[str | int, ...]) -> Iterator[str | int]:
-    """A pydantic location as a path in the document: without the names of union members."""
-    for position, step in enumerate(location):
-        try:
-            content = content[step]
-        except (KeyError, IndexError, TypeError):
-            if position < len(location) - 1:
-                continue
-        yield step
 
 
 def _rule(problem: Mapping[str, Any]) -> str:
@@ -547,37 +484,3 @@ def _rule(problem: Mapping[str, Any]) -> str:
             return "up to 63 of a-z, 0-9 and -, with a letter or digit first and last"
         case _:
             return str(problem["msg"]).removeprefix("Value error, ")
-
-
-def _repeated_keys(node: yaml.Node, visited: set[int]) -> list[tuple[str, int]]:
-    """Keys, with their lines, that a mapping has twice: YAML would keep the last without a word."""
-    if isinstance(node, yaml.ScalarNode) or id(node) in visited:
-        return []
-    visited.add(id(node))
-    if isinstance(node, yaml.SequenceNode):
-        return [found for child in node.value for found in _repeated_keys(child, visited)]
-    keys = [str(key.value) for key, _ in node.value]
-    return [
-        *((name, key.start_mark.line + 1) for n, (key, _) in enumerate(node.value) if (name := keys[n]) in keys[:n]),
-        *(found for _, value in node.value for found in _repeated_keys(value, visited)),
-    ]
-
-
-def _child(node: yaml.Node, step: str | int) -> yaml.Node | None:
-    if isinstance(node, yaml.MappingNode):
-        return next((value for key, value in node.value if key.value == step), None)
-    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-        return node.value[step]
-    return None
-
-
-def _dotted(path: _Path) -> str:
-    text = ""
-    for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
-    return text or "the document"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:59]}…"

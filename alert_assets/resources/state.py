@@ -53,7 +53,7 @@ from sqlalchemy.types import TypeDecorator
 from alert_assets.errors import UserError
 
 #: Grows when the tables change in a way that an older program would get wrong.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 #: How long a writer waits for its turn, and a connection for the server.
 _PATIENCE_SECONDS = 30
@@ -67,7 +67,7 @@ class StateError(UserError):
     """The state database cannot be used; the message says why and what to do, without the password."""
 
 
-class _Utc(TypeDecorator[datetime]):
+class Utc(TypeDecorator[datetime]):
     """An aware time. SQLite has no type for one and stores UTC without saying so."""
 
     impl = DateTime(timezone=True)
@@ -86,7 +86,7 @@ class _Utc(TypeDecorator[datetime]):
         return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
 
 
-class _Words(TypeDecorator[str]):
+class Words(TypeDecorator[str]):
     """Text that may come from outside, without what a database refuses to store: NUL, half a surrogate pair."""
 
     impl = Text
@@ -98,58 +98,59 @@ class _Words(TypeDecorator[str]):
         return value.replace("\x00", "\ufffd").encode(errors="replace").decode()
 
 
-_metadata = MetaData()
+#: Every table of the database. Other modules put theirs on it, and :func:`_create_tables` knows them.
+metadata = MetaData()
 
 #: SQLite counts up by itself only in a column of exactly this type.
-_Id = BigInteger().with_variant(Integer, "sqlite")
+Id = BigInteger().with_variant(Integer, "sqlite")
 
 _schema = Table(
     "alert_assets_schema",
-    _metadata,
+    metadata,
     Column("one_row", Integer, CheckConstraint("one_row = 1"), primary_key=True),
     Column("version", Integer, nullable=False),
-    Column("made_at", _Utc, nullable=False),
+    Column("made_at", Utc, nullable=False),
 )
 
 #: One row a breaker that ever counted anything. `forced` tells a state that somebody holds; `period` grows
 #: each time it closes, and outcomes count in the period they came in.
 breaker_states = Table(
     "circuit_breakers",
-    _metadata,
-    Column("breaker", _Words, primary_key=True),
+    metadata,
+    Column("breaker", Words, primary_key=True),
     Column("state", Text, nullable=False),
     Column("forced", Boolean, nullable=False),
-    Column("since", _Utc),
+    Column("since", Utc),
     Column("cause", Text),
-    Column("reason", _Words),
+    Column("reason", Words),
     Column("period", BigInteger, nullable=False),
     Column("consecutive_failures", Integer, nullable=False),
-    Column("retry_at", _Utc),
+    Column("retry_at", Utc),
     Column("timeout_seconds", Float),
-    Column("probe_run_id", _Words),
-    Column("probe_heard_at", _Utc),
-    Column("probe_host", _Words),
+    Column("probe_run_id", Words),
+    Column("probe_heard_at", Utc),
+    Column("probe_host", Words),
     Column("probe_pid", Integer),
     Column("probe_started", Float),
-    Column("forced_by", _Words),
-    Column("forced_why", _Words),
-    Column("forced_until", _Utc),
+    Column("forced_by", Words),
+    Column("forced_why", Words),
+    Column("forced_until", Utc),
 )
 
 #: What happened to the breakers; append-only.
 breaker_transitions = Table(
     "breaker_transitions",
-    _metadata,
-    Column("id", _Id, primary_key=True, autoincrement=True),
-    Column("breaker", _Words, nullable=False),
-    Column("at", _Utc, nullable=False),
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("breaker", Words, nullable=False),
+    Column("at", Utc, nullable=False),
     Column("from_state", Text, nullable=False),
     Column("to_state", Text, nullable=False),
     Column("cause", Text, nullable=False),
-    Column("reason", _Words, nullable=False),
-    Column("run_id", _Words),
-    Column("who", _Words),
-    Column("until", _Utc),
+    Column("reason", Words, nullable=False),
+    Column("run_id", Words),
+    Column("who", Words),
+    Column("until", Utc),
     Index("breaker_transitions_of", "breaker", "id"),
     sqlite_autoincrement=True,
 )
@@ -157,28 +158,28 @@ breaker_transitions = Table(
 #: Runs that were let through, so that one who asks twice gets the same answer.
 breaker_admissions = Table(
     "breaker_admissions",
-    _metadata,
-    Column("run_id", _Words, primary_key=True),
-    Column("breaker", _Words, primary_key=True),
-    Column("at", _Utc, nullable=False),
+    metadata,
+    Column("run_id", Words, primary_key=True),
+    Column("breaker", Words, primary_key=True),
+    Column("at", Utc, nullable=False),
     Column("as_probe", Boolean, nullable=False),
-    Column("job", _Words),
+    Column("job", Words),
 )
 
 #: How runs ended. The first report counts; `period` is the breaker's when it did, null when it did not
 #: (open, probing, held by somebody, neutral).
 run_outcomes = Table(
     "run_outcomes",
-    _metadata,
-    Column("run_id", _Words, primary_key=True),
-    Column("breaker", _Words, primary_key=True),
+    metadata,
+    Column("run_id", Words, primary_key=True),
+    Column("breaker", Words, primary_key=True),
     Column("outcome", Text, CheckConstraint("outcome IN ('success', 'failure', 'neutral')"), nullable=False),
-    Column("at", _Utc, nullable=False),
+    Column("at", Utc, nullable=False),
     Column("period", BigInteger),
-    Column("reported_by", _Words, nullable=False),
-    Column("error", _Words),
-    Column("job", _Words),
-    Column("started_at", _Utc),
+    Column("reported_by", Words, nullable=False),
+    Column("error", Words),
+    Column("job", Words),
+    Column("started_at", Utc),
     Column("cpu_peak_percent", Float),
     Column("memory_peak_percent", Float),
     Index("run_outcomes_counted", "breaker", "period", "at"),
@@ -188,28 +189,28 @@ run_outcomes = Table(
 #: The latest result of each check.
 check_results = Table(
     "check_results",
-    _metadata,
-    Column("table_name", _Words, primary_key=True),
-    Column("check_name", _Words, primary_key=True),
+    metadata,
+    Column("table_name", Words, primary_key=True),
+    Column("check_name", Words, primary_key=True),
     Column("passed", Boolean, nullable=False),
     Column("severity", Text, nullable=False),
     Column("blocking", Boolean, nullable=False),
-    Column("at", _Utc, nullable=False),
-    Column("run_id", _Words),
-    Column("description", _Words),
+    Column("at", Utc, nullable=False),
+    Column("run_id", Words),
+    Column("description", Words),
     Column("checked_batch_id", BigInteger),
 )
 
 #: What people are to be told, written with the fact that caused it.
 outbox = Table(
     "outbox",
-    _metadata,
-    Column("id", _Id, primary_key=True, autoincrement=True),
-    Column("created_at", _Utc, nullable=False),
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("created_at", Utc, nullable=False),
     Column("kind", Text, nullable=False),
-    Column("idempotency_key", _Words, nullable=False, unique=True),
+    Column("idempotency_key", Words, nullable=False, unique=True),
     Column("severity", Text, nullable=False),
-    Column("subject", _Words, nullable=False),
+    Column("subject", Words, nullable=False),
     Column("payload", JSON, nullable=False),
     Column("status", Text, nullable=False, server_default="pending"),
     Index("outbox_by_status", "status", "id"),
@@ -219,19 +220,19 @@ outbox = Table(
 #: Who did what by hand, and why; append-only.
 audit_log = Table(
     "audit",
-    _metadata,
-    Column("id", _Id, primary_key=True, autoincrement=True),
-    Column("at", _Utc, nullable=False),
-    Column("who", _Words, nullable=False),
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("at", Utc, nullable=False),
+    Column("who", Words, nullable=False),
     Column("action", Text, nullable=False),
-    Column("subject", _Words, nullable=False),
-    Column("why", _Words, nullable=False),
+    Column("subject", Words, nullable=False),
+    Column("why", Words, nullable=False),
     Column("details", JSON, nullable=False),
     sqlite_autoincrement=True,
 )
 
 
-def _append_only(table: Table) -> None:
+def append_only(table: Table) -> None:
     """Have both databases refuse that rows of the table are changed or removed."""
     name = table.name
     refuse = f"SELECT RAISE(ABORT, '{name} is append-only'); END"
@@ -252,8 +253,8 @@ def _append_only(table: Table) -> None:
         event.listen(table, "after_create", DDL(ddl).execute_if(dialect="postgresql"))
 
 
-_append_only(breaker_transitions)
-_append_only(audit_log)
+append_only(breaker_transitions)
+append_only(audit_log)
 
 
 class State:
@@ -287,10 +288,8 @@ class State:
                 if connection.dialect.name == "postgresql":
                     connection.execute(text(f"SET LOCAL lock_timeout = '{_PATIENCE_SECONDS}s'"))
                     connection.execute(text(f"SELECT pg_advisory_xact_lock({_WRITERS_LOCK})"))
-                if not self._is_made(connection):
-                    _metadata.create_all(connection)
-                    made_at = datetime.now(timezone.utc)
-                    connection.execute(_schema.insert().values(one_row=1, version=SCHEMA_VERSION, made_at=made_at))
+                if self._version(connection) != SCHEMA_VERSION:
+                    _make(connection)
                 yield connection
 
     @contextmanager
@@ -306,14 +305,27 @@ class State:
                 with _empty().connect() as connection:
                     yield connection
                 return
-            with self._engine.connect() as opened:
-                if opened.dialect.name == "postgresql":
-                    opened.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-                if self._is_made(opened):
+            with self._opened() as opened:
+                version = self._version(opened)
+                if version == SCHEMA_VERSION:
                     yield opened
                     return
-            with _empty().connect() as connection:
-                yield connection
+            if version is None:
+                with _empty().connect() as connection:
+                    yield connection
+                return
+            # An older program has written it, and its readers would miss tables.
+            with self.writing():
+                pass
+            with self._opened() as opened:
+                yield opened
+
+    @contextmanager
+    def _opened(self) -> Iterator[Connection]:
+        with self._engine.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            yield connection
 
     @cached_property
     def _engine(self) -> Engine:
@@ -334,9 +346,10 @@ class State:
     def _folder(self) -> Path | None:
         return self._file and self._file.parent
 
-    def _is_made(self, connection: Connection) -> bool:
+    def _version(self, connection: Connection) -> int | None:
+        """Of the tables that are there; None when there are none."""
         if not inspect(connection).has_table(_schema.name):
-            return False
+            return None
         version = connection.scalar(select(_schema.c.version)) or 0
         if version > SCHEMA_VERSION:
             raise StateError(
@@ -344,7 +357,7 @@ class State:
                 f"{SCHEMA_VERSION}. A newer alert-assets has written it: upgrade this one, or set ALERTS_STATE_URL "
                 "to a database of its own."
             )
-        return True
+        return version
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -416,8 +429,25 @@ def _begin(connection: Connection) -> None:
 def _empty() -> Engine:
     """Our tables without a row, in memory."""
     engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
-    _metadata.create_all(engine)
+    with engine.begin() as connection:
+        _create_tables(connection)
     return engine
+
+
+def _create_tables(connection: Connection) -> None:
+    """Those that are missing."""
+    # They stand on the tables here, so they can only be imported when these are there.
+    import alert_assets.resources.notification_tables  # noqa: F401
+
+    metadata.create_all(connection)
+
+
+def _make(connection: Connection) -> None:
+    """Bring a database of any earlier version, or of none, to this one: so far, tables have only been added."""
+    _create_tables(connection)
+    if not connection.execute(_schema.update().values(version=SCHEMA_VERSION)).rowcount:
+        made_at = datetime.now(timezone.utc)
+        connection.execute(_schema.insert().values(one_row=1, version=SCHEMA_VERSION, made_at=made_at))
 
 
 def insert_once(connection: Connection, table: Table, **values: Any) -> bool:

@@ -33,7 +33,12 @@ def settings_of_the_test() -> Settings:
 def _asset(name: str, *deps: str) -> dg.AssetsDefinition:
     @dg.asset(name=name, deps=list(deps), required_resource_keys={"lakehouse"})
     def made(context: dg.AssetExecutionContext) -> None:
-        behaviour = Path(settings_of_the_test().data_dir, name)
+        settings = settings_of_the_test()
+        if Path(settings.data_dir, f"{name}.breaks_state").exists():
+            for file in settings.state_dir.glob("alert_assets.db*"):
+                file.unlink()
+            (settings.state_dir / "alert_assets.db").write_text("broken")
+        behaviour = Path(settings.data_dir, name)
         if behaviour.exists():
             raise dg.Failure(behaviour.read_text())
 
@@ -207,6 +212,27 @@ def test_a_blocking_check_that_failed_upstream_refuses_later_runs_too(site: Site
     assert would_be_refused(site.breakers, repository, ["silver_alerts"]) is None
     site.check("key_unique", passed=True)
     assert site.run("gold_incidents").success
+
+
+def test_without_its_state_database_nothing_is_known_and_nothing_runs(site: Site) -> None:
+    site.settings.state_dir.mkdir(parents=True)
+    database = site.settings.state_dir / "alert_assets.db"
+    database.write_text("this is no database, and long enough to be told from an empty one")
+
+    result = site.run("bronze_events")
+
+    assert "alert_assets.db" in refusal(result)
+    run = site.instance.get_run_by_id(result.run_id)
+    assert run is not None and REFUSED_TAGS.items() <= run.tags.items(), "it is no failure of the pipeline"
+    database.unlink()
+    assert site.run("bronze_events").success
+
+
+def test_a_database_that_goes_away_during_a_run_does_not_change_how_it_ends(site: Site) -> None:
+    (site.settings.data_dir / "gold_incidents.breaks_state").write_text("")
+    result = site.run("gold_incidents")
+    assert result.success
+    assert (site.settings.state_dir / "alert_assets.db").read_text() == "broken"
 
 
 def test_the_write_path_refuses_what_no_gate_has_seen(site: Site) -> None:

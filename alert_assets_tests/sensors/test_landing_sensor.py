@@ -163,6 +163,20 @@ def test_not_a_second_run_beside_one(status: str, daemon: Daemon, zone: Path) ->
     assert daemon.tick() == f"Run {run.run_id} of {JOB} is under way; 2 landed, 0 in an unfinished batch."
 
 
+def test_an_open_breaker_keeps_what_comes_in_the_landing_zone(daemon: Daemon, zone: Path) -> None:
+    (zone / "a.jsonl").touch()
+    breakers = circuit_breakers(daemon.settings)
+    breakers.trip("pipeline", "the data is bad")
+
+    said = daemon.tick()
+
+    assert said is not None
+    assert "Circuit breaker pipeline is OPEN" in said and "the data is bad" in said
+    assert said.endswith("The landing zone keeps what comes: 1 landed, 0 in an unfinished batch.")
+    breakers.reset("pipeline", "ann", "it is well again")
+    assert daemon.tick() is None
+
+
 def test_files_left_as_unreadable_do_not_loop(daemon: Daemon, zone: Path) -> None:
     (zone / "cut.jsonl.gz").write_bytes(b"\x1f\x8b")
     assert daemon.tick() is None

@@ -1,0 +1,134 @@
+"""YAML files that people write: whatever is wrong in one is told with file, line, field, value and rule.
+
+A parsed document has lost its lines, so the YAML nodes are kept beside it and a field's path leads to its line.
+All problems of all files are told at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+YamlPath = tuple[str | int, ...]
+
+#: A file is checked to the end, but nobody reads more lines than this.
+_SHOWN = 50
+
+
+class YamlProblem(Exception):
+    """A rule that one document breaks, and where."""
+
+    def __init__(self, path: YamlPath, rule: str) -> None:
+        super().__init__(path, rule)
+        self.path = path
+        self.rule = rule
+
+
+@dataclass(frozen=True)
+class YamlDocument:
+    """One document of a file, and the YAML nodes that know its lines.
+
+    Attributes:
+        secret: name of a field whose values, and those inside it, are never shown.
+    """
+
+    file: Path
+    node: yaml.Node
+    content: Any
+    secret: str | None = None
+
+    def problem(self, path: YamlPath, rule: str) -> str:
+        """A line of the message: where, what is there, and what may be."""
+        node, value, found = self.node, self.content, True
+        for step in path:
+            child = _child(node, step)
+            if child is None:
+                found = False
+                break
+            node, value = child, value[step]
+        shown = f" is {_short(value)}" if found and path and self.secret not in path else ""
+        return f"{self.file}:{node.start_mark.line + 1}: {_dotted(path)}{shown}: {rule}"
+
+    def has(self, path: YamlPath) -> bool:
+        """Whether something is there, be it null."""
+        node: yaml.Node | None = self.node
+        for step in path:
+            node = None if node is None else _child(node, step)
+        return node is not None
+
+
+def read_documents(file: Path, problems: list[str], secret: str | None = None) -> list[YamlDocument]:
+    """The documents of a file; one that cannot be read, or has a key twice, is added to the problems instead."""
+    try:
+        text = file.read_text("utf-8-sig")
+        nodes = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node is not None]
+        documents = [YamlDocument(file, node, yaml.SafeLoader("").construct_document(node), secret) for node in nodes]
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        problems.append(f"{file}:{line}: this is no YAML: {error.problem or error.context}")
+        return []
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        problems.append(f"{file}:1: the file cannot be read as YAML in UTF-8: {' '.join(str(error).split())}")
+        return []
+    read = []
+    for document in documents:
+        repeated = _repeated_keys(document.node, set())
+        problems += [f"{file}:{line}: {key} is there twice: one of them has to go" for key, line in repeated]
+        if not repeated:
+            read.append(document)
+    return read
+
+
+def listed(problems: Sequence[str]) -> str:
+    """Problems as the lines of a message, the first of them when there are very many."""
+    more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    return "\n".join(f"  {problem}" for problem in problems[:_SHOWN]) + more
+
+
+def path_within(content: Any, location: tuple[str | int, ...]) -> Iterator[str | int]:
+    """A pydantic location as a path in the document: without the names of union members."""
+    for position, step in enumerate(location):
+        try:
+            content = content[step]
+        except (KeyError, IndexError, TypeError):
+            if position < len(location) - 1:
+                continue
+        yield step
+
+
+def _repeated_keys(node: yaml.Node, visited: set[int]) -> list[tuple[str, int]]:
+    """Keys, with their lines, that a mapping has twice: YAML would keep the last without a word."""
+    if isinstance(node, yaml.ScalarNode) or id(node) in visited:
+        return []
+    visited.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        return [found for child in node.value for found in _repeated_keys(child, visited)]
+    keys = [str(key.value) for key, _ in node.value]
+    return [
+        *((name, key.start_mark.line + 1) for n, (key, _) in enumerate(node.value) if (name := keys[n]) in keys[:n]),
+        *(found for _, value in node.value for found in _repeated_keys(value, visited)),
+    ]
+
+
+def _child(node: yaml.Node, step: str | int) -> yaml.Node | None:
+    if isinstance(node, yaml.MappingNode):
+        return next((value for key, value in node.value if key.value == step), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        return node.value[step]
+    return None
+
+
+def _dotted(path: YamlPath) -> str:
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
+    return text or "the document"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
