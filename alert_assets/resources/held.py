@@ -138,7 +138,8 @@ def tell(lakehouse: Lakehouse, state: State, log: Callable[[str], None]) -> int:
         return 0
     with state.writing() as connection:
         for batch in waiting:
-            subject = f"Held batch {batch.number} of {batch.lines:,} lines waits for a decision"
+            lines = "1 line" if batch.lines == 1 else f"{batch.lines:,} lines"
+            subject = f"Held batch {batch.number} of {lines} waits for a decision"
             log(f"{subject}: {'; '.join(batch.because)}")
             notify(
                 connection,

@@ -6,14 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
+from alert_assets.assets.bronze import bronze
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE, GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.errors import UserError
 from alert_assets.resources import held
+from alert_assets.resources.circuit_breakers import circuit_breakers
 from alert_assets.resources.held import HeldBatch, ReleaseReport, held_batches
 from alert_assets.resources.ingestion import BatchHeld
 from alert_assets.resources.lakehouse import Lakehouse
+from alert_assets.resources.landing import backlog
+from alert_assets.resources.run_guard import guarded_lakehouse
+from alert_assets.resources.spark import spark_resource
+from alert_assets.resources.state import outbox
 from alert_assets_tests.conftest import NewPipeline
 from alert_assets_tests.pipeline import Pipeline
 
@@ -170,3 +177,40 @@ def test_nulls_and_volume_hold_a_batch_too(pipeline: Pipeline, lines: list[bytes
         pipeline.ingest()
     assert pipeline.lakehouse.rows(BRONZE_EVENTS).num_rows == 0
     assert [batch.lines for batch in held_batches(pipeline.lakehouse)] == [len(lines)]
+
+
+def test_bad_batches_in_a_row_open_the_breaker_and_the_landing_zone_keeps_what_follows(pipeline: Pipeline) -> None:
+    """Requirements 1, step 6: aside with the batch, tell people, stop, and take nothing more."""
+    settings = pipeline.settings
+    breakers = circuit_breakers(settings)
+
+    def materialize() -> dg.ExecuteInProcessResult:
+        return dg.materialize(
+            [bronze],
+            resources={
+                "settings": settings,
+                "spark": spark_resource(settings),
+                "breakers": breakers,
+                "lakehouse": guarded_lakehouse(settings, breakers),
+            },
+            raise_on_error=False,
+        )
+
+    for number in range(4):
+        pipeline.land(f"{number}.jsonl", *BAD)
+    for number in range(3):
+        assert not materialize().success
+        assert len(held_batches(pipeline.lakehouse)) == number + 1
+
+    refused = materialize()
+
+    (failed,) = refused.get_step_failure_events()
+    data = failed.step_failure_data.user_failure_data
+    assert data is not None and data.description is not None
+    assert "Circuit breaker pipeline is OPEN" in data.description and "quarantine_share" in data.description
+    assert len(held_batches(pipeline.lakehouse)) == 3
+    assert [file.name for file in backlog(settings).pending] == ["3.jsonl"]
+    assert pipeline.lakehouse.rows(BRONZE_EVENTS).num_rows == 0
+    with breakers.state.reading() as connection:
+        told = connection.execute(outbox.select().order_by(outbox.c.id)).mappings().all()
+    assert [row["kind"] for row in told] == ["batch_held", "batch_held", "batch_held", "breaker_transition"]
