@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Integer, RowMapping, cast, func, or_, select
 
+from alert_assets.alerting.facts import breaker_alert
 from alert_assets.contracts import ALL_CONTRACTS
 from alert_assets.errors import UserError
 from alert_assets.logs import run_log
@@ -51,7 +52,7 @@ from alert_assets.resources.state import (
     breaker_transitions,
     insert_once,
     latest_checks,
-    notify,
+    raise_alert,
     run_outcomes,
 )
 from alert_assets.settings import Settings
@@ -594,15 +595,7 @@ class _Book:
         """One row of history, and one for whoever has to be told."""
         written = self.connection.execute(breaker_transitions.insert().values(vars(transition)))
         (number,) = written.inserted_primary_key or (None,)
-        notify(
-            self.connection,
-            at=self.now,
-            kind="breaker_transition",
-            key=f"breaker_transition/{number}",
-            severity="CRITICAL" if transition.cause in ALARMING else "INFO",
-            subject=f"Circuit breaker {transition.breaker}: {transition.from_state} to {transition.to_state}",
-            payload=_as_text(transition),
-        )
+        raise_alert(self.connection, breaker_alert(transition), key=f"breaker_transition/{number}", at=self.now)
         self.transitions.append(transition)
 
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from alert_assets.alerting.facts import held_alert, held_decided_alert
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE
 from alert_assets.errors import UserError
 from alert_assets.resources.ingestion import as_it_came, late_by, quarantine_rows
 from alert_assets.resources.lakehouse import Lakehouse, records, utc_now
-from alert_assets.resources.state import State, notify
+from alert_assets.resources.state import State, audit, raise_alert
 from alert_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -138,18 +139,10 @@ def tell(lakehouse: Lakehouse, state: State, log: Callable[[str], None]) -> int:
         return 0
     with state.writing() as connection:
         for batch in waiting:
-            lines = "1 line" if batch.lines == 1 else f"{batch.lines:,} lines"
-            subject = f"Held batch {batch.number} of {lines} waits for a decision"
-            log(f"{subject}: {'; '.join(batch.because)}")
-            notify(
-                connection,
-                at=utc_now(),
-                kind="batch_held",
-                key=f"batch_held/{lakehouse.uri(BRONZE_HELD)}/{batch.number}",
-                severity="HIGH",
-                subject=subject,
-                payload={"batch": batch.number, "lines": batch.lines, "files": batch.files, "because": batch.because},
-            )
+            now = utc_now()
+            alert = held_alert(batch.number, batch.lines, batch.because, batch.files, batch.held_at, now)
+            log(f"{alert.title}: {'; '.join(batch.because)}")
+            raise_alert(connection, alert, f"batch_held/{lakehouse.uri(BRONZE_HELD)}/{batch.number}", at=now)
     return len(waiting)
 
 
@@ -201,5 +194,11 @@ def _released(lakehouse: Lakehouse, contract: Any, app: str) -> int:
 
 
 def _decide(lakehouse: Lakehouse, number: int, decision: str, who: str, why: str) -> int:
+    now = utc_now()
     texts = {"decision": decision, "decided_by": who, "decided_why": why}
-    return lakehouse.update(BRONZE_HELD, f"batch = {number}", {**texts, "decided_at": utc_now()})
+    lines = lakehouse.update(BRONZE_HELD, f"batch = {number}", {**texts, "decided_at": now})
+    with State(lakehouse.settings.state_url).writing() as connection:
+        audit(connection, at=now, who=who, action=f"held_{decision}", subject=f"held/{number}", why=why, details={})
+        key = f"batch_{decision}/{lakehouse.uri(BRONZE_HELD)}/{number}"
+        raise_alert(connection, held_decided_alert(number, decision, who, now), key, at=now)
+    return lines

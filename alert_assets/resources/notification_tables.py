@@ -43,10 +43,12 @@ episodes = Table(
     Column("acknowledge_overdue", Boolean, nullable=False),
     Column("resolve_overdue", Boolean, nullable=False),
     Column("reopened", Integer, nullable=False),
+    Column("look_at", Utc),
     Index("episodes_by_fingerprint", "fingerprint", "opened_at"),
     Index("episodes_one_open", "fingerprint", unique=True, sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN),
     Index("episodes_by_state", "state", "last_at"),
     Index("episodes_by_group", "told_as", "told_at"),
+    Index("episodes_owed", "owed"),
 )
 
 #: What became of each alert at each destination, and what else was decided; append-only. `outbox_id` is

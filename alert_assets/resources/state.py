@@ -50,6 +50,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, Oper
 from sqlalchemy.pool import NullPool, StaticPool
 from sqlalchemy.types import TypeDecorator
 
+from alert_assets.alerting.alert import Alert
 from alert_assets.errors import UserError
 
 #: Grows when the tables change in a way that an older program would get wrong.
@@ -483,6 +484,19 @@ def notify(
         severity=severity,
         subject=subject,
         payload=dict(payload),
+    )
+
+
+def raise_alert(connection: Connection, alert: Alert, key: str, *, at: datetime) -> bool:
+    """Put an alert into the outbox, once for each `key`; whether it is new. Belongs into the fact's transaction."""
+    return notify(
+        connection,
+        at=at,
+        kind=alert.kind,
+        key=key,
+        severity=alert.severity,
+        subject=alert.title,
+        payload=alert.to_json(),
     )
 
 

@@ -9,8 +9,8 @@ import pytest
 from alert_assets.contracts import BRONZE_HELD
 from alert_assets.resources.held import held_batches, tell
 from alert_assets.resources.lakehouse import Lakehouse
-from alert_assets.resources.state import State, outbox
-from alert_assets.settings import Settings
+from alert_assets.resources.state import State, audit_log, outbox
+from alert_assets.settings import Settings, load_settings
 from alert_assets_tests.commands.conftest import Run
 from alert_assets_tests.commands.lake import MINUTE, T0, write
 
@@ -75,6 +75,11 @@ def test_a_discard_is_decided_once_with_a_reason(run: Run, lake: Lakehouse) -> N
     assert [batch.number for batch in held_batches(lake, waiting_only=True)] == [5]
     again = run("held", "discard", "4", "--why", "again")
     assert again.code == 2 and "Held batch 4 was discarded by ann" in again.err
+    with State(load_settings().state_url).reading() as connection:
+        (told,) = connection.execute(outbox.select()).mappings().all()
+        (action,) = connection.execute(audit_log.select()).mappings().all()
+    assert (told["payload"]["episode"], told["payload"]["status"]) == ("held/4", "resolved")
+    assert (action["who"], action["action"], action["why"]) == ("ann", "held_discarded", "a broken test")
     unknown = run("held", "discard", "9", "--why", "?")
     assert unknown.err == "Error: No batch 9 was held. Waiting: 5.\n"
 
@@ -85,8 +90,8 @@ def test_people_are_told_of_each_waiting_batch_once(settings: Settings, lake: La
     assert tell(lake, state, log.append) == 2
     with state.reading() as connection:
         rows = connection.execute(outbox.select().order_by(outbox.c.id)).mappings().all()
-    assert [(row["kind"], row["severity"], row["payload"]["batch"]) for row in rows] == [
-        ("batch_held", "HIGH", 5),
-        ("batch_held", "HIGH", 4),
+    assert [(row["kind"], row["severity"], row["payload"]["episode"]) for row in rows] == [
+        ("batch_held", "HIGH", "held/5"),
+        ("batch_held", "HIGH", "held/4"),
     ]
     assert log[0].startswith("Held batch 5 of 1 line waits for a decision: quarantine_share: 50.0 %")

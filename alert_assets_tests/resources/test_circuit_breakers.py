@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from sqlalchemy import select
 
+from alert_assets.alerting.alert import Alert
 from alert_assets.errors import UserError
 from alert_assets.reliability.circuit_breaker import Outcome, Rules, Transition
 from alert_assets.resources.circuit_breakers import (
@@ -343,23 +344,17 @@ def test_every_step_is_told_once(breakers: CircuitBreakers, clock: Clock, capsys
     with breakers.state.reading() as connection:
         told = connection.execute(select(outbox).order_by(outbox.c.id)).mappings().all()
         by_hand = connection.execute(select(audit_log)).mappings().all()
-    assert [(row["kind"], row["severity"], row["status"], row["payload"]["cause"]) for row in told] == [
+    assert [(row["kind"], row["severity"], row["status"], row["payload"]["labels"]["cause"]) for row in told] == [
         ("breaker_transition", "CRITICAL", "pending", "consecutive_failures"),
         ("breaker_transition", "INFO", "pending", "probe_started"),
         ("breaker_transition", "INFO", "pending", "probe_succeeded"),
         ("breaker_transition", "CRITICAL", "pending", "forced_open"),
     ]
-    assert told[0]["payload"] == {
-        "breaker": "pipeline",
-        "at": "2026-02-14T10:00:00+00:00",
-        "from_state": "CLOSED",
-        "to_state": "OPEN",
-        "cause": "consecutive_failures",
-        "reason": "3 runs in a row failed, the last was run r3: ValueError: no",
-        "run_id": "r3",
-        "who": None,
-        "until": None,
-    }
+    opened = Alert.from_json(told[0]["payload"])
+    assert (opened.episode, opened.status, opened.run_id) == ("breaker/pipeline", "firing", "r3")
+    assert opened.at.isoformat() == "2026-02-14T10:00:00+00:00"
+    assert "3 runs in a row failed, the last was run r3: ValueError: no" in opened.description
+    assert [row["payload"]["status"] for row in told] == ["firing", "firing", "resolved", "firing"]
     assert len({row["idempotency_key"] for row in told}) == 4
     assert [(row["who"], row["action"], row["subject"], row["why"]) for row in by_hand] == [
         ("ana", "breaker_open", "pipeline", "deploy")
@@ -406,7 +401,7 @@ def test_text_from_outside(url: str, clock: Clock) -> None:
     assert "nul \ufffd half ? 決" in step.reason and len(step.reason) < 400
     with breakers.state.reading() as connection:
         assert len(connection.scalar(select(run_outcomes.c.error)) or "") == 2_000
-        assert "決" in connection.execute(select(outbox.c.payload)).scalar_one()["reason"]
+        assert "決" in connection.execute(select(outbox.c.payload)).scalar_one()["description"]
 
 
 def test_the_settings_rule(tmp_path: Path) -> None:

@@ -1,0 +1,101 @@
+"""The one type for everything that can be told, whatever it is about.
+
+An alert says that something is so, since when, and what to do. It does not say to whom: that is routing's
+business, and whether anybody is told now is the dispatcher's. Alerts of one `episode` are about
+one thing that goes on: the first opens it, later ones update it, one that is `resolved` closes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime, timezone
+from typing import Any, Literal, get_args
+
+Severity = Literal["CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO"]
+#: From the highest to the lowest.
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+
+#: The priority that a severity stands for; nobody is woken for INFO.
+PRIORITIES: Mapping[Severity, str] = {"CRITICAL": "P1", "HIGH": "P2", "MEDIUM": "P3", "LOW": "P4", "INFO": "P4"}
+
+Kind = Literal[
+    "incident", "run_failure", "check_failure", "slo_burn", "breaker_transition", "batch_held", "contract_break"
+]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+Status = Literal["firing", "resolved"]
+
+#: Most of an error that is told, and lines of a stack trace that are: its end says what broke.
+_ERROR_LENGTH, _TRACE_LINES = 2_000, 15
+
+
+@dataclass(frozen=True)
+class Alert:
+    """Something that can be told.
+
+    Attributes:
+        kind: what it is about.
+        episode: identifies the thing that goes on, e.g. an alert's fingerprint or `run/bronze_to_gold`.
+        status: firing, or resolved when it is over.
+        severity: decides channels, escalation and deadlines.
+        title: one line.
+        at: when this was found to be so, UTC.
+        since: since when it is so, UTC.
+        description: a few lines of plain text. Data from outside, never markup.
+        source: the system that noticed.
+        application, table, pipeline, run_id: what it is about, where that applies.
+        labels: anything else to route by.
+        error, stack_trace: what broke, and the end of its trace.
+        owner: the team it belongs to, e.g. `team:data-platform`.
+        runbook_url, suggested_action: what to do.
+        links: places in the Dagster UI, by what they show.
+        count: how many alerts this one stands for.
+    """
+
+    kind: Kind
+    episode: str
+    severity: Severity
+    title: str
+    at: datetime
+    since: datetime
+    status: Status = "firing"
+    description: str = ""
+    source: str = "alert_assets"
+    application: str | None = None
+    table: str | None = None
+    pipeline: str | None = None
+    run_id: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    error: str | None = None
+    stack_trace: str | None = None
+    owner: str | None = None
+    runbook_url: str | None = None
+    suggested_action: str | None = None
+    links: Mapping[str, str] = field(default_factory=dict)
+    count: int = 1
+
+    @property
+    def priority(self) -> str:
+        """P1 to P4."""
+        return PRIORITIES[self.severity]
+
+    def shortened(self) -> Alert:
+        """The same with an error and a stack trace of a length that people read."""
+        trace = self.stack_trace and "\n".join(self.stack_trace.rstrip().splitlines()[-_TRACE_LINES:])
+        return replace(self, error=self.error and self.error[:_ERROR_LENGTH], stack_trace=trace)
+
+    def to_json(self) -> dict[str, Any]:
+        """As the outbox keeps it."""
+        return {**asdict(self), "at": _stamp(self.at), "since": _stamp(self.since)}
+
+    @classmethod
+    def from_json(cls, payload: Mapping[str, Any]) -> Alert:
+        """What :meth:`to_json` wrote; a field that is not known here is left out."""
+        known = {part.name: payload[part.name] for part in fields(cls) if part.name in payload}
+        times = {name: datetime.fromisoformat(known[name]) for name in ("at", "since")}
+        return cls(**{**known, **times})
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).isoformat()

@@ -1,0 +1,60 @@
+"""When people are at work: what can wait is counted from there.
+
+Hours are wall-clock time of a zone, so a day on which the clocks change is an hour shorter or longer and the
+opening is still at nine. Everything that comes out is UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from itertools import count
+
+#: As in a routing file, by what `date.weekday()` says.
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+@dataclass(frozen=True)
+class BusinessHours:
+    """Hours of the days on which people work.
+
+    Attributes:
+        zone: where they work.
+        days: weekdays, 0 is Monday; at least one.
+        opens, closes: wall-clock time since midnight; `closes` is later than `opens` and at most 24 hours.
+        holidays: days on which nobody works, whatever weekday they are.
+    """
+
+    zone: tzinfo = timezone.utc
+    days: frozenset[int] = frozenset(range(5))
+    opens: timedelta = timedelta(hours=9)
+    closes: timedelta = timedelta(hours=17)
+    holidays: frozenset[date] = frozenset()
+
+    def is_open(self, at: datetime) -> bool:
+        """Whether people work at that moment; at the closing they do not any more."""
+        return self.next_opening(at) == at.astimezone(timezone.utc)
+
+    def next_opening(self, at: datetime) -> datetime:
+        """The moment itself when people work, else when they begin next. UTC."""
+        moment = at.astimezone(timezone.utc)
+        hours = self._hours_from(at.astimezone(self.zone).date())
+        return next(max(moment, opening) for opening, closing in hours if moment < closing)
+
+    def next_business_day(self, at: datetime) -> datetime:
+        """The opening of the first working day after the day, in the zone, of that moment. UTC."""
+        today = at.astimezone(self.zone).date()
+        opening, _ = next(self._hours_from(today + timedelta(days=1)))
+        return opening
+
+    def _hours_from(self, first: date) -> Iterator[tuple[datetime, datetime]]:
+        """Opening and closing of the working days from a day on."""
+        for day in (first + timedelta(days=n) for n in count()):
+            if day.weekday() in self.days and day not in self.holidays:
+                midnight = datetime.combine(day, time.min, tzinfo=self.zone)
+                opening = (midnight + self.opens).astimezone(timezone.utc)
+                # An hour that comes twice belongs to the day until it is over for good.
+                closing = (midnight + self.closes).replace(fold=1).astimezone(timezone.utc)
+                if opening < closing:
+                    yield opening, closing
