@@ -26,6 +26,7 @@ _COMMANDS = {
     "breaker": "The circuit breakers: what they are and why, live too; open, close, reset; history.",
     "held": "Batches that broke a gating limit and were not published: a list, release, discard.",
     "quarantine": "Lines that broke the event contract: a list, counts by reason, replay.",
+    "routing": "Who is told of which alert: is the routing file right, where would an alert go and why.",
     "slo": "Service level objectives: budget left and burn rates, what is configured, whether files are valid.",
     "simulate": "Fill the landing zone with three incidents in the noise of an ordinary hour.",
     "contracts": "What the tables and the event promise: list, show, export as ODCS, diff.",

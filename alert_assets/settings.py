@@ -121,6 +121,18 @@ class Settings(BaseSettings):
         20_000_000, ge=1, description="A landing batch with more valid events is not published."
     )
 
+    routing_file: str = Field("", description="YAML that says who is told of what; default: that of the package.")
+    dagster_url: str = Field(
+        "http://localhost:3000", description="Of the Dagster UI, for links in notifications."
+    )
+    alert_max_age_hours: float = Field(
+        24, gt=0, description="Nobody is told of incidents that last fired longer ago, e.g. of a backfill."
+    )
+    alert_quiet_minutes: Minutes = Field(60, description="An incident that has not fired for so long is over.")
+    alert_reopen_minutes: Minutes = Field(
+        30, description="What fires so soon after it was resolved is the same episode again."
+    )
+
     slo_dir: str = Field("", description="Folder of OpenSLO v1 YAML files; default: those of the package.")
     run_deadline_minutes: Minutes = Field(15, description="A run that ends later after its launch breaks its SLA.")
 

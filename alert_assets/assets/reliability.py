@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from alert_assets.alerting.facts import slo_alert
 from alert_assets.assets.reporting import Stopwatch, clear_errors, described, table_metadata
 from alert_assets.checks.scores import table_scores
 from alert_assets.contracts import (
@@ -35,6 +36,7 @@ from alert_assets.reliability.slo import breakers_to_open, burn_rate_windows, la
 from alert_assets.reliability.slo import slo_status as slo_rows
 from alert_assets.resources.circuit_breakers import CircuitBreakers
 from alert_assets.resources.lakehouse import BATCH_APP, Lakehouse, cursor_app, records, utc_now
+from alert_assets.resources.state import raise_alert
 from alert_assets.settings import Settings
 
 #: A stage that no SLO is about is measured against this.
@@ -222,7 +224,9 @@ def slo_status(
         since = now - longest_window(slos)
         rows = slo_rows(slos, slo_history(lakehouse, context.instance, breakers, now, since), now)
         _trip(breakers, breakers_to_open(slos, rows), now, context.log.error)
+        burned = _burned_before(lakehouse)
         _append(lakehouse, SLO_STATUS, rows)
+        _tell_of_slos(breakers, [row for row in rows if row["severity"] is not None or row["slo"] in burned], now)
     for row in rows:
         if row["state"] in ("burning", "exhausted"):
             left = row["budget_left_percent"]
@@ -248,6 +252,21 @@ def _trip(breakers: CircuitBreakers, reasons: Mapping[str, str], now: datetime, 
         if since is None or now - since > settling:
             for step in breakers.trip(breaker, reason):
                 log(f"Circuit breaker {step.breaker} is {step.to_state}: {step.reason}")
+
+
+def _burned_before(lakehouse: Lakehouse) -> set[str]:
+    """SLOs that burned too fast when they were last evaluated."""
+    last = "evaluated_at = (SELECT max(evaluated_at) FROM t)"
+    found = lakehouse.rows(SLO_STATUS, f"SELECT slo FROM t WHERE {last} AND severity IS NOT NULL")
+    return {row["slo"] for row in found.to_pylist()}
+
+
+def _tell_of_slos(breakers: CircuitBreakers, rows: list[dict[str, Any]], now: datetime) -> None:
+    if not rows:
+        return
+    with breakers.state.writing() as connection:
+        for row in rows:
+            raise_alert(connection, slo_alert(row), f"slo/{row['slo']}/{now.isoformat()}")
 
 
 def slo_history(

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from alert_assets.alerting.facts import check_alert
 from alert_assets.analysis.untrusted import one_line
 from alert_assets.checks.check import Check, Finding
 from alert_assets.checks.new_rows import NewRows
 from alert_assets.contracts import Contract
 from alert_assets.resources.circuit_breakers import CircuitBreakers
 from alert_assets.resources.lakehouse import Lakehouse
-from alert_assets.resources.state import State, latest_checks, record_check
+from alert_assets.resources.state import State, latest_checks, raise_alert, record_check
 from alert_assets.settings import Settings
 
 
@@ -92,9 +93,28 @@ def _judge(check: Check, rows: NewRows) -> Finding:
 
 
 def record(state: State, contract: Contract, evaluations: Iterable[Evaluation], *, at: datetime, run_id: str) -> None:
-    """Keep the results where the breaker, the command line and the next evaluation find them."""
+    """Keep the results where the breaker, the command line and the next evaluation find them, and tell people.
+
+    Told is what fails, and what passes again. Staleness that an open breaker causes is not told: the breaker was.
+    """
     with state.writing() as connection:
+        failed_before = {
+            result.check_name for result in latest_checks(connection, [contract.name]) if not result.passed
+        }
         for done in evaluations:
+            finding, name = done.finding, done.check.name
+            is_news = not finding.passed or name in failed_before
+            if is_news and not finding.facts.get("attributed_to_breaker"):
+                alert = check_alert(
+                    contract.name,
+                    name,
+                    passed=finding.passed,
+                    blocking=done.check.gating,
+                    description=finding.description,
+                    run_id=run_id,
+                    at=at,
+                )
+                raise_alert(connection, alert, f"{alert.episode}/{at.isoformat()}")
             record_check(
                 connection,
                 table_name=contract.name,

@@ -595,7 +595,7 @@ class _Book:
         """One row of history, and one for whoever has to be told."""
         written = self.connection.execute(breaker_transitions.insert().values(vars(transition)))
         (number,) = written.inserted_primary_key or (None,)
-        raise_alert(self.connection, breaker_alert(transition), key=f"breaker_transition/{number}", at=self.now)
+        raise_alert(self.connection, breaker_alert(transition), f"breaker_transition/{number}")
         self.transitions.append(transition)
 
 

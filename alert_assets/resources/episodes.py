@@ -539,4 +539,3 @@ def _counts(row: Mapping[str, Any] | RowMapping) -> Counter[What]:
 
 def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
     return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
-

@@ -73,9 +73,7 @@ class Escalator:
     def _escalate(self, book: EpisodeBook, episode: Episode, plan: Plan) -> Episode:
         assert episode.told_at is not None
         business = self._routing.business_hours
-        steps = due_steps(
-            plan.policy, episode.told_at, episode.acknowledged_at, episode.steps_done, book.now, business
-        )
+        steps = due_steps(plan.policy, episode.told_at, episode.acknowledged_at, episode.steps_done, book.now, business)
         for step in steps:
             reachable = [to for to in step.destinations if to.channel in self._channels]
             if any(book.is_full(to) for to in reachable):
@@ -104,7 +102,9 @@ class Escalator:
         acknowledge = acknowledge_by(plan.policy, episode.told_at, business)
         is_taken = episode.acknowledged_at is not None
         if acknowledge and acknowledge <= book.now and not is_taken and not episode.acknowledge_overdue:
-            book.decide(episode.id, None, "acknowledge_overdue", f"{plan.priority} was to be acknowledged by {acknowledge}")
+            book.decide(
+                episode.id, None, "acknowledge_overdue", f"{plan.priority} was to be acknowledged by {acknowledge}"
+            )
             episode = replace(episode, acknowledge_overdue=True)
         resolve = resolve_by(plan.policy, episode.told_at, business)
         if resolve and resolve <= book.now and not episode.resolve_overdue:

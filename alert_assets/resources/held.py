@@ -142,7 +142,7 @@ def tell(lakehouse: Lakehouse, state: State, log: Callable[[str], None]) -> int:
             now = utc_now()
             alert = held_alert(batch.number, batch.lines, batch.because, batch.files, batch.held_at, now)
             log(f"{alert.title}: {'; '.join(batch.because)}")
-            raise_alert(connection, alert, f"batch_held/{lakehouse.uri(BRONZE_HELD)}/{batch.number}", at=now)
+            raise_alert(connection, alert, f"batch_held/{lakehouse.uri(BRONZE_HELD)}/{batch.number}")
     return len(waiting)
 
 
@@ -200,5 +200,5 @@ def _decide(lakehouse: Lakehouse, number: int, decision: str, who: str, why: str
     with State(lakehouse.settings.state_url).writing() as connection:
         audit(connection, at=now, who=who, action=f"held_{decision}", subject=f"held/{number}", why=why, details={})
         key = f"batch_{decision}/{lakehouse.uri(BRONZE_HELD)}/{number}"
-        raise_alert(connection, held_decided_alert(number, decision, who, now), key, at=now)
+        raise_alert(connection, held_decided_alert(number, decision, who, now), key)
     return lines

@@ -487,16 +487,21 @@ def notify(
     )
 
 
-def raise_alert(connection: Connection, alert: Alert, key: str, *, at: datetime) -> bool:
-    """Put an alert into the outbox, once for each `key`; whether it is new. Belongs into the fact's transaction."""
+def raise_alert(connection: Connection, alert: Alert, key: str) -> bool:
+    """Put an alert into the outbox, in the transaction of the fact that causes it; whether it is new.
+
+    Args:
+        connection: of :meth:`State.writing`.
+        key: names the fact; the same one is told once.
+    """
     return notify(
         connection,
-        at=at,
+        at=alert.at,
         kind=alert.kind,
         key=key,
         severity=alert.severity,
         subject=alert.title,
-        payload=alert.to_json(),
+        payload=alert.shortened().to_json(),
     )
 
 

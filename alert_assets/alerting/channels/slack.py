@@ -25,10 +25,10 @@ from alert_assets.analysis.untrusted import one_line
 
 DEFAULT_URL = "https://slack.com/api/chat.postMessage"
 
-#: https://docs.slack.dev/reference/block-kit/blocks: longest header, section text, field; most fields.
-_MAX_HEADER, _MAX_SECTION, _MAX_FIELD, _MAX_FIELDS = 150, 3_000, 2_000, 10
-#: Below those: all blocks together are refused from about 13,000 characters.
-_MAX_DESCRIPTION, _MAX_ACTION, _MAX_ERROR, _MAX_TRACE, _MAX_LINKS = 2_000, 500, 1_000, 2_500, 5
+#: https://docs.slack.dev/reference/block-kit/blocks: a header has 150 characters, a section 3,000 and ten fields of
+#: 2,000. All blocks together are refused from about 13,000 on, so each part gets less, counted with its escapes.
+_MAX_HEADER, _MAX_DESCRIPTION, _MAX_FIELD, _MAX_ACTION, _MAX_ERROR, _MAX_TRACE = 150, 2_000, 300, 700, 1_200, 2_000
+_MAX_FIELDS, _MAX_LINKS, _MAX_URL = 10, 5, 300
 
 _SHOWN_IN_CHANNEL = frozenset({Action.REMIND, Action.ESCALATE, Action.RESOLVE})
 
@@ -123,16 +123,17 @@ def blocks(message: Message) -> list[dict[str, Any]]:
     """The message in Block Kit."""
     alert = message.alert.shortened()
     header = one_line(f"{wording.symbol(message)} {wording.headline(message, _MAX_HEADER)}", _MAX_HEADER)
-    fields = [_mrkdwn(f"*{label}*\n{escape(value)}", _MAX_FIELD) for label, value in wording.facts(alert)]
-    links = [f"<{escape(url)}|{escape(text)}>" for text, url in wording.links(alert, 500)[:_MAX_LINKS]]
-    parts: list[dict[str, Any] | None] = [
+    fields = [_mrkdwn(f"*{label}*\n{_outside(value, _MAX_FIELD)}") for label, value in wording.facts(alert, 200)]
+    links = [f"<{escape(url)}|{escape(text)}>" for text, url in wording.links(alert, _MAX_URL)[:_MAX_LINKS]]
+    trace = wording.last_lines(alert.stack_trace, _MAX_TRACE).replace("```", "'''")
+    parts = [
         {"type": "header", "text": {"type": "plain_text", "text": header, "emoji": False}},
-        _section(escape(wording.prose(alert.description, _MAX_DESCRIPTION))),
+        _section("", wording.prose(alert.description, _MAX_DESCRIPTION), _MAX_DESCRIPTION),
         {"type": "section", "fields": fields[:_MAX_FIELDS]},
-        _section(_labelled("Suggested action", wording.prose(alert.suggested_action, _MAX_ACTION))),
-        _section(_labelled("Error", wording.prose(alert.error, _MAX_ERROR))),
-        _section(_preformatted(wording.last_lines(alert.stack_trace, _MAX_TRACE))),
-        _section(" · ".join(links)),
+        _section("*Suggested action*\n", wording.prose(alert.suggested_action, _MAX_ACTION), _MAX_ACTION),
+        _section("*Error*\n", wording.prose(alert.error, _MAX_ERROR), _MAX_ERROR),
+        _section("```", trace, _MAX_TRACE, "```"),
+        {"type": "section", "text": _mrkdwn(" · ".join(links))} if links else {},
     ]
     return [part for part in parts if part]
 
@@ -142,22 +143,18 @@ def escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _labelled(label: str, text: str) -> str:
-    return f"*{label}*\n{escape(text)}" if text else ""
+def _outside(text: str, limit: int) -> str:
+    """Escaped, and cut before an escape rather than in it."""
+    escaped = escape(text)
+    return escaped if len(escaped) <= limit else re.sub(r"&[a-z]*$", "", escaped[: limit - 1]) + "…"
 
 
-def _preformatted(text: str) -> str:
-    return f"```{escape(text.replace('```', chr(39) * 3))}```" if text else ""
+def _section(before: str, text: str, limit: int, after: str = "") -> dict[str, Any]:
+    return {"type": "section", "text": _mrkdwn(f"{before}{_outside(text, limit)}{after}")} if text else {}
 
 
-def _section(text: str) -> dict[str, Any] | None:
-    return {"type": "section", "text": _mrkdwn(text, _MAX_SECTION)} if text else None
-
-
-def _mrkdwn(text: str, limit: int) -> dict[str, Any]:
-    # Escapes lengthen a text; it is cut before one, not in it.
-    cut = text if len(text) <= limit else re.sub(r"&[a-z]{0,4}$", "", text[: limit - 1]) + "…"
-    return {"type": "mrkdwn", "text": cut, "verbatim": True}
+def _mrkdwn(text: str) -> dict[str, Any]:
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
 def _threads(reference: str | None) -> dict[str, list[str]]:

@@ -1,0 +1,284 @@
+"""`alert-assets routing`: whether a routing file is right, and where a given alert would go and why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from alert_assets.alerting.alert import KINDS, SEVERITIES, Alert
+from alert_assets.alerting.business_hours import DAYS, BusinessHours
+from alert_assets.alerting.escalation import acknowledge_by, next_reminder, resolve_by, step_at
+from alert_assets.alerting.limits import Limit
+from alert_assets.alerting.routing import ROLE, Destination, EscalationStep, Plan, Policy, Routing
+from alert_assets.alerting.routing_file import NEXT_BUSINESS_DAY, PACKAGED, RoutingError, load_routing
+from alert_assets.commands import output
+from alert_assets.commands.options import JsonOption, timestamp
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+#: Reminders that are shown; the rest go on like the last.
+_REMINDERS = 4
+
+
+@app.callback(epilog="Example: alert-assets routing test --severity HIGH --application payments-api")
+def _routing() -> None:
+    """Routing of alerts: who is told, through which channel, until when."""
+
+
+@app.command(epilog="Example: alert-assets routing check deploy/routing.yaml")
+def check(
+    file: Annotated[Path | None, typer.Argument(help="Routing file; default: that of the package.")] = None,
+) -> None:
+    """Read a routing file and show what is in force; exit 1 when something is wrong, with line and field."""
+    path = _configured(file)
+    try:
+        routing = load_routing(path)
+    except RoutingError as error:
+        typer.echo(f"Error: {output.paragraph(error)}", err=True)
+        raise typer.Exit(1) from None
+    out = output.Output()
+    typer.echo(f"{output.line(path)}: nothing wrong.\n")
+    out.table(_policies(routing))
+    typer.echo()
+    out.table(output.facts(_summary(routing)))
+    if unfilled := routing.unfilled_roles():
+        missing = ", ".join(f"{ROLE}{role} in {channel}" for role, channel in unfilled)
+        out.prose(f"\nThe channel's default is told for roles that nobody has: {missing}. Fill in contacts.")
+
+
+def _label(text: str) -> str:
+    if not re.match(r"[^=]+=", text):
+        raise typer.BadParameter(f"{text!r} is no label; write it like region=eu.")
+    return text
+
+
+def _severity(text: str) -> str:
+    return _one_of(text.upper(), SEVERITIES)
+
+
+def _kind(text: str) -> str:
+    return _one_of(text.lower(), KINDS)
+
+
+def _one_of(text: str, allowed: tuple[str, ...]) -> str:
+    if text not in allowed:
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(allowed)}.")
+    return text
+
+
+@app.command(
+    "test", epilog="Example: alert-assets routing test --severity CRITICAL --application payments-api --label region=eu"
+)
+def test_alert(
+    severity: Annotated[str, typer.Option(parser=_severity, metavar="|".join(SEVERITIES))] = "CRITICAL",
+    kind: Annotated[str, typer.Option(parser=_kind, metavar="|".join(KINDS))] = "incident",
+    application: Annotated[str | None, typer.Option(help="What it is about.", show_default=False)] = None,
+    table: Annotated[str | None, typer.Option(help="What it is about.", show_default=False)] = None,
+    pipeline: Annotated[str | None, typer.Option(help="What it is about.", show_default=False)] = None,
+    source: Annotated[str, typer.Option(help="The system that noticed.")] = "alert_assets",
+    owner: Annotated[str | None, typer.Option(help="The team it belongs to.", show_default=False)] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(parser=_label, metavar="NAME=VALUE", help="May be repeated.", show_default=False),
+    ] = None,
+    at: Annotated[
+        datetime | None,
+        typer.Option(parser=timestamp, metavar="RFC3339", help="When it is opened; default: now."),
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="Routing file; default: that of the package.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show where an alert would go, when it escalates and why. Nobody is told."""
+    routing = load_routing(_configured(file))
+    opened_at = at or datetime.now(timezone.utc)
+    alert = routing.enrich(
+        Alert(
+            kind=kind,  # type: ignore[arg-type]
+            severity=severity,  # type: ignore[arg-type]
+            episode="test",
+            title="test",
+            at=opened_at,
+            since=opened_at,
+            source=source,
+            application=application,
+            table=table,
+            pipeline=pipeline,
+            owner=owner,
+            labels=dict(text.split("=", 1) for text in label or []),
+        )
+    )
+    answer = _answer(routing, alert, routing.route(alert), opened_at)
+    if as_json:
+        output.print_json(answer)
+    else:
+        _print(answer)
+
+
+def _configured(file: Path | None) -> Path:
+    return file or PACKAGED
+
+
+# What a file says
+
+
+def _policies(routing: Routing) -> Any:
+    table = output.rows(
+        *("Priority", "Told at once", "Acknowledge", "Resolve", "Unless acknowledged", "Reminders"),
+        keep=("Priority", "Acknowledge", "Resolve"),
+    )
+    for priority, policy in sorted(routing.policies.items()):
+        table.add_row(
+            priority,
+            _spelled(policy.destinations),
+            _span(policy.acknowledge_within),
+            _span(policy.resolve_within),
+            "; ".join(f"{_wait(step)}: {step.name}" for step in policy.steps) or "-",
+            _reminders(policy),
+        )
+    return table
+
+
+def _summary(routing: Routing) -> list[tuple[str, str]]:
+    limits = routing.limits
+    per_channel = [f"{channel} {_rates(rates)}" for channel, rates in limits.channels.items()]
+    return [
+        ("Routes", ", ".join(output.line(route.name) for route in routing.routes)),
+        ("Teams", ", ".join(output.line(name) for name in routing.teams) or "none"),
+        ("Runbooks", f"{len(routing.runbooks):,}"),
+        ("Dependencies", "; ".join(f"{parent}: {', '.join(of)}" for parent, of in routing.dependencies.items())),
+        ("Limits", "; ".join([_rates(limits.default), *per_channel])),
+        ("Groups", f"by {', '.join(limits.group_by) or 'nothing'} within {_span(limits.group_window)}"),
+        ("Business hours", _business_hours(routing.business_hours)),
+    ]
+
+
+def _rates(rates: Iterable[Limit]) -> str:
+    return " and ".join(f"{rate.count:,} in {_span(rate.window)}" for rate in rates) or "without limit"
+
+
+def _business_hours(business: BusinessHours) -> str:
+    days = ", ".join(DAYS[day] for day in sorted(business.days))
+    holidays = f", {output.count(len(business.holidays), 'holiday')}" if business.holidays else ""
+    return f"{days} {_clock(business.opens)}-{_clock(business.closes)} {business.zone}{holidays}"
+
+
+def _clock(since_midnight: timedelta) -> str:
+    hours, minutes = divmod(since_midnight // timedelta(minutes=1), 60)
+    return f"{hours:02}:{minutes:02}"
+
+
+def _reminders(policy: Policy) -> str:
+    reminders = policy.reminders
+    if reminders is None:
+        return "-"
+    return f"after {_span(reminders.first)}, up to every {_span(reminders.longest)}, {reminders.per_day} a day"
+
+
+# Where an alert goes
+
+
+def _answer(routing: Routing, alert: Alert, plan: Plan, opened_at: datetime) -> dict[str, Any]:
+    """What is printed, as JSON has it; times in UTC."""
+    policy, business = plan.policy, routing.business_hours
+    return {
+        "opened_at": opened_at,
+        "severity": alert.severity,
+        "kind": alert.kind,
+        "priority": plan.priority,
+        "owner": alert.owner,
+        "runbook_url": alert.runbook_url,
+        "suggested_action": alert.suggested_action,
+        "destinations": _destinations(plan.destinations),
+        "acknowledge_by": acknowledge_by(policy, opened_at, business),
+        "resolve_by": resolve_by(policy, opened_at, business),
+        "escalation": [
+            {
+                "step": step.name,
+                "after": _wait(step),
+                "at": step_at(policy, step, opened_at, business),
+                "destinations": _destinations(step.destinations),
+            }
+            for step in policy.steps
+        ],
+        "reminders_at": _reminder_times(policy, opened_at, business),
+        "group_key": plan.group_key,
+        "parents": routing.parents_of(alert),
+        "reasons": plan.reasons,
+    }
+
+
+def _reminder_times(policy: Policy, opened_at: datetime, business: BusinessHours) -> list[datetime]:
+    """When the first reminders are due, each sent in time."""
+    times: list[datetime] = []
+    while len(times) < _REMINDERS and (due := next_reminder(policy, opened_at, None, times, business)):
+        times.append(due)
+    return times
+
+
+def _print(answer: Mapping[str, Any]) -> None:
+    out = output.Output()
+    opened_at = answer["opened_at"]
+    out.prose(
+        f"{answer['severity']} {answer['kind']}, opened {output.stamp(opened_at)}: {answer['priority']}",
+        output.facts(
+            [
+                ("Owner", output.line(answer["owner"])),
+                ("Runbook", output.line(answer["runbook_url"])),
+                ("To do", output.line(answer["suggested_action"])),
+                ("Told with", output.line(answer["group_key"])),
+                ("Not told while down", output.line(", ".join(answer["parents"]))),
+                ("Acknowledge by", output.stamp(answer["acknowledge_by"])),
+                ("Resolve by", output.stamp(answer["resolve_by"])),
+            ]
+        ),
+    )
+    typer.echo()
+    out.table(_timeline(answer))
+    typer.echo("\nWhy")
+    for reason in answer["reasons"]:
+        typer.echo(f"  {output.line(reason)}")
+
+
+def _timeline(answer: Mapping[str, Any]) -> Any:
+    """Who hears of it when, for as long as nobody acknowledges."""
+    told = [(answer["opened_at"], "at once", answer["destinations"])]
+    told += [(step["at"], f"{step['after']}: {step['step']}", step["destinations"]) for step in answer["escalation"]]
+    told += [(at, "reminder", answer["destinations"]) for at in answer["reminders_at"]]
+    table = output.rows("Time (UTC)", "Unless acknowledged", "Told", keep=("Time (UTC)",))
+    for at, what, destinations in sorted(told, key=lambda row: row[0]):
+        names = [_destination(to["channel"], to["recipients"]) for to in destinations]
+        table.add_row(output.stamp(at), output.line(what), output.line(", ".join(names)))
+    return table
+
+
+def _destinations(destinations: Iterable[Destination]) -> list[dict[str, Any]]:
+    return [{"channel": to.channel, "recipients": to.recipients} for to in destinations]
+
+
+def _spelled(destinations: Iterable[Destination]) -> str:
+    return ", ".join(_destination(to.channel, to.recipients) for to in destinations) or "-"
+
+
+def _destination(channel: str, recipients: Iterable[str]) -> str:
+    return " ".join([channel, *recipients])
+
+
+def _wait(step: EscalationStep) -> str:
+    return NEXT_BUSINESS_DAY if step.next_business_day else _span(step.after)
+
+
+def _span(duration: timedelta | None) -> str:
+    """As a routing file has it: `90s`, `5m`, `2h`, `1d`."""
+    if duration is None:
+        return "-"
+    seconds = int(duration.total_seconds())
+    size, unit = next((size, unit) for size, unit in _SIZES if seconds % size == 0)
+    return f"{seconds // size}{unit}"
+
+
+_SIZES = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
