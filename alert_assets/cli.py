@@ -23,6 +23,9 @@ from alert_assets.errors import UserError
 _COMMANDS = {
     "incidents": "What happened, what it means and what to do: a list, or one incident in full.",
     "status": "Rows and age of each table, what waits in the landing zone, what is in quarantine.",
+    "alerts": "What goes on and who knows of it: a list, one in full, acknowledge, resolve, reopen, the ledger.",
+    "silence": "What nobody is to be told of for a while: silences and maintenance windows; add, expire.",
+    "audit": "Who did what by hand, and why.",
     "breaker": "The circuit breakers: what they are and why, live too; open, close, reset; history.",
     "held": "Batches that broke a gating limit and were not published: a list, release, discard.",
     "quarantine": "Lines that broke the event contract: a list, counts by reason, replay.",

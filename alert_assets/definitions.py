@@ -18,6 +18,8 @@ from alert_assets.resources.delta_tables import delta_table_resources
 from alert_assets.resources.lakehouse import Lakehouse
 from alert_assets.resources.run_guard import guarded_lakehouse
 from alert_assets.resources.spark import spark_resource
+from alert_assets.resources.telling import Telling
+from alert_assets.sensors.alerts import ALERT_SENSORS
 from alert_assets.sensors.circuit_breaker import CIRCUIT_BREAKERS, circuit_breaker_transitions, run_status_sensors
 from alert_assets.sensors.landing import landing_sensor
 from alert_assets.sensors.schedules import gated_schedule
@@ -66,11 +68,17 @@ defs = dg.Definitions(
             description="What the SLOs, and the breakers behind them, are told from.",
         ),
     ],
-    sensors=[landing_sensor(bronze_to_gold.name), *run_status_sensors(breakers), circuit_breaker_transitions],
+    sensors=[
+        landing_sensor(bronze_to_gold.name),
+        *run_status_sensors(breakers),
+        circuit_breaker_transitions,
+        *ALERT_SENSORS,
+    ],
     resources={
         "settings": settings,
         "lakehouse": guarded_lakehouse(settings, breakers),
         "breakers": breakers,
+        "telling": Telling(settings),
         "spark": spark_resource(settings),
         **delta_table_resources(Lakehouse(settings)),
     },

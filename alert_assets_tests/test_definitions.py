@@ -151,6 +151,10 @@ def test_sensors_and_schedules(repository: dg.RepositoryDefinition) -> None:
         "circuit_breaker_run_failure",
         "circuit_breaker_run_canceled",
         "circuit_breaker_transitions",
+        "run_alerts",
+        "incident_alerts",
+        "notifications",
+        "escalations",
     }
     assert {sensor.default_status for sensor in sensors.values()} == {dg.DefaultSensorStatus.RUNNING}
     landing = sensors["landing_sensor"]
@@ -166,4 +170,4 @@ def test_sensors_and_schedules(repository: dg.RepositoryDefinition) -> None:
 
 def test_resources(defs: dg.Definitions) -> None:
     tables = {f"{name}_table" for name in CONTRACTS}
-    assert set(defs.resources or {}) == {"settings", "lakehouse", "spark", "breakers", *tables}
+    assert set(defs.resources or {}) == {"settings", "lakehouse", "spark", "breakers", "telling", *tables}

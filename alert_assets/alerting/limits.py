@@ -2,26 +2,28 @@
 
 Two rules, both pure functions of what is stored, so that a restart in the middle changes nothing:
 
-- **Grouping**: the first alert of a group opens it; those of the next `group_window` join it and are told with
-  it, as one notification with a count.
+- **Grouping**: the first alert of a group opens it and is told; those of the next `group_window` join it and are
+  told together, as one notification with a count.
 - **Rate limits**: no window of a limit's length ever holds more than its count, wherever the window begins and
   however the clock jumps. The last place of each window is kept for a summary, which says how many of what
   were not told one by one. Nothing is dropped, and the summary is within the limit too.
 
-=================== ===========================================================================
-:func:`decide`      what is done with an alert: told by itself, or counted for the summary
-:func:`allowed`     whether a summary of what has been counted may go out now
-:func:`next_allowed` when it may
-=================== ===========================================================================
+==================== ==========================================================================
+:func:`joins`        whether an alert is told with a group that is open
+:func:`decide`       whether it is told by itself, or counted for a summary
+:func:`tally`        the count
+:func:`allowed`      whether the summary may go out now, and :func:`next_allowed`, when it may
+:func:`summary`      what it says
+==================== ==========================================================================
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from alert_assets.alerting.alert import SEVERITIES, Alert, Severity
 
@@ -114,33 +116,6 @@ def tally(alerts: Iterable[Alert]) -> Counter[What]:
     return counted
 
 
-def group(alerts: Sequence[Alert]) -> Alert:
-    """One alert for several of a group: of the highest severity, since the earliest, with their count.
-
-    What they have in common stays: an application, an owner, a runbook. The episode is that of the one with the
-    highest severity, the earliest of those.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if not alerts:
-        raise ValueError("a group has at least one alert")
-    if len(alerts) == 1:
-        return alerts[0]
-    lead = min(alerts, key=lambda alert: (SEVERITIES.index(alert.severity), alert.since))
-    counted = tally(alerts)
-    total = sum(counted.values())
-    return replace(
-        lead,
-        title=f"{lead.title} (and {total - lead.count:,} more)",
-        description="\n".join([*_lines(counted), *([lead.description] if lead.description else [])]),
-        since=min(alert.since for alert in alerts),
-        at=max(alert.at for alert in alerts),
-        count=total,
-        **_common(alerts),
-    )
-
-
 def summary(counted: Mapping[What, int], *, episode: str, since: datetime, at: datetime) -> Alert:
     """One alert that says how many of what were not told one by one.
 
@@ -168,16 +143,6 @@ def summary(counted: Mapping[What, int], *, episode: str, since: datetime, at: d
         suggested_action="Look at all of them: alert-assets alerts",
         count=total,
     )
-
-
-#: Fields that a group keeps when all of its alerts have the same there.
-_SHARED = ("application", "table", "pipeline", "run_id", "owner", "runbook_url", "suggested_action")
-
-
-def _common(alerts: Sequence[Alert]) -> dict[str, Any]:
-    """Each shared field with the one value it has, or nothing."""
-    values = {name: {getattr(alert, name) for alert in alerts} for name in _SHARED}
-    return {name: found.pop() if len(found) == 1 else None for name, found in values.items()}
 
 
 def _lines(counted: Mapping[What, int]) -> list[str]:

@@ -19,6 +19,7 @@ from typing import Any
 from alert_assets.alerting.alert import Alert
 from alert_assets.alerting.business_hours import BusinessHours
 from alert_assets.alerting.limits import Limits
+from alert_assets.alerting.links import with_links
 from alert_assets.contracts import ALL_CONTRACTS
 
 #: Names of the channels; an alert always goes to `log` too.
@@ -32,7 +33,8 @@ ROLE = "role:"
 #: How a table is named where applications are named too.
 TABLE = "table:"
 
-_REGEX = "=~"
+#: What a pattern that is a regular expression begins with.
+REGEX = "=~"
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class Matcher:
     def matches(self, alert: Alert) -> bool:
         """Whether all conditions hold."""
         return all(
-            any(_fits(pattern, field_of(alert, name)) for pattern in patterns)
+            any(fits(pattern, field_of(alert, name)) for pattern in patterns)
             for name, patterns in self.conditions.items()
         )
 
@@ -191,6 +193,7 @@ class Routing:
         contacts: roles, for alerts of no team and of teams that do not say.
         teams: by name, as an alert's owner.
         dependencies: by parent its children: applications and `table:NAME`; without a circle.
+        dagster_url: of the Dagster UI; without it alerts have no links.
     """
 
     policies: Mapping[str, Policy]
@@ -201,6 +204,7 @@ class Routing:
     dependencies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     business_hours: BusinessHours = field(default_factory=BusinessHours)
+    dagster_url: str = ""
 
     def route(self, alert: Alert) -> Plan:
         """Where the alert goes; what it does not say of itself is filled in first."""
@@ -234,19 +238,20 @@ class Routing:
         )
 
     def enrich(self, alert: Alert) -> Alert:
-        """The alert with owner, runbook and suggested action where it has none.
+        """The alert with owner, runbook and suggested action where it has none, and links into the Dagster UI.
 
         The owner is the first team that says it owns such alerts, else the one in the contract of its table. A
         runbook or an action is that of the first matching entry that has one.
         """
         alert = replace(alert, owner=alert.owner or self._owner(alert))
         found = [runbook for runbook in self.runbooks if runbook.match.matches(alert)]
-        return replace(
+        filled = replace(
             alert,
             runbook_url=alert.runbook_url or next((runbook.url for runbook in found if runbook.url), None),
             suggested_action=alert.suggested_action
             or next((runbook.action for runbook in found if runbook.action), None),
         )
+        return with_links(filled, self.dagster_url)
 
     def subjects_of(self, alert: Alert) -> tuple[str, ...]:
         """What the alert is about as `dependencies` name it: its application, and `table:NAME`."""
@@ -373,14 +378,15 @@ def _merged(destinations: Iterable[Destination]) -> tuple[Destination, ...]:
     return tuple(Destination(channel, tuple(recipients)) for (channel, _), recipients in merged.items())
 
 
-def _fits(pattern: str, value: str) -> bool:
-    if pattern.startswith(_REGEX):
-        return re.fullmatch(pattern.removeprefix(_REGEX), value) is not None
+def fits(pattern: str, value: str) -> bool:
+    """Whether a pattern of a :class:`Matcher` fits the whole value; `re.error` when it is no regular expression."""
+    if pattern.startswith(REGEX):
+        return re.fullmatch(pattern.removeprefix(REGEX), value) is not None
     return pattern == value
 
 
 def _spelled(patterns: Sequence[str]) -> str:
     return " or ".join(
-        f"=~ {pattern.removeprefix(_REGEX)}" if pattern.startswith(_REGEX) else f"is {pattern or 'not given'}"
+        f"=~ {pattern.removeprefix(REGEX)}" if pattern.startswith(REGEX) else f"is {pattern or 'not given'}"
         for pattern in patterns
     )

@@ -27,6 +27,7 @@ from alert_assets.alerting.routing import (
     CHANNELS,
     LOG,
     MATCHED,
+    REGEX,
     ROLE,
     TABLE,
     Destination,
@@ -38,6 +39,7 @@ from alert_assets.alerting.routing import (
     Routing,
     Runbook,
     Team,
+    fits,
 )
 from alert_assets.contracts import ALL_CONTRACTS
 from alert_assets.errors import UserError
@@ -82,20 +84,19 @@ def _wait(value: Any) -> timedelta | None:
 
 
 def _patterns(known: Iterable[str] = ()) -> Callable[[list[str]], list[str]]:
-    """A rule for patterns of a field: regular expressions are valid, and what is named is known."""
+    """A rule for patterns of a field: what is named is known, and a regular expression is one that can match."""
     allowed = tuple(known)
 
     def check(patterns: list[str]) -> list[str]:
         if not patterns:
             raise ValueError("at least one value")
         for pattern in patterns:
-            if pattern.startswith("=~"):
-                try:
-                    re.compile(pattern[2:])
-                except re.error as error:
-                    raise ValueError(f"{pattern[2:]} is no regular expression: {error}") from None
-            elif allowed and pattern not in allowed:
-                raise ValueError(f"of {', '.join(allowed)}; or a regular expression after =~")
+            try:
+                can_match = any(fits(pattern, value) for value in allowed or ("",)) or not allowed
+            except re.error as error:
+                raise ValueError(f"{pattern.removeprefix(REGEX)} is no regular expression: {error}") from None
+            if not can_match:
+                raise ValueError(f"of {', '.join(allowed)}; or a regular expression after {REGEX}")
         return patterns
 
     return check
@@ -139,6 +140,7 @@ Patterns = Annotated[Several, AfterValidator(_patterns())]
 ByChannel = dict[str, Several]
 ContactsByRole = dict[str, ByChannel]
 Priority = Literal["P1", "P2", "P3", "P4"]
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Count = Annotated[int, Field(ge=2, le=1_000_000)]
 
@@ -148,17 +150,17 @@ class _Model(BaseModel):
 
 
 class _Match(_Model):
-    severity: Annotated[Several, AfterValidator(_patterns(SEVERITIES))] | None = None
-    kind: Annotated[Several, AfterValidator(_patterns(KINDS))] | None = None
-    source: Patterns | None = None
-    application: Patterns | None = None
-    table: Annotated[Several, AfterValidator(_patterns(ALL_CONTRACTS))] | None = None
-    pipeline: Patterns | None = None
-    owner: Patterns | None = None
+    severity: Annotated[Several, AfterValidator(_patterns(SEVERITIES))] = Field(default_factory=list)
+    kind: Annotated[Several, AfterValidator(_patterns(KINDS))] = Field(default_factory=list)
+    source: Patterns = Field(default_factory=list)
+    application: Patterns = Field(default_factory=list)
+    table: Annotated[Several, AfterValidator(_patterns(ALL_CONTRACTS))] = Field(default_factory=list)
+    pipeline: Patterns = Field(default_factory=list)
+    owner: Patterns = Field(default_factory=list)
     labels: dict[Name, Patterns] = Field(default_factory=dict)
 
     def matcher(self) -> Matcher:
-        given = {name: getattr(self, name) for name in MATCHED if getattr(self, name) is not None}
+        given = {name: getattr(self, name) for name in MATCHED if name in self.model_fields_set}
         labels = {f"labels.{name}": patterns for name, patterns in self.labels.items()}
         return Matcher({name: tuple(patterns) for name, patterns in {**given, **labels}.items()})
 
@@ -292,9 +294,9 @@ class _Limits(_Rates):
 
 
 class _BusinessHours(_Model):
-    time_zone: Annotated[str, AfterValidator(_zone)]
-    days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = Field(min_length=1)
-    hours: Annotated[tuple[timedelta, timedelta], BeforeValidator(_hours)]
+    time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    days: list[Day] = Field(["mon", "tue", "wed", "thu", "fri"], min_length=1)
+    hours: Annotated[tuple[timedelta, timedelta], BeforeValidator(_hours)] = timedelta(hours=9), timedelta(hours=17)
     holidays: list[date] = Field(default_factory=list)
 
     def business_hours(self) -> BusinessHours:
@@ -311,18 +313,19 @@ class _File(_Model):
     runbooks: list[_Runbook] = Field(default_factory=list)
     dependencies: dict[Name, Several] = Field(default_factory=dict)
     limits: _Limits = Field(default_factory=_Limits)
-    business_hours: _BusinessHours | None = None
+    business_hours: _BusinessHours = Field(default_factory=_BusinessHours)
 
     def on_top_of(self, package: _File) -> _File:
-        """This file, and the package where it says nothing."""
+        """This file, and the package where it says nothing. The teams of this file are asked first."""
         given = {
-            name: {**getattr(package, name), **getattr(self, name)} if name in _BY_ENTRY else getattr(self, name)
+            name: {**getattr(self, name), **getattr(package, name), **getattr(self, name)}
+            if name in _BY_ENTRY
+            else getattr(self, name)
             for name in self.model_fields_set
         }
         return package.model_copy(update=given)
 
     def routing(self) -> Routing:
-        assert self.business_hours is not None
         return Routing(
             policies={priority: policy.policy() for priority, policy in self.policies.items()},
             routes=tuple(route.route() for route in self.routes),

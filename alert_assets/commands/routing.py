@@ -18,6 +18,7 @@ from alert_assets.alerting.routing import ROLE, Destination, EscalationStep, Pla
 from alert_assets.alerting.routing_file import NEXT_BUSINESS_DAY, PACKAGED, RoutingError, load_routing
 from alert_assets.commands import output
 from alert_assets.commands.options import JsonOption, timestamp
+from alert_assets.settings import load_settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -32,7 +33,7 @@ def _routing() -> None:
 
 @app.command(epilog="Example: alert-assets routing check deploy/routing.yaml")
 def check(
-    file: Annotated[Path | None, typer.Argument(help="Routing file; default: that of the package.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="Routing file; default: ALERTS_ROUTING_FILE, or that of the package.")] = None,
 ) -> None:
     """Read a routing file and show what is in force; exit 1 when something is wrong, with line and field."""
     path = _configured(file)
@@ -45,7 +46,7 @@ def check(
     typer.echo(f"{output.line(path)}: nothing wrong.\n")
     out.table(_policies(routing))
     typer.echo()
-    out.table(output.facts(_summary(routing)))
+    out.prose(output.facts(_summary(routing)))
     if unfilled := routing.unfilled_roles():
         missing = ", ".join(f"{ROLE}{role} in {channel}" for role, channel in unfilled)
         out.prose(f"\nThe channel's default is told for roles that nobody has: {missing}. Fill in contacts.")
@@ -75,8 +76,10 @@ def _one_of(text: str, allowed: tuple[str, ...]) -> str:
     "test", epilog="Example: alert-assets routing test --severity CRITICAL --application payments-api --label region=eu"
 )
 def test_alert(
-    severity: Annotated[str, typer.Option(parser=_severity, metavar="|".join(SEVERITIES))] = "CRITICAL",
-    kind: Annotated[str, typer.Option(parser=_kind, metavar="|".join(KINDS))] = "incident",
+    severity: Annotated[
+        str, typer.Option(parser=_severity, metavar="SEVERITY", help=", ".join(SEVERITIES) + ".")
+    ] = "CRITICAL",
+    kind: Annotated[str, typer.Option(parser=_kind, metavar="KIND", help=", ".join(KINDS) + ".")] = "incident",
     application: Annotated[str | None, typer.Option(help="What it is about.", show_default=False)] = None,
     table: Annotated[str | None, typer.Option(help="What it is about.", show_default=False)] = None,
     pipeline: Annotated[str | None, typer.Option(help="What it is about.", show_default=False)] = None,
@@ -90,7 +93,7 @@ def test_alert(
         datetime | None,
         typer.Option(parser=timestamp, metavar="RFC3339", help="When it is opened; default: now."),
     ] = None,
-    file: Annotated[Path | None, typer.Option(help="Routing file; default: that of the package.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Routing file; default: ALERTS_ROUTING_FILE, or that of the package.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show where an alert would go, when it escalates and why. Nobody is told."""
@@ -120,7 +123,7 @@ def test_alert(
 
 
 def _configured(file: Path | None) -> Path:
-    return file or PACKAGED
+    return file or Path(load_settings().routing_file or PACKAGED)
 
 
 # What a file says
@@ -134,10 +137,10 @@ def _policies(routing: Routing) -> Any:
     for priority, policy in sorted(routing.policies.items()):
         table.add_row(
             priority,
-            _spelled(policy.destinations),
+            output.line(_spelled(policy.destinations)),
             _span(policy.acknowledge_within),
             _span(policy.resolve_within),
-            "; ".join(f"{_wait(step)}: {step.name}" for step in policy.steps) or "-",
+            output.line("; ".join(f"{_wait(step)}: {step.name}" for step in policy.steps)),
             _reminders(policy),
         )
     return table
@@ -145,16 +148,18 @@ def _policies(routing: Routing) -> Any:
 
 def _summary(routing: Routing) -> list[tuple[str, str]]:
     limits = routing.limits
-    per_channel = [f"{channel} {_rates(rates)}" for channel, rates in limits.channels.items()]
-    return [
-        ("Routes", ", ".join(output.line(route.name) for route in routing.routes)),
-        ("Teams", ", ".join(output.line(name) for name in routing.teams) or "none"),
+    rates = [_rates(limits.default), *(f"{channel} {_rates(limits.of(channel))}" for channel in limits.channels)]
+    dependencies = [f"{parent}: {', '.join(children)}" for parent, children in routing.dependencies.items()]
+    facts = [
+        ("Routes", ", ".join(route.name for route in routing.routes)),
+        ("Teams", ", ".join(routing.teams)),
         ("Runbooks", f"{len(routing.runbooks):,}"),
-        ("Dependencies", "; ".join(f"{parent}: {', '.join(of)}" for parent, of in routing.dependencies.items())),
-        ("Limits", "; ".join([_rates(limits.default), *per_channel])),
+        ("Dependencies", "; ".join(dependencies)),
+        ("Limits", "; ".join(rates)),
         ("Groups", f"by {', '.join(limits.group_by) or 'nothing'} within {_span(limits.group_window)}"),
         ("Business hours", _business_hours(routing.business_hours)),
     ]
+    return [(label, output.line(text)) for label, text in facts]
 
 
 def _rates(rates: Iterable[Limit]) -> str:
@@ -261,7 +266,7 @@ def _destinations(destinations: Iterable[Destination]) -> list[dict[str, Any]]:
 
 
 def _spelled(destinations: Iterable[Destination]) -> str:
-    return ", ".join(_destination(to.channel, to.recipients) for to in destinations) or "-"
+    return ", ".join(_destination(to.channel, to.recipients) for to in destinations)
 
 
 def _destination(channel: str, recipients: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -170,7 +170,7 @@ class Deliverer:
             delivered = self._channels[name].send(delivery.message)
         except ChannelError as error:
             return self._failed(name, delivery, error, clock())
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # A bug in a channel must not lose what it was to send. Its text may hold anything, a secret too.
             unknown = ChannelError(f"{type(error).__name__} in the channel {name}", permanent=False)
             return self._failed(name, delivery, unknown, clock())
@@ -321,7 +321,7 @@ def _tell_log(connection: Connection, message: Message, alert: Alert, now: datet
     )
 
 
-def waiting(state: State) -> Iterator[tuple[str, int]]:
+def waiting(state: State) -> dict[str, int]:
     """How many deliveries wait, by channel."""
     pending = (
         select(deliveries.c.channel, func.count())
@@ -330,5 +330,4 @@ def waiting(state: State) -> Iterator[tuple[str, int]]:
         .order_by(deliveries.c.channel)
     )
     with state.reading() as connection:
-        found = connection.execute(pending).tuples().all()
-    yield from found
+        return {str(channel): int(number) for channel, number in connection.execute(pending)}

@@ -1,6 +1,6 @@
 """From the outbox to deliveries: each alert is taken up once, and what became of it is written down.
 
-A fact puts its alert into the outbox in its own transaction (:func:`raise_alert`). Here the alerts are taken in
+A fact puts its alert into the outbox in its own transaction (`state.raise_alert`). Here the alerts are taken in
 their order, some hundred in one transaction that also marks them as dispatched: whoever dies in between has
 done nothing, and the next one does it. Nothing is sent here (:mod:`alert_assets.resources.delivery`), so no
 service can hold this up.
@@ -11,42 +11,24 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, get_args
+from typing import get_args
 
-from sqlalchemy import Connection, RowMapping, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, false, func, or_, select
 
-from alert_assets.alerting.alert import SEVERITIES, Alert
+from alert_assets.alerting.alert import SEVERITIES, Alert, Severity
 from alert_assets.alerting.episode import Outcome, Rules, is_quiet
 from alert_assets.alerting.routing import Routing
 from alert_assets.resources.episodes import EpisodeBook
-from alert_assets.resources.notification_tables import decisions, episodes
-from alert_assets.resources.state import State, notify, outbox
+from alert_assets.resources.notification_tables import decisions, digests, episodes
+from alert_assets.resources.state import State, outbox, storable
 
 #: Episodes that are ended in one transaction because they are quiet.
 _QUIET_AT_ONCE = 1_000
 
 #: An alert's outcome is the first of these that any of its destinations had.
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-
-
-def raise_alert(connection: Connection, alert: Alert, key: str) -> bool:
-    """Put an alert into the outbox, in the transaction of the fact that causes it; whether it is new.
-
-    Args:
-        connection: of :meth:`~alert_assets.resources.state.State.writing`.
-        key: names the fact; the same one is told once.
-    """
-    return notify(
-        connection,
-        at=alert.at,
-        kind=alert.kind,
-        key=key,
-        severity=alert.severity,
-        subject=alert.title,
-        payload=alert.shortened().to_json(),
-    )
 
 
 class Dispatcher:
@@ -83,11 +65,12 @@ class Dispatcher:
             how many alerts were taken up.
         """
         started, taken = time.monotonic(), 0
-        with self._state.writing() as connection:
-            book = self._book(connection, now)
-            book.send_digests()
-            book.release()
-            book.flush()
+        if self._has_any(digests, digests.c.sent_at.is_(None), digests.c.due_at <= now) or self._has_any(*_OWED):
+            with self._state.writing() as connection:
+                book = self._book(connection, now)
+                book.send_digests()
+                book.release()
+                book.flush()
         while batch := self._take(now):
             taken += batch
             if time.monotonic() - started > self._budget_seconds:
@@ -95,37 +78,35 @@ class Dispatcher:
         self._end_what_is_quiet(now)
         return taken
 
+    def _has_any(self, table: Table, *where: ColumnElement[bool]) -> bool:
+        """Mostly there is nothing to do, and then nobody's turn to write is taken."""
+        with self._state.reading() as connection:
+            return connection.execute(select(table).where(*where).limit(1)).first() is not None
+
     def _book(self, connection: Connection, now: datetime) -> EpisodeBook:
         return EpisodeBook(connection, self._routing, self._channels, self._rules, now)
 
     def _take(self, now: datetime) -> int:
         """One batch."""
-        pending = select(outbox).where(outbox.c.status == "pending").order_by(outbox.c.id).limit(self._batch_rows)
-        with self._state.reading() as connection:
-            # Mostly there is nothing, and then nobody's turn is taken.
-            if connection.execute(pending.limit(1)).first() is None:
-                return 0
+        if not self._has_any(outbox, outbox.c.status == "pending"):
+            return 0
         with self._state.writing() as connection:
-            rows = connection.execute(pending).mappings().all()
-            alerts = [(row["id"], _alert(row)) for row in rows]
+            pending = select(outbox).where(outbox.c.status == "pending").order_by(outbox.c.id).limit(self._batch_rows)
+            alerts = {row["id"]: _alert(row) for row in connection.execute(pending).mappings()}
             book = self._book(connection, now)
-            book.load_latest(alert.episode for _, alert in alerts)
-            for number, alert in alerts:
+            book.load_latest(alert.episode for alert in alerts.values())
+            for number, alert in alerts.items():
                 book.hear(number, alert)
             book.flush()
-            taken = [number for number, _ in alerts]
-            connection.execute(outbox.update().where(outbox.c.id.in_(taken)).values(status="dispatched"))
-        return len(rows)
+            connection.execute(outbox.update().where(outbox.c.id.in_(list(alerts))).values(status="dispatched"))
+        return len(alerts)
 
     def _end_what_is_quiet(self, now: datetime) -> None:
         spans = self._rules.quiet_after.items()
-        quiet = or_(*(and_(episodes.c.kind == kind, episodes.c.last_at <= now - span) for kind, span in spans))
-        if not spans:
-            return
+        quiet = or_(false(), *(and_(episodes.c.kind == kind, episodes.c.last_at <= now - span) for kind, span in spans))
         where = (episodes.c.state != "resolved", quiet)
-        with self._state.reading() as connection:
-            if connection.execute(select(episodes.c.id).where(*where).limit(1)).first() is None:
-                return
+        if not self._has_any(episodes, *where):
+            return
         with self._state.writing() as connection:
             book = self._book(connection, now)
             for episode in book.load(*where, limit=_QUIET_AT_ONCE):
@@ -134,6 +115,9 @@ class Dispatcher:
                     book.keep(ended)
                     book.tell_of_end(ended, f"nothing has fired since {episode.last_at:%Y-%m-%d %H:%M:%SZ}")
             book.flush()
+
+
+_OWED = (episodes, episodes.c.owed.is_not(None), episodes.c.state == "open")
 
 
 @dataclass(frozen=True)
@@ -165,9 +149,8 @@ class LedgerTotals:
 def ledger_totals(state: State) -> LedgerTotals:
     """Count the alerts of the outbox and those of the ledger, each alert once."""
     with state.reading() as connection:
-        statuses: dict[Any, int] = dict(
-            connection.execute(select(outbox.c.status, func.count()).group_by(outbox.c.status)).tuples().all()
-        )
+        by_status = select(outbox.c.status, func.count()).group_by(outbox.c.status)
+        statuses = {str(status): int(number) for status, number in connection.execute(by_status)}
         counted: Counter[str] = Counter()
         known: set[int] = set()
         for outcome in OUTCOMES:
@@ -186,7 +169,8 @@ def _alert(row: RowMapping) -> Alert:
     try:
         alert = Alert.from_json(row["payload"])
     except (KeyError, TypeError, ValueError):
-        severity = row["severity"] if row["severity"] in SEVERITIES else "HIGH"
+        severity: Severity = row["severity"] if row["severity"] in SEVERITIES else "HIGH"
         at = row["created_at"]
-        return Alert(row["kind"], f"{row['kind']}/{row['subject']}", severity, row["subject"], at, at)
-    return alert
+        alert = Alert(row["kind"], f"{row['kind']}/{row['subject']}", severity, row["subject"], at, at)
+    # Episodes are found again by it, so it is what the database keeps.
+    return replace(alert, episode=storable(alert.episode))

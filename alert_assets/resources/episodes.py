@@ -219,7 +219,7 @@ class EpisodeBook:
                 self.keep(replace(episode.told(outcome, self.now, leader), group_key=plan.group_key))
             return outcome in TOLD
         outcomes = [self.offer(episode, action, to, reason, number) for to in self._reachable(plan, number, episode)]
-        best = min(outcomes, key=TOLD.index, default="notified")
+        best: Outcome = min(outcomes, key=TOLD.index, default="notified")
         episode = episode.told(best, self.now)
         if action is Action.REMIND:
             episode = replace(episode, reminded_at=(*episode.reminded_at, self.now))
@@ -448,7 +448,7 @@ class EpisodeBook:
 
     def _decide_all(self, plan: Plan, number: int | None, episode: Episode | None, outcome: str, reason: str) -> None:
         for to in plan.destinations or (None,):
-            self.decide(episode and episode.id, to, outcome, reason, number)
+            self.decide(episode.id if episode else None, to, outcome, reason, number)
 
     def _reachable(self, plan: Plan, number: int | None, episode: Episode) -> Iterator[Destination]:
         """The destinations whose channel is configured; the others are written down."""
@@ -470,7 +470,7 @@ class EpisodeBook:
         for name, (row, counted) in self._counted.items():
             severity = min((what.severity for what in counted), key=SEVERITIES.index, default="INFO")
             counts = [[what.severity, what.kind, what.subject, number] for what, number in counted.items()]
-            values = {"counts": counts, "severity": severity}
+            values: dict[str, Any] = {"counts": counts, "severity": severity}
             if not self._connection.execute(digests.update().where(digests.c.id == name).values(values)).rowcount:
                 self._connection.execute(digests.insert().values({**row, **values}))
         self._counted.clear()
@@ -481,7 +481,7 @@ class EpisodeBook:
         new = [row for is_stored, row in rows if not is_stored]
         if known:
             change = episodes.update().where(episodes.c.id == bindparam("this"))
-            values = {name: bindparam(name) for name in known[0] if name != "this"}
+            values: dict[str, Any] = {name: bindparam(name) for name in known[0] if name != "this"}
             self._connection.execute(change.values(values), known)
         if new:
             self._connection.execute(episodes.insert(), new)

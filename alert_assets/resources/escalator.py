@@ -97,20 +97,26 @@ class Escalator:
         return book.current(episode)
 
     def _note_deadlines(self, book: EpisodeBook, episode: Episode, plan: Plan) -> Episode:
-        assert episode.told_at is not None
-        business = self._routing.business_hours
-        acknowledge = acknowledge_by(plan.policy, episode.told_at, business)
-        is_taken = episode.acknowledged_at is not None
-        if acknowledge and acknowledge <= book.now and not is_taken and not episode.acknowledge_overdue:
-            book.decide(
-                episode.id, None, "acknowledge_overdue", f"{plan.priority} was to be acknowledged by {acknowledge}"
-            )
+        acknowledge, resolve = self._deadlines(episode, plan)
+        if acknowledge and acknowledge <= book.now:
+            reason = f"{plan.priority} was to be acknowledged by {acknowledge:%Y-%m-%d %H:%M:%SZ}"
+            book.decide(episode.id, None, "acknowledge_overdue", reason)
             episode = replace(episode, acknowledge_overdue=True)
-        resolve = resolve_by(plan.policy, episode.told_at, business)
-        if resolve and resolve <= book.now and not episode.resolve_overdue:
-            book.decide(episode.id, None, "resolve_overdue", f"{plan.priority} was to be resolved by {resolve}")
+        if resolve and resolve <= book.now:
+            reason = f"{plan.priority} was to be resolved by {resolve:%Y-%m-%d %H:%M:%SZ}"
+            book.decide(episode.id, None, "resolve_overdue", reason)
             episode = replace(episode, resolve_overdue=True)
         return episode
+
+    def _deadlines(self, episode: Episode, plan: Plan) -> tuple[datetime | None, datetime | None]:
+        """To acknowledge and to resolve; None when there is none, it was kept, or it is known to be missed."""
+        told_at, business = episode.told_at, self._routing.business_hours
+        assert told_at is not None
+        is_taken = episode.acknowledged_at is not None or episode.acknowledge_overdue
+        return (
+            None if is_taken else acknowledge_by(plan.policy, told_at, business),
+            None if episode.resolve_overdue else resolve_by(plan.policy, told_at, business),
+        )
 
     def _look_again(self, book: EpisodeBook, episode: Episode, plan: Plan) -> datetime:
         """The next moment at which something is due; what is put off is looked at soon."""
@@ -119,10 +125,6 @@ class Escalator:
         due_at = next_due(
             plan.policy, episode.told_at, episode.acknowledged_at, episode.steps_done, episode.reminded_at, business
         )
-        deadlines = [
-            None if episode.acknowledge_overdue else acknowledge_by(plan.policy, episode.told_at, business),
-            None if episode.resolve_overdue else resolve_by(plan.policy, episode.told_at, business),
-        ]
-        times = [at for at in (due_at, *deadlines) if at is not None]
+        times = [at for at in (due_at, *self._deadlines(episode, plan)) if at is not None]
         soonest = book.now + _SOON
         return max(soonest, min([*times, book.now + _LOOK_AGAIN]))

@@ -188,25 +188,27 @@ class Notifications:
             audit(connection, at=now, who=who, action=f"{kind}_add", subject=str(number), why=why, details=details)
         return made
 
-    def expire(self, number: int, who: str, why: str, *, kind: Kind = "silence") -> Silence:
+    def expire(self, number: int, who: str, why: str) -> Silence:
         """End a silence or a maintenance window now; what still goes on is told.
 
         Raises:
             UserError: there is none with that number, it is over, or nobody or no reason is given.
         """
-        _check_said(f"{kind} expire {number}", who, why)
+        _check_said(f"silence expire {number}", who, why)
+        this = silences.c.id == number
         with self.state.writing() as connection:
             now = self._clock()
-            this = (silences.c.id == number, silences.c.kind == kind)
-            row = connection.execute(select(silences).where(*this)).mappings().first()
+            row = connection.execute(select(silences).where(this)).mappings().first()
             if row is None:
-                raise UserError(f"There is no {kind} {number}; `alert-assets silence list --all` shows them.")
+                raise UserError(f"There is no silence {number}; `alert-assets silence --all` lists them.")
             if row["until"] <= now:
-                raise UserError(f"The {kind} {number} has been over since {row['until'].isoformat()}.")
-            connection.execute(silences.update().where(*this).values(until=now, starts_at=min(row["starts_at"], now)))
+                raise UserError(f"The {row['kind']} {number} has been over since {row['until']:%Y-%m-%d %H:%M:%SZ}.")
+            ended = {"until": now, "starts_at": min(row["starts_at"], now)}
+            connection.execute(silences.update().where(this).values(ended))
             was = {"until": row["until"].isoformat()}
-            audit(connection, at=now, who=who, action=f"{kind}_expire", subject=str(number), why=why, details=was)
-            return silence_of(connection.execute(select(silences).where(*this)).mappings().one())
+            action = f"{row['kind']}_expire"
+            audit(connection, at=now, who=who, action=action, subject=str(number), why=why, details=was)
+            return silence_of(connection.execute(select(silences).where(this)).mappings().one())
 
     @contextmanager
     def _by_hand(self, action: str, episode: str, who: str, why: str) -> Iterator[tuple[EpisodeBook, Episode]]:
@@ -265,11 +267,9 @@ class Notifications:
         """Whether the ledger accounts for every alert."""
         return ledger_totals(self.state)
 
-    def silences(self, *, kind: Kind | None = None, everything: bool = False) -> list[Silence]:
-        """Those that hold or are to come, the first to end first; `everything` has those that are over too."""
+    def silences(self, *, everything: bool = False) -> list[Silence]:
+        """Silences and maintenance windows that hold or are to come; `everything` has those that are over too."""
         query = select(silences).order_by(silences.c.until, silences.c.id)
-        if kind is not None:
-            query = query.where(silences.c.kind == kind)
         if not everything:
             query = query.where(silences.c.until > self._clock())
         with self.state.reading() as connection:

@@ -87,16 +87,19 @@ class Utc(TypeDecorator[datetime]):
         return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
 
 
+def storable(words: str) -> str:
+    """Without what a database refuses to store: NUL, half a surrogate pair."""
+    return words.replace("\x00", "\ufffd").encode(errors="replace").decode()
+
+
 class Words(TypeDecorator[str]):
-    """Text that may come from outside, without what a database refuses to store: NUL, half a surrogate pair."""
+    """Text that may come from outside, made :func:`storable`."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        if value is None:
-            return None
-        return value.replace("\x00", "\ufffd").encode(errors="replace").decode()
+        return None if value is None else storable(value)
 
 
 #: Every table of the database. Other modules put theirs on it, and :func:`_create_tables` knows them.

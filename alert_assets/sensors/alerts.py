@@ -14,15 +14,16 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import dagster as dg
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from alert_assets.alerting.alert import Alert
 from alert_assets.alerting.facts import check_alert, incident_alert, run_alert
 from alert_assets.contracts import ALL_CONTRACTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS
 from alert_assets.resources.lakehouse import Lakehouse, records, utc_now
-from alert_assets.resources.notifications import Notifications
+from alert_assets.resources.notification_tables import episodes
 from alert_assets.resources.run_guard import REFUSED_TAGS
-from alert_assets.resources.state import raise_alert
+from alert_assets.resources.state import outbox, raise_alert
+from alert_assets.resources.telling import Telling
 from alert_assets.sensors.circuit_breaker import planned_assets
 from alert_assets.settings import Settings
 
@@ -42,7 +43,7 @@ _ENDED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
     description="Tells of runs that failed, in every code location, and of failed checks of others' assets.",
 )
 def run_alerts(
-    context: dg.SensorEvaluationContext, notifications: dg.ResourceParam[Notifications]
+    context: dg.SensorEvaluationContext, telling: dg.ResourceParam[Telling]
 ) -> dg.SensorResult | dg.SkipReason:
     """The cursor is when the last run that was looked at was updated."""
     since = datetime.fromisoformat(context.cursor) if context.cursor else utc_now() - _FIRST_LOOK
@@ -54,24 +55,22 @@ def run_alerts(
     )
     if not found:
         return dg.SkipReason("No run has ended.")
-    with notifications.state.writing() as connection:
-        told = sum(_tell_of_run(connection, context.instance, notifications, record) for record in found)
+    with telling.state.writing() as connection:
+        told = sum(_tell_of_run(connection, context.instance, record) for record in found)
     newest = max(record.update_timestamp.astimezone(timezone.utc) for record in found)
     reason = f"{told} new alerts of {len(found)} runs that ended."
     return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=max(newest, since).isoformat())
 
 
-def _tell_of_run(
-    connection: Connection, instance: dg.DagsterInstance, notifications: Notifications, record: dg.RunRecord
-) -> int:
+def _tell_of_run(connection: Connection, instance: dg.DagsterInstance, record: dg.RunRecord) -> int:
     run = record.dagster_run
     if REFUSED_TAGS.items() <= run.tags.items():
         return 0
     failed = run.status == dg.DagsterRunStatus.FAILURE
     told = [_check_of_others(connection, alert, run.run_id) for alert in _failed_checks(instance, run.run_id)]
-    if not failed and not notifications.is_open(connection, f"run/{run.job_name}"):
-        return sum(told)
     ended = datetime.fromtimestamp(record.end_time or record.update_timestamp.timestamp(), timezone.utc)
+    if not failed and not _has_failed(connection, run.job_name, before=ended):
+        return sum(told)
     error, trace = _why_it_failed(instance, run.run_id) if failed else (None, None)
     alert = run_alert(
         run.job_name,
@@ -84,6 +83,17 @@ def _tell_of_run(
         owner=_owner(run.asset_selection or planned_assets(instance, run.run_id)),
     )
     return sum(told) + raise_alert(connection, alert, f"run/{run.run_id}/{run.status.value}")
+
+
+def _has_failed(connection: Connection, job: str, *, before: datetime) -> bool:
+    """Whether people think that the job fails, or are about to, because of a run that ended before."""
+    going_on = select(episodes.c.id).where(
+        episodes.c.fingerprint == f"run/{job}", episodes.c.state != "resolved", episodes.c.last_at < before
+    )
+    waiting = select(outbox.c.id).where(
+        outbox.c.status == "pending", outbox.c.subject == f"Run of {job} failed", outbox.c.created_at < before
+    )
+    return any(connection.execute(query.limit(1)).first() is not None for query in (going_on, waiting))
 
 
 def _why_it_failed(instance: dg.DagsterInstance, run_id: str) -> tuple[str | None, str | None]:
@@ -144,19 +154,19 @@ def _owner(keys: Iterable[dg.AssetKey]) -> str | None:
 def incident_alerts(
     context: dg.SensorEvaluationContext,
     settings: dg.ResourceParam[Settings],
-    notifications: dg.ResourceParam[Notifications],
+    telling: dg.ResourceParam[Telling],
 ) -> dg.SensorResult | dg.SkipReason:
     """The cursor is how far both tables have been looked at."""
     lakehouse = Lakehouse(settings)
     if lakehouse.table(GOLD_INCIDENTS) is None:
         return dg.SkipReason("There are no incidents yet.")
-    seen = json.loads(context.cursor) if context.cursor else {"gold": 0, "analysed": None}
+    seen: dict[str, Any] = json.loads(context.cursor) if context.cursor else {"gold": 0, "analysed": None}
     incidents = changed_incidents(lakehouse, seen["gold"], seen["analysed"])
     if not incidents:
         return dg.SkipReason("No incident has changed.")
     oldest = utc_now() - timedelta(hours=settings.alert_max_age_hours)
     recent = [incident for incident in incidents if incident["last_seen_timestamp"] >= oldest]
-    with notifications.state.writing() as connection:
+    with telling.state.writing() as connection:
         told = sum(_tell_of_incident(connection, incident) for incident in recent)
     analysed = [incident["analyzed_at"] for incident in incidents if incident["analyzed_at"] is not None]
     now_seen = {
@@ -202,13 +212,11 @@ def _tell_of_incident(connection: Connection, incident: dict[str, Any]) -> bool:
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Decides who is told of what is in the outbox, and tells them.",
 )
-def notifications_sensor(
-    context: dg.SensorEvaluationContext, notifications: dg.ResourceParam[Notifications]
-) -> dg.SkipReason:
+def notifications_sensor(context: dg.SensorEvaluationContext, telling: dg.ResourceParam[Telling]) -> dg.SkipReason:
     """One look at the outbox and one at what is due."""
-    taken = notifications.dispatcher.tick(utc_now())
-    sent = notifications.deliverer.tick(utc_now())
-    return dg.SkipReason(f"{taken} alerts taken up; {sent}.")
+    taken = telling.dispatcher.tick(utc_now())
+    sent = telling.deliverer.tick(utc_now())
+    return dg.SkipReason(f"{taken} alerts taken up, {sent} notifications sent.")
 
 
 @dg.sensor(
@@ -217,11 +225,9 @@ def notifications_sensor(
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Escalates what nobody has acknowledged, reminds, and notes missed deadlines.",
 )
-def escalations_sensor(
-    context: dg.SensorEvaluationContext, notifications: dg.ResourceParam[Notifications]
-) -> dg.SkipReason:
+def escalations_sensor(context: dg.SensorEvaluationContext, telling: dg.ResourceParam[Telling]) -> dg.SkipReason:
     """One look at the episodes that have something due."""
-    return dg.SkipReason(f"{notifications.escalator.tick(utc_now())} episodes looked at.")
+    return dg.SkipReason(f"{telling.escalator.tick(utc_now())} episodes looked at.")
 
 
 ALERT_SENSORS = [run_alerts, incident_alerts, notifications_sensor, escalations_sensor]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, timedelta, timezone
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,6 @@ from alert_assets.alerting.limits import (
     What,
     allowed,
     decide,
-    group,
     joins,
     next_allowed,
     summary,
@@ -108,6 +108,20 @@ def test_the_next_allowed_moment_is_allowed_and_the_first(times: list[datetime],
         assert not all(allowed(sent, at - timedelta(microseconds=1), limit) for limit in rates)
 
 
+def test_a_storm_is_a_few_notifications_and_a_summary_that_accounts_for_the_rest() -> None:
+    rates, sent, told, counted = Limits().of("slack"), list[datetime](), 0, Counter[What]()
+    for number in range(10_000):
+        now = T0 + number * MINUTE / 10_000
+        if decide(sent, now, rates) == "tell":
+            sent.append(now)
+            told += 1
+        else:
+            counted += tally([alert(number, severity=SEVERITIES[number % 5])])
+    assert all(allowed(sent, T0 + MINUTE, limit) for limit in rates)
+    last = summary(counted, episode="s", since=T0, at=T0 + MINUTE)
+    assert (told, last.count, len(sent) + 1) == (9, 9_991, rates[0].count)
+
+
 def test_the_last_place_is_kept_for_a_summary() -> None:
     limit = Limit(3, MINUTE)
     assert decide([T0], T0, [limit]) == "tell"
@@ -135,25 +149,19 @@ def test_a_group_is_joined_within_its_window() -> None:
     assert not joins(T0, T0 + MINUTE, MINUTE) and not joins(T0, T0 - SECOND, MINUTE)
 
 
-@given(st.lists(alerts, min_size=1, max_size=20))
-def test_a_group_says_the_worst_and_counts_all(several: list[Alert]) -> None:
-    told = group(several)
-    assert told.count == sum(one.count for one in several)
-    assert SEVERITIES.index(told.severity) == min(SEVERITIES.index(one.severity) for one in several)
-    assert told.since == min(one.since for one in several)
-    assert told.episode in {one.episode for one in several if one.severity == told.severity}
-    assert told.application in {one.application for one in several} | {None}
-    assert (told.application is None) == (len({one.application for one in several}) > 1 or not several[0].application)
-
-
-def test_a_group_reads_well() -> None:
-    told = group([alert(1, severity="LOW"), alert(2), alert(3, owner="team:b", description="cpu is at 99 %")])
-    assert told.title == "alert 2 (and 2 more)"
-    assert told.description == "2 HIGH incident: payments-api\n1 LOW incident: payments-api"
-    assert (told.application, told.owner) == ("payments-api", None)
-    assert group([alert(1)]) == alert(1)
-    with pytest.raises(ValueError, match="at least one"):
-        group([])
+@given(arrivals, st.integers(1, 40))
+def test_every_arrival_opens_a_group_or_joins_one_and_groups_are_a_window_apart(
+    times: list[datetime], seconds: int
+) -> None:
+    window, groups = seconds * SECOND, list[list[datetime]]()
+    for at in sorted(times):
+        if joins(groups[-1][0] if groups else None, at, window):
+            groups[-1].append(at)
+        else:
+            groups.append([at])
+    assert sum(map(len, groups)) == len(times)
+    assert all(at < members[0] + window for members in groups for at in members)
+    assert all(later[0] - earlier[0] >= window for earlier, later in pairwise(groups))
 
 
 @given(st.lists(alerts, min_size=1, max_size=40))

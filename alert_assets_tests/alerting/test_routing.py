@@ -85,7 +85,7 @@ def routed(*routes: Route, **fields) -> Routing:
             ["slack", "email", "log"],
             4 * HOUR,
             24 * HOUR,
-            [("next business day", timedelta(), ["slack", "email", "log"])],
+            [("team again", timedelta(), ["slack", "email", "log"])],
         ),
         ("LOW", "P4", ["slack", "log"], None, None, []),
         ("INFO", "P4", ["slack", "log"], None, None, []),

@@ -179,6 +179,27 @@ def test_a_newer_schema(state: State) -> None:
         tell(state, "k")
 
 
+@pytest.mark.parametrize("first", ["reads", "writes"])
+def test_an_older_schema_gets_what_is_missing(state: State, first: str) -> None:
+    """Version 1 had no tables for notifications; its rows stay."""
+    tell(state, "k1")
+    added = ("episodes", "decisions", "deliveries", "digests", "silences", "channel_states")
+    with state.writing() as connection:
+        for table in added:
+            connection.execute(text(f"DROP TABLE {table}"))
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("DROP FUNCTION decisions_refuse"))
+        connection.execute(text("UPDATE alert_assets_schema SET version = 1"))
+    if first == "writes":
+        tell(state, "k2")
+    with state.reading() as connection:
+        for table in added:
+            assert connection.scalar(text(f"SELECT count(*) FROM {table}")) == 0
+        assert connection.scalar(text("SELECT version FROM alert_assets_schema")) == SCHEMA_VERSION
+        keys = connection.scalars(select(outbox.c.idempotency_key).order_by(outbox.c.id)).all()
+    assert keys == (["k1", "k2"] if first == "writes" else ["k1"])
+
+
 def test_what_is_our_own_mistake_is_no_user_error(state: State) -> None:
     bad = {"run_id": "r", "breaker": "b", "outcome": "so-so", "at": AT, "reported_by": "x"}
     with pytest.raises(IntegrityError), state.writing() as connection:

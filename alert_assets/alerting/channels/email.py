@@ -169,7 +169,7 @@ def parse_address(text: str) -> Address | None:
 
 def html(message: Message) -> str:
     """The message for mail programs: no scripts, no images, nothing that is loaded."""
-    alert = message.alert.shortened()
+    alert = wording.told(message)
     color = "#2e7d32" if message.action is Action.RESOLVE else _COLORS[alert.severity]
     rows = "".join(
         f'<tr><td style="padding:2px 12px 2px 0;color:#666"><b>{escape(label)}</b></td><td>{escape(value)}</td></tr>'

@@ -24,7 +24,7 @@ from typing import Any
 import httpx
 
 from alert_assets.alerting.channels.channel import ChannelError
-from alert_assets.alerting.channels.targets import Address, TargetRefused, Targets
+from alert_assets.alerting.channels.targets import Address, TargetRefused, Targets, is_host
 from alert_assets.analysis.untrusted import one_line
 
 #: More of an answer than this is not read.
@@ -133,7 +133,7 @@ def url_problem(text: str) -> str | None:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError):
         return "cannot be read"
-    if url.scheme not in ("https", "http") or not url.host:
+    if url.scheme not in ("https", "http") or not is_host(url.raw_host.decode()) or (url.port or 1) > 65_535:
         return "is not of the form https://host/path"
     return "has a user or a password in it" if url.userinfo else None
 
@@ -179,7 +179,7 @@ def _outgoing(request: Request, url: httpx.URL, address: Address, patience: http
 
 
 async def _perform(http: Http, outgoing: httpx.Request) -> _Answer:
-    async with httpx.AsyncHTTPTransport(verify=http.tls, trust_env=False) as transport:
+    async with httpx.AsyncHTTPTransport(verify=http.tls) as transport:
         response = await transport.handle_async_request(outgoing)
         try:
             body = await _read(response)

@@ -69,7 +69,7 @@ def dedup_key(message: Message) -> str:
 
 
 def _details(message: Message) -> dict[str, Any]:
-    alert = message.alert.shortened()
+    alert = wording.told(message)
     links = [{"href": url, "text": text} for text, url in wording.links(alert)]
     custom = dict(wording.facts(alert))
     texts = {

@@ -123,8 +123,8 @@ class ServiceNow:
         alert = message.alert
         urgency, impact = _URGENCY_AND_IMPACT[alert.severity]
         columns = {
-            "short_description": wording.headline(message, _MAX_SHORT_DESCRIPTION),
-            "description": wording.plain_text(message, _MAX_TEXT),
+            "short_description": _literal(wording.headline(message, _MAX_SHORT_DESCRIPTION)),
+            "description": _literal(wording.plain_text(message, _MAX_TEXT)),
             "urgency": urgency,
             "impact": impact,
             "category": "software",
@@ -137,13 +137,13 @@ class ServiceNow:
 
     def changes(self, message: Message, incident: Incident) -> dict[str, str]:
         """What a message changes of an incident that is open."""
-        note = {"work_notes": f"{wording.plain_text(message, _MAX_TEXT)}\n\nDelivery: {message.key}"}
+        note = {"work_notes": f"{_literal(wording.plain_text(message, _MAX_TEXT))}\n\nDelivery: {message.key}"}
         if message.action is Action.RESOLVE:
             return {
                 **note,
                 "state": _RESOLVED,
                 "close_code": self.close_code,
-                "close_notes": wording.headline(message, 1_000),
+                "close_notes": _literal(wording.headline(message, 1_000)),
             }
         if message.action is Action.ACKNOWLEDGE and incident.state == _NEW:
             return {**note, "state": _IN_PROGRESS}
@@ -184,6 +184,11 @@ class ServiceNow:
 def correlation_id(message: Message) -> str:
     """The episode, in a form that cannot be taken for another condition of a query."""
     return wording.bounded_id(message.episode, _MAX_CORRELATION)
+
+
+def _literal(text: str) -> str:
+    """Text from outside without the tags between which an activity log shows HTML; no longer than before."""
+    return re.sub(r"\[(/?code)\]", r"(\1)", text, flags=re.IGNORECASE)
 
 
 def _opening_key(message: Message) -> str:

@@ -121,7 +121,7 @@ def content(message: Message) -> dict[str, Any]:
 
 def blocks(message: Message) -> list[dict[str, Any]]:
     """The message in Block Kit."""
-    alert = message.alert.shortened()
+    alert = wording.told(message)
     header = one_line(f"{wording.symbol(message)} {wording.headline(message, _MAX_HEADER)}", _MAX_HEADER)
     fields = [_mrkdwn(f"*{label}*\n{_outside(value, _MAX_FIELD)}") for label, value in wording.facts(alert, 200)]
     links = [f"<{escape(url)}|{escape(text)}>" for text, url in wording.links(alert, _MAX_URL)[:_MAX_LINKS]]

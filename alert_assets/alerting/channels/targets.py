@@ -11,6 +11,7 @@ change its answer in between. By default only public addresses pass. Others have
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -139,8 +140,19 @@ def _distinct(addresses: Iterable[Address]) -> list[Address]:
     return list(dict.fromkeys(addresses))
 
 
+def is_host(text: str) -> bool:
+    """Whether a text can be a host: a name or an address."""
+    return _is_host_name(text) or _is_address(text)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_host_name(text: str) -> bool:
     labels = text.rstrip(".").split(".")
-    return len(text) <= 253 and all(
-        0 < len(label) <= 63 and label.replace("-", "").replace("_", "").isalnum() for label in labels
-    )
+    return len(text) <= 253 and all(re.fullmatch(r"[A-Za-z0-9_-]{1,63}", label) for label in labels)

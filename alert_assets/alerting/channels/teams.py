@@ -69,7 +69,7 @@ def _content(message: Message, length: int) -> dict[str, Any]:
 
 
 def _body(message: Message, length: int) -> list[dict[str, Any]]:
-    alert = message.alert.shortened()
+    alert = wording.told(message)
     color = "good" if message.action is Action.RESOLVE else _COLORS[alert.severity]
     trace = wording.last_lines(alert.stack_trace, length)
     blocks = [

@@ -7,6 +7,7 @@ own way. Only http and https links are kept, so that nothing in an alert can bec
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from hashlib import sha256
 from urllib.parse import quote, urlsplit
@@ -51,6 +52,7 @@ def facts(alert: Alert, limit: int = 300) -> list[tuple[str, str]]:
         ("Owner", alert.owner),
         ("Source", alert.source),
         ("Alerts", f"{alert.count:,}" if alert.count > 1 else None),
+        ("Labels", ", ".join(f"{name}={value}" for name, value in sorted(alert.labels.items()))),
     ]
     return [(label, one_line(value, limit)) for label, value in pairs if value]
 
@@ -84,9 +86,17 @@ def last_lines(text: str | None, limit: int) -> str:
     return shown if len(shown) <= limit else "…" + shown[-(limit - 1) :].lstrip()
 
 
+def told(message: Message) -> Alert:
+    """The alert as a message tells it; one that says it is over or taken care of repeats no stack trace."""
+    alert = message.alert.shortened()
+    if message.action in (Action.RESOLVE, Action.ACKNOWLEDGE):
+        return replace(alert, error=None, stack_trace=None, suggested_action=None)
+    return alert
+
+
 def plain_text(message: Message, limit: int = 4_000) -> str:
     """The whole message as plain text, for services that show nothing else."""
-    alert = message.alert.shortened()
+    alert = told(message)
     blocks = [
         headline(message, 250),
         prose(alert.description, 2_000),

@@ -54,6 +54,8 @@ HUGE = replace(
         error="&" * 50_000,
         stack_trace="<frame & frame>" * 10_000,
         suggested_action="&" * 9_000,
+        labels={f"<label {number}>": "&" * 100 for number in range(100)},
+        count=123_456,
         links={f"link {number}": f"https://example.test/{number}?" + "a" * 300 for number in range(60)},
     ),
 )

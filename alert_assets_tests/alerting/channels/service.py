@@ -95,10 +95,25 @@ def cut_short(status: int = 200) -> Reply:
     return reply
 
 
+def nonsense(handler: Handler) -> None:
+    """Something that speaks another protocol."""
+    handler.wfile.write(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
+    handler.close_connection = True
+
+
 def stall(handler: Handler) -> None:
     """No answer until the test is over."""
     handler.service.over.wait(20)
     handler.close_connection = True
+
+
+def flood(handler: Handler) -> None:
+    """An answer as fast as it goes, for ever."""
+    handler.send_response(200)
+    handler.send_header("Connection", "close")
+    handler.end_headers()
+    while not handler.service.over.is_set():
+        handler.wfile.write(b"x" * 65_536)
 
 
 def drip(handler: Handler) -> None:

@@ -1,0 +1,98 @@
+"""What `alert-assets alerts` and `alert-assets silence` do, for the UI: acknowledge, resolve, silence.
+
+They bring an executor of their own: somebody has to be able to take an alert while the gate refuses runs.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+
+import dagster as dg
+from pydantic import Field
+
+from alert_assets.errors import UserError
+from alert_assets.resources.circuit_breakers import expiry
+from alert_assets.resources.notifications import Notifications as NotificationsOfState
+
+Notifications = dg.ResourceParam[NotificationsOfState]
+
+
+class Person(dg.Config):
+    """Who, and why."""
+
+    who: str = Field(description="Your name; it stays in the audit.")
+    why: str = Field(description="The reason; it stays in the audit.")
+
+
+class OneEpisode(Person):
+    """Which episode."""
+
+    episode: str = Field(description="Its id, or the first digits of it.")
+
+
+class SomeAlerts(Person):
+    """Which alerts, and until when."""
+
+    matchers: list[str] = Field(description="Such as application=payments-api or title=~.*disk.*; all have to match.")
+    until: str = Field(description="30m, 2h or 1d from now, or a time like 2026-02-14T09:30:00Z.")
+
+
+@dg.op(name="acknowledge_alert")
+def _acknowledge(context: dg.OpExecutionContext, config: OneEpisode, notifications: Notifications) -> None:
+    with _explained():
+        episode = notifications.acknowledge(config.episode, config.who, config.why)
+    context.log.info(f"Episode {episode.id} is acknowledged: {episode.alert.title}")
+
+
+@dg.op(name="resolve_alert")
+def _resolve(context: dg.OpExecutionContext, config: OneEpisode, notifications: Notifications) -> None:
+    with _explained():
+        episode = notifications.resolve(config.episode, config.who, config.why)
+    context.log.info(f"Episode {episode.id} is resolved: {episode.alert.title}")
+
+
+@dg.op(name="silence_alerts")
+def _silence(context: dg.OpExecutionContext, config: SomeAlerts, notifications: Notifications) -> None:
+    with _explained():
+        until = expiry(config.until, datetime.now(timezone.utc))
+        silence = notifications.silence(config.matchers, until, config.who, config.why)
+    context.log.info(f"Silence {silence.id} until {silence.until.isoformat()}: {silence.match}")
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Take an alert: it escalates no further, and everybody who was told hears who has it.",
+)
+def alert_acknowledge() -> None:
+    """One op."""
+    _acknowledge()
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Say that an alert is over: everybody who was told hears it, and tickets are resolved.",
+)
+def alert_resolve() -> None:
+    """One op."""
+    _resolve()
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Keep alerts from being told until a time; they are recorded, and what goes on then is told.",
+)
+def alert_silence() -> None:
+    """One op."""
+    _silence()
+
+
+alert_jobs: list[dg.JobDefinition] = [alert_acknowledge, alert_resolve, alert_silence]
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What somebody typed wrong is told without a stack trace."""
+    try:
+        yield
+    except (UserError, ValueError) as error:
+        raise dg.Failure(str(error), allow_retries=False) from None

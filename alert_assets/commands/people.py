@@ -1,0 +1,32 @@
+"""Options of commands that do something in somebody's name: who, why, until when."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from datetime import datetime, timezone
+from typing import Annotated
+
+import typer
+
+from alert_assets.resources.circuit_breakers import expiry
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # Containers run under numbers that have no name.
+        return f"uid {os.getuid()}"
+
+
+def moment(text: str) -> datetime:
+    """A time, or how long from now it is: `30m`, `2h`, `1d`."""
+    try:
+        return expiry(text, datetime.now(timezone.utc))
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(f"{error}.") from None
+
+
+WhyOption = Annotated[str, typer.Option(help="The reason; it stays in the audit.")]
+WhoOption = Annotated[str, typer.Option(default_factory=_login, help="Who does it.", show_default="the login name")]

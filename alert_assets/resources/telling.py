@@ -1,0 +1,77 @@
+"""All that tells people, put together from the settings: routing, channels, dispatcher, deliverer, escalator.
+
+Made when it is first needed: who only looks at tables waits for no routing file, and a channel that is half
+configured stops nobody but those who would use it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from functools import cached_property
+
+from alert_assets.alerting.channels import Channel, channels
+from alert_assets.alerting.episode import Rules
+from alert_assets.alerting.routing import Routing
+from alert_assets.alerting.routing_file import load_routing
+from alert_assets.resources.delivery import Deliverer
+from alert_assets.resources.dispatcher import Dispatcher
+from alert_assets.resources.escalator import Escalator
+from alert_assets.resources.notifications import Notifications
+from alert_assets.resources.state import State
+from alert_assets.settings import Settings
+
+
+class Telling:
+    """Who is told, and by whom."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str] | None = None) -> None:
+        """Args: environ: where the channels' variables are; by default `.env` and the process environment."""
+        self.state = State(settings.state_url)
+        self._settings = settings
+        self._environ = environ
+
+    @cached_property
+    def routing(self) -> Routing:
+        """Of ALERTS_ROUTING_FILE, or the package's."""
+        routing = load_routing(self._settings.routing_file or None)
+        return replace(routing, dagster_url=self._settings.dagster_url)
+
+    @cached_property
+    def channels(self) -> Mapping[str, Channel]:
+        """Those that are configured; `log` always is."""
+        if self._environ is not None:
+            return channels(self._environ)
+        from dotenv import dotenv_values
+
+        file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+        return channels({**file, **os.environ})
+
+    @cached_property
+    def _rules(self) -> Rules:
+        return Rules(
+            reopen_within=timedelta(minutes=self._settings.alert_reopen_minutes),
+            quiet_after={"incident": timedelta(minutes=self._settings.alert_quiet_minutes)},
+        )
+
+    @cached_property
+    def dispatcher(self) -> Dispatcher:
+        """Decides who is told."""
+        return Dispatcher(self.state, self.routing, list(self.channels), self._rules)
+
+    @cached_property
+    def deliverer(self) -> Deliverer:
+        """Tells them."""
+        return Deliverer(self.state, self.channels)
+
+    @cached_property
+    def escalator(self) -> Escalator:
+        """Tells others when nobody takes it."""
+        return Escalator(self.state, self.routing, list(self.channels), self._rules)
+
+    @cached_property
+    def notifications(self) -> Notifications:
+        """What people do about it."""
+        return Notifications(self.state, self.routing)

@@ -1,0 +1,100 @@
+"""`alert-assets alerts` as people and cron use it, on a state database of its own."""
+
+from __future__ import annotations
+
+import getpass
+import re
+from datetime import datetime, timezone
+
+import pytest
+
+from alert_assets.resources.state import State
+from alert_assets.settings import Settings
+from alert_assets_tests.commands.conftest import Run
+from alert_assets_tests.resources.notifying import Desk, refused
+
+
+@pytest.fixture
+def desk(settings: Settings) -> Desk:
+    return Desk(State(settings.state_url), now=datetime.now(timezone.utc))
+
+
+def test_before_anything_happened(settings: Settings, run: Run) -> None:
+    assert run("alerts").out == "Nothing goes on; --all lists what is over.\n"
+    assert run("alerts", "--all").out == "There has been no alert.\n"
+    assert run("alerts", "--fail-if-any").code == 0
+    assert run("alerts", "ledger").out == "0 alerts.\n"
+    assert run("alerts", "ledger", "--fail-if-incomplete").code == 0
+    assert not settings.state_dir.exists()
+
+
+def test_a_list(desk: Desk, run: Run) -> None:
+    desk.fire("disk", title="disk \x1b[31mis [bold]full")
+    desk.fire("cpu", severity="CRITICAL")
+    desk.over("cpu")
+    result = run("alerts")
+    assert re.search(r"[0-9a-f]{8} +HIGH +open +20.{17}Z +0 s ago +1 +notified +disk .*is \[bold\]full", result.out), (
+        result.out
+    )
+    assert "\x1b" not in result.out and "cpu" not in result.out
+    assert result.code == 0 and run("alerts", "--fail-if-any").code == 1
+    assert "resolved" in run("alerts", "--all").out
+    listed = run("alerts", "--all", "--since", "1h", "--json").json["episodes"]
+    assert sorted(episode["fingerprint"] for episode in listed) == ["cpu", "disk"]
+    assert len(run("alerts", "--all", "--limit", "1", "--json").json["episodes"]) == 1
+
+
+def test_one_in_full(desk: Desk, run: Run) -> None:
+    desk.channels["slack"].fails = [refused(permanent=True)]
+    desk.fire(runbook_url="https://wiki/disk", suggested_action="Make room.", error="OSError: \x1bfull")
+    desk.deliverer.tick(desk.now)
+    name = desk.people.episodes()[0].id
+    out = run("alerts", "show", name[:4]).out
+    for said in (name, "Make room.", "https://wiki/disk", "application payments-api", "the service said no", "dead"):
+        assert said in out
+    assert "slack: #alerts" in out and "\x1b" not in out and "it is new" in out
+    shown = run("alerts", "show", name, "--json").json
+    assert [delivery["status"] for delivery in shown["deliveries"]][:2] == ["dead", "sent"]
+    assert {row["outcome"] for row in shown["ledger"]} == {"notified", "dead"}
+
+
+def test_acknowledge_resolve_reopen(desk: Desk, run: Run) -> None:
+    desk.fire()
+    name = desk.people.episodes()[0].id
+    done = run("alerts", "acknowledge", name[:5], "--why", "looking")
+    assert done.out == f"Episode {name} is acknowledged: disk is full\n"
+    assert run("alerts", "--fail-if-any").code == 0
+    assert f"by {getpass.getuser()}" in run("alerts", "show", name).out
+    assert run("alerts", "resolve", name, "--why", "made room", "--who", "ana", "--json").json["resolved_by"] == "ana"
+    assert run("alerts", "reopen", name, "--why", "full again").code == 0
+    assert desk.told() == ["open disk", "acknowledge disk", "resolve disk", "open disk"]
+
+
+def test_the_ledger(desk: Desk, run: Run) -> None:
+    desk.fire()
+    desk.fire()
+    desk.raise_()
+    out = run("alerts", "ledger").out
+    assert "its episode is known and no worse" in out and out.endswith("2 alerts: 1 notified, 1 recorded.\n")
+    found = run("alerts", "ledger", "--outcome", "recorded", "--json").json
+    assert found["is_complete"] and {row["outcome"] for row in found["ledger"]} == {"recorded"}
+    name = desk.people.episodes()[0].id
+    assert len(run("alerts", "ledger", "--episode", name[:4], "--limit", "1", "--json").json["ledger"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["show", "ffff"], "There is no episode 'ffff'; `alert-assets alerts --all` lists them"),
+        (["acknowledge", "ffff", "--why", "x"], "There is no episode"),
+        (["acknowledge", "ffff"], "--why"),
+        (["resolve", "ffff", "--why", " "], "has to say why"),
+        (["--all", "show", "ffff"], "--all before `show`"),
+        (["--since", "soon"], "neither an age"),
+    ],
+)
+def test_wrong_use(desk: Desk, run: Run, args: list[str], said: str) -> None:
+    desk.fire()
+    result = run("alerts", *args)
+    assert (result.code, result.out) == (2, "")
+    assert said in result.err and "Traceback" not in result.err

@@ -1,0 +1,69 @@
+"""`alert-assets silence` as people use it."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+
+import pytest
+
+from alert_assets.resources.state import State
+from alert_assets.settings import Settings
+from alert_assets_tests.commands.conftest import Run
+from alert_assets_tests.resources.notifying import Desk
+
+
+@pytest.fixture
+def desk(settings: Settings) -> Desk:
+    return Desk(State(settings.state_url), now=datetime.now(timezone.utc))
+
+
+def test_before_there_was_one(settings: Settings, run: Run) -> None:
+    assert run("silence").out == "Nothing is silenced.\n"
+    assert run("silence", "--all").out == "There has been no silence.\n"
+    assert not settings.state_dir.exists()
+
+
+def test_add_and_expire(desk: Desk, run: Run) -> None:
+    added = run("silence", "add", "application=payments-api", "--until", "2h", "--why", "migration", "--who", "ana")
+    assert re.fullmatch(r"Silence 1: application is payments-api until 20.{17}Z \(in 1 h\)\.\n", added.out), added.out
+    listed = run("silence").out
+    assert re.search(r"1 +silence +20.*in 1 h +application is payments-api +ana +migration", listed), listed
+    desk.now = datetime.now(timezone.utc)
+    desk.fire()
+    assert desk.told() == []
+
+    assert run("silence", "expire", "1", "--why", "done").out == "Silence 1 is over: application is payments-api.\n"
+    desk.now = datetime.now(timezone.utc)
+    desk.tick()
+    assert desk.told() == ["open disk"]
+    assert run("silence").out == "Nothing is silenced.\n" and "migration" in run("silence", "--all").out
+
+
+def test_a_maintenance_window(desk: Desk, run: Run) -> None:
+    args = ("--maintenance", "--from", "1h", "--until", "2h", "--why", "move", "--json")
+    window = run("silence", "add", *args).json
+    assert (window["kind"], window["match"]) == ("maintenance", {})
+    assert "to come" in run("silence").out
+    desk.fire()
+    assert desk.told() == ["open disk"]
+    assert run("silence", "--json").json["silences"][0]["id"] == window["id"]
+    # One that has not begun ends without having been.
+    assert run("silence", "expire", "1", "--why", "moved").code == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["add", "--until", "2h", "--why", "x"], "would silence everything"),
+        (["add", "colour=red", "--until", "2h", "--why", "x"], "matches on 'colour'"),
+        (["add", "severity=LOW", "--until", "soon", "--why", "x"], "30m"),
+        (["add", "severity=LOW", "--until", "2020-01-01T00:00:00Z", "--why", "x"], "over before it begins"),
+        (["add", "severity=LOW", "--until", "2h"], "--why"),
+        (["expire", "7", "--why", "x"], "There is no silence 7; `alert-assets silence --all` lists them"),
+    ],
+)
+def test_wrong_use(settings: Settings, run: Run, args: list[str], said: str) -> None:
+    result = run("silence", *args)
+    assert (result.code, result.out) == (2, "")
+    assert said in result.err and "Traceback" not in result.err
