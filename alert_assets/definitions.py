@@ -11,6 +11,7 @@ from alert_assets.assets.gold import gold_incidents
 from alert_assets.assets.platinum import platinum_incidents
 from alert_assets.assets.silver import silver_alerts
 from alert_assets.checks.asset_checks import table_checks
+from alert_assets.checks.ledger import NOTIFICATIONS, ledger_check
 from alert_assets.contracts import PLATINUM_INCIDENTS
 from alert_assets.executor import gated_executor
 from alert_assets.resources.circuit_breakers import circuit_breakers
@@ -45,13 +46,17 @@ platinum = dg.define_asset_job(
 )
 reliability_job = dg.define_asset_job(
     "reliability",
-    selection=dg.AssetSelection.assets(*reliability.ASSETS),
+    selection=dg.AssetSelection.assets(*reliability.ASSETS) | dg.AssetSelection.checks(ledger_check),
     description="Measure latency, quality, health and SLOs of what is there.",
 )
 
 defs = dg.Definitions(
-    assets=[bronze, silver_alerts, gold_incidents, platinum_incidents, *reliability.ASSETS, CIRCUIT_BREAKERS],
-    asset_checks=table_checks(),
+    assets=[
+        *(bronze, silver_alerts, gold_incidents, platinum_incidents),
+        *reliability.ASSETS,
+        *(CIRCUIT_BREAKERS, NOTIFICATIONS),
+    ],
+    asset_checks=[*table_checks(), ledger_check],
     jobs=[bronze_to_gold, platinum, reliability_job, replay_quarantine_job, *breaker_jobs],
     schedules=[
         gated_schedule(

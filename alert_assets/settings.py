@@ -117,14 +117,10 @@ class Settings(BaseSettings):
         {}, description="Largest share of nulls by optional event field, e.g. host=50,source=10; default: none."
     )
     gate_min_rows: int = Field(0, ge=0, description="A landing batch with fewer valid events is not published.")
-    gate_max_rows: int = Field(
-        20_000_000, ge=1, description="A landing batch with more valid events is not published."
-    )
+    gate_max_rows: int = Field(20_000_000, ge=1, description="A landing batch with more valid events is not published.")
 
     routing_file: str = Field("", description="YAML that says who is told of what; default: that of the package.")
-    dagster_url: str = Field(
-        "http://localhost:3000", description="Of the Dagster UI, for links in notifications."
-    )
+    dagster_url: str = Field("http://localhost:3000", description="Of the Dagster UI, for links in notifications.")
     alert_max_age_hours: float = Field(
         24, gt=0, description="Nobody is told of incidents that last fired longer ago, e.g. of a backfill."
     )

@@ -54,6 +54,7 @@ CHECKS = {
     "missing_hours",
     "platinum_incidents": f"{COMMON} contract_rules! key_unique! business_rules! references! current_context "
     "failed_analyses missing_hours",
+    "notifications": "ledger",
 }
 #: Job: the assets it materializes.
 JOBS = {
@@ -103,7 +104,7 @@ def test_assets(repository: dg.RepositoryDefinition) -> None:
         name: ("reliability", ["team:data-platform"], {"deltalake", "python"}, upstream)
         for name, upstream in WATCHING.items()
     }
-    assert found == {**ASSETS, **watching, "circuit_breakers": shown}
+    assert found == {**ASSETS, **watching, "circuit_breakers": shown, "notifications": shown}
 
 
 def test_an_asset_says_what_its_contract_says(repository: dg.RepositoryDefinition) -> None:

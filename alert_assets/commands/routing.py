@@ -33,7 +33,7 @@ def _routing() -> None:
 
 @app.command(epilog="Example: alert-assets routing check deploy/routing.yaml")
 def check(
-    file: Annotated[Path | None, typer.Argument(help="Routing file; default: ALERTS_ROUTING_FILE, or that of the package.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="Default: ALERTS_ROUTING_FILE, or the package's.")] = None,
 ) -> None:
     """Read a routing file and show what is in force; exit 1 when something is wrong, with line and field."""
     path = _configured(file)
@@ -93,7 +93,7 @@ def test_alert(
         datetime | None,
         typer.Option(parser=timestamp, metavar="RFC3339", help="When it is opened; default: now."),
     ] = None,
-    file: Annotated[Path | None, typer.Option(help="Routing file; default: ALERTS_ROUTING_FILE, or that of the package.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Default: ALERTS_ROUTING_FILE, or the package's.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show where an alert would go, when it escalates and why. Nobody is told."""

@@ -15,14 +15,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import get_args
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, false, func, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, case, false, func, or_, select
 
 from alert_assets.alerting.alert import SEVERITIES, Alert, Severity
 from alert_assets.alerting.episode import Outcome, Rules, is_quiet
-from alert_assets.alerting.routing import Routing
+from alert_assets.alerting.routing import LOG, Routing
+from alert_assets.logs import run_log
 from alert_assets.resources.episodes import EpisodeBook
-from alert_assets.resources.notification_tables import decisions, digests, episodes
-from alert_assets.resources.state import State, outbox, storable
+from alert_assets.resources.notification_tables import decisions, episodes
+from alert_assets.resources.state import State, StateError, outbox, storable
 
 #: Episodes that are ended in one transaction because they are quiet.
 _QUIET_AT_ONCE = 1_000
@@ -64,19 +65,34 @@ class Dispatcher:
         Returns:
             how many alerts were taken up.
         """
-        started, taken = time.monotonic(), 0
-        if self._has_any(digests, digests.c.sent_at.is_(None), digests.c.due_at <= now) or self._has_any(*_OWED):
-            with self._state.writing() as connection:
-                book = self._book(connection, now)
-                book.send_digests()
-                book.release()
-                book.flush()
-        while batch := self._take(now):
-            taken += batch
+        started, taken, rows = time.monotonic(), 0, self._batch_rows
+        self._tell_what_waited(now)
+        while self._has_any(outbox, outbox.c.status == "pending"):
             if time.monotonic() - started > self._budget_seconds:
                 return taken
+            try:
+                taken += self._take(now, rows)
+            except StateError:
+                raise
+            except Exception as error:  # noqa: BLE001
+                # One alert that cannot be taken up must not hold up all that come after it.
+                if rows == 1:
+                    self._set_aside(now, error)
+                rows = 1
         self._end_what_is_quiet(now)
         return taken
+
+    def _tell_what_waited(self, now: datetime) -> None:
+        """What was counted, and what was kept back."""
+        with self._state.reading() as connection:
+            book = self._book(connection, now)
+            if not book.digests_due() and not book.to_release():
+                return
+        with self._state.writing() as connection:
+            book = self._book(connection, now)
+            book.send_digests()
+            book.release()
+            book.flush()
 
     def _has_any(self, table: Table, *where: ColumnElement[bool]) -> bool:
         """Mostly there is nothing to do, and then nobody's turn to write is taken."""
@@ -86,13 +102,10 @@ class Dispatcher:
     def _book(self, connection: Connection, now: datetime) -> EpisodeBook:
         return EpisodeBook(connection, self._routing, self._channels, self._rules, now)
 
-    def _take(self, now: datetime) -> int:
+    def _take(self, now: datetime, rows: int) -> int:
         """One batch."""
-        if not self._has_any(outbox, outbox.c.status == "pending"):
-            return 0
         with self._state.writing() as connection:
-            pending = select(outbox).where(outbox.c.status == "pending").order_by(outbox.c.id).limit(self._batch_rows)
-            alerts = {row["id"]: _alert(row) for row in connection.execute(pending).mappings()}
+            alerts = {row["id"]: _alert(row) for row in connection.execute(_PENDING.limit(rows)).mappings()}
             book = self._book(connection, now)
             book.load_latest(alert.episode for alert in alerts.values())
             for number, alert in alerts.items():
@@ -100,6 +113,17 @@ class Dispatcher:
             book.flush()
             connection.execute(outbox.update().where(outbox.c.id.in_(list(alerts))).values(status="dispatched"))
         return len(alerts)
+
+    def _set_aside(self, now: datetime, error: Exception) -> None:
+        """Keep the next alert in the outbox as failed; the ledger's totals do not add up until it is seen to."""
+        reason = f"could not be taken up: {type(error).__name__}: {error}"
+        with self._state.writing() as connection:
+            row = connection.execute(_PENDING.limit(1)).mappings().one()
+            book = self._book(connection, now)
+            book.decide(None, None, "failed", f"alert {row['id']} {reason}")
+            book.flush()
+            connection.execute(outbox.update().where(outbox.c.id == row["id"]).values(status="failed"))
+        run_log("").error("alert_failed", outbox_id=row["id"], subject=row["subject"], error=reason)
 
     def _end_what_is_quiet(self, now: datetime) -> None:
         spans = self._rules.quiet_after.items()
@@ -117,7 +141,7 @@ class Dispatcher:
             book.flush()
 
 
-_OWED = (episodes, episodes.c.owed.is_not(None), episodes.c.state == "open")
+_PENDING = select(outbox).where(outbox.c.status == "pending").order_by(outbox.c.id)
 
 
 @dataclass(frozen=True)
@@ -127,12 +151,14 @@ class LedgerTotals:
     Attributes:
         dispatched: alerts that were taken out of the outbox.
         pending: alerts that wait there.
+        failed: alerts that could not be taken up.
         by_outcome: how many of the dispatched ones the ledger knows, by what became of them: the best that any of
-            their destinations got, in the order of :data:`OUTCOMES`.
+            their destinations got, in the order of :data:`OUTCOMES`. The log counts where there is nothing else.
     """
 
     dispatched: int
     pending: int
+    failed: int
     by_outcome: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -143,25 +169,27 @@ class LedgerTotals:
     @property
     def is_complete(self) -> bool:
         """Whether it knows that of all."""
-        return self.accounted_for == self.dispatched
+        return self.accounted_for == self.dispatched and not self.failed
 
 
 def ledger_totals(state: State) -> LedgerTotals:
     """Count the alerts of the outbox and those of the ledger, each alert once."""
+    by_status = select(outbox.c.status, func.count()).group_by(outbox.c.status)
+    place = case({outcome: number for number, outcome in enumerate(OUTCOMES)}, value=decisions.c.outcome)
+    behind = case((decisions.c.destination == LOG, len(OUTCOMES)), else_=0)
+    best = (
+        select(func.min(place + behind).label("place"))
+        .where(decisions.c.outbox_id.is_not(None))
+        .group_by(decisions.c.outbox_id)
+        .subquery()
+    )
     with state.reading() as connection:
-        by_status = select(outbox.c.status, func.count()).group_by(outbox.c.status)
         statuses = {str(status): int(number) for status, number in connection.execute(by_status)}
         counted: Counter[str] = Counter()
-        known: set[int] = set()
-        for outcome in OUTCOMES:
-            of_it = select(decisions.c.outbox_id).where(
-                decisions.c.outbox_id.is_not(None), decisions.c.outcome == outcome
-            )
-            found = set(connection.scalars(of_it.distinct())) - known
-            known |= found
-            if found:
-                counted[outcome] = len(found)
-    return LedgerTotals(statuses.get("dispatched", 0), statuses.get("pending", 0), dict(counted))
+        for number, alerts in connection.execute(select(best.c.place, func.count()).group_by(best.c.place)):
+            counted[OUTCOMES[number % len(OUTCOMES)]] += alerts
+    in_order = {str(outcome): counted[outcome] for outcome in OUTCOMES if counted[outcome]}
+    return LedgerTotals(statuses.get("dispatched", 0), statuses.get("pending", 0), statuses.get("failed", 0), in_order)
 
 
 def _alert(row: RowMapping) -> Alert:

@@ -24,7 +24,7 @@ from alert_assets.alerting.channels.channel import Action
 from alert_assets.alerting.episode import TOLD, Episode, Outcome, Rules, Step, heard
 from alert_assets.alerting.escalation import next_reminder
 from alert_assets.alerting.limits import What, decide, joins, next_allowed, summary, tally
-from alert_assets.alerting.routing import Destination, Matcher, Plan, Routing
+from alert_assets.alerting.routing import LOG, Destination, Matcher, Plan, Routing
 from alert_assets.alerting.silence import Silence, silenced_by
 from alert_assets.resources.notification_tables import decisions, deliveries, digests, episodes, silences
 
@@ -218,8 +218,12 @@ class EpisodeBook:
             if action is not Action.REMIND:
                 self.keep(replace(episode.told(outcome, self.now, leader), group_key=plan.group_key))
             return outcome in TOLD
-        outcomes = [self.offer(episode, action, to, reason, number) for to in self._reachable(plan, number, episode)]
-        best: Outcome = min(outcomes, key=TOLD.index, default="notified")
+        outcomes = {
+            to: self.offer(episode, action, to, reason, number) for to in self._reachable(plan, number, episode)
+        }
+        # Nobody is told by the log, unless there is nothing else.
+        people = [outcome for to, outcome in outcomes.items() if to.channel != LOG] or list(outcomes.values())
+        best: Outcome = min(people, key=TOLD.index, default="notified")
         episode = episode.told(best, self.now)
         if action is Action.REMIND:
             episode = replace(episode, reminded_at=(*episode.reminded_at, self.now))
@@ -255,16 +259,26 @@ class EpisodeBook:
             del self._leaders[episode.group_key or ""]
         told = self.told_to(episode)
         for to in told:
-            self.send(episode, Action.RESOLVE, to)
+            self.send(episode, Action.RESOLVE, to, said=reason)
             self.decide(episode.id, to, "notified", reason, number)
         if not told:
             self.decide(episode.id, None, "recorded", f"{reason}; nobody was told by itself that it went on", number)
 
-    def send(self, episode: Episode, action: Action, to: Destination, alert: Alert | None = None) -> None:
-        """Write a delivery; a destination that knows nothing of the episode is told of its opening."""
+    def send(
+        self, episode: Episode, action: Action, to: Destination, alert: Alert | None = None, said: str = ""
+    ) -> None:
+        """Write a delivery; a destination that knows nothing of the episode is told of its opening.
+
+        Args:
+            alert: instead of the episode's latest.
+            said: why it is sent, for the reader.
+        """
         if action in (Action.UPDATE, Action.REMIND) and to not in self._told_to[episode.id]:
             action = Action.OPEN
         alert = alert or episode.to_tell
+        if said:
+            why = f"{said[:1].upper()}{said[1:]}."
+            alert = replace(alert, description=f"{why}\n\n{alert.description}".rstrip())
         if action is Action.RESOLVE:
             alert = replace(alert, status="resolved", at=max(alert.at, episode.last_at))
         if action in (Action.OPEN, Action.ESCALATE):
@@ -329,13 +343,20 @@ class EpisodeBook:
 
     # What was kept back
 
+    def to_release(self) -> list[Episode]:
+        """What still goes on, is owed to people, and is not kept back any more."""
+        leader = episodes.alias("leader")
+        goes_on = select(leader.c.id).where(leader.c.id == episodes.c.grouped_under, leader.c.state != "resolved")
+        owed = self.load(
+            episodes.c.owed.is_not(None),
+            episodes.c.state == "open",
+            or_(episodes.c.owed != "grouped", ~goes_on.exists()),
+        )
+        return [episode for episode in owed if not self._is_kept_back(episode)]
+
     def release(self) -> None:
-        """Tell what still goes on and is not kept back any more."""
-        for episode in self.load(episodes.c.owed.is_not(None), episodes.c.state == "open"):
-            if episode.told_as == "grouped" and not self._is_left_alone(episode):
-                continue
-            if self._is_kept_back(episode):
-                continue
+        """Tell it."""
+        for episode in self.to_release():
             plan = self.routing.route(episode.to_tell)
             if episode.told_as == "notified":
                 self.tell(episode, Action.UPDATE, plan, "nothing keeps it back any more")
@@ -343,23 +364,20 @@ class EpisodeBook:
                 ended = "what it was told with is over" if episode.told_as else "nothing keeps it back any more"
                 self.tell(replace(episode, told_as=None), Action.OPEN, plan, ended)
 
-    def _is_left_alone(self, episode: Episode) -> bool:
-        """Whether the episode that it was told with is over."""
-        leader = self._episodes.get(episode.grouped_under or "")
-        if leader is None:
-            leader = next(iter(self.load(episodes.c.id == (episode.grouped_under or ""))), None)
-        return leader is None or leader.is_over
-
     def _is_kept_back(self, episode: Episode) -> bool:
         parents = self.routing.parents_of(episode.alert)
         return self.is_silenced(episode) or any(parent in self._down for parent in parents)
 
     # Groups and summaries
 
+    def digests_due(self) -> Sequence[RowMapping]:
+        """Rows of `digests` whose time has come."""
+        due = select(digests).where(digests.c.sent_at.is_(None), digests.c.due_at <= self.now)
+        return self._connection.execute(due.order_by(digests.c.due_at, digests.c.id)).mappings().all()
+
     def send_digests(self) -> None:
         """Tell what was counted, where its time has come and the limits allow it."""
-        due = select(digests).where(digests.c.sent_at.is_(None), digests.c.due_at <= self.now)
-        for row in self._connection.execute(due.order_by(digests.c.due_at, digests.c.id)).mappings().all():
+        for row in self.digests_due():
             group = next(iter(self.load(episodes.c.id == row["episode"])), None)
             targets = [Destination(row["channel"], tuple(row["recipients"]))] if row["channel"] else []
             if row["kind"] == "grouped" and group is not None:

@@ -81,8 +81,9 @@ class Escalator:
                 break
             for to in step.destinations:
                 if to in reachable:
-                    book.send(episode, Action.ESCALATE, to)
-                    book.decide(episode.id, to, "escalated", f"step {step.name}: nobody has acknowledged")
+                    reason = f"step {step.name}: nobody has acknowledged since {episode.told_at:%Y-%m-%d %H:%M:%SZ}"
+                    book.send(episode, Action.ESCALATE, to, said=reason)
+                    book.decide(episode.id, to, "escalated", reason)
                 else:
                     book.decide(episode.id, to, "recorded", f"step {step.name}: the channel is not configured")
             episode = replace(episode, steps_done=(*episode.steps_done, step.name))

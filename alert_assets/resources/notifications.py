@@ -300,7 +300,7 @@ def _tell(book: EpisodeBook, episode: Episode, action: Action, reason: str) -> b
     book.keep(episode)
     told = book.told_to(episode)
     for to in told:
-        book.send(episode, action, to)
+        book.send(episode, action, to, said=reason)
         book.decide(episode.id, to, "notified", reason)
     return bool(told)
 

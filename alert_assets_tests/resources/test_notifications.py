@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
+from alert_assets.alerting.alert import SEVERITIES, Alert
 from alert_assets.alerting.episode import Rules
 from alert_assets.alerting.limits import Limit, Limits
-from alert_assets.alerting.routing import Destination, Policy
+from alert_assets.alerting.routing import Destination, Plan, Policy, Routing
+from alert_assets.alerting.routing_file import load_routing
 from alert_assets.errors import UserError
 from alert_assets.resources.notification_tables import deliveries
 from alert_assets.resources.state import State, notify, outbox, raise_alert
@@ -68,6 +71,20 @@ def test_eight_hours_of_the_same(sqlite: State) -> None:
     totals = desk.people.ledger_totals()
     assert totals.is_complete and totals.dispatched == 481
     assert totals.by_outcome["recorded"] >= 480 - 4
+
+
+def test_who_hears_of_it_hears_why(desk: Desk) -> None:
+    desk.fire(severity="CRITICAL", description="94% used")
+    desk.tick(5 * MINUTE)
+    desk.people.acknowledge(desk.people.episodes()[0].id, "ana", "looking")
+    with desk.state.reading() as connection:
+        query = select(deliveries.c.payload).where(deliveries.c.channel == "pagerduty").order_by(deliveries.c.id)
+        texts = [payload["description"] for payload in connection.scalars(query)]
+    assert texts == [
+        "94% used",
+        "Step again: nobody has acknowledged since 2026-02-14 10:00:00Z.\n\n94% used",
+        "Acknowledged by ana: looking.\n\n94% used",
+    ]
 
 
 def test_it_gets_worse(desk: Desk) -> None:
@@ -152,6 +169,26 @@ def test_a_crash_in_the_middle_of_a_batch_repeats_nothing(desk: Desk, monkeypatc
     desk.tick()
     desk.tick()
     assert desk.told() == [f"open a{n}" for n in range(5)]
+
+
+def test_an_alert_that_cannot_be_taken_up_holds_up_no_other(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    route = Routing.route
+
+    def has_a_bug(routing: Routing, given: Alert) -> Plan:
+        if given.episode == "odd":
+            raise ZeroDivisionError("odd")
+        return route(routing, given)
+
+    monkeypatch.setattr(Routing, "route", has_a_bug)
+    desk.raise_(alert("a"), alert("odd"), alert("b"))
+    desk.tick()
+    assert desk.told() == ["open a", "open b"]
+    totals = desk.people.ledger_totals()
+    assert (totals.dispatched, totals.failed, totals.pending, totals.is_complete) == (2, 1, 0, False)
+    assert desk.people.ledger(outcome="failed")[0].reason == "alert 2 could not be taken up: ZeroDivisionError: odd"
+    assert '"alert_failed"' in capsys.readouterr().err
 
 
 def test_a_channel_that_is_not_configured(state: State) -> None:
@@ -371,15 +408,15 @@ def test_what_was_grouped_and_outlives_its_leader(state: State) -> None:
 LIMITED = Limits(default=(Limit(10, MINUTE), Limit(30, HOUR)), group_by=("episode",), group_window=timedelta())
 
 
-def most_in(desk: Desk, channel: str, window: timedelta) -> int:
+def most_in(desk: Desk, channel: str, window: timedelta, recipient: str | None = None) -> int:
+    """Most messages in any such window, to one recipient or to all of the channel."""
+    table = deliveries.c
+    query = select(table.created_at, table.recipients).where(
+        table.channel == channel, table.action.not_in(["resolve", "acknowledge"])
+    )
     with desk.state.reading() as connection:
-        times = sorted(
-            connection.scalars(
-                select(deliveries.c.created_at).where(
-                    deliveries.c.channel == channel, deliveries.c.action.not_in(["resolve", "acknowledge"])
-                )
-            )
-        )
+        found = connection.execute(query).all()
+    times = [at for at, names in found if recipient is None or recipient in (names or [""])]
     return max(sum(1 for at in times if start <= at < start + window) for start in times)
 
 
@@ -404,6 +441,49 @@ def test_a_storm(sqlite: State) -> None:
     assert sum(payload["count"] for payload in summaries) == 10_000 - 9
     totals = desk.people.ledger_totals()
     assert totals.is_complete and totals.by_outcome == {"notified": 9, "rate_limited": 9_991}
+
+
+def test_the_log_is_nobody(sqlite: State) -> None:
+    """What only the log was told is not told, and does not escalate."""
+    limits = replace(LIMITED, channels={"log": ()})
+    desk = Desk(sqlite, routing(limits=limits))
+    desk.raise_(*(alert(f"a{n}", severity="CRITICAL") for n in range(50)))
+    desk.tick()
+    assert len(desk.told("log")) == 50 and len(desk.told("pagerduty")) == 9
+    assert desk.people.ledger_totals().by_outcome == {"notified": 9, "rate_limited": 41}
+    for _ in range(120):
+        desk.tick(MINUTE)
+    assert most_in(desk, "pagerduty", MINUTE) <= 10 and most_in(desk, "pagerduty", HOUR) <= 30
+    assert {said for said in desk.told("pagerduty") if "escalate" in said} == {f"escalate a{n}" for n in range(9)}
+
+
+def test_a_storm_and_the_routing_of_the_package(sqlite: State) -> None:
+    """With its limits, groups, teams and steps: no recipient gets more than the file says."""
+    packaged = load_routing()
+    desk = Desk(sqlite, packaged)
+    for _ in range(6):
+        desk.raise_(
+            *(
+                alert(f"{desk.now.second}-{n}", desk.now, severity=SEVERITIES[n % 5], application=f"app-{n % 40}")
+                for n in range(100)
+            )
+        )
+        desk.tick(10 * SECOND)
+    for _ in range(40):
+        desk.tick(MINUTE)
+    for channel in ("pagerduty", "slack", "email"):
+        for recipient in recipients(desk, channel):
+            for limit in packaged.limits.of(channel):
+                assert most_in(desk, channel, limit.window, recipient) <= limit.count
+    assert recipients(desk, "slack") and desk.told("pagerduty")
+    totals = desk.people.ledger_totals()
+    assert totals.is_complete and totals.dispatched == 600
+
+
+def recipients(desk: Desk, channel: str) -> set[str]:
+    query = select(deliveries.c.recipients).where(deliveries.c.channel == channel)
+    with desk.state.reading() as connection:
+        return {name for found in connection.scalars(query) for name in found or [""]}
 
 
 def test_a_storm_of_resolutions_reaches_who_was_told(state: State) -> None:

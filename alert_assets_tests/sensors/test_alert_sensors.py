@@ -12,6 +12,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from alert_assets.checks.ledger import NOTIFICATIONS, ledger_check
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS, Contract
 from alert_assets.resources.circuit_breakers import circuit_breakers
 from alert_assets.resources.lakehouse import Lakehouse, utc_now
@@ -197,3 +198,38 @@ def test_a_step_of_a_breaker_goes_all_the_way(site: Site, told: list[Any]) -> No
     site.tick(notifications_sensor)
     assert [json.dumps(message).count("Circuit breaker pipeline") > 0 for message in told] == [True] * len(told)
     assert len(told) == 2
+
+
+def test_the_ledger_is_a_check(site: Site) -> None:
+    def check() -> dg.AssetCheckEvaluation:
+        job = dg.Definitions(
+            assets=[NOTIFICATIONS],
+            asset_checks=[ledger_check],
+            jobs=[dg.define_asset_job("look", selection=dg.AssetSelection.checks(ledger_check))],
+            resources={"telling": site.telling},
+        ).resolve_job_def("look")
+        done = job.execute_in_process(instance=site.instance)
+        (evaluation,) = done.get_asset_check_evaluations()
+        return evaluation
+
+    assert check().passed
+    site.breakers.trip("pipeline", "bad data")
+    assert check().metadata["pending"].value == 1
+    site.tick(notifications_sensor)
+    told = check()
+    assert told.passed and told.metadata["dispatched"].value == told.metadata["notified"].value == 1
+    # An alert that somebody marked as taken up, and that nobody decided on.
+    with site.telling.state.writing() as connection:
+        connection.execute(
+            outbox.insert().values(
+                created_at=utc_now(),
+                kind="incident",
+                idempotency_key="x",
+                severity="LOW",
+                subject="x",
+                payload={},
+                status="dispatched",
+            )
+        )
+    lost = check()
+    assert not lost.passed and lost.description == "2 alerts were taken up, 1 are accounted for."

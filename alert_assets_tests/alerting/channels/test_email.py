@@ -153,17 +153,17 @@ def test_an_answer_is_permanent_or_not(channel: Email, relay: Relay, name: str) 
     step, reply, permanent = REPLIES[name]
     relay.failures[step] = reply
     started = time.monotonic()
-    error = failure(replace(channel, timeout_seconds=0.3))
+    error = failure(replace(channel, timeout_seconds=0.3) if reply is fake.stall else channel)
     assert error.permanent is permanent
     assert "127.0.0.1" in str(error)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
     assert not relay.deliveries
 
 
 @pytest.mark.parametrize("reply", [b"500 what?", fake.hang_up, fake.stall])
 def test_a_bad_goodbye_is_no_failure(channel: Email, relay: Relay, reply: Failure) -> None:
     relay.failures["QUIT"] = reply
-    assert replace(channel, timeout_seconds=0.3).send(OPENING).reference
+    assert replace(channel, timeout_seconds=1).send(OPENING).reference
     assert len(relay.deliveries) == 1
 
 

@@ -128,7 +128,7 @@ def test_a_service_that_does_not_come_to_an_end_is_given_up(
     service.failure = reply
     started = time.monotonic()
     error = failure(kind.channel(service.url, hasty))
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
     assert not error.permanent
     assert "no answer within 0.3 seconds" in str(error)
 

@@ -167,14 +167,13 @@ WRITES_THAT_FAIL: dict[str, tuple[Reply, bool]] = {
 @pytest.mark.parametrize("action", [Action.OPEN, Action.UPDATE])
 @pytest.mark.parametrize("name", WRITES_THAT_FAIL)
 def test_a_write_that_fails(
-    service: Service, instance: ServiceNowInstance, hasty: Http, action: Action, name: str
+    channel: ServiceNow, instance: ServiceNowInstance, hasty: Http, action: Action, name: str
 ) -> None:
-    channel = ServiceNow(service.url, "alerts", PASSWORD, hasty)
     message = OPENING if action is Action.OPEN else follow_up(action, channel.send(OPENING).reference)
     reply, permanent = WRITES_THAT_FAIL[name]
     instance.broken.update({"POST": reply, "PATCH": reply})
     with pytest.raises(ChannelError) as caught:
-        channel.send(message)
+        (replace(channel, http=hasty) if name == "timeout" else channel).send(message)
     assert caught.value.permanent is permanent
     assert PASSWORD not in str(caught.value)
 

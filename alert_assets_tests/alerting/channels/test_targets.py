@@ -87,6 +87,22 @@ def test_a_name_never_leads_to_metadata_or_link_local(address: str) -> None:
     assert never_by_name(ip_address(address))
 
 
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("10.0.0.5", "not a public address"),
+        ("169.254.169.254", "link-local"),
+        ("fd00:ec2::254", "a metadata address"),
+        ("168.63.129.16", "a metadata address"),
+        ("::ffff:10.0.0.5", "an IPv4 address written as IPv6"),
+        ("255.255.255.255", "the broadcast address"),
+    ],
+)
+def test_a_refusal_says_why(address: str, reason: str) -> None:
+    with pytest.raises(TargetRefused, match=f"x.example.test resolves to {address}, .*{reason}"):
+        answering(address).addresses("x.example.test", 443)
+
+
 @given(addresses_in(NOT_PUBLIC))
 def test_a_network_that_is_configured_passes(address: IPv4Address | IPv6Address) -> None:
     targets = answering(str(address), allowed=f"relay.internal, {address}")
