@@ -152,6 +152,7 @@ class DagsterDev:
     """A running `dagster dev`, asked through GraphQL."""
 
     def __init__(self, site: Site, module: str = "alert_assets.definitions") -> None:
+        self.site = site
         self.location = {"repositoryName": "__repository__", "repositoryLocationName": module}
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

@@ -42,6 +42,9 @@ from alert_assets.settings import Settings
 #: A stage that no SLO is about is measured against this.
 _DEFAULT_THRESHOLD_SECONDS = 300.0
 
+#: Where each stage that ends in bronze begins.
+_BEGAN = {"landed_to_bronze": "_landed_at", "ingested_to_bronze": "_ingested_at", "event_to_bronze": "timestamp"}
+
 #: Runs that usual durations are told from; those of the last day are looked at in any case.
 _RUNS = 500
 
@@ -105,8 +108,9 @@ def _times(lakehouse: Lakehouse, stage: str, contract: Contract, commit: dict[st
         events = lakehouse.new_rows_of_commit(contract, commit["version"], SILVER_ALERTS.key, "n.first_seen_timestamp")
         times = events["first_seen_timestamp"] if events.num_columns else none
         return times, times
-    rows = lakehouse.rows(contract, f"SELECT timestamp, _landed_at FROM t WHERE _batch_id = {batch}")
-    return rows["_landed_at" if stage == "landed_to_bronze" else "timestamp"], rows["timestamp"]
+    began = _BEGAN[stage]
+    rows = lakehouse.rows(contract, f"SELECT {began} AS began, timestamp FROM t WHERE _batch_id = {batch}")
+    return rows["began"], rows["timestamp"]
 
 
 def _tell_what_gold_has_seen(lakehouse: Lakehouse, rows: list[dict[str, Any]]) -> None:

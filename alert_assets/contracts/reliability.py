@@ -8,7 +8,7 @@ from pandera.pyspark import DataFrameModel, Field
 
 import alert_assets.contracts.struct_dtype  # noqa: F401  (registers the struct dtype)
 
-STAGES = ("landed_to_bronze", "event_to_bronze", "event_to_gold")
+STAGES = ("landed_to_bronze", "ingested_to_bronze", "event_to_bronze", "event_to_gold")
 DIMENSIONS = ("completeness", "uniqueness", "validity", "accuracy", "consistency", "timeliness")
 
 _BATCH_ID = "Commit that last changed the row; grows with every commit that changes rows."
@@ -31,7 +31,7 @@ class PipelineLatency(DataFrameModel):
     """How long the rows of one commit took."""
 
     stage: T.StringType() = Field(
-        isin=list(STAGES), description="From where to where: landed_to_bronze, event_to_bronze or event_to_gold."
+        isin=list(STAGES), description="From where to where: the file landed, its batch began, or the event happened."
     )
     table_version: T.LongType() = Field(ge=0, description="Delta version of the commit in the stage's table.")
     committed_at: T.TimestampType() = Field(description="When the commit made the rows visible, UTC.")

@@ -32,6 +32,7 @@ Row = Mapping[str, Any]
 #: The table in which a stage of `pipeline_latency` ends.
 STAGE_TABLES = {
     "landed_to_bronze": "bronze_events",
+    "ingested_to_bronze": "bronze_events",
     "event_to_bronze": "bronze_events",
     "event_to_gold": "gold_incidents",
 }

@@ -37,6 +37,9 @@ _DOWN = ("CRITICAL", "HIGH")
 #: A late alert of an episode that ended so long ago is still recognised as late.
 _REMEMBERED = timedelta(days=1)
 
+#: Episodes that are told in one transaction when what kept them back ends.
+_RELEASED_AT_ONCE = 500
+
 #: Values in one IN (...).
 _CHUNK = 500
 
@@ -97,7 +100,7 @@ class EpisodeBook:
         return self._episodes[episode.id]
 
     def told_to(self, episode: Episode) -> list[Destination]:
-        """Where its opening or an escalation went."""
+        """Where its opening or an escalation went, and not yet its end."""
         return list(self._told_to[episode.id])
 
     def _load_deliveries(self, ids: Sequence[str]) -> None:
@@ -111,16 +114,22 @@ class EpisodeBook:
             for episode, channel, seq in self._connection.execute(last):
                 self._last_seq[episode, channel] = seq
             told = (
-                select(table.episode, table.channel, table.recipients)
+                select(table.episode, table.channel, table.recipients, table.action)
                 .where(
                     table.episode.in_(chunk),
-                    table.action.in_([Action.OPEN.value, Action.ESCALATE.value]),
+                    table.action.in_([Action.OPEN.value, Action.ESCALATE.value, Action.RESOLVE.value]),
                     table.status != "dead",
                 )
                 .order_by(table.id)
             )
-            for episode, channel, recipients in self._connection.execute(told):
-                self._told_to[episode][Destination(channel, tuple(recipients))] = None
+            for episode, channel, recipients, action in self._connection.execute(told):
+                self._note_told(episode, Action(action), Destination(channel, tuple(recipients)))
+
+    def _note_told(self, episode: str, action: Action, to: Destination) -> None:
+        if action is Action.RESOLVE:
+            self._told_to[episode].pop(to, None)
+        elif action in (Action.OPEN, Action.ESCALATE):
+            self._told_to[episode][to] = None
 
     @cached_property
     def _silences(self) -> list[Silence]:
@@ -281,8 +290,7 @@ class EpisodeBook:
             alert = replace(alert, description=f"{why}\n\n{alert.description}".rstrip())
         if action is Action.RESOLVE:
             alert = replace(alert, status="resolved", at=max(alert.at, episode.last_at))
-        if action in (Action.OPEN, Action.ESCALATE):
-            self._told_to[episode.id][to] = None
+        self._note_told(episode.id, action, to)
         self._deliver(episode.id, action, to, alert)
 
     def _deliver(self, episode: str, action: Action, to: Destination, alert: Alert) -> None:
@@ -337,10 +345,6 @@ class EpisodeBook:
         business = self.routing.business_hours
         return next_reminder(plan.policy, episode.told_at, episode.acknowledged_at, episode.reminded_at, business)
 
-    def is_silenced(self, episode: Episode) -> bool:
-        """Whether somebody asked not to be told of it now."""
-        return silenced_by(episode.to_tell, self._silences, self.now) is not None
-
     # What was kept back
 
     def to_release(self) -> list[Episode]:
@@ -352,7 +356,7 @@ class EpisodeBook:
             episodes.c.state == "open",
             or_(episodes.c.owed != "grouped", ~goes_on.exists()),
         )
-        return [episode for episode in owed if not self._is_kept_back(episode)]
+        return [episode for episode in owed if not self.is_kept_back(episode)][:_RELEASED_AT_ONCE]
 
     def release(self) -> None:
         """Tell it."""
@@ -364,9 +368,13 @@ class EpisodeBook:
                 ended = "what it was told with is over" if episode.told_as else "nothing keeps it back any more"
                 self.tell(replace(episode, told_as=None), Action.OPEN, plan, ended)
 
-    def _is_kept_back(self, episode: Episode) -> bool:
+    def is_kept_back(self, episode: Episode) -> bool:
+        """Whether a silence or a parent that is down keeps it from being told now."""
         parents = self.routing.parents_of(episode.alert)
-        return self.is_silenced(episode) or any(parent in self._down for parent in parents)
+        return self._is_silenced(episode) or any(parent in self._down for parent in parents)
+
+    def _is_silenced(self, episode: Episode) -> bool:
+        return silenced_by(episode.to_tell, self._silences, self.now) is not None
 
     # Groups and summaries
 
@@ -379,6 +387,8 @@ class EpisodeBook:
         """Tell what was counted, where its time has come and the limits allow it."""
         for row in self.digests_due():
             group = next(iter(self.load(episodes.c.id == row["episode"])), None)
+            if group is not None and self._is_silenced(group):
+                continue
             targets = [Destination(row["channel"], tuple(row["recipients"]))] if row["channel"] else []
             if row["kind"] == "grouped" and group is not None:
                 targets = self.told_to(group)

@@ -64,7 +64,7 @@ class Escalator:
 
     def _look(self, book: EpisodeBook, episode: Episode) -> Episode:
         plan = self._routing.route(episode.to_tell)
-        if not book.is_silenced(episode):
+        if not book.is_kept_back(episode):
             episode = self._escalate(book, episode, plan)
             episode = self._remind(book, episode, plan)
         episode = self._note_deadlines(book, episode, plan)

@@ -138,7 +138,7 @@ class Notifications:
                 raise UserError(f"Episode {found.id} goes on as {others[0].id}; look at that one.")
             after = found.opened_again(book.now)
             told = _tell(book, after, Action.OPEN, f"opened again by {who}: {why}")
-            # If nobody was told of it before, it is routed like a new one, by the dispatcher.
+            # If nobody knows of it, or everybody knows that it is over, the dispatcher routes it like a new one.
             after = after.told("notified" if told else "recorded", book.now)
             book.keep(after)
         return after

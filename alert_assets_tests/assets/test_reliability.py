@@ -82,7 +82,12 @@ def test_each_commit_is_measured_once_and_by_stage(lake: Lake) -> None:
     lake.add(
         BRONZE_EVENTS,
         *(
-            event(n, timestamp=now - timedelta(seconds=age), _landed_at=now - timedelta(seconds=3))
+            event(
+                n,
+                timestamp=now - timedelta(seconds=age),
+                _landed_at=now - timedelta(seconds=3),
+                _ingested_at=now - timedelta(seconds=9),
+            )
             for n, age in enumerate(ages)
         ),
     )
@@ -91,22 +96,27 @@ def test_each_commit_is_measured_once_and_by_stage(lake: Lake) -> None:
 
     (committed,) = lake.committed_at(BRONZE_EVENTS)
     delay = (committed - now).total_seconds()
-    from_event, from_landing = lake.rows(PIPELINE_LATENCY, "stage")
-    assert (from_event["stage"], from_landing["stage"]) == ("event_to_bronze", "landed_to_bronze")
+    from_event, from_batch, from_landing = lake.rows(PIPELINE_LATENCY, "stage")
+    assert [row["stage"] for row in (from_event, from_batch, from_landing)] == [
+        "event_to_bronze",
+        "ingested_to_bronze",
+        "landed_to_bronze",
+    ]
     assert (from_event["row_count"], from_event["run_id"], from_event["committed_at"]) == (4, "run-7", committed)
     assert from_event["newest_event_at"] == now - timedelta(seconds=1)
     assert from_event["p50_seconds"] == pytest.approx(2 + delay)
     assert from_event["p95_seconds"] == from_event["max_seconds"] == pytest.approx(400 + delay)
-    # The thresholds are those of the SLOs: 5 minutes, 5 seconds.
+    # The thresholds are those of the SLOs: 5 minutes, 5 seconds for a batch, 2 minutes from landing.
     assert (from_event["threshold_seconds"], from_event["over_threshold"]) == (300.0, 1)
-    assert (from_landing["threshold_seconds"], from_landing["over_threshold"]) == (5.0, 4 if 3 + delay > 5 else 0)
+    assert (from_batch["threshold_seconds"], from_batch["over_threshold"]) == (5.0, 4)
+    assert (from_landing["threshold_seconds"], from_landing["over_threshold"]) == (120.0, 0)
     assert from_landing["p99_seconds"] == pytest.approx(3 + delay)
 
     lake.materialize("pipeline_latency")
-    assert len(lake.rows(PIPELINE_LATENCY, "stage")) == 2
+    assert len(lake.rows(PIPELINE_LATENCY, "stage")) == 3
     lake.add(BRONZE_EVENTS, event(9, timestamp=now))
     lake.materialize("pipeline_latency")
-    assert [row["row_count"] for row in lake.rows(PIPELINE_LATENCY, "stage, table_version")] == [4, 1, 4, 1]
+    assert [row["row_count"] for row in lake.rows(PIPELINE_LATENCY, "stage, table_version")] == [4, 1] * 3
 
 
 def test_an_incident_counts_when_it_is_new_and_gold_is_as_fresh_as_what_it_has_seen(lake: Lake) -> None:
@@ -278,7 +288,7 @@ def test_a_fast_burn_opens_the_breaker_and_a_reset_is_not_undone_by_what_burned_
     lake.breakers.reset("pipeline", "ann", "the producer is mended")
     lake.materialize("slo_status")
     assert {b.name: b.state for b in lake.breakers.all()} == {"pipeline": "CLOSED", "analysis": "CLOSED"}
-    assert len(lake.rows(SLO_STATUS, "slo")) == 16
+    assert len(lake.rows(SLO_STATUS, "slo")) == 18
 
 
 def test_with_a_handful_of_lines_nothing_fires(lake: Lake) -> None:

@@ -67,6 +67,7 @@ def test_acknowledge_resolve_reopen(desk: Desk, run: Run) -> None:
     assert f"by {getpass.getuser()}" in run("alerts", "show", name).out
     assert run("alerts", "resolve", name, "--why", "made room", "--who", "ana", "--json").json["resolved_by"] == "ana"
     assert run("alerts", "reopen", name, "--why", "full again").code == 0
+    desk.tick()
     assert desk.told() == ["open disk", "acknowledge disk", "resolve disk", "open disk"]
 
 

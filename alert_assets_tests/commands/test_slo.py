@@ -79,7 +79,7 @@ def test_list(run: Run) -> None:
     assert [line.split()[0] for line in result.out.splitlines()[1:]] == [slo.name for slo in load_slos()]
     slos = {slo["slo"]: slo for slo in run("slo", "list", "--json").json["slos"]}
     assert slos["quarantine-ratio"]["opens_breaker"] == "pipeline"
-    assert slos["landed-to-bronze-latency"]["counts"] == "batches"
+    assert slos["ingested-to-bronze-latency"]["counts"] == "batches"
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_check_what_is_right(run: Run, folder: Path) -> None:
     assert (run("slo", "check").code, run("slo", "check", str(folder)).code) == (0, 0)
-    assert run("slo", "check", str(folder)).out == f"8 SLOs in {folder}: nothing wrong.\n"
+    assert run("slo", "check", str(folder)).out == f"9 SLOs in {folder}: nothing wrong.\n"
 
 
 def test_check_names_file_line_and_field(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,7 +152,8 @@ def test_what_ships() -> None:
     slos = {slo.name: slo for slo in load_slos()}
 
     assert {name: slo.indicator for name, slo in slos.items()} == {
-        "landed-to-bronze-latency": Latency("landed_to_bronze", 5, max_over_threshold_per_batch=10),
+        "ingested-to-bronze-latency": Latency("ingested_to_bronze", 5, max_over_threshold_per_batch=10),
+        "landed-to-bronze-latency": Latency("landed_to_bronze", 120),
         "event-to-bronze-latency": Latency("event_to_bronze", 300),
         "event-to-gold-latency": Latency("event_to_gold", 900),
         "bronze-freshness": Freshness("bronze_events", 600),

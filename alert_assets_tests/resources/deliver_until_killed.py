@@ -1,4 +1,7 @@
-"""A process that delivers until nothing is left, for a test that kills it: `URL of the state, URL of the service`."""
+"""A process that dispatches and delivers until nothing is left, for a test that kills it.
+
+Its arguments are the URL of the state and the URL of the service.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from datetime import datetime, timedelta, timezone
 
 from alert_assets.alerting.channels.channel import ChannelError, Delivered, Message
 from alert_assets.resources.delivery import Deliverer, DeliveryRules, waiting
+from alert_assets.resources.dispatcher import Dispatcher
 from alert_assets.resources.state import State
+from alert_assets_tests.resources.notifying import routing
 
 
 class Post:
@@ -36,12 +41,15 @@ if __name__ == "__main__":
     state = State(location)
     rules = DeliveryRules(
         lease=timedelta(seconds=1),
-        budget=timedelta(seconds=5),
+        budget=timedelta(seconds=0.3),
         backoff=timedelta(milliseconds=20),
         max_backoff=timedelta(milliseconds=100),
         pause=timedelta(milliseconds=50),
     )
-    deliverer = Deliverer(state, {name: Post(name, url) for name in ("slack", "log")}, rules)
-    while waiting(state):
+    channels = {name: Post(name, url) for name in ("slack", "log")}
+    # A budget of nothing: one small batch, then deliveries, so that either is what is killed.
+    dispatcher = Dispatcher(state, routing(), list(channels), batch_rows=40, budget_seconds=0)
+    deliverer = Deliverer(state, channels, rules)
+    while dispatcher.tick(datetime.now(timezone.utc)) or waiting(state):
         if not deliverer.tick(datetime.now(timezone.utc)):
             time.sleep(0.02)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
@@ -17,10 +22,22 @@ from alert_assets.alerting.limits import Limit, Limits
 from alert_assets.alerting.routing import Destination, Plan, Policy, Routing
 from alert_assets.alerting.routing_file import load_routing
 from alert_assets.errors import UserError
+from alert_assets.resources.dispatcher import Dispatcher
 from alert_assets.resources.notification_tables import deliveries
 from alert_assets.resources.state import State, notify, outbox, raise_alert
 from alert_assets_tests.postgres import postgres_cluster, postgres_url
-from alert_assets_tests.resources.notifying import HOUR, LOG, MINUTE, SECOND, T0, Desk, alert, routing
+from alert_assets_tests.resources.notifying import (
+    CHANNELS,
+    HOUR,
+    LOG,
+    MINUTE,
+    SECOND,
+    T0,
+    UNLIMITED,
+    Desk,
+    alert,
+    routing,
+)
 
 __all__ = ["postgres_cluster", "postgres_url"]
 
@@ -189,6 +206,17 @@ def test_an_alert_that_cannot_be_taken_up_holds_up_no_other(
     assert (totals.dispatched, totals.failed, totals.pending, totals.is_complete) == (2, 1, 0, False)
     assert desk.people.ledger(outcome="failed")[0].reason == "alert 2 could not be taken up: ZeroDivisionError: odd"
     assert '"alert_failed"' in capsys.readouterr().err
+
+
+def test_dispatchers_that_work_at_once(state: State) -> None:
+    desks = [Desk(State(state._url.render_as_string(False))) for _ in range(3)]
+    desks[0].raise_(*(alert(f"a{n}") for n in range(300)))
+    for desk in desks:
+        desk.dispatcher = Dispatcher(desk.state, desk.routing, CHANNELS, batch_rows=20)
+    with ThreadPoolExecutor(3) as pool:
+        taken = list(pool.map(lambda desk: desk.dispatcher.tick(T0), desks))
+    assert sum(taken) == 300
+    assert desks[0].told() == [f"open a{n}" for n in range(300)]
 
 
 def test_a_channel_that_is_not_configured(state: State) -> None:
@@ -365,14 +393,43 @@ def test_a_parent_that_is_down_inhibits_its_children(state: State) -> None:
     desk.fire("db", application="database", severity="CRITICAL")
     desk.fire("child")
     assert desk.told() == ["open db"] and desk.outcomes()[-1] == "inhibited"
+    before = desk.people.ledger(limit=0)
+    for _ in range(3):
+        desk.tick(SECOND)
+    assert desk.people.ledger(limit=0) == before
     desk.over("db", application="database")
     desk.tick(SECOND)
     assert desk.told() == ["open db", "resolve db", "open child"]
 
 
+def test_what_was_told_before_its_parent_went_down(state: State) -> None:
+    """It escalates and reminds no more, and nothing is written each time somebody looks."""
+    desk = Desk(state, routing(dependencies={"database": ("payments-api",)}))
+    desk.fire("child", severity="CRITICAL")
+    desk.fire("db", application="database")
+    for _ in range(14):
+        desk.tick(10 * MINUTE)
+    assert desk.told("pagerduty") == ["open child"]
+    assert len([row for row in desk.people.ledger(limit=0) if row.outcome == "inhibited"]) == 0
+    desk.over("db", application="database")
+    desk.tick(SECOND)
+    assert desk.told("email") == ["escalate child"] * 2
+
+
 # Groups and storms
 
 GROUPED = Limits(default=(), group_window=2 * MINUTE)
+
+
+def test_a_group_is_silenced_with_its_leader(state: State) -> None:
+    desk = Desk(state, routing(limits=GROUPED))
+    desk.raise_(alert("a0"), alert("a1"))
+    desk.tick()
+    desk.people.silence(["episode=a0"], T0 + HOUR, "ana", "known")
+    desk.tick(5 * MINUTE)
+    assert desk.told() == ["open a0"]
+    desk.tick(55 * MINUTE)
+    assert desk.told()[:2] == ["open a0", "update a0"]
 
 
 def test_alerts_of_one_application_are_told_together(state: State) -> None:
@@ -508,6 +565,7 @@ def test_resolve_and_reopen(desk: Desk) -> None:
     desk.tick()
     assert desk.told() == ["open disk", "resolve disk"]
     assert desk.people.reopen(name, "bob", "not fixed").state == "open"
+    desk.tick()
     assert desk.told() == ["open disk", "resolve disk", "open disk"]
     desk.people.acknowledge(name, "bob", "mine")
     desk.people.reopen(name, "bob", "not mine")
@@ -584,3 +642,55 @@ def test_a_tick_with_nothing_to_do_writes_nothing(desk: Desk) -> None:
     for _ in range(3):
         desk.tick(SECOND)
     assert (count(desk, deliveries), desk.people.ledger(limit=0)) == before
+
+
+# Whatever happens, in any order
+
+NAMES = ("a", "b", "c")
+HAPPENS = st.lists(
+    st.tuples(
+        st.sampled_from(["fire", "fire", "over", "silence", "acknowledge", "resolve", "reopen", "restart", "wait"]),
+        st.sampled_from(NAMES),
+        st.sampled_from(["CRITICAL", "HIGH", "LOW"]),
+        st.integers(0, 45),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=10, deadline=None)
+@given(HAPPENS, st.sampled_from(["each", "grouped", "limited"]))
+def test_whatever_happens(happens: list[tuple[str, str, str, int]], limits: str) -> None:
+    """Openings and ends take turns everywhere, and what goes on in the end has been told or somebody has it."""
+    given_limits = {"each": UNLIMITED, "grouped": GROUPED, "limited": LIMITED}[limits]
+    with TemporaryDirectory() as folder:
+        desk = Desk(State(f"sqlite:///{folder}/alerts.db"), routing(limits=given_limits))
+        for what, name, severity, minutes in happens:
+            found = [episode for episode in desk.people.episodes() if episode.fingerprint == name]
+            if what in ("fire", "over"):
+                getattr(desk, what)(name, severity=severity)
+            elif what == "silence":
+                desk.people.silence([f"episode={name}"], desk.now + (minutes + 1) * MINUTE, "ana", "x")
+            elif what == "restart":
+                desk = desk.restarted()
+            elif what != "wait" and found:
+                with suppress(UserError):
+                    getattr(desk.people, what)(found[0].id, "ana", "x")
+            desk.tick(minutes * MINUTE)
+        for _ in range(5):
+            desk.tick(HOUR)
+
+        assert desk.people.ledger_totals().is_complete
+        for episode in desk.people.episodes():
+            sent = desk.people.deliveries(episode.id)
+            for destination in {delivery.destination for delivery in sent}:
+                said = [d.action for d in sent if d.destination == destination]
+                assert said[0] in ("open", "escalate")
+                ends = [n for n, action in enumerate(said) if action == "resolve"]
+                assert all(said[n + 1] in ("open", "escalate") for n in ends if n + 1 < len(said))
+                assert episode.is_over is (said[-1] == "resolve")
+            if episode.state == "open":
+                assert episode.owed in (None, "grouped") and episode.told_as is not None
+                assert episode.told_as != "notified" or sent
+        active = [episode for episode in desk.people.episodes() if not episode.is_over]
+        assert len({episode.fingerprint for episode in active}) == len(active)

@@ -28,8 +28,8 @@ VARIABLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("SERVICENOW_ASSIGNMENT_GROUP", "SERVICENOW_CLOSE_CODE"),
     ),
     "email": (
-        ("SMTP_HOST", "SMTP_FROM"),
-        ("SMTP_PORT", "SMTP_USER", "SMTP_PASSWORD", "SMTP_TO", "SMTP_STARTTLS"),
+        ("SMTP_HOST", "SMTP_FROM", "SMTP_TO"),
+        ("SMTP_PORT", "SMTP_USER", "SMTP_PASSWORD", "SMTP_STARTTLS"),
     ),
     "teams": (("TEAMS_WEBHOOK_URL",), ()),
     "webhook": (("WEBHOOK_URL", "WEBHOOK_SECRET"), ()),
@@ -117,7 +117,7 @@ class _Reader:
             **({"close_code": code} if code else {}),
         )
 
-    def _email(self, http: Http) -> Channel:
+    def _email(self, _: Http) -> Channel:
         from alert_assets.alerting.channels.email import Email
 
         starttls = self._flag("SMTP_STARTTLS", default=True)
@@ -130,7 +130,8 @@ class _Reader:
         sender, to = self._get("SMTP_FROM"), self._list("SMTP_TO")
         self._addresses("SMTP_FROM", [sender] if sender else [])
         self._addresses("SMTP_TO", to)
-        return Email(self._get("SMTP_HOST"), sender, to, port, user, password, starttls, http.timeout_seconds, http.tls)
+        host = self._get("SMTP_HOST")
+        return Email(host, sender, to, port, user=user, password=password, starttls=starttls)
 
     def _teams(self, http: Http) -> Channel:
         from alert_assets.alerting.channels.teams import Teams

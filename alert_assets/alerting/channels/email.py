@@ -2,14 +2,18 @@
 
 The Message-ID comes from the message's key: a repeat has the same one, which mail systems drop and people can
 recognise. All of an episode refers to one made-up root, so that mail programs show it as one conversation.
-Certificates are verified, and a password is only ever sent over TLS.
+Certificates are verified, and a password is only ever sent over TLS. The relay is usually a private host, and no
+address but the configured one is connected to, so the rules for webhooks' targets do not apply to it.
 """
 
 from __future__ import annotations
 
 import smtplib
 import ssl
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -52,6 +56,8 @@ class Email:
         to: addresses for messages that routing names none for.
         user, password: for relays that ask for them; the password is a secret.
         starttls: False only for a relay that has no TLS and is asked for no login.
+        timeout_seconds: longest wait for one reply.
+        session_seconds: deadline of the whole session, name resolution included.
         tls: what its certificate is verified against: the system's authorities, or those of SSL_CERT_FILE. Not
             shared with HTTP, whose library writes its protocol into it.
         clock: when it is sent.
@@ -65,6 +71,7 @@ class Email:
     password: str = field(default="", repr=False)
     starttls: bool = True
     timeout_seconds: float = 10.0
+    session_seconds: float = 30.0
     tls: ssl.SSLContext = field(default_factory=ssl.create_default_context, repr=False)
     clock: Callable[[], datetime] = field(default=_utc_now, repr=False)
     name: str = "email"
@@ -76,8 +83,8 @@ class Email:
         problem: ChannelError | None = None
         refused: dict[str, tuple[int, bytes]] = {}
         try:
-            refused = self._transmit(mail, recipients)
-        except (smtplib.SMTPException, OSError, ValueError) as error:
+            refused = self._transmit_in_time(mail, recipients)
+        except (smtplib.SMTPException, OSError, ValueError, FutureTimeoutError) as error:
             problem = self._problem(error)
         if problem is None:
             problem = self._postponed(refused)
@@ -111,6 +118,20 @@ class Email:
         if not recipients:
             raise ChannelError(f"{self.name}: nobody to send to; routing and ALERTS_SMTP_TO name none", permanent=True)
         return mail
+
+    def _transmit_in_time(self, mail: EmailMessage, recipients: tuple[str, ...]) -> dict[str, tuple[int, bytes]]:
+        """Transmit it in a thread: smtplib bounds each wait, but not a relay that answers a byte at a time."""
+        outcome: Future[dict[str, tuple[int, bytes]]] = Future()
+
+        def transmit() -> None:
+            try:
+                outcome.set_result(self._transmit(mail, recipients))
+            except Exception as error:  # noqa: BLE001
+                # It is raised where the outcome is waited for.
+                outcome.set_exception(error)
+
+        threading.Thread(target=transmit, name="smtp", daemon=True).start()
+        return outcome.result(self.session_seconds)
 
     def _transmit(self, mail: EmailMessage, recipients: tuple[str, ...]) -> dict[str, tuple[int, bytes]]:
         """Send it and return the recipients that were refused while others were not."""
@@ -218,7 +239,7 @@ def _meaning(error: Exception) -> tuple[str, bool]:
         return f"answered {error.smtp_code}", error.smtp_code >= 500
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not to be trusted ({error.verify_message})", False
-    if isinstance(error, TimeoutError):
+    if isinstance(error, (TimeoutError, FutureTimeoutError)):
         return "no answer in time", False
     if isinstance(error, (smtplib.SMTPServerDisconnected, OSError)):
         return f"the connection failed ({type(error).__name__})", False

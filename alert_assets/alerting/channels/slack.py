@@ -73,13 +73,25 @@ class SlackBot:
     name: str = "slack"
 
     def send(self, message: Message) -> Delivered:
-        """Post it to every recipient; the reference has the place of each post."""
+        """Post it to every recipient; the reference has the place of each post.
+
+        A recipient that Slack refuses for good does not keep the message from the others and is named in the
+        detail. Anything that may pass fails the whole message.
+        """
         threads = _threads(message.reference)
-        posted = dict(threads)
+        posted: dict[str, list[str]] = {}
+        refusals: list[ChannelError] = []
         for recipient in dict.fromkeys(message.recipients or (self.channel,)):
-            place = self._post(message, recipient, threads.get(recipient))
-            posted.setdefault(recipient, place)
-        return Delivered(reference=json.dumps(posted, ensure_ascii=False))
+            try:
+                posted[recipient] = self._post(message, recipient, threads.get(recipient))
+            except ChannelError as error:
+                if not error.permanent:
+                    raise
+                refusals.append(error)
+        if refusals and not posted:
+            raise refusals[0]
+        reference = json.dumps({**posted, **threads}, ensure_ascii=False)
+        return Delivered(reference, detail="; ".join(map(str, refusals)))
 
     def _post(self, message: Message, recipient: str, thread: list[str] | None) -> list[str]:
         headers = {"Authorization": f"Bearer {self.token}"}

@@ -150,6 +150,13 @@ def stall(session: Session) -> None:
     raise HungUp
 
 
+def drip(session: Session) -> None:
+    """A reply without an end, a byte every 50 ms."""
+    while not session.relay.over.wait(0.05):
+        session.wfile.write(b"2")
+    raise HungUp
+
+
 def hang_up(session: Session) -> None:
     """The connection ends."""
     raise HungUp

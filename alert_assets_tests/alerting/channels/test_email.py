@@ -160,6 +160,16 @@ def test_an_answer_is_permanent_or_not(channel: Email, relay: Relay, name: str) 
     assert not relay.deliveries
 
 
+@pytest.mark.parametrize("step", ["CONNECT", "EHLO", "MAIL", "END"])
+def test_a_relay_that_does_not_come_to_an_end_is_given_up(channel: Email, relay: Relay, step: str) -> None:
+    relay.failures[step] = fake.drip
+    started = time.monotonic()
+    error = failure(replace(channel, session_seconds=0.5))
+    assert time.monotonic() - started < 4
+    assert not error.permanent
+    assert "no answer in time" in str(error)
+
+
 @pytest.mark.parametrize("reply", [b"500 what?", fake.hang_up, fake.stall])
 def test_a_bad_goodbye_is_no_failure(channel: Email, relay: Relay, reply: Failure) -> None:
     relay.failures["QUIT"] = reply

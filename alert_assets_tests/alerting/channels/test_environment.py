@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from alert_assets.alerting.channels import VARIABLES, Action, Channel, channels
+from alert_assets.alerting.channels import VARIABLES, Action, Channel, ChannelError, channels
 from alert_assets.alerting.channels.log import Log
 from alert_assets.errors import UserError
-from alert_assets_tests.alerting.channels.conftest import NewService
+from alert_assets_tests.alerting.channels import relay
+from alert_assets_tests.alerting.channels.conftest import Authority, NewService
 from alert_assets_tests.alerting.channels.examples import HUGE, OPENING
 from alert_assets_tests.alerting.channels.service import Service, slack_webhook
 
@@ -28,7 +29,11 @@ WHOLE: dict[str, dict[str, str]] = {
         "SERVICENOW_USER": "alerts",
         "SERVICENOW_PASSWORD": SECRET,
     },
-    "email": {"SMTP_HOST": "relay.example.test", "SMTP_FROM": "alerts@example.test"},
+    "email": {
+        "SMTP_HOST": "relay.example.test",
+        "SMTP_FROM": "alerts@example.test",
+        "SMTP_TO": "oncall@example.test",
+    },
     "teams": {"TEAMS_WEBHOOK_URL": f"https://example.test/workflows?sig={SECRET}"},
     "webhook": {"WEBHOOK_URL": f"https://example.test/{SECRET}", "WEBHOOK_SECRET": SECRET},
 }
@@ -98,17 +103,15 @@ def test_what_cannot_work_is_named(variables: dict[str, str], names: str) -> Non
 
 
 def test_details_reach_the_channel() -> None:
-    found: dict[str, Any] = read(
-        **WHOLE["email"],
-        **WHOLE["servicenow"],
-        SMTP_TO="a@example.test, b@example.test",
-        SMTP_PORT="25",
-        SMTP_STARTTLS="False",
-        SERVICENOW_ASSIGNMENT_GROUP="Data Engineering",
-        SERVICENOW_CLOSE_CODE="Solved (Permanently)",
-        PAGERDUTY_ROUTING_KEY=SECRET,
-        PAGERDUTY_URL="https://events.eu.pagerduty.com/v2/enqueue",
-    )
+    details = {
+        "SMTP_TO": "a@example.test, b@example.test",
+        "SMTP_PORT": "25",
+        "SMTP_STARTTLS": "False",
+        "SERVICENOW_ASSIGNMENT_GROUP": "Data Engineering",
+        "SERVICENOW_CLOSE_CODE": "Solved (Permanently)",
+        "PAGERDUTY_URL": "https://events.eu.pagerduty.com/v2/enqueue",
+    }
+    found: dict[str, Any] = read(**{**WHOLE["email"], **WHOLE["servicenow"], **WHOLE["pagerduty"], **details})
     email, ticket = found["email"], found["servicenow"]
     assert (email.to, email.port, email.starttls) == (("a@example.test", "b@example.test"), 25, False)
     assert (ticket.assignment_group, ticket.close_code) == ("Data Engineering", "Solved (Permanently)")
@@ -119,6 +122,23 @@ def test_a_configured_channel_delivers(serve: NewService) -> None:
     service: Service = serve(slack_webhook())
     read(SLACK_WEBHOOK_URL=service.url, ALLOWED_HOSTS="127.0.0.1")["slack"].send(OPENING)
     assert len(service.requests) == 1
+
+
+def test_a_private_authority_is_trusted_when_it_is_named(
+    serve: NewService, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = {"WEBHOOK_SECRET": SECRET, "ALLOWED_HOSTS": "127.0.0.1", **WHOLE["email"], "SMTP_HOST": "127.0.0.1"}
+    service = serve(tls=authority.server)
+    with relay.running(authority.server) as mail:
+        variables.update(WEBHOOK_URL=service.url, SMTP_PORT=str(mail.port))
+        for name in ("webhook", "email"):
+            with pytest.raises(ChannelError, match="certificate is not to be trusted"):
+                read(**variables)[name].send(OPENING)
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+        # HTTP first: its library must leave nothing in the TLS of mail.
+        for name in ("webhook", "email"):
+            read(**variables)[name].send(OPENING)
+        assert (len(service.requests), len(mail.deliveries)) == (1, 1)
 
 
 def test_the_log_has_one_line_for_each_message(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,16 @@ from alert_assets.alerting.channels.http import Http
 from alert_assets.alerting.channels.slack import SlackBot, SlackWebhook
 from alert_assets_tests.alerting.channels.conftest import NewService
 from alert_assets_tests.alerting.channels.examples import ALERT, HUGE, OPENING, follow_up
-from alert_assets_tests.alerting.channels.service import Service, answer, golden, slack_api, slack_webhook, validator
+from alert_assets_tests.alerting.channels.service import (
+    Received,
+    Reply,
+    Service,
+    answer,
+    golden,
+    slack_api,
+    slack_webhook,
+    validator,
+)
 
 TOKEN = "xoxb-not-a-real-token"
 
@@ -112,6 +122,33 @@ def test_slack_says_no_with_status_200(
         bot.send(OPENING)
     assert caught.value.permanent is permanent
     assert TOKEN not in str(caught.value) + repr(bot)
+
+
+def unless_for(recipient: str, body: object, good: Callable[[Received], Reply]) -> Callable[[Received], Reply]:
+    """Slack, which says something else to posts to one channel."""
+    return lambda received: answer(200, body) if received.json["channel"] == recipient else good(received)
+
+
+def test_a_channel_that_is_gone_does_not_keep_it_from_the_others(bot: SlackBot, service: Service) -> None:
+    service.answers = unless_for("#gone", {"ok": False, "error": "channel_not_found"}, service.answers)
+    delivered = bot.send(replace(OPENING, recipients=("#gone", "#alerts")))
+    assert delivered.detail == "slack: refused for #gone: channel_not_found"
+    assert delivered.reference == '{"#alerts": ["C0ALERTS", "1739527560.000001"]}'
+    with pytest.raises(ChannelError, match="channel_not_found"):
+        bot.send(replace(OPENING, recipients=("#gone",)))
+
+
+def test_a_channel_that_is_busy_is_tried_again_with_the_same_ids(bot: SlackBot, service: Service) -> None:
+    good = service.answers
+    service.answers = unless_for("#busy", {"ok": False, "error": "ratelimited"}, good)
+    message = replace(OPENING, recipients=("#alerts", "#busy"))
+    with pytest.raises(ChannelError, match="ratelimited") as caught:
+        bot.send(message)
+    assert not caught.value.permanent
+    service.answers = good
+    bot.send(message)
+    marks = [received.json["client_msg_id"] for received in service.requests]
+    assert marks[:2] == marks[2:]
 
 
 @pytest.mark.parametrize(("body", "told"), [(b"no_service", True), (b"secret: T0/B0/xyz", False)])

@@ -94,7 +94,7 @@ def test_a_name_never_leads_to_metadata_or_link_local(address: str) -> None:
         ("169.254.169.254", "link-local"),
         ("fd00:ec2::254", "a metadata address"),
         ("168.63.129.16", "a metadata address"),
-        ("::ffff:10.0.0.5", "an IPv4 address written as IPv6"),
+        ("::ffff:a00:5", "an IPv4 address written as IPv6"),
         ("255.255.255.255", "the broadcast address"),
     ],
 )
