@@ -46,8 +46,9 @@ class Telling:
             return channels(self._environ)
         from dotenv import dotenv_values
 
-        file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
-        return channels({**file, **os.environ})
+        # A variable that is set to nothing does not hide the one in the file, as with the settings.
+        given = {name: value for name, value in os.environ.items() if value}
+        return channels({name: value for name, value in {**dotenv_values(".env"), **given}.items() if value})
 
     @cached_property
     def _rules(self) -> Rules:
