@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from alert_assets.assets import reliability
+from alert_assets.assets.alert_jobs import alert_jobs
 from alert_assets.assets.breaker_jobs import breaker_jobs
 from alert_assets.assets.bronze import bronze, replay_quarantine_job
 from alert_assets.assets.gold import gold_incidents
@@ -33,6 +34,7 @@ except SettingsError as error:
     raise SystemExit(str(error)) from None
 
 breakers = circuit_breakers(settings)
+telling = Telling(settings)
 
 bronze_to_gold = dg.define_asset_job(
     "bronze_to_gold",
@@ -57,7 +59,7 @@ defs = dg.Definitions(
         *(CIRCUIT_BREAKERS, NOTIFICATIONS),
     ],
     asset_checks=[*table_checks(), ledger_check],
-    jobs=[bronze_to_gold, platinum, reliability_job, replay_quarantine_job, *breaker_jobs],
+    jobs=[bronze_to_gold, platinum, reliability_job, replay_quarantine_job, *breaker_jobs, *alert_jobs],
     schedules=[
         gated_schedule(
             "platinum_every_5_minutes",
@@ -83,7 +85,10 @@ defs = dg.Definitions(
         "settings": settings,
         "lakehouse": guarded_lakehouse(settings, breakers),
         "breakers": breakers,
-        "telling": Telling(settings),
+        "telling": telling,
+        "notifications": dg.ResourceDefinition(
+            lambda _: telling.notifications, description="What people do about alerts: acknowledge, resolve, silence."
+        ),
         "spark": spark_resource(settings),
         **delta_table_resources(Lakehouse(settings)),
     },

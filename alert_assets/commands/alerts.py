@@ -98,6 +98,22 @@ def reopen(episode: EpisodeArgument, why: WhyOption, who: WhoOption, as_json: Js
     _say(_notifications().reopen(episode, who, why), as_json)
 
 
+@app.command(epilog="Example, for cron where no Dagster daemon runs: alert-assets alerts tell")
+def tell(as_json: JsonOption = False) -> None:
+    """Take up what waits in the outbox and tell people, once: what the sensors of a running instance do."""
+    from alert_assets.resources.telling import Telling
+
+    telling, now = Telling(load_settings()), datetime.now(timezone.utc)
+    done = {
+        "taken_up": telling.dispatcher.tick(now),
+        "escalations_looked_at": telling.escalator.tick(now),
+        "sent": telling.deliverer.tick(datetime.now(timezone.utc)),
+    }
+    if as_json:
+        return output.print_json(done)
+    return typer.echo(f"{output.count(done['taken_up'], 'alert')} taken up, {done['sent']:,} notifications sent.")
+
+
 @app.command(epilog="Example: alert-assets alerts ledger --outcome rate_limited --limit 100")
 def ledger(
     episode: Annotated[str | None, typer.Option(metavar="EPISODE", help="Only of this episode.")] = None,

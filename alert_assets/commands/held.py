@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +12,7 @@ from rich.console import Console
 from alert_assets.commands import output
 from alert_assets.commands.lake import reading, records
 from alert_assets.commands.options import JsonOption, refuse_before
+from alert_assets.commands.people import WhoOption, WhyOption
 from alert_assets.contracts import BRONZE_HELD
 from alert_assets.resources.held import HeldBatch, discard, held_batch, held_batches, release
 from alert_assets.resources.lakehouse import utc_now
@@ -27,8 +27,6 @@ app = typer.Typer(add_completion=False)
 _SAMPLE, _LINE = 10, 100
 
 NumberArgument = Annotated[int, typer.Argument(metavar="BATCH", help="The batch's number; `held` lists them.")]
-WhyOption = Annotated[str, typer.Option(help="Why; it is kept with the batch.")]
-WhoOption = Annotated[str, typer.Option(help="Who decides.", default_factory=getpass.getuser)]
 
 
 @app.callback(

@@ -68,8 +68,6 @@ class Dispatcher:
         started, taken, rows = time.monotonic(), 0, self._batch_rows
         self._tell_what_waited(now)
         while self._has_any(outbox, outbox.c.status == "pending"):
-            if time.monotonic() - started > self._budget_seconds:
-                return taken
             try:
                 taken += self._take(now, rows)
             except StateError:
@@ -79,6 +77,8 @@ class Dispatcher:
                 if rows == 1:
                     self._set_aside(now, error)
                 rows = 1
+            if time.monotonic() - started > self._budget_seconds:
+                return taken
         self._end_what_is_quiet(now)
         return taken
 

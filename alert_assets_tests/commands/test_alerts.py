@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 
 import pytest
 
+from alert_assets.resources.circuit_breakers import circuit_breakers
 from alert_assets.resources.state import State
 from alert_assets.settings import Settings
 from alert_assets_tests.commands.conftest import Run
@@ -99,3 +100,15 @@ def test_wrong_use(desk: Desk, run: Run, args: list[str], said: str) -> None:
     result = run("alerts", *args)
     assert (result.code, result.out) == (2, "")
     assert said in result.err and "Traceback" not in result.err
+
+
+def test_telling_without_a_daemon(run: Run, settings: Settings) -> None:
+    circuit_breakers(settings).trip("pipeline", "the data is bad")
+
+    told = run("alerts", "tell")
+
+    assert told.out == "1 alert taken up, 1 notifications sent.\n"
+    (logged,) = [line for line in told.err.splitlines() if '"channel": "log"' in line]
+    assert "Circuit breaker pipeline: CLOSED to OPEN" in logged, "without a channel it is in the log"
+    assert run("alerts", "tell", "--json").json == {"taken_up": 0, "escalations_looked_at": 0, "sent": 0}
+    assert "Circuit breaker pipeline: CLOSED to OPEN" in run("alerts").out

@@ -1,6 +1,6 @@
 """A process that dispatches and delivers until nothing is left, for a test that kills it.
 
-Its arguments are the URL of the state and the URL of the service.
+Its arguments are the URL of the state and the URL of the service. It says `ready` when it begins.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ if __name__ == "__main__":
     # A budget of nothing: one small batch, then deliveries, so that either is what is killed.
     dispatcher = Dispatcher(state, routing(), list(channels), batch_rows=40, budget_seconds=0)
     deliverer = Deliverer(state, channels, rules)
+    print("ready", flush=True)
     while dispatcher.tick(datetime.now(timezone.utc)) or waiting(state):
         if not deliverer.tick(datetime.now(timezone.utc)):
             time.sleep(0.02)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import select
 
 from alert_assets.alerting.alert import Alert
-from alert_assets.alerting.channels.channel import Action, ChannelError, Delivered, Message
+from alert_assets.alerting.channels.channel import ChannelError, Delivered, Message
 from alert_assets.alerting.episode import Rules
 from alert_assets.alerting.limits import Limits
 from alert_assets.alerting.routing import Destination, EscalationStep, Policy, Reminders, Routing
@@ -121,6 +121,3 @@ class Desk:
     def outcomes(self, destination: str = "slack: #alerts") -> list[str]:
         """The ledger of a destination, in order."""
         return [row.outcome for row in reversed(self.people.ledger(limit=0)) if row.destination == destination]
-
-
-__all__ = ["Action", "Desk", "Recorder", "alert", "refused", "routing"]

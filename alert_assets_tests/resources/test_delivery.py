@@ -278,13 +278,14 @@ def test_a_thousand_alerts_while_everything_fails(
     command = [sys.executable, "-m", "alert_assets_tests.resources.deliver_until_killed", location, url]
     while ledger_totals(state).pending or waiting(state):
         assert time.monotonic() < deadline, (waiting(state), kills)
-        process = subprocess.Popen(command, cwd=ROOT)
-        try:
-            process.wait(chance.uniform(0.9, 2.5))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            kills += 1
-        process.wait()
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+            try:
+                assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+                process.wait(chance.uniform(0.1, 1.5))
+            except subprocess.TimeoutExpired:
+                kills += 1
+            finally:
+                process.kill()
 
     assert kills >= 3
     for channel in ("slack", "log"):
