@@ -143,7 +143,7 @@ def test_a_broken_channel_is_left_alone_and_then_tried_with_one(desk: Desk) -> N
 
 def test_a_slow_channel_holds_up_no_other(desk: Desk) -> None:
     class Slow(Recorder):
-        def send(self, message):  # type: ignore[no-untyped-def]
+        def send(self, message):
             time.sleep(0.3)
             return super().send(message)
 
@@ -183,7 +183,7 @@ def test_a_claim_runs_out(desk: Desk) -> None:
     """Who dies between sending and writing that down leaves the same key to the next."""
 
     class Dies(Recorder):
-        def send(self, message):  # type: ignore[no-untyped-def]
+        def send(self, message):
             super().send(message)
             raise KeyboardInterrupt
 
