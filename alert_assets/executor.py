@@ -100,7 +100,7 @@ class GatedExecutor(dg.Executor):
         """Refuse the run, or execute its plan and report how it ended."""
         layer = plan_context.job.get_definition().asset_layer
         guarded = Guarded.of(plan_context.job.get_repository_definition(), layer.selected_asset_keys)
-        if not guarded.own:
+        if not guarded:
             yield from self._inner.execute(plan_context, execution_plan)
             return
         self._let_through(plan_context, guarded)
@@ -199,13 +199,19 @@ class Guarded:
     upstream_tables: tuple[str, ...]
     blocking_checks: frozenset[tuple[str, str]]
 
+    def __bool__(self) -> bool:
+        """Whether anything does."""
+        return bool(self.own or self.upstream_breakers or self.blocking_checks)
+
     @classmethod
     def of(cls, repository: dg.RepositoryDefinition, selected: Iterable[dg.AssetKey]) -> Guarded:
         """Of a run that materializes `selected`."""
         graph = repository.asset_graph
         chosen = set(selected)
         own = {key: name for key in chosen if (name := breaker_of(key, graph.get(key).metadata)) is not None}
-        above = {ancestor for key in own for ancestor in graph.get_ancestor_asset_keys(key)} - chosen
+        # Somebody else's asset has no breaker, but is not to be built on what ours guard.
+        others = {key for key in chosen if key.to_user_string() not in ALL_CONTRACTS}
+        above = {ancestor for key in {*own, *others} for ancestor in graph.get_ancestor_asset_keys(key)} - chosen
         breakers = {breaker_of(key, graph.get(key).metadata) for key in above} - {None, *own.values()}
         blocking = {
             (key.asset_key.to_user_string(), key.name)

@@ -64,6 +64,7 @@ def definitions() -> dg.Definitions:
             _asset("gold_incidents", "silver_alerts"),
             _asset("platinum_incidents", "gold_incidents"),
             _asset("slo_status", "gold_incidents"),
+            _asset("somebodys_report", "gold_incidents"),
         ],
         asset_checks=[key_unique, freshness],
         resources={"lakehouse": guarded_lakehouse(settings, breakers)},
@@ -194,6 +195,18 @@ def test_what_only_reads_a_table_waits_until_its_breaker_is_closed_and_is_never_
 def test_the_tables_that_watch_are_never_refused(site: Site) -> None:
     site.breakers.open("pipeline", "ann", "drill")
     assert site.run("slo_status").success
+    assert site.outcomes() == []
+
+
+def test_what_others_build_on_our_tables_is_refused_too(site: Site) -> None:
+    assert site.run("somebodys_report").success
+    site.breakers.trip("analysis", "the model is off")
+    assert site.run("somebodys_report").success, "it is not made of platinum"
+    site.breakers.trip("pipeline", "bad data")
+    assert "Circuit breaker pipeline, which guards tables upstream, is OPEN" in refusal(site.run("somebodys_report"))
+    site.breakers.reset("pipeline", "ann", "mended")
+    site.check("key_unique", passed=False)
+    assert "Check key_unique of silver_alerts failed" in refusal(site.run("somebodys_report"))
     assert site.outcomes() == []
 
 
