@@ -67,7 +67,10 @@ JOBS = {
     "breaker_reset": set(),
     "alert_acknowledge": set(),
     "alert_resolve": set(),
+    "alert_reopen": set(),
     "alert_silence": set(),
+    "alert_maintenance": set(),
+    "alert_silence_expire": set(),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import pytest
 from alert_assets.assets.alert_jobs import alert_jobs
 from alert_assets.resources.state import State
 from alert_assets_tests.resources.notifying import Desk
+
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -34,7 +36,11 @@ def test_acknowledge_and_resolve(desk: Desk) -> None:
     assert desk.people.episode(name).acknowledged_by == "ana"
     assert launch(desk, "alert_resolve", "resolve_alert", episode=name, who="ana", why="fixed").success
     assert desk.told() == ["open disk", "acknowledge disk", "resolve disk"]
-    assert [entry.why for entry in desk.people.audit()] == ["fixed", "mine"]
+    assert launch(desk, "alert_reopen", "reopen_alert", episode=name, who="ana", why="it was not").success
+    assert desk.people.episode(name).state == "open"
+    desk.tick()
+    assert desk.told()[3:] == ["open disk"]
+    assert [entry.why for entry in desk.people.audit()] == ["it was not", "fixed", "mine"]
 
 
 def test_silence(desk: Desk) -> None:
@@ -42,6 +48,17 @@ def test_silence(desk: Desk) -> None:
     assert launch(desk, "alert_silence", "silence_alerts", **said).success
     desk.fire()
     assert desk.told() == [] and desk.people.silences()[0].why == "known"
+
+
+def test_a_maintenance_window_and_its_early_end(desk: Desk) -> None:
+    said = {"begins": "1h", "until": "2h", "who": "ana", "why": "new disks"}
+    assert launch(desk, "alert_maintenance", "begin_maintenance", **said).success
+    (window,) = desk.people.silences()
+    assert (window.kind, window.match.conditions) == ("maintenance", {})
+    assert window.until - window.starts_at == pytest.approx(HOUR, abs=HOUR / 1000)
+    assert launch(desk, "alert_silence_expire", "expire_silence", silence=window.id, who="ana", why="done").success
+    assert desk.people.silences() == []
+    assert not launch(desk, "alert_silence_expire", "expire_silence", silence=99, who="ana", why="none").success
 
 
 @pytest.mark.parametrize(
