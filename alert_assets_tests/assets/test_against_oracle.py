@@ -169,6 +169,7 @@ def test_only_rows_that_come_out_different_are_written_again(pipeline):
     assert batch_ids(GOLD_INCIDENTS) == {"a": 2, "b": 1, "c": 2}
 
 
+@pytest.mark.slow
 def test_batches_cut_at_random_end_in_the_same_tables_and_so_does_a_full_refresh(
     new_pipeline, tmp_path, lines, expected
 ):
@@ -207,6 +208,7 @@ def test_shuffled_lines_end_in_the_same_tables(new_pipeline, tmp_path, lines, ex
     assert_same_tables(pipeline, expected)
 
 
+@pytest.mark.slow
 def test_a_second_delivery_of_everything_only_counts_as_duplicates(new_pipeline, tmp_path, lines, expected):
     pipeline = new_pipeline(tmp_path)
     run_in_batches(pipeline, [lines, lines], random.Random(4))
@@ -229,6 +231,7 @@ def test_other_fingerprints_windows_and_lookbacks(new_pipeline, tmp_path):
     assert_same_tables(pipeline, expected_of(lines, pipeline.settings))
 
 
+@pytest.mark.slow
 def test_of_two_contents_of_one_event_the_same_is_taken_in_any_order(new_pipeline, tmp_path):
     rng = random.Random(6)
     lines = make_lines(6, 800, dirty=False, conflicts=True)

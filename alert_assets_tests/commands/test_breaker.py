@@ -136,7 +136,15 @@ def test_a_database_that_is_not_there(settings: Settings, run: Run, monkeypatch:
 def watching(settings: Settings, **popen: object) -> subprocess.Popen[bytes]:
     command = ["-m", "alert_assets.cli", "breaker", "status", "--watch", "--interval-seconds", "0.1"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120", "LINES": "30"}
-    return subprocess.Popen([sys.executable, *command], env=environment, **popen)  # type: ignore[call-overload]
+    return subprocess.Popen(  # type: ignore[call-overload]
+        [sys.executable, *command], env=environment, preexec_fn=_hear_ctrl_c, **popen
+    )
+
+
+def _hear_ctrl_c() -> None:
+    """Whoever started the tests in the background has had SIGINT ignored, and an earlier test may have blocked it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def read_until(descriptor: int, text: bytes) -> bytes:
