@@ -94,11 +94,11 @@ def test_text_from_outside_cannot_steer_what_shows_it(healthy: Lake, instance: d
     samples = found.metadata["samples"].value
     assert isinstance(samples, list)
     assert len(samples) == 10
-    shown = samples[-1]["raw"]
-    assert "\x1b" not in shown
-    assert "\u202e" not in shown
-    assert "\\u{001b}[2J\\u{202e}" in shown
-    assert len(shown) < 600
+    # Nothing orders the samples, and the lake has a broken line of its own.
+    shown = [sample["raw"] for sample in samples]
+    assert not any("\x1b" in raw or "\u202e" in raw for raw in shown)
+    assert sum("\\u{001b}[2J\\u{202e}" in raw for raw in shown) >= 9
+    assert all(len(raw) < 600 for raw in shown)
 
 
 def test_a_passing_check_has_no_samples(healthy: Lake, instance: dg.DagsterInstance):
