@@ -3,14 +3,12 @@
 They bring an executor of their own: somebody has to be able to take an alert while the gate refuses runs.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timezone
 
 import dagster as dg
 from pydantic import Field
 
-from alert_assets.errors import UserError
+from alert_assets.assets.reporting import typed_by_a_person
 from alert_assets.resources.circuit_breakers import expiry
 from alert_assets.resources.notifications import Notifications as NotificationsOfState
 
@@ -53,28 +51,28 @@ class OneSilence(Person):
 
 @dg.op(name="acknowledge_alert")
 def _acknowledge(context: dg.OpExecutionContext, config: OneEpisode, notifications: Notifications) -> None:
-    with _explained():
+    with typed_by_a_person():
         episode = notifications.acknowledge(config.episode, config.who, config.why)
     context.log.info(f"Episode {episode.id} is acknowledged: {episode.alert.title}")
 
 
 @dg.op(name="resolve_alert")
 def _resolve(context: dg.OpExecutionContext, config: OneEpisode, notifications: Notifications) -> None:
-    with _explained():
+    with typed_by_a_person():
         episode = notifications.resolve(config.episode, config.who, config.why)
     context.log.info(f"Episode {episode.id} is resolved: {episode.alert.title}")
 
 
 @dg.op(name="reopen_alert")
 def _reopen(context: dg.OpExecutionContext, config: OneEpisode, notifications: Notifications) -> None:
-    with _explained():
+    with typed_by_a_person():
         episode = notifications.reopen(config.episode, config.who, config.why)
     context.log.info(f"Episode {episode.id} is open again: {episode.alert.title}")
 
 
 @dg.op(name="silence_alerts")
 def _silence(context: dg.OpExecutionContext, config: SomeAlerts, notifications: Notifications) -> None:
-    with _explained():
+    with typed_by_a_person():
         until = expiry(config.until, datetime.now(timezone.utc))
         silence = notifications.silence(config.matchers, until, config.who, config.why)
     context.log.info(f"Silence {silence.id} until {silence.until.isoformat()}: {silence.match}")
@@ -82,7 +80,7 @@ def _silence(context: dg.OpExecutionContext, config: SomeAlerts, notifications: 
 
 @dg.op(name="begin_maintenance")
 def _maintenance(context: dg.OpExecutionContext, config: Window, notifications: Notifications) -> None:
-    with _explained():
+    with typed_by_a_person():
         now = datetime.now(timezone.utc)
         window = notifications.silence(
             config.matchers,
@@ -97,7 +95,7 @@ def _maintenance(context: dg.OpExecutionContext, config: Window, notifications: 
 
 @dg.op(name="expire_silence")
 def _expire(context: dg.OpExecutionContext, config: OneSilence, notifications: Notifications) -> None:
-    with _explained():
+    with typed_by_a_person():
         notifications.expire(config.silence, config.who, config.why)
     context.log.info(f"Silence {config.silence} is over; what goes on is told.")
 
@@ -160,12 +158,3 @@ alert_jobs: list[dg.JobDefinition] = [
     *(alert_acknowledge, alert_resolve, alert_reopen),
     *(alert_silence, alert_maintenance, alert_silence_expire),
 ]
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """What somebody typed wrong is told without a stack trace."""
-    try:
-        yield
-    except (UserError, ValueError) as error:
-        raise dg.Failure(str(error), allow_retries=False) from None

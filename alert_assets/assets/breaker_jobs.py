@@ -3,14 +3,12 @@
 They bring an executor of their own: the gate never stands before the way to open it.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timezone
 
 import dagster as dg
 from pydantic import Field
 
-from alert_assets.errors import UserError
+from alert_assets.assets.reporting import typed_by_a_person
 from alert_assets.reliability.circuit_breaker import Transition
 from alert_assets.resources.circuit_breakers import CircuitBreakers, expiry
 
@@ -39,19 +37,19 @@ class Hold(Reset):
 
 @dg.op(name="open_breaker")
 def _open(context: dg.OpExecutionContext, config: Hold, breakers: Breakers) -> None:
-    with _explained():
+    with typed_by_a_person():
         _say(context, breakers.open(config.name, config.who, config.why, config.end()))
 
 
 @dg.op(name="close_breaker")
 def _close(context: dg.OpExecutionContext, config: Hold, breakers: Breakers) -> None:
-    with _explained():
+    with typed_by_a_person():
         _say(context, breakers.close(config.name, config.who, config.why, config.end()))
 
 
 @dg.op(name="reset_breaker")
 def _reset(context: dg.OpExecutionContext, config: Reset, breakers: Breakers) -> None:
-    with _explained():
+    with typed_by_a_person():
         _say(context, breakers.reset(config.name, config.who, config.why))
 
 
@@ -83,15 +81,6 @@ def breaker_reset() -> None:
 
 
 breaker_jobs: list[dg.JobDefinition] = [breaker_open, breaker_close, breaker_reset]
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """What somebody typed wrong is told without a stack trace."""
-    try:
-        yield
-    except (UserError, ValueError) as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
 
 
 def _say(context: dg.OpExecutionContext, steps: list[Transition]) -> None:

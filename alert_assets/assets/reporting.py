@@ -100,6 +100,15 @@ def clear_errors() -> Iterator[None]:
         raise dg.Failure(description=f"Spark failed: {str(error).splitlines()[0][:2000]}") from error
 
 
+@contextmanager
+def typed_by_a_person() -> Iterator[None]:
+    """Tell what somebody typed wrong into a job's run config without a stack trace."""
+    try:
+        yield
+    except (UserError, ValueError) as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+
+
 class Stopwatch:
     """Seconds since it was made."""
 

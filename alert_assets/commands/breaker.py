@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import time
 from contextlib import suppress
 from dataclasses import asdict
@@ -17,9 +15,10 @@ from rich.text import Text
 
 from alert_assets.commands import output
 from alert_assets.commands.options import JsonOption, LimitOption
+from alert_assets.commands.people import WhoOption, WhyOption, moment
 from alert_assets.errors import UserError
 from alert_assets.reliability.circuit_breaker import Transition
-from alert_assets.resources.circuit_breakers import BreakerStatus, CircuitBreakers, circuit_breakers, expiry
+from alert_assets.resources.circuit_breakers import BreakerStatus, CircuitBreakers, circuit_breakers
 from alert_assets.resources.state import StateError
 from alert_assets.settings import load_settings
 
@@ -28,30 +27,13 @@ app = typer.Typer(add_completion=False, no_args_is_help=True)
 _STYLES = {"CLOSED": "green", "HALF_OPEN": "yellow", "OPEN": "bold red"}
 
 
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # Containers run under numbers that have no name.
-        return f"uid {os.getuid()}"
-
-
-def _until(text: str) -> datetime:
-    try:
-        return expiry(text, datetime.now(timezone.utc))
-    except (ValueError, OverflowError) as error:
-        raise typer.BadParameter(f"{error}.") from None
-
-
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="The breaker; `alert-assets breaker status` lists them.")
 ]
-WhyOption = Annotated[str, typer.Option(help="The reason; it stays in the history.")]
-WhoOption = Annotated[str, typer.Option(default_factory=_login, help="Who does it.", show_default="the login name")]
 UntilOption = Annotated[
     datetime | None,
     typer.Option(
-        parser=_until,
+        parser=moment,
         metavar="WHEN",
         help="When it ends by itself: 30m, 2h or 1d from now, or a time like 2026-02-14T09:30:00Z. "
         "Without it, at the next reset.",
