@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTANCE := $(or $(DAGSTER_HOME),$(CURDIR)/data/state/dagster)
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python3.10)
 
-.PHONY: help run test test-all ui monitor-circuits lint format venv lock stop clean java instance
+.PHONY: help run test test-all bench bench-quick ui monitor-circuits lint format venv lock stop clean java instance
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -20,6 +20,12 @@ test: java venv ## the tests, without the slow ones; ARGS="-k silver" goes to py
 
 test-all: java venv ## all the tests
 	@$(BIN)/python -m pytest -m "" $(ARGS)
+
+bench: java venv ## measure everything, into benchmarks/RESULTS.md (hours); ARGS="--only cycle" a part of it
+	@$(BIN)/python -m benchmarks run --results benchmarks/RESULTS.md $(ARGS)
+
+bench-quick: java venv ## the ratios that must not get worse, in minutes
+	@$(BIN)/python -m benchmarks quick $(ARGS)
 
 ui: java venv instance ## the Dagster UI, on the same state as `make run`
 	@DAGSTER_HOME="$(INSTANCE)" $(BIN)/dagster dev -w workspace.yaml
@@ -103,5 +109,5 @@ lock: ## resolve requirements-lock.txt anew from pyproject.toml; ARGS=--upgrade 
 	@$(find_python); \
 	tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
 	$$python -m venv "$$tools" && "$$tools/bin/pip" install --quiet --disable-pip-version-check uv && \
-	"$$tools/bin/uv" pip compile pyproject.toml --extra test --extra dev --universal --python-version 3.10 \
+	"$$tools/bin/uv" pip compile pyproject.toml --extra test --extra dev --extra bench --universal --python-version 3.10 \
 	  --no-python-downloads --generate-hashes --no-strip-extras --quiet --custom-compile-command 'make lock' $(ARGS) -o requirements-lock.txt

@@ -1,0 +1,33 @@
+"""The same pipeline as somebody sets it up who follows Dagster's and dagster-pyspark's documentation: the reference.
+
+Assets, checks, transforms, lakehouse and Spark's settings are the project's own. What differs is how they are run:
+
+- Dagster's stock multiprocess executor: a process a step, for the checks too, at most one at a time per core.
+- dagster-pyspark's resource as it comes: a classic Spark session, and with it a JVM, in each step that asks for one.
+  It is the lazy resource, so that the checks start none. There is no warm server.
+- No gate and no guard of the circuit breakers.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["ALERTS_SPARK_MODE"] = "classic"
+
+import dagster as dg
+from dagster_pyspark import LazyPySparkResource
+
+from alert_assets import definitions as ours
+from alert_assets.resources.lakehouse import Lakehouse
+from alert_assets.resources.spark import spark_conf
+
+defs = dg.Definitions(
+    assets=ours.defs.assets,
+    asset_checks=ours.defs.asset_checks,
+    resources={
+        **(ours.defs.resources or {}),
+        "lakehouse": Lakehouse(ours.settings),
+        "spark": LazyPySparkResource(spark_config=spark_conf(ours.settings)),
+    },
+    executor=dg.multiprocess_executor,
+)

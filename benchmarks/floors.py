@@ -1,0 +1,55 @@
+"""What `make bench-quick` demands: ratios, never times, on little data and one run each.
+
+A floor is where something is broken, not where it could be better: one run on a shared machine scatters by a third,
+and on little data fixed costs (process start, JVM's warmth) weigh more than they do in `make bench`, which has the
+targets. Each floor says what it would take to fall below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from benchmarks.results import Target
+
+LAKE_EVENTS = 20_000
+EVENTS = 200_000
+HISTORY = (200_000, 2_000_000)
+
+
+@dataclass(frozen=True)
+class Floor:
+    """A limit for the targets whose name has this in it.
+
+    Attributes:
+        limit: replaces the target's own.
+        why: what is broken beyond it.
+    """
+
+    letter: str
+    name: str
+    limit: float
+    why: str
+
+
+FLOORS = (
+    Floor("a", "over a warm server's", 2.0, "a run pays for a JVM again, or a process a step"),
+    Floor(
+        "b", "straight design's time", 0.7, "at this size the two are near each other; far below, ours has a new cost"
+    ),
+    Floor(
+        "b", "over DuckDB's", 20.0, "DuckDB starts in no time, ours in seconds; beyond, a pass over the data is double"
+    ),
+    Floor("c", "time over", 1.6, "a cycle reads its history: pruning by file statistics is gone"),
+    Floor("d", "`import dagster, deltalake`", 2.5, "a heavy import at start-up: pandas, pandera, Spark"),
+)
+
+
+def judged(targets: Iterable[Target]) -> list[Target]:
+    """The targets that have a floor, with the floor as their limit."""
+    found = []
+    for target in targets:
+        floor = next((f for f in FLOORS if f.letter == target.letter and f.name in target.name), None)
+        if floor:
+            found.append(replace(target, limit=floor.limit))
+    return found

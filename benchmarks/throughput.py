@@ -1,0 +1,130 @@
+"""(b) Landing to gold in one go: ours on a warm server, the straight design on the same Spark, DuckDB.
+
+Each has a new server that two small cycles have warmed, so that none carries the memory of another.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks import processes
+from benchmarks.bench import Bench
+from benchmarks.processes import Finished, OutOfTime
+from benchmarks.results import Run, Target
+from benchmarks.site import Materialized, Site
+from benchmarks.telemetry import MIXED
+
+GROUP = "throughput"
+OURS, STRAIGHT, DUCKDB = "ours", "straight design", "DuckDB"
+
+#: The straight design is given up when it has taken so many times as long as ours.
+_PATIENCE = 20
+
+
+def measure(bench: Bench, events: int) -> None:
+    """Add the measurements and the targets."""
+    data = bench.data(MIXED, events)
+    straight_finishes = True
+    for _ in range(bench.runs):
+        ours = _ours(bench, data)
+        if straight_finishes:
+            straight_finishes = _straight(bench, data, ours)
+        _duckdb(bench, data, ours)
+    _targets(bench, straight_finishes)
+
+
+def _ours(bench: Bench, data: Path) -> dict[str, int]:
+    bench.warm_server()
+    site = bench.site("throughput")
+    bench.land(site, data)
+    bench.record(GROUP, OURS, site.materialize("throughput, ours", timeout_seconds=bench.timeout_seconds))
+    figures = site.figures()
+    bench.drop(site)
+    return figures
+
+
+def _straight(bench: Bench, data: Path, ours: dict[str, int]) -> bool:
+    """Whether it came to its end."""
+    bench.warm_server()
+    limit = min(bench.timeout_seconds, max(300.0, _PATIENCE * bench.results.measurement(GROUP, OURS).seconds))
+    site = bench.site("straight")
+    try:
+        done = _program(bench, site, STRAIGHT, "benchmarks.straight", data, with_server=True, timeout_seconds=limit)
+    except OutOfTime as error:
+        bench.say(str(error))
+        measurement = bench.results.measurement(GROUP, STRAIGHT)
+        measurement.note = f"not finished after {limit:.0f} s; its time is at least that"
+        measurement.runs = [Run(limit, {}, error.peak)]
+        bench.stop_server()
+        return False
+    finally:
+        bench.drop(site)
+    lost = ours["alert_count"] - done["alert_count"]
+    text = (
+        f"straight design: {done['silver_rows']:,.0f} silver rows with {done['alert_count']:,.0f} alerts and "
+        f"{done['gold_rows']:,.0f} gold rows, ours {ours['silver_rows']:,}, {ours['alert_count']:,} and "
+        f"{ours['gold_rows']:,}. By design it counts redeliveries and resolutions as alerts, keeps broken lines in "
+        f"bronze, and loses windows that the watermark has not passed at the end and alerts behind it "
+        f"({lost:+,.0f} alerts fewer in all)."
+    )
+    if text not in bench.results.agreements:
+        bench.results.agreements.append(text)
+    return True
+
+
+def _duckdb(bench: Bench, data: Path, ours: dict[str, int]) -> None:
+    site = bench.site("duckdb")
+    figures = _program(bench, site, DUCKDB, "benchmarks.yardstick", data, with_server=False)
+    bench.drop(site)
+    bench.must_agree("DuckDB and ours", ours, {name: int(value) for name, value in figures.items()})
+
+
+def _program(
+    bench: Bench,
+    site: Site,
+    name: str,
+    module: str,
+    data: Path,
+    *,
+    with_server: bool,
+    timeout_seconds: float | None = None,
+) -> dict[str, float]:
+    """Run and record a program that prints its phases and figures; returns the figures."""
+    done = processes.run(
+        f"{GROUP}, {name}",
+        processes.python("-m", module, str(data), str(site.folder / "out")),
+        folder=site.folder,
+        environment=site.environment,
+        timeout_seconds=timeout_seconds or bench.timeout_seconds,
+        with_server=with_server,
+    )
+    said = _last_object(done)
+    phases: dict[str, float] = {"start": 0.0, **said["phases"]}
+    phases["start"] = done.seconds - sum(phases.values())
+    bench.record(GROUP, name, Materialized(done.seconds, phases, done.peak, done.cpu_seconds))
+    figures: dict[str, float] = said["figures"]
+    return figures
+
+
+def _last_object(done: Finished) -> dict[str, Any]:
+    lines = [line for line in done.output.splitlines() if line.startswith("{")]
+    found: dict[str, Any] = json.loads(lines[-1])
+    return found
+
+
+def _targets(bench: Bench, straight_finished: bool) -> None:
+    ours, straight, duckdb = (bench.results.measurement(GROUP, name) for name in (OURS, STRAIGHT, DUCKDB))
+    bench.results.targets += [
+        Target(
+            "b",
+            "straight design's time over ours",
+            straight.seconds / ours.seconds,
+            5.0,
+            at_least=True,
+            is_bound=not straight_finished,
+        ),
+        Target("b", "our time over DuckDB's", ours.seconds / duckdb.seconds, 3.0),
+        Target("f", "peak memory of landing to gold", ours.peak.total, 4096, unit="MiB"),
+    ]
