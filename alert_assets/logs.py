@@ -9,11 +9,12 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import structlog
-
 
 def run_log(run_id: str, **fields: Any) -> Any:
     """A logger whose lines carry `run_id` and the given fields."""
+    # Not above: it brings rich, and most processes log nothing.
+    import structlog
+
     logger = structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr),
         processors=[

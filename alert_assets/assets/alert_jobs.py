@@ -4,15 +4,21 @@ They bring an executor of their own: somebody has to be able to take an alert wh
 """
 
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
 from alert_assets.assets.reporting import typed_by_a_person
 from alert_assets.resources.circuit_breakers import expiry
-from alert_assets.resources.notifications import Notifications as NotificationsOfState
 
-Notifications = dg.ResourceParam[NotificationsOfState]
+if TYPE_CHECKING:
+    from alert_assets.resources.notifications import Notifications as NotificationsOfState
+
+    Notifications = dg.ResourceParam[NotificationsOfState]
+else:
+    # Dagster loads this module in every process, and hardly any acknowledges an alert.
+    Notifications = dg.ResourceParam[Any]
 
 
 class Person(dg.Config):

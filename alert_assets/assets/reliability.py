@@ -2,19 +2,19 @@
 
 They watch, so no circuit breaker stops them, and they take no Spark: what they need is in the Delta logs, in
 a column or two of the new rows, in Dagster's run records and in the state database.
+
+What they compute with is imported when they run: this module is loaded by every process of Dagster's.
 """
 
 import socket
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import pyarrow as pa
 
 from alert_assets.alerting.facts import slo_alert
 from alert_assets.assets.reporting import Stopwatch, clear_errors, described, table_metadata
-from alert_assets.checks.scores import table_scores
 from alert_assets.contracts import (
     ALL_CONTRACTS,
     BRONZE_EVENTS,
@@ -23,27 +23,18 @@ from alert_assets.contracts import (
     PIPELINE_HEALTH,
     PIPELINE_LATENCY,
     QUALITY_SCORES,
-    SILVER_ALERTS,
     SLO_STATUS,
     Contract,
 )
-from alert_assets.reliability.latency import latency_row
-from alert_assets.reliability.openslo import load_slos
-from alert_assets.reliability.pipeline_health import RunRecord
-from alert_assets.reliability.pipeline_health import pipeline_health as health_rows
-from alert_assets.reliability.sli import STAGE_TABLES, History, Latency
-from alert_assets.reliability.slo import breakers_to_open, burn_rate_windows, latency_thresholds, longest_window
-from alert_assets.reliability.slo import slo_status as slo_rows
 from alert_assets.resources.circuit_breakers import CircuitBreakers
-from alert_assets.resources.lakehouse import BATCH_APP, Lakehouse, cursor_app, records, utc_now
+from alert_assets.resources.delta_rows import rows_in
+from alert_assets.resources.lakehouse import Lakehouse, utc_now
 from alert_assets.resources.state import raise_alert
 from alert_assets.settings import Settings
 
-#: A stage that no SLO is about is measured against this.
-_DEFAULT_THRESHOLD_SECONDS = 300.0
-
-#: Where each stage that ends in bronze begins.
-_BEGAN = {"landed_to_bronze": "_landed_at", "ingested_to_bronze": "_ingested_at", "event_to_bronze": "timestamp"}
+if TYPE_CHECKING:
+    from alert_assets.reliability.pipeline_health import RunRecord
+    from alert_assets.reliability.sli import History
 
 #: Runs that usual durations are told from; those of the last day are looked at in any case.
 _RUNS = 500
@@ -54,6 +45,11 @@ def pipeline_latency(
     context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[Lakehouse], settings: dg.ResourceParam[Settings]
 ) -> dg.MaterializeResult[None]:
     """Measure the commits of bronze and gold that have not been measured yet."""
+    from alert_assets.assets.latency import measure_latency
+    from alert_assets.reliability.openslo import load_slos
+    from alert_assets.reliability.sli import Latency
+    from alert_assets.reliability.slo import latency_thresholds
+
     watch = Stopwatch()
     with clear_errors(), lakehouse.writing(PIPELINE_LATENCY):
         slos = load_slos(settings.slo_dir)
@@ -75,63 +71,6 @@ def pipeline_latency(
     return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, PIPELINE_LATENCY, **numbers))
 
 
-def measure_latency(lakehouse: Lakehouse, thresholds: dict[str, float]) -> list[dict[str, Any]]:
-    """Rows of `pipeline_latency` for the commits after the last measured one of each stage."""
-    measured = lakehouse.rows(PIPELINE_LATENCY, "SELECT stage, max(table_version) AS version FROM t GROUP BY stage")
-    done = {row["stage"]: row["version"] for row in measured.to_pylist()}
-    found: list[dict[str, Any]] = []
-    for stage, table in STAGE_TABLES.items():
-        contract = CONTRACTS[table]
-        for commit in lakehouse.commits(contract, done.get(stage, -1)):
-            started, events = _times(lakehouse, stage, contract, commit)
-            row = latency_row(
-                stage=stage,
-                table_version=commit["version"],
-                committed_at=commit["committed_at"],
-                started_at=started,
-                event_times=events,
-                threshold_seconds=thresholds.get(stage, _DEFAULT_THRESHOLD_SECONDS),
-                run_id=commit.get("run_id"),
-            )
-            found.append(row)
-    _tell_what_gold_has_seen(lakehouse, found)
-    return found
-
-
-def _times(lakehouse: Lakehouse, stage: str, contract: Contract, commit: dict[str, Any]) -> tuple[pa.Array, pa.Array]:
-    """When the rows that a commit brought began, and their event times. Rows it only changed are left out."""
-    batch = commit["transactions"].get(BATCH_APP)
-    none = pa.array([], pa.timestamp("us"))
-    if batch is None or not commit.get("rows"):
-        return none, none
-    if contract is GOLD_INCIDENTS:
-        events = lakehouse.new_rows_of_commit(contract, commit["version"], SILVER_ALERTS.key, "n.first_seen_timestamp")
-        times = events["first_seen_timestamp"] if events.num_columns else none
-        return times, times
-    began = _BEGAN[stage]
-    rows = lakehouse.rows(contract, f"SELECT {began} AS began, timestamp FROM t WHERE _batch_id = {batch}")
-    return rows["began"], rows["timestamp"]
-
-
-def _tell_what_gold_has_seen(lakehouse: Lakehouse, rows: list[dict[str, Any]]) -> None:
-    """Gold is as fresh as the newest event it has looked at, whether that made an incident or not."""
-    gold = [row for row in rows if STAGE_TABLES[row["stage"]] == GOLD_INCIDENTS.name]
-    if not gold:
-        return
-    seen = {
-        commit["version"]: commit["transactions"].get(cursor_app(BRONZE_EVENTS))
-        for commit in lakehouse.commits(GOLD_INCIDENTS, min(row["table_version"] for row in gold) - 1)
-    }
-    newest = lakehouse.rows(
-        BRONZE_EVENTS, "SELECT _batch_id AS batch, max(timestamp) AS newest FROM t GROUP BY _batch_id ORDER BY 1"
-    )
-    batches = records(newest)
-    for row in gold:
-        cursor = seen.get(row["table_version"])
-        reached = [batch["newest"] for batch in batches if cursor is not None and batch["batch"] <= cursor]
-        row["newest_event_at"] = max(reached, default=row["newest_event_at"])
-
-
 @dg.asset(**described(QUALITY_SCORES, "python", group="reliability"), deps=list(CONTRACTS))
 def quality_scores(
     context: dg.AssetExecutionContext,
@@ -140,6 +79,8 @@ def quality_scores(
     breakers: dg.ResourceParam[CircuitBreakers],
 ) -> dg.MaterializeResult[None]:
     """Score what is new in each table, by dimension and overall."""
+    from alert_assets.checks.scores import table_scores
+
     watch = Stopwatch()
     with clear_errors(), lakehouse.writing(QUALITY_SCORES):
         rows = table_scores(lakehouse, settings, breakers, context.run.run_id, utc_now())
@@ -157,6 +98,8 @@ def pipeline_health(
     breakers: dg.ResourceParam[CircuitBreakers],
 ) -> dg.MaterializeResult[None]:
     """Judge the runs of the last day, and the host they ran on."""
+    from alert_assets.reliability.pipeline_health import pipeline_health as health_rows
+
     watch = Stopwatch()
     now = utc_now()
     with clear_errors(), lakehouse.writing(PIPELINE_HEALTH):
@@ -177,9 +120,11 @@ def pipeline_health(
     return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, PIPELINE_HEALTH, **numbers))
 
 
-def run_records(instance: dg.DagsterInstance, breakers: CircuitBreakers, now: datetime) -> list[RunRecord]:
+def run_records(instance: dg.DagsterInstance, breakers: CircuitBreakers, now: datetime) -> "list[RunRecord]":
     """The runs that Dagster knows, and those that only the breakers do: `dagster asset materialize` without a
     DAGSTER_HOME has an instance of its own, which is gone when it ends."""
+    from alert_assets.reliability.pipeline_health import RunRecord
+
     outcomes = {outcome.run_id: outcome for outcome in breakers.outcomes(since=now - timedelta(days=30))}
     known: dict[str, RunRecord] = {}
     for record in instance.get_run_records(limit=_RUNS):
@@ -221,6 +166,10 @@ def slo_status(
     breakers: dg.ResourceParam[CircuitBreakers],
 ) -> dg.MaterializeResult[None]:
     """Evaluate every SLO, and open the breakers whose SLO burns fast."""
+    from alert_assets.reliability.openslo import load_slos
+    from alert_assets.reliability.slo import breakers_to_open, longest_window
+    from alert_assets.reliability.slo import slo_status as slo_rows
+
     watch = Stopwatch()
     now = utc_now()
     with clear_errors(), lakehouse.writing(SLO_STATUS):
@@ -249,6 +198,8 @@ def _trip(breakers: CircuitBreakers, reasons: Mapping[str, str], now: datetime, 
 
     What burned before that is known, and somebody or a probe has found the data to be well since.
     """
+    from alert_assets.reliability.slo import burn_rate_windows
+
     settling = timedelta(minutes=burn_rate_windows()[0].short_window_minutes)
     closed_at = {breaker.name: breaker.since for breaker in breakers.all() if breaker.state == "CLOSED"}
     for breaker, reason in reasons.items():
@@ -261,8 +212,8 @@ def _trip(breakers: CircuitBreakers, reasons: Mapping[str, str], now: datetime, 
 def _burned_before(lakehouse: Lakehouse) -> set[str]:
     """SLOs that burned too fast when they were last evaluated."""
     last = "evaluated_at = (SELECT max(evaluated_at) FROM t)"
-    found = lakehouse.rows(SLO_STATUS, f"SELECT slo FROM t WHERE {last} AND severity IS NOT NULL")
-    return {row["slo"] for row in found.to_pylist()}
+    found = rows_in(lakehouse, SLO_STATUS, f"SELECT slo FROM t WHERE {last} AND severity IS NOT NULL")
+    return {row["slo"] for row in found}
 
 
 def _tell_of_slos(breakers: CircuitBreakers, rows: list[dict[str, Any]], now: datetime) -> None:
@@ -275,12 +226,15 @@ def _tell_of_slos(breakers: CircuitBreakers, rows: list[dict[str, Any]], now: da
 
 def slo_history(
     lakehouse: Lakehouse, instance: dg.DagsterInstance, breakers: CircuitBreakers, now: datetime, since: datetime
-) -> History:
+) -> "History":
     """What the SLOs are told from, as far back as the longest of them looks."""
+    from alert_assets.reliability.sli import History
+
     start = f"TIMESTAMP '{since:%Y-%m-%dT%H:%M:%S}Z'"
     names = sorted({contract.breaker for contract in ALL_CONTRACTS.values() if contract.breaker})
     # Freshness needs to know what the newest event was when the window began: one commit more.
-    latency = lakehouse.rows(
+    latency = rows_in(
+        lakehouse,
         PIPELINE_LATENCY,
         f"""
         SELECT * FROM t WHERE committed_at >= {start}
@@ -288,10 +242,10 @@ def slo_history(
         SELECT * FROM (SELECT * FROM t WHERE committed_at < {start} ORDER BY committed_at DESC LIMIT 20)
         """,
     )
-    scores = lakehouse.rows(QUALITY_SCORES, f"SELECT * FROM t WHERE evaluated_at >= {start}")
+    scores = rows_in(lakehouse, QUALITY_SCORES, f"SELECT * FROM t WHERE evaluated_at >= {start}")
     return History(
-        pipeline_latency=records(latency),
-        quality_scores=records(scores),
+        pipeline_latency=latency,
+        quality_scores=scores,
         runs=run_records(instance, breakers, now),
         breaker_open=breakers.open_intervals(names, since),
     )
@@ -301,6 +255,8 @@ ASSETS = [pipeline_latency, quality_scores, pipeline_health, slo_status]
 
 
 def _append(lakehouse: Lakehouse, contract: Contract, rows: list[dict[str, Any]]) -> None:
+    import pyarrow as pa
+
     schema = pa.schema(lakehouse.create(contract).schema().to_arrow())
     columns = pa.schema([field for field in schema if field.name != "_batch_id"])
     lakehouse.append(contract, pa.Table.from_pylist(rows, columns))

@@ -3,39 +3,19 @@
 No `from __future__ import annotations`: Dagster reads the ops' annotations.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 
 from alert_assets.analysis.untrusted import escape_invisible
-from alert_assets.checks.bronze import bronze_checks
 from alert_assets.checks.check import Check, Finding
 from alert_assets.checks.evaluate import evaluate, record
-from alert_assets.checks.gold import gold_checks
-from alert_assets.checks.platinum import platinum_checks
-from alert_assets.checks.quarantine import quarantine_checks
-from alert_assets.checks.silver import silver_checks
-from alert_assets.contracts import (
-    BRONZE_EVENTS,
-    BRONZE_QUARANTINE,
-    GOLD_INCIDENTS,
-    PLATINUM_INCIDENTS,
-    SILVER_ALERTS,
-    Contract,
-)
+from alert_assets.checks.tables import CHECKS
+from alert_assets.contracts import Contract
 from alert_assets.resources.circuit_breakers import CircuitBreakers
 from alert_assets.resources.lakehouse import Lakehouse, utc_now
 from alert_assets.settings import Settings
-
-#: The checks of each table, by its name.
-CHECKS: Mapping[str, tuple[Contract, Callable[[], list[Check]]]] = {
-    BRONZE_EVENTS.name: (BRONZE_EVENTS, bronze_checks),
-    BRONZE_QUARANTINE.name: (BRONZE_QUARANTINE, quarantine_checks),
-    SILVER_ALERTS.name: (SILVER_ALERTS, silver_checks),
-    GOLD_INCIDENTS.name: (GOLD_INCIDENTS, gold_checks),
-    PLATINUM_INCIDENTS.name: (PLATINUM_INCIDENTS, platinum_checks),
-}
 
 #: Most of one text in a sample; a line of a log may be as long as its writer likes.
 _TEXT = 500

@@ -7,7 +7,7 @@ from datetime import timedelta
 from alert_assets.checks.check import Check, Finding, Number
 from alert_assets.checks.common import contract_checks, key_check, nothing_new, rule_check
 from alert_assets.checks.new_rows import NewRows, intervals
-from alert_assets.checks.sql import SAMPLES, counted, widened, within
+from alert_assets.checks.sql import SAMPLES, counted, is_false, not_true, widened, within
 from alert_assets.checks.timeliness import freshness_check, missing_hours_finding, oldest_unseen
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_ALERTS
 from alert_assets.resources.lakehouse import Interval
@@ -70,15 +70,13 @@ def business_rules(rows: NewRows) -> dict[str, str]:
     # Deployments are in time order, so the first and the last stand for all.
     first, last = (f"correlated_deployments[{i}]['timestamp']" for i in (1, -1))
     return {
-        "alert_timestamp": "(alert_timestamp = first_seen_timestamp) IS NOT TRUE",
-        "has_evidence": "(evidence_count >= 1) IS NOT TRUE",
-        "prior_alerts_are_evidence": "(prior_alert_count < evidence_count) IS NOT TRUE",
-        "deployments_in_lookback": (
-            f"({first} >= alert_timestamp - {lookback} AND {last} <= alert_timestamp) IS FALSE"
-        ),
-        "cpu_avg_up_to_max": "(metric_summary['cpu_avg'] <= metric_summary['cpu_max']) IS FALSE",
-        "hash_of_context": "(context_hash = encode(sha256(incident_context_text), 'hex')) IS NOT TRUE",
-        "id_of_incident": f"(incident_id = {incident_id}) IS NOT TRUE",
+        "alert_timestamp": not_true("alert_timestamp = first_seen_timestamp"),
+        "has_evidence": not_true("evidence_count >= 1"),
+        "prior_alerts_are_evidence": not_true("prior_alert_count < evidence_count"),
+        "deployments_in_lookback": (is_false(f"{first} >= alert_timestamp - {lookback} AND {last} <= alert_timestamp")),
+        "cpu_avg_up_to_max": is_false("metric_summary['cpu_avg'] <= metric_summary['cpu_max']"),
+        "hash_of_context": not_true("context_hash = encode(sha256(incident_context_text), 'hex')"),
+        "id_of_incident": not_true(f"incident_id = {incident_id}"),
     }
 
 
@@ -174,7 +172,9 @@ def _evidence(rows: NewRows) -> Finding:
         "SELECT incident_id, fingerprint, window_start, application_id, alert_timestamp, evidence_count "
         f"FROM gold_incidents WHERE {rows.are_new} ORDER BY alert_timestamp DESC, fingerprint LIMIT {EVIDENCE_SAMPLE}"
     )
-    hours = intervals(rows.hours("alert_timestamp", f"incident_id IN (SELECT incident_id FROM ({newest}))"))
+    hours = intervals(
+        rows.hours("alert_timestamp", f"{rows.are_new} AND incident_id IN (SELECT incident_id FROM ({newest}))")
+    )
     # Each event once, however often it was delivered.
     events = (
         "SELECT DISTINCT application_id, event_id, timestamp FROM bronze_events "

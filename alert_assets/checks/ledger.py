@@ -3,9 +3,11 @@
 No `from __future__ import annotations`: Dagster reads the check's annotations.
 """
 
+from datetime import datetime, timezone
+
 import dagster as dg
 
-from alert_assets.resources.dispatcher import ledger_totals
+from alert_assets.resources.state import State, latest_checks, record_check
 from alert_assets.resources.telling import Telling
 
 NOTIFICATIONS = dg.AssetSpec(
@@ -22,13 +24,33 @@ NOTIFICATIONS = dg.AssetSpec(
     description="Every alert that was taken up was told, summarised, kept back or recorded: none is lost.",
     metadata={"dimension": "consistency"},
 )
-def ledger_check(telling: dg.ResourceParam[Telling]) -> dg.AssetCheckResult:
-    """Alerts by outcome add up to the alerts there were."""
-    totals = ledger_totals(telling.state)
+def ledger_check(context: dg.AssetCheckExecutionContext, telling: dg.ResourceParam[Telling]) -> dg.AssetCheckResult:
+    """Alerts by outcome add up to the alerts there were since the check last passed; what passed cannot change."""
+    from alert_assets.resources.dispatcher import ledger_totals
+
+    mark = _mark(telling.state)
+    totals = ledger_totals(telling.state, after=mark)
+    said = (
+        f"{totals.dispatched:,} alerts were taken up since the ledger was last complete, "
+        f"{totals.accounted_for:,} are accounted for."
+    )
+    with telling.state.writing() as connection:
+        record_check(
+            connection,
+            table_name=NOTIFICATIONS.key.to_user_string(),
+            check_name="ledger",
+            passed=totals.is_complete,
+            severity="ERROR",
+            blocking=False,
+            at=datetime.now(timezone.utc),
+            run_id=context.run.run_id,
+            description=said,
+            checked_batch_id=totals.up_to if totals.is_complete else mark,
+        )
     return dg.AssetCheckResult(
         passed=totals.is_complete,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{totals.dispatched:,} alerts were taken up, {totals.accounted_for:,} are accounted for.",
+        description=said,
         metadata={
             "dispatched": totals.dispatched,
             "pending": totals.pending,
@@ -36,3 +58,10 @@ def ledger_check(telling: dg.ResourceParam[Telling]) -> dg.AssetCheckResult:
             **totals.by_outcome,
         },
     )
+
+
+def _mark(state: State) -> int:
+    """Id of the alert up to which the ledger was found to be complete."""
+    with state.reading() as connection:
+        found = latest_checks(connection, [NOTIFICATIONS.key.to_user_string()])
+    return next((result.checked_batch_id or 0 for result in found), 0)

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-from deltalake import QueryBuilder
+from deltalake.exceptions import DeltaError
 
 from alert_assets.assets.refresh import bucket_intervals
 from alert_assets.checks.commits import Commit, newest_first
 from alert_assets.checks.sql import hour_of
+from alert_assets.checks.unnumbered import rows_since
 from alert_assets.contracts import Contract
 from alert_assets.contracts.sql_rules import quote
+from alert_assets.resources import delta_rows
 from alert_assets.resources.circuit_breakers import CircuitBreakers
-from alert_assets.resources.lakehouse import Interval, Lakehouse, Snapshot, records
+from alert_assets.resources.lakehouse import Interval, Lakehouse, Snapshot
 from alert_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
 
 _HOUR = timedelta(hours=1)
 
@@ -49,6 +53,8 @@ class NewRows:
         # A table that was restored to an older version has given out fewer numbers than were looked at.
         self.after = after if after <= self.last else 0
         self._measured: dict[str, Any] = {}
+        self._cursors: dict[str, int] = {}
+        self._hours: dict[tuple[str, str, str], list[int]] = {}
 
     # The tables
 
@@ -65,7 +71,9 @@ class NewRows:
 
     def cursor(self, upstream: Contract) -> int:
         """The upstream `_batch_id` up to which the table has seen its upstream."""
-        return self.lakehouse.cursor(self.contract, upstream)
+        if upstream.name not in self._cursors:
+            self._cursors[upstream.name] = self.lakehouse.cursor(self.contract, upstream)
+        return self._cursors[upstream.name]
 
     def cursor_before(self, upstream: Contract) -> int:
         """The same cursor when the rows up to `after` had been written; 0 when that is not known."""
@@ -95,21 +103,35 @@ class NewRows:
 
     # The rows
 
-    @property
+    @cached_property
     def are_new(self) -> str:
-        """The predicate of the new rows; of all when there are new ones in a table that does not number them."""
-        if "_batch_id" not in self.contract.schema.columns:
-            return "true" if self.last > self.after else "false"
-        return f"_batch_id > {self.after} AND _batch_id <= {self.last}"
+        """The predicate of the new rows; in a table that does not number them perhaps of some around them too."""
+        if "_batch_id" in self.contract.columns:
+            return f"_batch_id > {self.after} AND _batch_id <= {self.last}"
+        table = self.snapshot().table
+        if table is None or self.last <= self.after:
+            return "false"
+        return rows_since(table, self._before())
+
+    def _before(self) -> DeltaTable | None:
+        """The table when the rows up to `after` had been written; None when that version is gone, or there was none."""
+        if not self.after:
+            return None
+        commits = (commit for commit in self.commits() if commit.batch_id is not None)
+        seen = next((commit for commit in commits if (commit.batch_id or 0) <= self.after), None)
+        try:
+            return None if seen is None else self.lakehouse.snapshot(self.contract, seen.version).table
+        except (DeltaError, OSError):
+            return None
 
     def query(self, sql: str, *others: Contract) -> list[dict[str, Any]]:
         """Rows of SQL over the table, and over others by their names; times are aware UTC."""
-        builder = QueryBuilder()
+        tables = {}
         for contract in (self.contract, *others):
             table = self.snapshot(contract).table
             assert table is not None, f"{contract.name} is not there"
-            builder.register(contract.name, table)
-        return records(pa.RecordBatchReader.from_stream(builder.execute(sql)).read_all())
+            tables[contract.name] = table
+        return delta_rows.query(sql, **tables)
 
     def measure(self, aggregates: Mapping[str, str]) -> None:
         """Compute SQL aggregates over the new rows, by name, in one query."""
@@ -150,12 +172,15 @@ class NewRows:
     def hours(self, column: str, where: str | None = None, contract: Contract | None = None) -> list[int]:
         """Hours since the epoch in which a time column of the new rows (or of other rows) lies, in order."""
         table = (contract or self.contract).name
-        rows = self.query(
-            f"SELECT DISTINCT {hour_of(column)} AS hour FROM {table} "
-            f"WHERE {column} IS NOT NULL AND ({where or self.are_new}) ORDER BY 1",
-            *([contract] if contract else []),
-        )
-        return [row["hour"] for row in rows]
+        asked = (table, column, where or self.are_new)
+        if asked not in self._hours:
+            rows = self.query(
+                f"SELECT DISTINCT {hour_of(column)} AS hour FROM {table} "
+                f"WHERE {column} IS NOT NULL AND ({asked[2]}) ORDER BY 1",
+                *([contract] if contract else []),
+            )
+            self._hours[asked] = [row["hour"] for row in rows]
+        return self._hours[asked]
 
 
 def intervals(hours: Iterable[int]) -> list[Interval]:

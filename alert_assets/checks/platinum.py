@@ -7,7 +7,7 @@ from datetime import datetime
 from alert_assets.checks.check import Check, Finding, Number
 from alert_assets.checks.common import contract_checks, key_check, nothing_new, rule_check
 from alert_assets.checks.new_rows import NewRows, intervals
-from alert_assets.checks.sql import SAMPLES, counted, within
+from alert_assets.checks.sql import SAMPLES, counted, is_false, not_true, within
 from alert_assets.checks.timeliness import freshness_check, missing_hours_finding
 from alert_assets.contracts import GOLD_INCIDENTS
 
@@ -64,9 +64,9 @@ def platinum_checks() -> list[Check]:
 def business_rules(rows: NewRows) -> dict[str, str]:
     """Predicates of analyses that say nothing, or contradict themselves."""
     return {
-        "confidence": "(confidence_score >= 0 AND confidence_score <= 1) IS FALSE",
+        "confidence": is_false("confidence_score >= 0 AND confidence_score <= 1"),
         **{
-            f"has_{name}": f"error IS NULL AND (btrim({name}) <> '') IS NOT TRUE"
+            f"has_{name}": "error IS NULL AND " + not_true(f"btrim({name}) <> ''")
             for name in ("summary", "root_cause", "recommended_action", "model")
         },
         "has_confidence": "error IS NULL AND confidence_score IS NULL",
@@ -77,15 +77,15 @@ def business_rules(rows: NewRows) -> dict[str, str]:
 def _references(rows: NewRows) -> Finding:
     if not rows.count:
         return nothing_new(rows)
-    hours = intervals(rows.hours("alert_timestamp"))
+    near = within("alert_timestamp", intervals(rows.hours("alert_timestamp")))
     orphan = (
-        "SELECT p.fingerprint, p.alert_timestamp, p.analyzed_at FROM platinum_incidents p "
-        f"LEFT ANTI JOIN gold_incidents g ON {_SAME_INCIDENT} WHERE {rows.are_new}"
+        f"SELECT p.fingerprint, p.alert_timestamp, p.analyzed_at FROM ({_new(rows)}) p "
+        f"LEFT ANTI JOIN (SELECT * FROM gold_incidents WHERE {near}) g ON {_SAME_INCIDENT}"
     )
     orphans = rows.query(f"SELECT count(*) AS n FROM ({orphan})", GOLD_INCIDENTS)[0]["n"]
     waiting = rows.query(
-        f"SELECT count(*) AS n FROM gold_incidents g LEFT ANTI JOIN platinum_incidents p ON {_SAME_INCIDENT} "
-        f"WHERE {within('g.alert_timestamp', hours)}",
+        f"SELECT count(*) AS n FROM (SELECT * FROM gold_incidents WHERE {near}) g "
+        f"LEFT ANTI JOIN (SELECT * FROM platinum_incidents WHERE {near}) p ON {_SAME_INCIDENT}",
         GOLD_INCIDENTS,
     )[0]["n"]
     numbers: dict[str, Number] = {
@@ -109,6 +109,10 @@ def _references(rows: NewRows) -> Finding:
     )
 
 
+def _new(rows: NewRows) -> str:
+    return f"SELECT * FROM platinum_incidents WHERE {rows.are_new}"
+
+
 def _is_behind_gold(rows: NewRows) -> bool:
     gold, platinum = (
         next((commit.at for commit in rows.commits(contract) if commit.batch_id is not None), None)
@@ -120,9 +124,10 @@ def _is_behind_gold(rows: NewRows) -> bool:
 def _current_context(rows: NewRows) -> Finding:
     if not rows.count or not rows.exists(GOLD_INCIDENTS):
         return nothing_new(rows)
+    near = within("alert_timestamp", intervals(rows.hours("alert_timestamp")))
     other = (
         "SELECT p.fingerprint, p.alert_timestamp, p.context_hash AS analysed, g.context_hash AS current "
-        f"FROM (SELECT * FROM platinum_incidents WHERE {rows.are_new}) p JOIN gold_incidents g ON {_SAME_INCIDENT} "
+        f"FROM ({_new(rows)}) p JOIN (SELECT * FROM gold_incidents WHERE {near}) g ON {_SAME_INCIDENT} "
         f"WHERE p.context_hash <> g.context_hash"
     )
     stale = rows.query(f"SELECT count(*) AS n FROM ({other})", GOLD_INCIDENTS)[0]["n"]
@@ -166,14 +171,16 @@ def _failed_analyses(rows: NewRows) -> Finding:
 
 
 def waiting_since(rows: NewRows) -> datetime | None:
-    """When gold's oldest commit was made of whose incidents one has no analysis of its context yet."""
+    """When gold's oldest commit was made of whose incidents one has no analysis of its context yet.
+
+    Incidents that platinum has read have one, so the others are looked at, unless the tables' row counts say that
+    somebody has removed rows by hand.
+    """
     if not rows.exists(GOLD_INCIDENTS):
         return None
-    oldest = rows.query(
-        "SELECT min(g._batch_id) AS batch FROM gold_incidents g LEFT ANTI JOIN platinum_incidents p "
-        f"ON {_SAME_INCIDENT} AND p.context_hash = g.context_hash",
-        GOLD_INCIDENTS,
-    )[0]["batch"]
+    unread = _unanalysed(rows, rows.cursor(GOLD_INCIDENTS))
+    adds_up = rows.snapshot().row_count + unread["missing"] == rows.snapshot(GOLD_INCIDENTS).row_count
+    oldest = unread["batch"] if adds_up else _unanalysed(rows, 0)["batch"]
     if oldest is None:
         return None
     waiting = None
@@ -183,6 +190,24 @@ def waiting_since(rows: NewRows) -> datetime | None:
                 break
             waiting = commit.at
     return waiting
+
+
+def _unanalysed(rows: NewRows, above: int) -> dict[str, int]:
+    """Gold's incidents above a `_batch_id`: how many have no analysis, and the lowest `_batch_id` of those without
+    one of their context."""
+    near = "true"
+    if above:
+        near = within(
+            "alert_timestamp", intervals(rows.hours("alert_timestamp", f"_batch_id > {above}", GOLD_INCIDENTS))
+        )
+    columns = "SELECT fingerprint, alert_timestamp, context_hash"
+    return rows.query(
+        f"SELECT {counted('p.fingerprint IS NULL')} AS missing, "
+        "min(g._batch_id) FILTER (WHERE p.context_hash IS DISTINCT FROM g.context_hash) AS batch "
+        f"FROM ({columns}, _batch_id FROM gold_incidents WHERE _batch_id > {above} AND {near}) g "
+        f"LEFT JOIN ({columns} FROM platinum_incidents WHERE {near}) p ON {_SAME_INCIDENT}",
+        GOLD_INCIDENTS,
+    )[0]
 
 
 def _missing_hours(rows: NewRows) -> Finding:

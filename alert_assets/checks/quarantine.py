@@ -7,8 +7,8 @@ from itertools import takewhile
 
 from alert_assets.checks.check import Check, Finding, Number
 from alert_assets.checks.common import contract_checks, nothing_new
-from alert_assets.checks.new_rows import NewRows
-from alert_assets.checks.sql import SAMPLES, counted
+from alert_assets.checks.new_rows import NewRows, intervals
+from alert_assets.checks.sql import SAMPLES, counted, within
 from alert_assets.checks.timeliness import freshness_check
 from alert_assets.contracts import BRONZE_EVENTS
 
@@ -135,13 +135,21 @@ def _invalid_timestamps(rows: NewRows) -> Finding:
 def _duplicates(rows: NewRows) -> Finding:
     if not rows.count:
         return nothing_new(rows)
-    # One file is in one batch, and the lines of a batch share the time it began.
+    # One file is in one batch, and the lines of a batch share the time it began. When it began before is not known,
+    # so this looks through all of the table, but for two short columns; lines are read of files that came twice.
+    twice = (
+        "SELECT _source_file FROM bronze_quarantine "
+        f"WHERE _source_file IN (SELECT _source_file FROM bronze_quarantine WHERE {rows.are_new}) "
+        "GROUP BY _source_file HAVING count(DISTINCT _ingested_at) > 1"
+    )
     repeated = (
         "SELECT _source_file, left(raw, 300) AS raw, count(*) - 1 AS surplus FROM bronze_quarantine "
-        f"WHERE _source_file IN (SELECT _source_file FROM bronze_quarantine WHERE {rows.are_new}) "
+        f"WHERE _source_file IN ({twice}) "
         f"GROUP BY _source_file, raw HAVING count(DISTINCT _ingested_at) > 1 AND {counted(rows.are_new)} > 0"
     )
-    surplus = int(rows.query(f"SELECT coalesce(sum(surplus), 0) AS n FROM ({repeated})")[0]["n"])
+    surplus = 0
+    if rows.query(f"{twice} LIMIT 1"):
+        surplus = int(rows.query(f"SELECT coalesce(sum(surplus), 0) AS n FROM ({repeated})")[0]["n"])
     numbers: dict[str, Number] = {"rows": rows.count, "surplus_rows": surplus}
     if not surplus:
         return Finding(True, f"None of {rows.count:,} new lines came from its file before.", numbers)
@@ -159,10 +167,11 @@ def _reconciliation(rows: NewRows) -> Finding:
     if not commits:
         return nothing_new(rows)
     # A replay stamps the rows it moves with a `_batch_id` of its own; when their batch began stays as it was.
-    of_commits = ", ".join(map(str, commits))
+    of_commits = f"_batch_id IN ({', '.join(map(str, commits))})"
+    near = within("_ingested_at", intervals(rows.hours("_ingested_at", of_commits)))
     found = rows.query(
-        "SELECT b.batch, count(*) AS lines FROM bronze_quarantine q JOIN (SELECT DISTINCT _ingested_at, "
-        f"_batch_id AS batch FROM bronze_quarantine WHERE _batch_id IN ({of_commits})) b "
+        f"SELECT b.batch, count(*) AS lines FROM (SELECT _ingested_at FROM bronze_quarantine WHERE {near}) q "
+        f"JOIN (SELECT DISTINCT _ingested_at, _batch_id AS batch FROM bronze_quarantine WHERE {of_commits}) b "
         "ON q._ingested_at = b._ingested_at GROUP BY b.batch ORDER BY b.batch"
     )
     wrong = [row for row in found if row["lines"] != commits[row["batch"]]]

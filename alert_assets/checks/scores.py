@@ -22,7 +22,8 @@ from alert_assets.contracts import (
 )
 from alert_assets.reliability.quality_score import WEIGHTS, Tally, score_rows
 from alert_assets.resources.circuit_breakers import CircuitBreakers
-from alert_assets.resources.lakehouse import Lakehouse, records
+from alert_assets.resources.delta_rows import rows_in
+from alert_assets.resources.lakehouse import Lakehouse
 from alert_assets.settings import Settings
 
 Tallies = dict[str, Tally]
@@ -76,8 +77,8 @@ def _counted_before(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _last_scored(lakehouse: Lakehouse) -> dict[str, datetime]:
-    found = lakehouse.rows(QUALITY_SCORES, "SELECT table_name, max(evaluated_at) AS at FROM t GROUP BY table_name")
-    return {row["table_name"]: row["at"] for row in records(found)}
+    sql = "SELECT table_name, max(evaluated_at) AS at FROM t GROUP BY table_name"
+    return {row["table_name"]: row["at"] for row in rows_in(lakehouse, QUALITY_SCORES, sql)}
 
 
 def _scored_up_to(rows: NewRows, last_scored: Mapping[str, datetime]) -> int:

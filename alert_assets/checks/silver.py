@@ -7,7 +7,7 @@ from datetime import timedelta
 from alert_assets.checks.check import Check, Finding, Number
 from alert_assets.checks.common import contract_checks, key_check, nothing_new, rule_check
 from alert_assets.checks.new_rows import NewRows, intervals
-from alert_assets.checks.sql import SAMPLES, counted, micros, widened, within
+from alert_assets.checks.sql import SAMPLES, counted, is_false, micros, not_true, widened, within
 from alert_assets.checks.timeliness import freshness_check, missing_hours_finding, oldest_unseen
 from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets.contracts.sql_rules import literal, quote
@@ -64,14 +64,14 @@ def business_rules(rows: NewRows) -> dict[str, str]:
     """Predicates of rows that contradict themselves."""
     minutes = rows.settings.dedup_window_minutes
     return {
-        "suppressed_count": "(suppressed_count = greatest(alert_count - 1, 0)) IS NOT TRUE",
-        "window_width": f"(window_end = window_start + INTERVAL '{minutes} minutes') IS NOT TRUE",
-        "window_aligned": f"({micros('window_start')} % {minutes * 60_000_000} = 0) IS NOT TRUE",
+        "suppressed_count": not_true("suppressed_count = greatest(alert_count - 1, 0)"),
+        "window_width": not_true(f"window_end = window_start + INTERVAL '{minutes} minutes'"),
+        "window_aligned": not_true(f"{micros('window_start')} % {minutes * 60_000_000} = 0"),
         "firings_have_times": "(alert_count > 0) <> (first_seen_timestamp IS NOT NULL)",
-        "first_before_last": "(first_seen_timestamp <= last_seen_timestamp) IS FALSE",
-        "firings_in_window": "(first_seen_timestamp >= window_start AND last_seen_timestamp < window_end) IS FALSE",
-        "resolved_after_first": "(resolved_at >= first_seen_timestamp) IS FALSE",
-        "max_value": "current_value IS NOT NULL AND (max_value >= current_value) IS NOT TRUE",
+        "first_before_last": is_false("first_seen_timestamp <= last_seen_timestamp"),
+        "firings_in_window": is_false("first_seen_timestamp >= window_start AND last_seen_timestamp < window_end"),
+        "resolved_after_first": is_false("resolved_at >= first_seen_timestamp"),
+        "max_value": f"current_value IS NOT NULL AND {not_true('max_value >= current_value')}",
     }
 
 

@@ -35,6 +35,20 @@ def any_of(predicates: Sequence[str]) -> str:
     return f"({' OR '.join(f'({predicate})' for predicate in predicates) or 'false'})"
 
 
+def not_true(predicate: str) -> str:
+    """A predicate that holds where another does not, or is null.
+
+    `IS NOT TRUE` says the same, but DataFusion's planners do not agree on whether it can be null, and a query in
+    which the same one stands twice fails.
+    """
+    return f"coalesce(NOT ({predicate}), true)"
+
+
+def is_false(predicate: str) -> str:
+    """A predicate that holds where another is known not to; for `IS FALSE`, as :func:`not_true`."""
+    return f"coalesce(NOT ({predicate}), false)"
+
+
 def names_of(predicates: dict[str, str]) -> str:
     """The names of the predicates that hold for a row, as one text."""
     cases = ", ".join(f"CASE WHEN {sql} THEN '{name}' END" for name, sql in predicates.items())

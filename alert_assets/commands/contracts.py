@@ -133,7 +133,7 @@ def diff(
 
 
 def _facts(contract: Contract) -> dict[str, Any]:
-    columns = contract.schema.columns
+    columns = contract.columns
     return {
         "name": contract.name,
         "version": f"{contract.version}.0.0",
@@ -144,25 +144,26 @@ def _facts(contract: Contract) -> dict[str, Any]:
         "key": list(contract.key),
         "freshness_minutes": contract.freshness_minutes,
         "columns": list(columns),
-        "pii_columns": [name for name, column in columns.items() if (column.metadata or {}).get("pii")],
+        "pii_columns": [name for name, column in columns.items() if column.metadata.get("pii")],
     }
 
 
 def _columns(contract: Contract) -> Any:
+    from alert_assets.contracts.columns import simple_string
     from alert_assets.contracts.sql_rules import row_rules
 
     rules = row_rules(contract)
     table = output.rows("Column", "Type", "Required", "Rules", "PII", "Description", keep=("Column",))
-    for name, column in contract.schema.columns.items():
+    for name, column in contract.columns.items():
         told = [rule.description.removeprefix(f"{name} ") for rule in rules if rule.column == name]
         kinds = [rule.kind for rule in rules if rule.column == name]
-        for_types = (column.metadata or {}).get("required_for", ())
+        for_types = column.metadata.get("required_for", ())
         table.add_row(
             name,
-            column.dtype.type.simpleString(),
+            simple_string(column.type),
             "yes" if not column.nullable else f"for {', '.join(for_types)}" if for_types else "-",
             "; ".join(text for kind, text in zip(kinds, told, strict=True) if kind not in _TOLD) or "-",
-            "yes" if (column.metadata or {}).get("pii") else "-",
+            "yes" if column.metadata.get("pii") else "-",
             column.description or "-",
         )
     return table

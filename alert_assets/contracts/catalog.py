@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from pandera.api.pyspark.container import DataFrameSchema
 
+    from alert_assets.contracts.columns import Column
+
 
 @dataclass(frozen=True)
 class Volume:
@@ -60,6 +62,13 @@ class Contract:
         """The pandera `DataFrameModel` class."""
         module, _, name = self.model_path.partition(":")
         return getattr(import_module(module), name)
+
+    @cached_property
+    def columns(self) -> dict[str, Column]:
+        """The columns by name in their stored order, as :attr:`schema` has them, without importing it."""
+        from alert_assets.contracts.columns import columns_of
+
+        return columns_of(self)
 
     @cached_property
     def schema(self) -> DataFrameSchema:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from alert_assets.contracts.catalog import Contract
+from alert_assets.contracts.columns import DeltaType
 
 if TYPE_CHECKING:
     from deltalake import Schema
@@ -32,9 +33,7 @@ def schema_drift(contract: Contract, delta_schema: Schema) -> list[Drift]:
     Args:
         delta_schema: of the table, as `DeltaTable.schema()` gives it.
     """
-    from alert_assets.contracts.spark import spark_schema
-
-    expected = _types(json.loads(spark_schema(contract).json()))
+    expected = {name: spell(column.type) for name, column in contract.columns.items()}
     found = _types(json.loads(delta_schema.to_json()))
     return [
         Drift(column, _kind(expected.get(column), found.get(column)), expected.get(column), found.get(column))
@@ -53,7 +52,7 @@ def _types(schema: dict[str, Any]) -> dict[str, str]:
     return {field["name"]: spell(field["type"]) for field in schema["fields"]}
 
 
-def spell(delta_type: str | dict[str, Any]) -> str:
+def spell(delta_type: DeltaType) -> str:
     """A type of a Delta or Spark schema's JSON as people write it: `array<struct<id:string,at:timestamp>>`."""
     if isinstance(delta_type, str):
         return delta_type

@@ -12,19 +12,28 @@ No `from __future__ import annotations` here and in the tables: on Python 3.10 p
 import pyspark.sql.types as T
 from pandera.pyspark import DataFrameModel, Field
 
-EVENT_TYPES = ("alert", "log", "metric", "deployment")
-#: From the lowest to the highest.
-SEVERITIES = ("INFO", "LOW", "MEDIUM", "HIGH", "CRITICAL")
-LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
-STATUSES = ("firing", "resolved")
+from alert_assets.contracts.vocabulary import (
+    EVENT_TYPES,
+    EVERY,
+    FIRST_YEAR,
+    LAST_YEAR,
+    LOG_LEVELS,
+    MEASUREMENTS,
+    SEVERITIES,
+    STATUSES,
+)
 
-#: A metric event carries at least one of these.
-MEASUREMENTS = ("cpu_percent", "memory_percent", "error_rate", "metrics")
-
-#: Years an event may be from; anything else is a broken clock or a wrong unit.
-FIRST_YEAR, LAST_YEAR = 2000, 2100
-
-EVERY = ("*",)
+__all__ = [
+    "EVENT_TYPES",
+    "EVERY",
+    "FIRST_YEAR",
+    "LAST_YEAR",
+    "LOG_LEVELS",
+    "MEASUREMENTS",
+    "SEVERITIES",
+    "STATUSES",
+    "Event",
+]
 
 
 class Event(DataFrameModel):

@@ -12,14 +12,12 @@ Map keys and values have no properties in the standard: their types are in `phys
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from alert_assets.contracts.catalog import Contract
-
-if TYPE_CHECKING:
-    import pyspark.sql.types as T
-    from pandera.api.pyspark.components import Column
+from alert_assets.contracts.columns import Column, DeltaType, simple_string
+from alert_assets.contracts.vocabulary import FIRST_YEAR, LAST_YEAR, MEASUREMENTS
 
 API_VERSION = "v3.1.0"
 
@@ -115,7 +113,7 @@ def _schema(contract: Contract) -> dict[str, Any]:
     if contract.key:
         row = "event; a redelivery repeats it" if not contract.unique_key else "row"
         schema["dataGranularityDescription"] = f"One ({', '.join(contract.key)}) is one {row}."
-    schema["properties"] = [_column(contract, name, column) for name, column in contract.schema.columns.items()]
+    schema["properties"] = [_column(contract, name, column) for name, column in contract.columns.items()]
     quality = list(_row_quality(contract))
     return schema | ({"quality": quality} if quality else {})
 
@@ -132,12 +130,10 @@ def _row_quality(contract: Contract) -> Iterator[dict[str, Any]]:
             "dimension": "uniqueness",
         }
     if contract.direction == "input":
-        from alert_assets.contracts.event import MEASUREMENTS
-
         yield _text("not_blank", "A required text is not blank.", "completeness")
         yield _text("measurement", f"A metric event has at least one of {', '.join(MEASUREMENTS)}.", "completeness")
         yield _text("future", "No timestamp is further ahead than ALERTS_MAX_FUTURE_SKEW_MINUTES.", "timeliness")
-    if any(column.dtype.type.typeName() == "double" for column in contract.schema.columns.values()):
+    if any(column.type == "double" for column in contract.columns.values()):
         yield _text("finite_numbers", "No double is NaN or infinite.", "conformity")
 
 
@@ -146,14 +142,14 @@ def _text(name: str, description: str, dimension: str) -> dict[str, Any]:
 
 
 def _column(contract: Contract, name: str, column: Column) -> dict[str, Any]:
-    metadata = column.metadata or {}
+    metadata = column.metadata
     is_input = contract.direction == "input"
     entry: dict[str, Any] = {"name": name}
     if contract.unique_key and name in contract.key:
         entry |= {"primaryKey": True, "primaryKeyPosition": contract.key.index(name) + 1}
-    entry |= _typed(column.dtype.type)
+    entry |= _typed(column.type)
     if is_input:
-        entry["physicalType"] = _wire_type(column.dtype.type)
+        entry["physicalType"] = _wire_type(column.type)
     options = entry.get("logicalTypeOptions", {}) | _type_options(contract, column)
     if options:
         entry["logicalTypeOptions"] = options
@@ -172,25 +168,23 @@ def _column(contract: Contract, name: str, column: Column) -> dict[str, Any]:
     return entry | ({"customProperties": _custom(facts)} if facts else {})
 
 
-def _wire_type(dtype: T.DataType) -> str:
-    import pyspark.sql.types as T
+def _wire_type(delta_type: DeltaType) -> str:
+    if isinstance(delta_type, str):
+        return _WIRE_TYPES.get(delta_type, simple_string(delta_type))
+    if delta_type["type"] == "map":
+        return f"object<{_wire_type(delta_type['valueType'])}>"
+    return simple_string(delta_type)
 
-    if isinstance(dtype, T.MapType):
-        return f"object<{_wire_type(dtype.valueType)}>"
-    return _WIRE_TYPES.get(dtype.typeName(), dtype.simpleString())
 
-
-def _typed(dtype: T.DataType) -> dict[str, Any]:
+def _typed(delta_type: DeltaType) -> dict[str, Any]:
     """Logical and physical type; the fields of a struct and the items of an array with theirs."""
-    import pyspark.sql.types as T
-
-    physical = {"physicalType": dtype.simpleString()}
-    if isinstance(dtype, T.ArrayType):
-        return {"logicalType": "array"} | physical | {"items": _typed(dtype.elementType)}
-    if isinstance(dtype, T.StructType):
-        fields = [{"name": field.name} | _typed(field.dataType) for field in dtype.fields]
-        return {"logicalType": "object"} | physical | {"properties": fields}
-    if isinstance(dtype, T.MapType):
+    physical = {"physicalType": simple_string(delta_type)}
+    if not isinstance(delta_type, str):
+        if delta_type["type"] == "array":
+            return {"logicalType": "array"} | physical | {"items": _typed(delta_type["elementType"])}
+        if delta_type["type"] == "struct":
+            fields = [{"name": field["name"]} | _typed(field["type"]) for field in delta_type["fields"]]
+            return {"logicalType": "object"} | physical | {"properties": fields}
         return {"logicalType": "object"} | physical
     logical, options = {
         "string": ("string", {}),
@@ -200,15 +194,13 @@ def _typed(dtype: T.DataType) -> dict[str, Any]:
         "long": ("integer", {"format": "i64"}),
         "double": ("number", {"format": "f64"}),
         "timestamp": ("timestamp", {"timezone": True, "defaultTimezone": "Etc/UTC"}),
-    }[dtype.typeName()]
+    }[delta_type]
     return {"logicalType": logical} | physical | ({"logicalTypeOptions": options} if options else {})
 
 
 def _type_options(contract: Contract, column: Column) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    if contract.direction == "input" and column.dtype.type.typeName() == "timestamp":
-        from alert_assets.contracts.event import FIRST_YEAR, LAST_YEAR
-
+    if contract.direction == "input" and column.type == "timestamp":
         options |= {"minimum": f"{FIRST_YEAR}-01-01T00:00:00Z", "exclusiveMaximum": f"{LAST_YEAR + 1}-01-01T00:00:00Z"}
     for check in column.checks:
         if check.name in _TYPE_OPTIONS:

@@ -1,4 +1,4 @@
-"""A contract as Spark and Delta know it: the table's schema, derived from its pandera model."""
+"""A contract as Spark knows it: the table's schema, derived from its pandera model without importing that."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ def spark_schema(contract: Contract) -> T.StructType:
     Nullability is a rule, judged by the contract's checks; a NOT NULL column would make the table
     refuse to hold the very row that somebody has to see.
     """
-    return T.StructType(
-        [
-            T.StructField(name, column.dtype.type, True, {"comment": column.description or ""})
-            for name, column in contract.schema.columns.items()
-        ]
-    )
+    fields = [
+        {"name": name, "type": column.type, "nullable": True, "metadata": {"comment": column.description}}
+        for name, column in contract.columns.items()
+    ]
+    return T.StructType.fromJson({"type": "struct", "fields": fields})

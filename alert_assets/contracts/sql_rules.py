@@ -10,14 +10,12 @@ is a rule of its own. -0.0 is 0.0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alert_assets.contracts.catalog import Contract
-
-if TYPE_CHECKING:
-    from pandera.api.pyspark.components import Column
+from alert_assets.contracts.columns import Column
 
 
 @dataclass(frozen=True)
@@ -49,18 +47,15 @@ def row_rules(contract: Contract) -> list[RowRule]:
     """
     return [
         RowRule(f"{kind}:{name}", name, sql, description)
-        for name, column in contract.schema.columns.items()
+        for name, column in contract.columns.items()
         for kind, sql, description in _rules(contract, name, column)
     ]
 
 
 def _rules(contract: Contract, name: str, column: Column) -> Iterator[tuple[str, str, str]]:
     """Kind, SQL and description of each rule of a column."""
-    import pyspark.sql.types as T
-
     quoted = quote(name)
-    dtype = column.dtype.type
-    required_for = (column.metadata or {}).get("required_for", ())
+    required_for = column.metadata.get("required_for", ())
     needed = where = ""
     if column.nullable and required_for:
         types = ", ".join(map(literal, required_for))
@@ -68,10 +63,10 @@ def _rules(contract: Contract, name: str, column: Column) -> Iterator[tuple[str,
         where = f" where event_type is {' or '.join(required_for)}"
     if required_for or not column.nullable:
         yield "not_null", f"({quoted} IS NULL{needed})", f"{name} is never null{where}"
-    if required_for and isinstance(dtype, T.StringType):
+    if required_for and column.type == "string":
         blank = f"btrim({quoted}, {literal(_BLANKS)}) = ''"
         yield "not_blank", f"({quoted} IS NOT NULL AND {blank}{needed})", f"{name} is never blank{where}"
-    if isinstance(dtype, (T.DoubleType, T.FloatType)):
+    if column.type in ("double", "float"):
         yield (
             "finite",
             _broken(quoted, f"NOT (isnan({quoted}) OR abs({quoted}) = CAST('inf' AS DOUBLE))"),
@@ -93,27 +88,27 @@ def _broken(quoted: str, kept: str) -> str:
     return f"({quoted} IS NOT NULL AND NOT ({kept}))"
 
 
-def _isin(value: str, statistics: dict[str, Any]) -> tuple[str, str]:
+def _isin(value: str, statistics: Mapping[str, Any]) -> tuple[str, str]:
     allowed = list(statistics["allowed_values"])
     return f"{value} IN ({', '.join(map(literal, allowed))})", f"is one of {', '.join(map(str, allowed))}"
 
 
-def _matches(value: str, statistics: dict[str, Any]) -> tuple[str, str]:
+def _matches(value: str, statistics: Mapping[str, Any]) -> tuple[str, str]:
     # As pandera has it: anchored at the start, whether the pattern says so or not.
     pattern = statistics["pattern"]
     anchored = pattern if pattern.startswith("^") else f"^{pattern}"
     return f"regexp_like({value}, {literal(anchored)})", f"matches {anchored}"
 
 
-def _compared(operator: str, bound: str) -> Callable[[str, dict[str, Any]], tuple[str, str]]:
-    def compile_(value: str, statistics: dict[str, Any]) -> tuple[str, str]:
+def _compared(operator: str, bound: str) -> Callable[[str, Mapping[str, Any]], tuple[str, str]]:
+    def compile_(value: str, statistics: Mapping[str, Any]) -> tuple[str, str]:
         return f"{value} {operator} {literal(statistics[bound])}", f"is {operator} {statistics[bound]}"
 
     return compile_
 
 
 #: pandera's built-in checks, by the name it gives them: the kind, and what makes SQL and words of it.
-_CHECKS: dict[str, tuple[str, Callable[[str, dict[str, Any]], tuple[str, str]]]] = {
+_CHECKS: dict[str, tuple[str, Callable[[str, Mapping[str, Any]], tuple[str, str]]]] = {
     "isin": ("isin", _isin),
     "greater_than_or_equal_to": ("ge", _compared(">=", "min_value")),
     "greater_than": ("gt", _compared(">", "min_value")),

@@ -8,24 +8,15 @@ aside, because upstream still has it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from alert_assets.contracts import Contract
+from alert_assets.contracts.columns import Rule
 from alert_assets.errors import UserError
 
-#: pandera's built-in checks, by the name it gives them: whether the values keep them.
-_KEEPS: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
-    "isin": lambda values, stats: pc.is_in(values, value_set=pa.array(list(stats["allowed_values"]), values.type)),
-    "greater_than": lambda values, stats: pc.greater(values, stats["min_value"]),
-    "greater_than_or_equal_to": lambda values, stats: pc.greater_equal(values, stats["min_value"]),
-    "less_than": lambda values, stats: pc.less(values, stats["max_value"]),
-    "less_than_or_equal_to": lambda values, stats: pc.less_equal(values, stats["max_value"]),
-    "str_matches": lambda values, stats: pc.match_substring_regex(values, stats["pattern"]),
-}
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class AuditFailed(UserError):
@@ -55,7 +46,10 @@ def _repeated_keys(key: Sequence[str], rows: pa.Table) -> Iterator[str]:
 
 
 def _broken_rules(contract: Contract, rows: pa.Table) -> Iterator[str]:
-    for name, column in contract.schema.columns.items():
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for name, column in contract.columns.items():
         if name not in rows.column_names:
             continue
         values = rows[name]
@@ -65,15 +59,33 @@ def _broken_rules(contract: Contract, rows: pa.Table) -> Iterator[str]:
             yield f"{odd:,} have no finite {name}"
         for check in column.checks:
             # A null breaks no rule but the one above.
-            breaking = pc.and_(pc.is_valid(values), pc.invert(_KEEPS[check.name](values, check.statistics)))
+            breaking = pc.and_(pc.is_valid(values), pc.invert(_kept(check, values)))
             if count := _count(breaking):
                 example = values.filter(breaking)[0].as_py()
                 yield f"{count:,} break {name} {check.name} {_shown(check.statistics)}, e.g. {example!r}"
 
 
+def _kept(check: Rule, values: Any) -> Any:
+    """Whether the values keep one of pandera's built-in checks."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    keeps: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+        "isin": lambda stats: pc.is_in(values, value_set=pa.array(list(stats["allowed_values"]), values.type)),
+        "greater_than": lambda stats: pc.greater(values, stats["min_value"]),
+        "greater_than_or_equal_to": lambda stats: pc.greater_equal(values, stats["min_value"]),
+        "less_than": lambda stats: pc.less(values, stats["max_value"]),
+        "less_than_or_equal_to": lambda stats: pc.less_equal(values, stats["max_value"]),
+        "str_matches": lambda stats: pc.match_substring_regex(values, stats["pattern"]),
+    }
+    return keeps[check.name](check.statistics)
+
+
 def _count(flags: Any) -> int:
+    import pyarrow.compute as pc
+
     return pc.sum(flags).as_py() or 0
 
 
-def _shown(statistics: dict[str, Any]) -> str:
+def _shown(statistics: Mapping[str, Any]) -> str:
     return ", ".join(str(value) for value in statistics.values())

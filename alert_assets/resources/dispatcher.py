@@ -154,12 +154,14 @@ class LedgerTotals:
         failed: alerts that could not be taken up.
         by_outcome: how many of the dispatched ones the ledger knows, by what became of them: the best that any of
             their destinations got, in the order of :data:`OUTCOMES`. The log counts where there is nothing else.
+        up_to: id of the last alert before which none waits.
     """
 
     dispatched: int
     pending: int
     failed: int
     by_outcome: dict[str, int] = field(default_factory=dict)
+    up_to: int = 0
 
     @property
     def accounted_for(self) -> int:
@@ -172,24 +174,39 @@ class LedgerTotals:
         return self.accounted_for == self.dispatched and not self.failed
 
 
-def ledger_totals(state: State) -> LedgerTotals:
-    """Count the alerts of the outbox and those of the ledger, each alert once."""
-    by_status = select(outbox.c.status, func.count()).group_by(outbox.c.status)
+def ledger_totals(state: State, *, after: int = 0) -> LedgerTotals:
+    """Count the alerts of the outbox and those of the ledger, each alert once.
+
+    Args:
+        after: count only alerts with a higher id, say since the ledger was last found to be complete; those that
+            wait or could not be taken up are counted in any case.
+    """
+    dispatched = select(func.count()).where(outbox.c.status == "dispatched", outbox.c.id > after)
+    others = select(outbox.c.status, func.count()).where(outbox.c.status.in_(["pending", "failed"]))
+    next_pending = select(func.min(outbox.c.id)).where(outbox.c.status == "pending")
     place = case({outcome: number for number, outcome in enumerate(OUTCOMES)}, value=decisions.c.outcome)
     behind = case((decisions.c.destination == LOG, len(OUTCOMES)), else_=0)
     best = (
         select(func.min(place + behind).label("place"))
-        .where(decisions.c.outbox_id.is_not(None))
+        .where(decisions.c.outbox_id > after)
         .group_by(decisions.c.outbox_id)
         .subquery()
     )
     with state.reading() as connection:
-        statuses = {str(status): int(number) for status, number in connection.execute(by_status)}
+        number_dispatched = int(connection.scalars(dispatched).one())
+        waiting = {str(status): int(count) for status, count in connection.execute(others.group_by(outbox.c.status))}
+        first = connection.scalars(next_pending).one()
+        last = connection.scalars(select(func.max(outbox.c.id))).one()
         counted: Counter[str] = Counter()
         for number, alerts in connection.execute(select(best.c.place, func.count()).group_by(best.c.place)):
             counted[OUTCOMES[number % len(OUTCOMES)]] += alerts
-    in_order = {str(outcome): counted[outcome] for outcome in OUTCOMES if counted[outcome]}
-    return LedgerTotals(statuses.get("dispatched", 0), statuses.get("pending", 0), statuses.get("failed", 0), in_order)
+    return LedgerTotals(
+        number_dispatched,
+        waiting.get("pending", 0),
+        waiting.get("failed", 0),
+        {str(outcome): counted[outcome] for outcome in OUTCOMES if counted[outcome]},
+        up_to=max(after, (last or 0) if first is None else first - 1),
+    )
 
 
 def _alert(row: RowMapping) -> Alert:

@@ -45,7 +45,6 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
 from sqlalchemy.pool import NullPool, StaticPool
 from sqlalchemy.types import TypeDecorator
@@ -454,10 +453,20 @@ def _make(connection: Connection) -> None:
         connection.execute(_schema.insert().values(one_row=1, version=SCHEMA_VERSION, made_at=made_at))
 
 
+def _upsert(connection: Connection, table: Table) -> Any:
+    """An INSERT that can say what to do about a row that is there. Each dialect has its own, and one is imported."""
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table)
+
+
 def insert_once(connection: Connection, table: Table, **values: Any) -> bool:
     """Insert a row unless its key is there already; whether it was not."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table).values(**values).on_conflict_do_nothing()
+    statement = _upsert(connection, table).values(**values).on_conflict_do_nothing()
     # SQLAlchemy keeps the count of an INSERT only when it is asked to.
     return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount == 1
 
@@ -559,8 +568,7 @@ def record_check(
     checked_batch_id: int | None = None,
 ) -> None:
     """Keep a result as its check's latest, unless there is a later one; what is what: :class:`CheckResult`."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(check_results).values(
+    statement = _upsert(connection, check_results).values(
         table_name=table_name,
         check_name=check_name,
         passed=passed,

@@ -1,7 +1,7 @@
 """All that tells people, put together from the settings: routing, channels, dispatcher, deliverer, escalator.
 
-Made when it is first needed: who only looks at tables waits for no routing file, and a channel that is half
-configured stops nobody but those who would use it.
+Made, and imported, when it is first needed: who only looks at tables waits for no routing file, and a channel
+that is half configured stops nobody but those who would use it.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from alert_assets.alerting.channels import Channel, channels
-from alert_assets.alerting.episode import Rules
-from alert_assets.alerting.routing import Routing
-from alert_assets.alerting.routing_file import load_routing
-from alert_assets.resources.delivery import Deliverer
-from alert_assets.resources.dispatcher import Dispatcher
-from alert_assets.resources.escalator import Escalator
-from alert_assets.resources.notifications import Notifications
 from alert_assets.resources.state import State
 from alert_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from alert_assets.alerting.channels import Channel
+    from alert_assets.alerting.episode import Rules
+    from alert_assets.alerting.routing import Routing
+    from alert_assets.resources.delivery import Deliverer
+    from alert_assets.resources.dispatcher import Dispatcher
+    from alert_assets.resources.escalator import Escalator
+    from alert_assets.resources.notifications import Notifications
 
 
 class Telling:
@@ -36,12 +38,16 @@ class Telling:
     @cached_property
     def routing(self) -> Routing:
         """Of ALERTS_ROUTING_FILE, or the package's."""
+        from alert_assets.alerting.routing_file import load_routing
+
         routing = load_routing(self._settings.routing_file or None)
         return replace(routing, dagster_url=self._settings.dagster_url)
 
     @cached_property
     def channels(self) -> Mapping[str, Channel]:
         """Those that are configured; `log` always is."""
+        from alert_assets.alerting.channels import channels
+
         if self._environ is not None:
             return channels(self._environ)
         from dotenv import dotenv_values
@@ -52,6 +58,8 @@ class Telling:
 
     @cached_property
     def _rules(self) -> Rules:
+        from alert_assets.alerting.episode import Rules
+
         return Rules(
             reopen_within=timedelta(minutes=self._settings.alert_reopen_minutes),
             quiet_after={"incident": timedelta(minutes=self._settings.alert_quiet_minutes)},
@@ -60,19 +68,27 @@ class Telling:
     @cached_property
     def dispatcher(self) -> Dispatcher:
         """Decides who is told."""
+        from alert_assets.resources.dispatcher import Dispatcher
+
         return Dispatcher(self.state, self.routing, list(self.channels), self._rules)
 
     @cached_property
     def deliverer(self) -> Deliverer:
         """Tells them."""
+        from alert_assets.resources.delivery import Deliverer
+
         return Deliverer(self.state, self.channels)
 
     @cached_property
     def escalator(self) -> Escalator:
         """Tells others when nobody takes it."""
+        from alert_assets.resources.escalator import Escalator
+
         return Escalator(self.state, self.routing, list(self.channels), self._rules)
 
     @cached_property
     def notifications(self) -> Notifications:
         """What people do about it."""
+        from alert_assets.resources.notifications import Notifications
+
         return Notifications(self.state, self.routing)

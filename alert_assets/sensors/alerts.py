@@ -10,6 +10,7 @@ taken what was found, and a fact that is seen twice is told once, by its key.
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -18,9 +19,11 @@ from sqlalchemy import Connection, select
 
 from alert_assets.alerting.alert import Alert
 from alert_assets.alerting.facts import check_alert, incident_alert, run_alert
+from alert_assets.assets.refresh import bucket_intervals
+from alert_assets.checks.sql import hour_of, within
 from alert_assets.contracts import ALL_CONTRACTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS
-from alert_assets.resources.lakehouse import Lakehouse, records, utc_now
-from alert_assets.resources.notification_tables import episodes
+from alert_assets.resources.delta_rows import query
+from alert_assets.resources.lakehouse import Lakehouse, utc_now
 from alert_assets.resources.run_guard import REFUSED_TAGS
 from alert_assets.resources.state import outbox, raise_alert
 from alert_assets.resources.telling import Telling
@@ -87,6 +90,8 @@ def _tell_of_run(connection: Connection, instance: dg.DagsterInstance, record: d
 
 def _has_failed(connection: Connection, job: str, *, before: datetime) -> bool:
     """Whether people think that the job fails, or are about to, because of a run that ended before."""
+    from alert_assets.resources.notification_tables import episodes
+
     going_on = select(episodes.c.id).where(
         episodes.c.fingerprint == f"run/{job}", episodes.c.state != "resolved", episodes.c.last_at < before
     )
@@ -161,42 +166,75 @@ def incident_alerts(
     if lakehouse.table(GOLD_INCIDENTS) is None:
         return dg.SkipReason("There are no incidents yet.")
     seen: dict[str, Any] = json.loads(context.cursor) if context.cursor else {"gold": 0, "analysed": None}
-    incidents = changed_incidents(lakehouse, seen["gold"], seen["analysed"])
-    if not incidents:
-        return dg.SkipReason("No incident has changed.")
     oldest = utc_now() - timedelta(hours=settings.alert_max_age_hours)
-    recent = [incident for incident in incidents if incident["last_seen_timestamp"] >= oldest]
+    changed = changed_incidents(lakehouse, seen["gold"], seen["analysed"], since=oldest)
+    if not changed.number:
+        return dg.SkipReason("No incident has changed.")
     with telling.state.writing() as connection:
-        told = sum(_tell_of_incident(connection, incident) for incident in recent)
-    analysed = [incident["analyzed_at"] for incident in incidents if incident["analyzed_at"] is not None]
+        told = sum(_tell_of_incident(connection, incident) for incident in changed.recent)
     now_seen = {
-        "gold": max(seen["gold"], *(incident["_batch_id"] for incident in incidents)),
-        "analysed": max(time.isoformat() for time in analysed) if analysed else seen["analysed"],
+        "gold": max(seen["gold"], changed.gold_batch),
+        "analysed": changed.analysed.isoformat() if changed.analysed else seen["analysed"],
     }
-    too_old = len(incidents) - len(recent)
-    reason = f"{told} new alerts of {len(incidents)} incidents that changed; {too_old} are too old to tell anybody."
+    too_old = changed.number - len(changed.recent)
+    reason = f"{told} new alerts of {changed.number} incidents that changed; {too_old} are too old to tell anybody."
     return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=json.dumps(now_seen))
 
 
-def changed_incidents(lakehouse: Lakehouse, gold_batch: int, analysed: str | None) -> list[dict[str, Any]]:
-    """Gold rows changed since a batch, or analysed since a time, each with its analysis; the oldest first."""
-    if lakehouse.table(PLATINUM_INCIDENTS) is None:
-        none = "NULL AS summary, NULL AS root_cause, NULL AS recommended_action, NULL AS analyzed_at"
-        sql = f"SELECT g.*, {none} FROM g WHERE g._batch_id > {gold_batch} ORDER BY g.alert_timestamp"
-        found = lakehouse.query(sql, g=GOLD_INCIDENTS)
-    else:
-        since = f"p.analyzed_at > TIMESTAMP '{analysed}'" if analysed else "p.analyzed_at IS NOT NULL"
-        found = lakehouse.query(
-            f"""
+@dataclass(frozen=True)
+class ChangedIncidents:
+    """Incidents that gold changed, or that were analysed.
+
+    Attributes:
+        number: how many there are.
+        gold_batch: the highest `_batch_id` of theirs; 0 for none.
+        analysed: when the last of them was analysed.
+        recent: rows of gold, each with its analysis, that fired lately; the oldest first.
+    """
+
+    number: int
+    gold_batch: int
+    analysed: datetime | None
+    recent: list[dict[str, Any]]
+
+
+def changed_incidents(
+    lakehouse: Lakehouse, gold_batch: int, analysed: str | None, *, since: datetime
+) -> ChangedIncidents:
+    """The incidents that were changed after a `_batch_id` of gold, or analysed after a time.
+
+    First the hours in which such incidents are, then the rows of those hours: both are pruned by file statistics.
+
+    Args:
+        since: rows are wanted of incidents that fired then or later.
+    """
+    gold, platinum = lakehouse.table(GOLD_INCIDENTS), lakehouse.table(PLATINUM_INCIDENTS)
+    assert gold is not None
+    tables = {"g": gold} if platinum is None else {"g": gold, "p": platinum}
+    changed = f"_batch_id > {gold_batch}"
+    analysis = "NULL AS summary, NULL AS root_cause, NULL AS recommended_action, NULL AS analyzed_at"
+    incidents = f"SELECT g.*, {analysis} FROM g WHERE {changed}"
+    if platinum is not None:
+        newly = f"analyzed_at > TIMESTAMP '{analysed}'" if analysed else "analyzed_at IS NOT NULL"
+        hour = f"SELECT DISTINCT {hour_of('alert_timestamp')} AS hour FROM"
+        found = query(f"{hour} g WHERE {changed} UNION {hour} p WHERE {newly}", **tables)
+        near = within("alert_timestamp", bucket_intervals(sorted({row["hour"] for row in found}), timedelta(hours=1)))
+        incidents = f"""
             SELECT g.*, p.summary, p.root_cause, p.recommended_action, p.analyzed_at
-            FROM g LEFT JOIN p ON p.fingerprint = g.fingerprint AND p.alert_timestamp = g.alert_timestamp
-            WHERE g._batch_id > {gold_batch} OR {since}
-            ORDER BY g.alert_timestamp
-            """,
-            g=GOLD_INCIDENTS,
-            p=PLATINUM_INCIDENTS,
-        )
-    return records(found)
+            FROM (SELECT * FROM g WHERE {near}) g LEFT JOIN (SELECT * FROM p WHERE {near}) p
+                ON p.fingerprint = g.fingerprint AND p.alert_timestamp = g.alert_timestamp
+            WHERE (g.{changed} OR p.{newly})
+        """
+    totals = query(
+        f"SELECT count(*) AS number, max(_batch_id) AS batch, max(analyzed_at) AS analysed FROM ({incidents})", **tables
+    )[0]
+    fired_lately = f"last_seen_timestamp >= TIMESTAMP '{since.isoformat()}'"
+    return ChangedIncidents(
+        number=totals["number"],
+        gold_batch=totals["batch"] or 0,
+        analysed=totals["analysed"],
+        recent=query(f"SELECT * FROM ({incidents}) WHERE {fired_lately} ORDER BY alert_timestamp", **tables),
+    )
 
 
 def _tell_of_incident(connection: Connection, incident: dict[str, Any]) -> bool:

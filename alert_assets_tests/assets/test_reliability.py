@@ -9,7 +9,8 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from alert_assets.assets.reliability import ASSETS, measure_latency, run_records
+from alert_assets.assets.latency import measure_latency
+from alert_assets.assets.reliability import ASSETS, run_records
 from alert_assets.contracts import (
     BRONZE_EVENTS,
     GOLD_INCIDENTS,

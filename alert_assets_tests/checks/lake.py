@@ -16,9 +16,9 @@ import pyarrow as pa
 from deltalake import CommitProperties, Transaction, write_deltalake
 
 from alert_assets.assets.platinum import refresh_platinum
-from alert_assets.checks.asset_checks import CHECKS
 from alert_assets.checks.check import Finding
 from alert_assets.checks.evaluate import Evaluation, evaluate, record
+from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, GOLD_INCIDENTS, SILVER_ALERTS, Contract
 from alert_assets.reliability.circuit_breaker import Rules
 from alert_assets.resources.circuit_breakers import CircuitBreakers

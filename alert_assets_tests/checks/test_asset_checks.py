@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from alert_assets.checks.asset_checks import CHECKS, table_checks
+from alert_assets.checks.asset_checks import table_checks
+from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.reliability.quality_score import DIMENSIONS
 from alert_assets_tests.checks.lake import T0, Lake, line
@@ -142,7 +143,7 @@ from pathlib import Path
 
 import psutil
 
-from alert_assets.checks.asset_checks import CHECKS
+from alert_assets.checks.tables import CHECKS
 from alert_assets.checks.evaluate import evaluate
 from alert_assets.checks.scores import table_scores
 from alert_assets.resources.circuit_breakers import circuit_breakers

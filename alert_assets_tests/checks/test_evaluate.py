@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from alert_assets.checks.asset_checks import CHECKS
 from alert_assets.checks.check import Check, Finding
 from alert_assets.checks.evaluate import evaluate
 from alert_assets.checks.new_rows import NewRows
+from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, SILVER_ALERTS, Contract
 from alert_assets.resources.state import latest_checks
 from alert_assets_tests.checks.lake import HOUR, MINUTE, T0, Lake, line
