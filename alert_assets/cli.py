@@ -32,6 +32,7 @@ _COMMANDS = {
     "routing": "Who is told of which alert: is the routing file right, where would an alert go and why.",
     "slo": "Service level objectives: budget left and burn rates, what is configured, whether files are valid.",
     "simulate": "Fill the landing zone with three incidents in the noise of an ordinary hour.",
+    "maintenance": "Keep tables, logs, landing zone and state database small: what is due, and do it now.",
     "contracts": "What the tables and the event promise: list, show, export as ODCS, diff.",
     "settings": "Every setting with its value, its variable and where the value comes from.",
     "spark": "The warm Spark server of this machine: look at it, stop it.",

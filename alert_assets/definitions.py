@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from alert_assets.assets import reliability
+from alert_assets.assets import maintenance, reliability
 from alert_assets.assets.alert_jobs import alert_jobs
 from alert_assets.assets.breaker_jobs import breaker_jobs
 from alert_assets.assets.bronze import bronze, replay_quarantine_job
@@ -56,10 +56,15 @@ defs = dg.Definitions(
     assets=[
         *(bronze, silver_alerts, gold_incidents, platinum_incidents),
         *reliability.ASSETS,
+        maintenance.maintenance,
         *(CIRCUIT_BREAKERS, NOTIFICATIONS),
     ],
     asset_checks=[*table_checks(), ledger_check],
-    jobs=[bronze_to_gold, platinum, reliability_job, replay_quarantine_job, *breaker_jobs, *alert_jobs],
+    jobs=[
+        *(bronze_to_gold, platinum, reliability_job, maintenance.JOB, replay_quarantine_job),
+        *breaker_jobs,
+        *alert_jobs,
+    ],
     schedules=[
         gated_schedule(
             "platinum_every_5_minutes",
@@ -74,6 +79,7 @@ defs = dg.Definitions(
             default_status=dg.DefaultScheduleStatus.RUNNING,
             description="What the SLOs, and the breakers behind them, are told from.",
         ),
+        *maintenance.SCHEDULES,
     ],
     sensors=[
         landing_sensor(bronze_to_gold.name),

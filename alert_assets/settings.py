@@ -68,6 +68,10 @@ class Settings(BaseSettings):
         "", description="SQLAlchemy URL of the operational state; default SQLite under DATA_DIR/state."
     )
 
+    archive_dir: str = Field(
+        "", description="Where landing files go once they are ingested: a folder or URL; default: they stay."
+    )
+
     dedup_fields: Annotated[tuple[str, ...], NoDecode] = Field(
         ("application_id", "host", "alert_type"), description="Fingerprint fields; labels.NAME is allowed."
     )
@@ -129,6 +133,22 @@ class Settings(BaseSettings):
         30, description="What fires so soon after it was resolved is the same episode again."
     )
 
+    target_file_mb: int = Field(
+        128,
+        ge=1,
+        le=4096,
+        description="MB that compaction gives a file; an eighth where rows change.",
+    )
+    vacuum_retention_days: float = Field(
+        7, ge=1, le=365, description="How long files that no version needs stay: no run, reader or restore is older."
+    )
+    keep_ledger_days: int = Field(
+        400, ge=30, le=36_500, description="How long alerts, decisions, deliveries and episodes that are over are kept."
+    )
+    keep_runs_days: int = Field(
+        30, ge=30, le=36_500, description="How long the circuit breakers keep how runs ended and who was let in."
+    )
+
     slo_dir: str = Field("", description="Folder of OpenSLO v1 YAML files; default: those of the package.")
     run_deadline_minutes: Minutes = Field(15, description="A run that ends later after its launch breaks its SLA.")
 
@@ -151,7 +171,7 @@ class Settings(BaseSettings):
             raise ValueError(f"a local folder; {PREFIX}LAKE_DIR is what may be a URL")
         return _absolute(value)
 
-    @field_validator("landing_dir", "lake_dir", "checkpoint_dir")
+    @field_validator("landing_dir", "lake_dir", "checkpoint_dir", "archive_dir")
     @classmethod
     def _location(cls, value: str) -> str:
         """A URL as it is, a path made absolute: Spark's server has a working directory of its own."""
@@ -226,6 +246,11 @@ class Settings(BaseSettings):
             fill(self, name, getattr(self, name) or str(root / folder))
         if not self.state_url:
             fill(self, "state_url", f"sqlite:///{self.state_dir / 'alert_assets.db'}")
+        if f"{self.archive_dir}/".startswith(f"{self.landing_dir}/"):
+            raise ValueError(
+                f"{PREFIX}ARCHIVE_DIR={self.archive_dir!r}: outside {PREFIX}LANDING_DIR ({self.landing_dir}), "
+                "where it would be ingested again"
+            )
         return self
 
     @property

@@ -61,6 +61,7 @@ JOBS = {
     "bronze_to_gold": {"bronze_events", "bronze_quarantine", "silver_alerts", "gold_incidents"},
     "platinum": {"platinum_incidents"},
     "reliability": set(WATCHING),
+    "maintenance": {"maintenance"},
     "replay_quarantine": set(),
     "breaker_open": set(),
     "breaker_close": set(),
@@ -110,11 +111,18 @@ def test_assets(repository: dg.RepositoryDefinition) -> None:
         name: ("reliability", ["team:data-platform"], {"deltalake", "python"}, upstream)
         for name, upstream in WATCHING.items()
     }
-    assert found == {**ASSETS, **watching, "circuit_breakers": shown, "notifications": shown}
+    upkeep: tuple[object, ...] = ("reliability", ["team:data-platform"], {"deltalake", "python"}, set(), "maintenance")
+    assert found == {
+        **ASSETS,
+        **watching,
+        "maintenance": upkeep,
+        "circuit_breakers": shown,
+        "notifications": shown,
+    }
 
 
 def test_an_asset_says_what_its_contract_says(repository: dg.RepositoryDefinition) -> None:
-    for key in repository.asset_graph.materializable_asset_keys:
+    for key in repository.asset_graph.materializable_asset_keys - {dg.AssetKey("maintenance")}:
         node = repository.asset_graph.get(key)
         contract = ALL_CONTRACTS[node.key.to_user_string()]
         assert node.freshness_policy is not None
@@ -171,6 +179,8 @@ def test_sensors_and_schedules(repository: dg.RepositoryDefinition) -> None:
     assert {name: (schedule.job_name, schedule.cron_schedule) for name, schedule in schedules.items()} == {
         "platinum_every_5_minutes": ("platinum", "*/5 * * * *"),
         "reliability_every_5_minutes": ("reliability", "*/5 * * * *"),
+        "compaction_every_hour": ("maintenance", "37 0-2,4-23 * * *"),
+        "maintenance_every_day": ("maintenance", "37 3 * * *"),
     }
     assert {schedule.default_status for schedule in schedules.values()} == {dg.DefaultScheduleStatus.RUNNING}
 

@@ -1,0 +1,81 @@
+"""`alert-assets maintenance`: what is due, and doing it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from alert_assets.contracts import BRONZE_EVENTS, PIPELINE_HEALTH
+from alert_assets.resources.lakehouse import Lakehouse
+from alert_assets.settings import Settings
+from alert_assets_tests.commands.conftest import Run
+from alert_assets_tests.commands.lake import event
+from alert_assets_tests.resources.appending import append
+
+
+@pytest.fixture
+def lake(settings: Settings) -> Lakehouse:
+    Path(settings.landing_dir).mkdir(parents=True)
+    lakehouse = Lakehouse(settings)
+    for number in range(4):
+        append(lakehouse, BRONZE_EVENTS, event(number))
+    return lakehouse
+
+
+def test_before_there_is_anything(run: Run) -> None:
+    result = run("maintenance", "status")
+    assert result.code == 0
+    assert "No table is there yet." in result.out and "The landing folder" in result.out
+    result = run("maintenance", "run")
+    assert (result.code, result.err) == (0, "")
+    assert "0 landing files archived, 0 state rows removed." in result.out
+
+
+@pytest.mark.usefixtures("lake")
+def test_status_shows_what_is_due(run: Run) -> None:
+    result = run("maintenance", "status", "--vacuum")
+    shown = {line.split()[0]: line.split() for line in result.out.splitlines() if line}
+    assert result.code == 0
+    assert shown["bronze_events"][1] == "4" and shown["bronze_events"][6:10] == ["4", "0", "4", "0"]
+    assert "none (ALERTS_ARCHIVE_DIR is not set)" in result.out
+    found = run("maintenance", "status", "--json").json
+    (table,) = found["tables"]
+    assert (table["name"], table["files"], table["due_files"], table["vacuum_files"]) == ("bronze_events", 4, 4, None)
+    assert found["landing"] == {"ingested_files_to_archive": 0, "checkpoint_entries": 0}
+    assert found["state_rows_due"] == {}
+    assert run("maintenance", "status", "--table", "gold_incidents", "--json").json["tables"] == []
+
+
+def test_a_dry_run_and_a_run(run: Run, lake: Lakehouse) -> None:
+    result = run("maintenance", "run", "--dry-run")
+    row = next(line.split() for line in result.out.splitlines() if line.startswith("bronze_events"))
+    assert row[1:4] == ["4", "4", "0"]
+    assert len(lake.snapshot(BRONZE_EVENTS).files()) == 4
+
+    result = run("maintenance", "run")
+    row = next(line.split() for line in result.out.splitlines() if line.startswith("bronze_events"))
+    assert (result.code, row[1:5]) == (0, ["4", "1", "4", "0"])
+    assert "bronze_events: 4 files of" in result.err
+    assert len(lake.snapshot(BRONZE_EVENTS).files()) == 1
+    again = run("maintenance", "run", "--json").json
+    assert (again["dry_run"], again["archived_files"], again["problems"]) == (False, 0, {})
+    assert {table["name"]: table["compaction"]["compacted"] for table in again["tables"]}["bronze_events"] == 0
+
+
+@pytest.mark.usefixtures("lake")
+def test_a_table_that_cannot_be_maintained_is_exit_code_1(run: Run, settings: Settings) -> None:
+    log = Path(settings.lake_dir, PIPELINE_HEALTH.name, "_delta_log")
+    log.mkdir(parents=True)
+    (log / f"{0:020}.json").write_text("no json")
+    result = run("maintenance", "run")
+    assert result.code == 1
+    assert "Problem: pipeline_health: " in result.err
+    assert any(line.startswith("bronze_events") and " 1 " in line for line in result.out.splitlines())
+
+
+def test_a_wrong_name_is_exit_code_2(run: Run) -> None:
+    for command in ("run", "status"):
+        result = run("maintenance", command, "--table", "golden")
+        assert result.code == 2
+        assert result.err.startswith("Error: There is no table 'golden'; there are bronze_events,")
