@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -35,6 +36,20 @@ DISCOVERY_VARIABLE = "SPARK_LOCAL_CONNECT_DISCOVERY"
 _SERVER_CLASS = "org.apache.spark.sql.connect.service.SparkConnectServer"
 #: What spark-daemon.sh writes beside the record; it is there before the record is.
 _PID_FILE = f"spark-local-connect-{_SERVER_CLASS}-1.pid"
+
+_WORKER_PYTHON = """\
+#!/bin/sh
+kept=
+IFS=:
+for part in $PYTHONPATH; do
+  case $part in
+    */pyspark.zip | */py4j-*-src.zip) ;;
+    *) kept=$kept${{kept:+:}}$part ;;
+  esac
+done
+export PYTHONPATH="$kept"
+exec {python} "$@"
+"""
 
 #: A JVM with nothing to do ends within a second or two of being asked.
 _STOP_SECONDS = 20.0
@@ -70,6 +85,20 @@ def discovery_file() -> Path:
     # Refused when the folder is somebody else's: the record holds the server's token.
     folder.chmod(0o700)
     return folder / f"{interpreter}/connect.json"
+
+
+def worker_python() -> Path:
+    """A Python for Spark's workers: this interpreter, with PySpark as it is installed.
+
+    Spark puts a zip of PySpark first on their path, and what is in a zip is compiled anew by every process:
+    about two seconds of every query.
+    """
+    path = discovery_file().with_name("worker-python")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    being_written = path.with_name(f".worker-python-{os.getpid()}")
+    being_written.write_text(_WORKER_PYTHON.format(python=shlex.quote(sys.executable)), encoding="utf-8")
+    being_written.chmod(0o700)
+    return being_written.replace(path)
 
 
 def running_server() -> SparkServer | None:
