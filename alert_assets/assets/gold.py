@@ -1,12 +1,14 @@
 """gold_incidents: each alert with everything that happened around it in the hour before."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from alert_assets.assets.refresh import Refresh, bucket_counts, bucket_intervals, sql_envelope, within
+from alert_assets.assets.refresh import Refresh, above, bucket_intervals, only_in, sql_envelope
 from alert_assets.assets.reporting import RefreshConfig, Stopwatch, clear_errors, described, table_metadata
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.resources.audit import audit
@@ -70,24 +72,26 @@ def refresh_gold(
             lakehouse.overwrite(GOLD_INCIDENTS, rows, transactions)
             return Refresh(silver.row_count, rows.num_rows, rows.num_rows, committed=True)
 
+        from alert_assets.contracts.spark import spark_schema
         from alert_assets.transforms.changes import changed_rows
 
         touched = _touched(spark(), silver, bronze, silver_cursor, bronze_cursor, lookback)
-        buckets = bucket_counts(touched, _bucket("first_seen_timestamp", lookback))
-        if not buckets:
+        if not touched.num_rows:
             lakehouse.move_cursors(GOLD_INCIDENTS, transactions)
             return Refresh(committed=True)
 
         gold = lakehouse.snapshot(GOLD_INCIDENTS)
+        buckets = _buckets(touched, lookback)
         window = timedelta(minutes=settings.dedup_window_minutes)
         spans = bucket_intervals(buckets, lookback)
         starts = [Interval(span.start - window, span.end) for span in spans]
-        computed = _correlate(spark(), touched, bronze, lookback, bucket_intervals(buckets, lookback, before=1))
+        alerts = spark().createDataFrame(touched, spark_schema(SILVER_ALERTS))
+        computed = _correlate(spark(), alerts, bronze, lookback, buckets)
         stored = gold.read(spark(), gold.files(time_column="window_start", intervals=starts))
         changed = changed_rows(stored, computed, GOLD_INCIDENTS, _SILVER_KEY).toArrow()
         audit(GOLD_INCIDENTS, _SILVER_KEY, changed)
         lakehouse.merge(GOLD_INCIDENTS, _SILVER_KEY, changed, transactions, within=sql_envelope("window_start", starts))
-        return Refresh(sum(buckets.values()), len(buckets), changed.num_rows, committed=True)
+        return Refresh(touched.num_rows, len(buckets), changed.num_rows, committed=True)
 
 
 def _touched(
@@ -97,32 +101,43 @@ def _touched(
     silver_cursor: int,
     bronze_cursor: int,
     lookback: timedelta,
-) -> "DataFrame":
-    """Silver rows that are new or changed, or may have new evidence in their lookback."""
+) -> pa.Table:
+    """Silver rows that are new or changed, or may have new evidence in their lookback.
+
+    Few enough to come here: gold's rows for them will too. What is built on them then starts from them, and not from
+    all that told them.
+    """
     from pyspark.sql import functions as F
 
-    new_events = bronze.read(spark, bronze.files(newer_than=bronze_cursor)).where(F.col("_batch_id") > bronze_cursor)
-    news = new_events.groupBy("application_id", _bucket("timestamp", lookback).alias("bucket")).agg(
+    new_events = bronze.read(spark, bronze.files(newer_than=bronze_cursor)).where(above(bronze_cursor))
+    found = new_events.groupBy("application_id", _bucket("timestamp", lookback).alias("bucket")).agg(
         F.min("timestamp").alias("first"), F.max("timestamp").alias("last")
     )
-    buckets = bucket_counts(news, F.col("bucket"))
-    changed = _incidents(silver.read(spark, silver.files(newer_than=silver_cursor))).where(
-        F.col("_batch_id") > silver_cursor
-    )
-    if not buckets:
-        return changed
-    reach = bucket_intervals(buckets, lookback, after=1)
-    in_reach = _incidents(silver.read(spark, silver.files(time_column="first_seen_timestamp", intervals=reach)))
-    first_seen = F.col("first_seen_timestamp")
-    begin = first_seen - F.make_dt_interval(mins=F.lit(lookback // timedelta(minutes=1)))
-    looking = in_reach.where((F.col("_batch_id") <= silver_cursor) & within("first_seen_timestamp", reach)).withColumn(
-        "bucket", F.explode(F.array_distinct(F.array(_bucket_of(begin, lookback), _bucket_of(first_seen, lookback))))
-    )
-    # The extremes of a bucket stand for its events: an incident too many is recomputed to what it was.
-    with_news = looking.join(news, ["application_id", "bucket"]).where(
-        (F.col("first") <= first_seen) & (F.col("last") >= begin)
-    )
-    return changed.unionByName(with_news.select(*SILVER_ALERTS.schema.columns).dropDuplicates(list(_SILVER_KEY)))
+    news = found.toArrow()
+    changed = _incidents(silver.read(spark, silver.files(newer_than=silver_cursor))).where(above(silver_cursor))
+    reached = {n + after for n in news["bucket"].unique().to_pylist() for after in (0, 1)}
+    if reached:
+        reach = bucket_intervals(reached, lookback)
+        in_reach = _incidents(silver.read(spark, silver.files(time_column="first_seen_timestamp", intervals=reach)))
+        first_seen = F.col("first_seen_timestamp")
+        begin = first_seen - F.make_dt_interval(mins=F.lit(lookback // timedelta(minutes=1)))
+        looked_into = F.array_distinct(F.array(_bucket_of(begin, lookback), _bucket_of(first_seen, lookback)))
+        known = only_in(in_reach, _bucket_of(first_seen, lookback), reached).where(~above(silver_cursor))
+        # The extremes of a bucket stand for its events: an incident too many is recomputed to what it was.
+        with_news = (
+            known.withColumn("bucket", F.explode(looked_into))
+            .join(F.broadcast(spark.createDataFrame(news)), ["application_id", "bucket"])
+            .where((F.col("first") <= first_seen) & (F.col("last") >= begin))
+        )
+        again = with_news.select(*SILVER_ALERTS.columns).dropDuplicates(list(_SILVER_KEY))
+        changed = changed.unionByName(again)
+    return changed.toArrow()
+
+
+def _buckets(rows: pa.Table, width: timedelta) -> list[int]:
+    """The stretches of a width, counted from the epoch, that silver rows were first seen in."""
+    micros = rows["first_seen_timestamp"].cast(pa.int64())
+    return sorted(pc.unique(pc.divide(micros, width // timedelta(microseconds=1))).to_pylist())
 
 
 def _correlate(
@@ -130,13 +145,17 @@ def _correlate(
     alerts: "DataFrame",
     bronze: Snapshot,
     lookback: timedelta,
-    intervals: list[Interval] | None = None,
+    buckets: Iterable[int] | None = None,
 ) -> "DataFrame":
+    """Gold's rows for silver's; `buckets` are the stretches of the lookback's width that the alerts are in."""
     from alert_assets.transforms.correlate import correlate
 
-    events = bronze.read(spark, bronze.files(intervals=intervals))
-    if intervals is not None:
-        events = events.where(within("timestamp", intervals))
+    if buckets is None:
+        events = bronze.read(spark)
+    else:
+        looked_into = {number - before for number in buckets for before in (0, 1)}
+        events = bronze.read(spark, bronze.files(intervals=bucket_intervals(looked_into, lookback)))
+        events = only_in(events, _bucket("timestamp", lookback), looked_into)
     return correlate(alerts, events, lookback_minutes=lookback // timedelta(minutes=1))
 
 

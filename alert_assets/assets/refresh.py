@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from alert_assets.resources.lakehouse import Interval, merge_intervals
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame
 
-#: Up to so many stretches of time are spelled out in a filter; beyond, one envelope has to do.
+#: Up to so many numbers are looked for one by one; beyond, by a join.
 _SPELLED_OUT = 64
 
 
@@ -49,25 +49,32 @@ def bucket_intervals(numbers: Iterable[int], width: timedelta, *, before: int = 
     )
 
 
-def within(column: str, intervals: list[Interval]) -> Column:
-    """Whether a time column lies in the intervals, or at least in their envelope; Spark prunes by it."""
-    from functools import reduce
-    from operator import or_
-
+def above(cursor: int) -> Column:
+    """Whether a row's `_batch_id` is above a cursor. For rows with an `application_id`."""
     from pyspark.sql import functions as F
 
-    if not intervals:
-        return F.lit(False)
-    if len(intervals) > _SPELLED_OUT:
-        intervals = [Interval(intervals[0].start, intervals[-1].end)]
-    return reduce(or_, [F.col(column).between(F.lit(i.start), F.lit(i.end)) for i in intervals])
+    from alert_assets.transforms.late_bound import late_bound
+
+    return F.col("_batch_id") > late_bound(F.lit(cursor).cast("long"), F.col("application_id"))
 
 
-def numbers_frame(spark: SparkSession, numbers: Iterable[int], name: str) -> DataFrame:
-    """Whole numbers as a small DataFrame of one column, to join with."""
+def only_in(frame: DataFrame, number: Column, numbers: Iterable[int]) -> DataFrame:
+    """The rows for which a whole-number expression is one of `numbers`."""
     from pyspark.sql import functions as F
 
-    return F.broadcast(spark.createDataFrame([(number,) for number in numbers], f"{name} bigint"))
+    wanted = sorted(numbers)
+    if len(wanted) <= _SPELLED_OUT:
+        # An array reaches the generated code by reference: other numbers do not make it another query.
+        return frame.where(F.array_contains(F.array(*map(_long, wanted)), number))
+    column = "_wanted"
+    listed = frame.sparkSession.createDataFrame([(one,) for one in wanted], f"{column} bigint")
+    return frame.join(F.broadcast(listed), number == F.col(column), "left_semi")
+
+
+def _long(number: int) -> Column:
+    from pyspark.sql import functions as F
+
+    return F.lit(number).cast("long")
 
 
 def sql_envelope(column: str, intervals: list[Interval]) -> str:

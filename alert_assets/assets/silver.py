@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from alert_assets.assets.refresh import Refresh, bucket_counts, bucket_intervals, numbers_frame, sql_envelope, within
+from alert_assets.assets.refresh import Refresh, above, bucket_counts, bucket_intervals, only_in, sql_envelope
 from alert_assets.assets.reporting import RefreshConfig, Stopwatch, clear_errors, described, table_metadata
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_ALERTS
 from alert_assets.resources.audit import audit
@@ -61,7 +61,7 @@ def refresh_silver(
 
         width = timedelta(minutes=settings.dedup_window_minutes)
         # The session first: without one, a function asks for Spark in this process.
-        new = _alerts(bronze.read(spark(), bronze.files(newer_than=cursor)).where(F.col("_batch_id") > cursor))
+        new = _alerts(bronze.read(spark(), bronze.files(newer_than=cursor))).where(above(cursor))
         number = F.floor(F.unix_micros("timestamp") / F.lit(width // timedelta(microseconds=1)))
         windows = bucket_counts(new, number)
         if not windows:
@@ -69,11 +69,8 @@ def refresh_silver(
             return Refresh(committed=True)
 
         touched = bucket_intervals(windows, width)
-        alerts = _alerts(bronze.read(spark(), bronze.files(intervals=touched))).where(within("timestamp", touched))
-        alerts = alerts.withColumn("_window", number).join(
-            numbers_frame(spark(), windows, "_window"), "_window", "left_semi"
-        )
-        computed = _deduplicate(alerts, settings)
+        alerts = _alerts(bronze.read(spark(), bronze.files(intervals=touched)))
+        computed = _deduplicate(only_in(alerts, number, windows), settings)
         stored = silver.read(spark(), silver.files(time_column="window_start", intervals=touched))
         changed = changed_rows(stored, computed, SILVER_ALERTS, SILVER_ALERTS.key).toArrow()
         audit(SILVER_ALERTS, SILVER_ALERTS.key, changed)

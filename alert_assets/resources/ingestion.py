@@ -13,26 +13,39 @@ query stops: what landed after it waits in the landing zone. :mod:`alert_assets.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wait_exponential
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE, EVENT
+from alert_assets.contracts.vocabulary import MEASUREMENTS
 from alert_assets.errors import UserError
 from alert_assets.reliability.batch_gate import BatchFigures, BatchLimits, broken_limits
-from alert_assets.resources.lakehouse import BATCH_APP, Lakehouse, Snapshot, WrittenFiles, glob_literal, utc_now
-from alert_assets.resources.landing import backlog, broken_files, checkpoint
+from alert_assets.resources.lakehouse import (
+    BATCH_APP,
+    Lakehouse,
+    SetAside,
+    Snapshot,
+    WrittenFiles,
+    glob_literal,
+    utc_now,
+)
+from alert_assets.resources.landing import archive_ingested, backlog, broken_files, checkpoint
 from alert_assets.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
+    from alert_assets.transforms.plain_lines import PlainLines
+
 #: Application transaction that numbers the replays of quarantine, in bronze and in quarantine.
 REPLAY_APP = "alert_assets/replay"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 #: Files that one query names. The names become a pattern that Spark holds against every file it lists.
 _FILES_PER_QUERY = 2_000
@@ -94,13 +107,14 @@ def ingest(
         broken: dict[str, str] = {}
         asked: list[str] = []
         done = -1
+        _archive(settings, log)
         while waiting := backlog(settings):
             if waiting.ingested == done and set(asked) <= {file.name for file in waiting.pending}:
                 raise UserError(
                     f"Spark does not find {asked[0]} in {settings.landing_dir}. On a cluster, every machine needs the "
                     "landing folder at this same place: mount it there, or set ALERTS_LANDING_DIR to an object store."
                 )
-            checked = broken_files(file for file in waiting.pending if file.path not in broken)
+            checked = broken_files(settings, [file for file in waiting.pending if file.path not in broken])
             for path, problem in checked.items():
                 log(f"Left in the landing zone, cannot be read to its end: {path}: {problem}")
             broken.update(checked)
@@ -118,7 +132,17 @@ def ingest(
                     if "because" in commit:
                         raise BatchHeld(_explain_hold(commit)) from error
                 raise
+            _archive(settings, log)
         return _report(lakehouse, before, broken)
+
+
+def _archive(settings: Settings, log: Callable[[str], None]) -> None:
+    """Move what is ingested out of the landing zone, if that is wanted. What cannot be moved holds up nothing."""
+    try:
+        if moved := archive_ingested(settings):
+            log(f"Archived {moved:,} files in {settings.archive_dir}")
+    except UserError as error:
+        log(f"Ingested files stay in the landing zone for now: {error}")
 
 
 def _run_query(
@@ -128,8 +152,9 @@ def _run_query(
     from pyspark.errors import PySparkException
     from pyspark.sql import functions as F
 
+    from alert_assets.transforms.late_bound import late_bound
+
     names = ",".join(sorted({glob_literal(name) for name in files}))
-    path = F.regexp_replace("_metadata.file_path", "^file:/+", "/")
     lines = (
         spark.readStream.option("lineSep", "\n")
         .option("maxFilesPerTrigger", settings.max_files_per_trigger)
@@ -140,11 +165,10 @@ def _run_query(
         .text(glob_literal(settings.landing_dir))
         .select(
             F.col("value").alias("raw"),
-            # Spark tells the path as a URI; there a plus sign is no blank, unlike in a form.
-            F.coalesce(F.try_url_decode(F.replace(path, F.lit("+"), F.lit("%2B"))), path).alias("_source_file"),
+            F.col("_metadata.file_path").alias("path"),
             F.col("_metadata.file_modification_time").alias("_landed_at"),
             # In a stream this is the time the batch began, written in the checkpoint: the same when it is run again.
-            F.current_timestamp().alias("_ingested_at"),
+            late_bound(F.current_timestamp(), F.col("value")).alias("_ingested_at"),
         )
     )
     version = lakehouse.snapshot(BRONZE_EVENTS).version
@@ -173,55 +197,69 @@ class LandingBatch:
         from pyspark.sql import Observation
         from pyspark.sql import functions as F
 
+        from alert_assets.transforms.plain_lines import PASSED_ON
         from alert_assets.transforms.validate import judge
 
         lakehouse = Lakehouse(self.settings, run_id=self.run_id)
         app = f"alert_assets/landing/{self._query_id(lines.sparkSession)}"
         transactions = {app: batch_number}
-        judged = judge(lines, max_future_skew_minutes=self.settings.max_future_skew_minutes)
-        is_broken = F.size("reasons") > 0
+        skew = self.settings.max_future_skew_minutes
 
         if lakehouse.transaction(BRONZE_HELD, app) >= batch_number:
             return
         if lakehouse.transaction(BRONZE_EVENTS, app) < batch_number:
             started = time.monotonic()
             counts = Observation()
-            # The observation also keeps Spark from moving the filter below the parse and parsing twice.
-            seen = judged.withColumn("_late_by_seconds", late_by(lakehouse, self.settings)).observe(
-                counts,
-                F.count("*").alias("lines"),
-                F.count_if(F.col("reasons").isNull()).alias("blank"),
-                F.count_if(is_broken).alias("quarantined"),
-                F.count_if((F.size("reasons") == 0) & F.col("_late_by_seconds").isNotNull()).alias("late"),
-            )
+            figures: dict[str, int] = {}
+
+            def rows(folder: str, batch_id: int) -> DataFrame:
+                plain = plain_lines(lakehouse, self.settings, folder, batch_id)
+                others = lines.mapInArrow(lambda batches: plain(batches), PASSED_ON)
+                judged = judge(others, max_future_skew_minutes=skew)
+                seen = judged.withColumn("_late_by_seconds", late_by(lakehouse, self.settings)).observe(
+                    # The observation also keeps Spark from moving the filter below the parse and parsing twice.
+                    counts,
+                    F.count("*").alias("lines"),
+                    F.count_if(F.col("reasons").isNull()).alias("blank"),
+                    F.count_if(F.size("reasons") > 0).alias("quarantined"),
+                )
+                is_broken = {"_broken": F.size("reasons") > 0}
+                return seen.where(F.col("reasons").isNotNull()).withColumns({**is_broken, **_as_quarantined()})
 
             def audit(written: WrittenFiles) -> None:
-                figures = BatchFigures(
-                    counts.get["lines"] - counts.get["blank"], counts.get["quarantined"], written.nulls
+                judged = counts.get
+                given = written.rows + judged["quarantined"]
+                on_time = written.nulls.get("_late_by_seconds", written.rows)
+                figures.update(
+                    lines=given + judged["blank"],
+                    blank=judged["blank"],
+                    quarantined=judged["quarantined"],
+                    late=written.rows - on_time,
                 )
-                if because := broken_limits(figures, batch_limits(self.settings)):
+                batch = BatchFigures(given, judged["quarantined"], written.nulls)
+                if because := broken_limits(batch, batch_limits(self.settings)):
                     raise _LimitsBroken(because)
 
             try:
                 lakehouse.write_from_spark(
                     BRONZE_EVENTS,
-                    seen.where(F.size("reasons") == 0),
+                    rows,
                     transactions,
-                    lambda: {**counts.get, "batch": batch_number, "seconds": round(time.monotonic() - started, 3)},
+                    lambda: {**figures, "batch": batch_number, "seconds": round(time.monotonic() - started, 3)},
                     audit=audit,
+                    aside=SetAside(BRONZE_QUARANTINE, "_broken", {"batch": batch_number}),
                 )
             except _LimitsBroken as broken:
-                about = {**counts.get, "batch": batch_number, "because": broken.because}
-                lakehouse.write_from_spark(
-                    BRONZE_HELD, held_rows(lines, lakehouse, broken.because), transactions, about
-                )
+                about = {**figures, "batch": batch_number, "because": broken.because}
+                held = held_rows(_named(lines), lakehouse, broken.because)
+                lakehouse.write_from_spark(BRONZE_HELD, held, transactions, about)
                 # Nothing behind this batch may be taken before somebody has looked.
                 raise
-            if not counts.get["quarantined"]:
-                return
-        if lakehouse.transaction(BRONZE_QUARANTINE, app) < batch_number:
+        elif lakehouse.transaction(BRONZE_QUARANTINE, app) < batch_number:
+            # Cut short between the two commits; there may have been nothing to set aside.
+            judged = judge(_named(lines), max_future_skew_minutes=skew).where(F.size("reasons") > 0)
             lakehouse.write_from_spark(
-                BRONZE_QUARANTINE, quarantine_rows(judged.where(is_broken)), transactions, {"batch": batch_number}
+                BRONZE_QUARANTINE, quarantine_rows(judged), transactions, {"batch": batch_number}
             )
 
     def _query_id(self, spark: SparkSession) -> str:
@@ -233,15 +271,65 @@ class LandingBatch:
         return str(json.loads(row[0])["id"])
 
 
+def plain_lines(lakehouse: Lakehouse, settings: Settings, folder: str, batch_id: int) -> PlainLines:
+    """What writes a batch's plain lines into a folder of bronze and passes on the others.
+
+    Its code is sent along: Spark's workers need pyarrow, not this package.
+    """
+    from pyspark import cloudpickle
+
+    from alert_assets.transforms import plain_lines as sent_along
+
+    cloudpickle.register_pickle_by_value(sent_along)
+    watermark = _watermark(lakehouse, settings)
+    return sent_along.PlainLines(
+        fields=tuple(
+            sent_along.PlainField(
+                name, _kind(column.type), tuple((c.name, c.statistics) for c in column.checks), column.metadata
+            )
+            for name, column in EVENT.columns.items()
+        ),
+        measurements=MEASUREMENTS,
+        columns=tuple(BRONZE_EVENTS.columns),
+        folder=folder,
+        batch_id=batch_id,
+        watermark_us=None if watermark is None else (watermark - _EPOCH) // timedelta(microseconds=1),
+        max_future_skew_minutes=settings.max_future_skew_minutes,
+    )
+
+
+def _kind(delta_type: Any) -> str:
+    """The kind of a field for :class:`PlainField`."""
+    if isinstance(delta_type, Mapping):
+        return {"string": "texts", "double": "numbers"}[delta_type["valueType"]]
+    return {"string": "text", "double": "number", "timestamp": "moment"}[delta_type]
+
+
+def _named(lines: DataFrame) -> DataFrame:
+    """Landed lines with the path of their file as it is written in the lake, like :func:`plain_path`."""
+    from pyspark.sql import functions as F
+
+    path = F.regexp_replace("path", "^file:/+", "/")
+    # Spark tells the path as a URI; there a plus sign is no blank, unlike in a form.
+    name = F.coalesce(F.try_url_decode(F.replace(path, F.lit("+"), F.lit("%2B"))), path)
+    return lines.select("raw", name.alias("_source_file"), "_landed_at", "_ingested_at")
+
+
+def _watermark(lakehouse: Lakehouse, settings: Settings) -> datetime | None:
+    """Events before it are late: the newest that bronze holds, less the delay; None when it holds none."""
+    newest = lakehouse.snapshot(BRONZE_EVENTS).newest("timestamp")
+    return None if newest is None else newest - timedelta(minutes=settings.watermark_delay_minutes)
+
+
 def late_by(lakehouse: Lakehouse, settings: Settings) -> Column:
     """Seconds a judged event's `timestamp` is behind the watermark of what bronze holds now; null when on time."""
     from pyspark.sql import functions as F
 
-    newest = lakehouse.snapshot(BRONZE_EVENTS).newest("timestamp")
-    if newest is None:
-        return F.lit(None).cast("double")
-    watermark = F.lit(newest - timedelta(minutes=settings.watermark_delay_minutes))
-    seconds = (F.unix_micros(watermark) - F.unix_micros("timestamp")) / 1e6
+    from alert_assets.transforms.late_bound import late_bound
+
+    at = _watermark(lakehouse, settings)
+    watermark = F.lit(None).cast("timestamp") if at is None else F.lit(at)
+    seconds = (F.unix_micros(late_bound(watermark, F.col("_source_file"))) - F.unix_micros("timestamp")) / 1e6
     return F.when(seconds > 0, seconds).cast("double")
 
 
@@ -351,7 +439,7 @@ def _mark_replayed(lakehouse: Lakehouse, quarantine: Snapshot, judged: DataFrame
         return F.when(F.col("_passes"), value).otherwise(F.col("_row")[column]).alias(column)
 
     changed = {"replayed_at": F.col("_ingested_at"), "_batch_id": F.lit(None)}
-    names = [name for name in BRONZE_QUARANTINE.schema.columns if name not in changed]
+    names = [name for name in BRONZE_QUARANTINE.columns if name not in changed]
     rows = judged.select(
         *[F.col("_row")[name].alias(name) for name in names], *[marked(name, value) for name, value in changed.items()]
     )
@@ -360,17 +448,18 @@ def _mark_replayed(lakehouse: Lakehouse, quarantine: Snapshot, judged: DataFrame
 
 def quarantine_rows(judged: DataFrame) -> DataFrame:
     """Judged lines with reasons as rows of bronze_quarantine, but for `_batch_id`."""
+    return judged.withColumns(_as_quarantined())
+
+
+def _as_quarantined() -> dict[str, Column]:
+    """What a judged line lacks for a row of bronze_quarantine, but for `_batch_id`."""
     from pyspark.sql import functions as F
 
-    return judged.select(
-        *_kept_whole(),
-        "reasons",
-        F.lit(EVENT.version).alias("contract_version"),
-        "_source_file",
-        "_landed_at",
-        "_ingested_at",
-        F.lit(None).cast("timestamp").alias("replayed_at"),
-    )
+    return {
+        **_kept_whole(),
+        "contract_version": F.lit(EVENT.version),
+        "replayed_at": F.lit(None).cast("timestamp"),
+    }
 
 
 def held_rows(lines: DataFrame, lakehouse: Lakehouse, because: list[str]) -> DataFrame:
@@ -380,7 +469,7 @@ def held_rows(lines: DataFrame, lakehouse: Lakehouse, because: list[str]) -> Dat
     undecided = {name: F.lit(None).cast("string") for name in ("decision", "decided_by", "decided_why")}
     return lines.select(
         F.lit(lakehouse.snapshot(BRONZE_HELD).last_batch_id + 1).cast("long").alias("batch"),
-        *_kept_whole(),
+        *[column.alias(name) for name, column in _kept_whole().items()],
         F.array(*map(F.lit, because)).alias("because"),
         "_source_file",
         "_landed_at",
@@ -390,15 +479,15 @@ def held_rows(lines: DataFrame, lakehouse: Lakehouse, because: list[str]) -> Dat
     )
 
 
-def _kept_whole() -> list[Column]:
+def _kept_whole() -> dict[str, Column]:
     """`raw` as text, and its bytes where they are none."""
     from pyspark.sql import functions as F
 
     is_text = F.is_valid_utf8("raw")
-    return [
-        F.make_valid_utf8("raw").alias("raw"),
-        F.when(~is_text, F.col("raw").cast("binary")).alias("raw_bytes"),
-    ]
+    return {
+        "raw": F.make_valid_utf8("raw"),
+        "raw_bytes": F.when(~is_text, F.col("raw").cast("binary")),
+    }
 
 
 def as_it_came() -> Column:

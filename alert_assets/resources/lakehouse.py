@@ -23,25 +23,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import unquote
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, Schema, Transaction, write_deltalake
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction
 from filelock import FileLock, Timeout
 
 from alert_assets.contracts import Contract
+from alert_assets.contracts.columns import delta_schema
 from alert_assets.errors import UserError
+from alert_assets.resources.delta_rows import rows_of
 from alert_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    import pyarrow as pa
+    from pyspark.sql import Column, DataFrame, SparkSession
 
 #: Application id under which a table counts the commits that changed rows; the count is `_batch_id`.
 BATCH_APP = "alert_assets/batch"
 
 #: Delta's statistics of a time may be cut to whole milliseconds: a file may hold times up to this much later.
 _CUT_OFF = timedelta(milliseconds=1)
+
+#: Folders of a write's own rows and of those set aside, below the write's folder.
+_PART, _KEPT, _ASIDE = "part", "kept", "aside"
 
 #: Key of our own part of a commit's metadata.
 COMMIT_INFO = "alert_assets"
@@ -72,6 +76,21 @@ class WrittenFiles:
     nulls: Mapping[str, int]
 
 
+@dataclass(frozen=True)
+class SetAside:
+    """Rows of a write that belong to another table.
+
+    Attributes:
+        where: name of a boolean column, never null: the row is one of them. Then only the columns of `contract`
+            count, else only those of the table written.
+        info: what to write into their commit about it.
+    """
+
+    contract: Contract
+    where: str
+    info: Mapping[str, Any]
+
+
 class WriteGuard(Protocol):
     """Says whether a table may be written now, and hears how it went."""
 
@@ -90,9 +109,10 @@ class Snapshot:
     table: DeltaTable | None
 
     @cached_property
-    def _actions(self) -> pa.Table:
+    def _actions(self) -> Any:
+        """An Arrow table of delta-rs's own: pyarrow would have to be imported, for a look at some statistics."""
         assert self.table is not None
-        return _arrow(self.table.get_add_actions(flatten=True))
+        return self.table.get_add_actions(flatten=True)
 
     @property
     def version(self) -> int:
@@ -107,7 +127,7 @@ class Snapshot:
     @property
     def row_count(self) -> int:
         """Rows in the table, from the log."""
-        return 0 if self.table is None else int(pc.sum(self._actions["num_records"]).as_py() or 0)
+        return 0 if self.table is None else sum(number or 0 for number in self._statistic("num_records"))
 
     def newest(self, column: str) -> datetime | None:
         """The highest value of a time column, from the file statistics; None when there is none.
@@ -115,11 +135,9 @@ class Snapshot:
         To the microsecond where Spark wrote the file, cut to milliseconds where delta-rs did.
         """
         name = f"max.{column}"
-        if self.table is None or name not in self._actions.column_names:
+        if self.table is None:
             return None
-        # Arrow makes an aware datetime with the help of pandas, whose import takes longer than all the rest.
-        newest = pc.max(self._actions[name]).cast(pa.timestamp("us")).as_py()
-        return newest and newest.replace(tzinfo=timezone.utc)
+        return max((at for at in self._statistic(name) if at is not None), default=None)
 
     def files(
         self,
@@ -145,13 +163,13 @@ class Snapshot:
                 [low is None or high is None or _touches(merged, low, high + _CUT_OFF) for low, high in ranges],
             )
         root = local_path(self.table.table_uri)
-        paths = self._actions["path"].to_pylist()
+        paths = self._statistic("path")
         return sorted(f"{root}/{unquote(path)}" for path, kept in zip(paths, keep, strict=True) if kept)
 
     def _statistic(self, name: str) -> list[Any]:
         if name not in self._actions.column_names:
             return [None] * self._actions.num_rows
-        return self._actions[name].to_pylist()
+        return [row[name] for row in rows_of(self._actions.select([name]))]
 
     def read(self, spark: SparkSession, files: Sequence[str] | None = None) -> DataFrame:
         """The rows in `files` (all, when not given) as a DataFrame of the contract's columns.
@@ -194,15 +212,13 @@ class Lakehouse:
 
     def create(self, contract: Contract) -> DeltaTable:
         """The table, made empty from its contract when it is not there."""
-        from alert_assets.contracts.spark import spark_schema
-
         table = self.table(contract)
         if table is not None:
             return table
         self.check_writable()
         return DeltaTable.create(
             self.uri(contract),
-            Schema.from_json(spark_schema(contract).json()),
+            Schema.from_json(delta_schema(contract)),
             mode="ignore",
             name=contract.name,
             description=contract.description,
@@ -278,6 +294,8 @@ class Lakehouse:
 
     def rows(self, contract: Contract, sql: str = "SELECT * FROM t") -> pa.Table:
         """Rows of a small table by SQL over `t`, without Spark; an empty table when there is none."""
+        import pyarrow as pa
+
         return self.query(sql, t=contract) if self.table(contract) is not None else pa.schema([]).empty_table()
 
     def query(self, sql: str, **tables: Contract) -> pa.Table:
@@ -286,24 +304,6 @@ class Lakehouse:
         for name, contract in tables.items():
             builder.register(name, DeltaTable(self.uri(contract)))
         return _arrow(builder.execute(sql).read_all())
-
-    def new_rows_of_commit(self, contract: Contract, version: int, key: Sequence[str], columns: str) -> pa.Table:
-        """Columns of the rows that a commit brought, without those it only changed; without Spark.
-
-        Rows of the commit whose key the table did not have before. Empty when the version's files are gone.
-
-        Args:
-            columns: as in a SELECT, of the alias `n`.
-        """
-        try:
-            now, before = (DeltaTable(self.uri(contract), version=number) for number in (version, version - 1))
-            batch = _transaction(now, BATCH_APP)
-            builder = QueryBuilder().register("now", now).register("before", before)
-            same = " AND ".join(f"o.{column} = n.{column}" for column in key)
-            sql = f"SELECT {columns} FROM now n LEFT ANTI JOIN before o ON {same} WHERE n._batch_id = {batch}"
-            return _arrow(builder.execute(sql).read_all())
-        except (DeltaError, OSError):
-            return pa.schema([]).empty_table()
 
     def commits(self, contract: Contract, after_version: int = -1) -> list[dict[str, Any]]:
         """Our commits above a version, oldest first: `{"version", "committed_at", **what we wrote into it}`."""
@@ -324,12 +324,13 @@ class Lakehouse:
     def write_from_spark(
         self,
         contract: Contract,
-        rows: DataFrame,
+        rows: DataFrame | Callable[[str, int], DataFrame],
         transactions: Mapping[str, int],
         info: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
         *,
         replacing: Snapshot | None = None,
         audit: Callable[[WrittenFiles], None] | None = None,
+        aside: SetAside | None = None,
     ) -> int:
         """Write a DataFrame: Spark's executors write the files, this process commits them.
 
@@ -337,30 +338,36 @@ class Lakehouse:
         leaves files that no reader sees, and that vacuum removes.
 
         Args:
-            rows: the contract's columns; a missing or null `_batch_id` becomes this commit's.
+            rows: the contract's columns; a missing or null `_batch_id` becomes this commit's. A function gets the
+                folder of the table's own files and their `_batch_id`: its workers may write whole files there.
             transactions: application transactions of the commit.
             info: what to write into the commit about it; a function is called once the files are written.
             replacing: what the rows were computed from, and take the place of. Refused when another commit
                 has added rows since.
             audit: looks at what was written before it is committed. When it raises, there is no commit and
                 the files are removed.
+            aside: which of the rows go to another table, in the same pass over them. It is committed next, with
+                the same transactions, if there are such rows.
 
         Returns:
-            Rows written. Without rows the transactions are committed alone.
+            Rows written to the table itself. Without rows the transactions are committed alone.
         """
-        from pyspark.sql import functions as F
-
-        from alert_assets.contracts.spark import spark_schema
-        from alert_assets.resources.parquet_files import new_folder, remove_folder, written_files
+        from alert_assets.resources.parquet_files import move_folder, new_folder, remove_folder, written_files
 
         table = replacing.table if replacing and replacing.table else self.create(contract)
-        batch_id = _transaction(table, BATCH_APP) + 1
         root, folder = local_path(table.table_uri), new_folder()
-        stamp = F.lit(batch_id).cast("long")
-        batch_id_column = F.coalesce("_batch_id", stamp) if "_batch_id" in rows.columns else stamp
-        ordered = [(batch_id_column if c == "_batch_id" else F.col(c)).alias(c) for c in spark_schema(contract).names]
-        rows.select(*ordered).write.option("compression", "zstd").parquet(f"{root}/{folder}")
-        actions = written_files(root, folder, table)
+        batch_id = _transaction(table, BATCH_APP) + 1
+        kept = folder if aside is None else f"{folder}/{_PART}={_KEPT}"
+        if callable(rows):
+            rows = rows(f"{root}/{kept}", batch_id)
+        if aside is None:
+            columns = _stored(contract, rows.columns, batch_id)
+            _files_of(rows.select(*columns.values()), f"{root}/{folder}")
+        else:
+            aside_table = self.create(aside.contract)
+            aside_id = _transaction(aside_table, BATCH_APP) + 1
+            _files_of(_both(rows, contract, batch_id, aside, aside_id), f"{root}/{folder}", by=_PART)
+        actions = written_files(root, kept, table)
         written = _summary(actions)
         if audit is not None:
             try:
@@ -373,6 +380,14 @@ class Lakehouse:
         details = {**(info() if callable(info) else info), "rows": count}
         mode: Literal["append", "overwrite"] = "overwrite" if replacing else "append"
         table.create_write_transaction([*actions], mode, table.schema(), commit_properties=self._commit(moved, details))
+        if aside is not None and written_files(root, f"{folder}/{_PART}={_ASIDE}", aside_table):
+            aside_root, aside_folder = local_path(aside_table.table_uri), new_folder()
+            move_folder(root, f"{folder}/{_PART}={_ASIDE}", aside_root, aside_folder)
+            actions = written_files(aside_root, aside_folder, aside_table)
+            moved = {**transactions, BATCH_APP: aside_id}
+            details = {**aside.info, "rows": _summary(actions).rows}
+            commit = self._commit(moved, details)
+            aside_table.create_write_transaction([*actions], "append", aside_table.schema(), commit_properties=commit)
         return count
 
     def move_cursors(self, contract: Contract, transactions: Mapping[str, int]) -> None:
@@ -466,6 +481,8 @@ class Lakehouse:
     @staticmethod
     def _shaped(table: DeltaTable, rows: pa.Table, batch_id: int) -> pa.Table:
         """The rows with the table's columns, order and types, and `_batch_id` filled in where it has one."""
+        import pyarrow as pa
+
         schema = pa.schema(table.schema().to_arrow())
         if "_batch_id" in schema.names:
             rows = rows.append_column("_batch_id", pa.array([batch_id] * rows.num_rows, pa.int64()))
@@ -515,6 +532,42 @@ class Lakehouse:
             lock.release()
 
 
+def _stored(contract: Contract, given: Sequence[str], batch_id: int) -> dict[str, Column]:
+    """The contract's columns of rows that have the columns `given`, under their names, with `_batch_id` filled in."""
+    from pyspark.sql import functions as F
+
+    from alert_assets.transforms.late_bound import late_bound
+
+    always_there = next(
+        name for name, column in contract.columns.items() if column.type == "string" and not column.nullable
+    )
+    stamp = late_bound(F.lit(batch_id).cast("long"), F.coalesce(always_there, F.lit("")))
+    numbered = F.coalesce("_batch_id", stamp) if "_batch_id" in given else stamp
+    return {name: (numbered if name == "_batch_id" else F.col(name)).alias(name) for name in contract.columns}
+
+
+def _both(rows: DataFrame, contract: Contract, batch_id: int, aside: SetAside, aside_id: int) -> DataFrame:
+    """Rows of two tables as one frame: each with its own table's columns, and null in those of the other."""
+    from pyspark.sql import functions as F
+
+    own, other = (
+        _stored(table, rows.columns, number) for table, number in ((contract, batch_id), (aside.contract, aside_id))
+    )
+    is_aside = F.col(aside.where)
+    columns = []
+    for name in {**own, **other}:
+        if name in own and name in other and name != "_batch_id":
+            columns.append(F.col(name))
+        else:
+            columns.append(F.when(is_aside, other.get(name)).otherwise(own.get(name)).alias(name))
+    return rows.select(*columns, F.when(is_aside, _ASIDE).otherwise(_KEPT).alias(_PART))
+
+
+def _files_of(rows: DataFrame, folder: str, by: str | None = None) -> None:
+    """Parquet files of the rows, as the executors have them; with `by`, in a folder for each value of that column."""
+    rows.write.option("compression", "zstd").parquet(folder, partitionBy=by)
+
+
 def cursor_app(upstream: Contract) -> str:
     """Application id of a downstream table's place in an upstream table."""
     return f"alert_assets/cursor/{upstream.name}"
@@ -561,6 +614,8 @@ def _each(first: list[bool], second: list[bool]) -> list[bool]:
 
 def _arrow(stream: Any) -> pa.Table:
     """What delta-rs returns, as pyarrow has it. `pa.table()` does the same and imports pandas for it."""
+    import pyarrow as pa
+
     return pa.RecordBatchReader.from_stream(stream).read_all()
 
 
@@ -569,11 +624,15 @@ def records(table: pa.Table) -> list[dict[str, Any]]:
 
     Arrow makes aware times with the help of pandas, and importing that takes longer than the query.
     """
+    import pyarrow as pa
+
     naive = pa.schema([field.with_type(_naive(field.type)) for field in table.schema])
     return [_aware(row) for row in table.cast(naive).to_pylist()]
 
 
 def _naive(arrow_type: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+
     if pa.types.is_timestamp(arrow_type):
         return pa.timestamp("us")
     if pa.types.is_list(arrow_type):

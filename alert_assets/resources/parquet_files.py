@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
@@ -33,9 +34,9 @@ def new_folder() -> str:
 def written_files(root: str, folder: str, table: DeltaTable) -> list[AddAction]:
     """The parquet files with rows in `root/folder`, as actions that add them to the table."""
     filesystem, base = _filesystem(root)
-    found = filesystem.get_file_info(fs.FileSelector(f"{base}/{folder}"))
+    found = filesystem.get_file_info(fs.FileSelector(f"{base}/{folder}", allow_not_found=True))
     parts = [info for info in found if info.is_file and info.base_name.endswith(".parquet")]
-    ranged = {field.name for field in table.schema().fields if getattr(field.type, "type", None) in _RANGED_TYPES}
+    fields = {field.name: getattr(field.type, "type", None) for field in table.schema().fields}
 
     def describe(info: fs.FileInfo) -> AddAction | None:
         with filesystem.open_input_file(info.path) as file:
@@ -48,11 +49,21 @@ def written_files(root: str, folder: str, table: DeltaTable) -> list[AddAction]:
             partition_values={},
             modification_time=int(info.mtime_ns // 1_000_000) if info.mtime_ns else 0,
             data_change=True,
-            stats=json.dumps(_statistics(metadata, ranged)),
+            stats=json.dumps(_statistics(metadata, fields)),
         )
 
     with ThreadPoolExecutor(8) as pool:
         return [action for action in pool.map(describe, parts) if action is not None]
+
+
+def move_folder(source: str, folder: str, target: str, to_folder: str) -> None:
+    """Move the files in `source/folder` to `target/to_folder`, where nobody has seen them either."""
+    filesystem, base = _filesystem(source)
+    to_base = _filesystem(target)[1]
+    filesystem.create_dir(f"{to_base}/{to_folder}", recursive=True)
+    for info in filesystem.get_file_info(fs.FileSelector(f"{base}/{folder}")):
+        if info.base_name.endswith(".parquet"):
+            filesystem.move(info.path, f"{to_base}/{to_folder}/{info.base_name}")
 
 
 def remove_folder(root: str, folder: str) -> None:
@@ -65,8 +76,9 @@ def _filesystem(root: str) -> tuple[fs.FileSystem, str]:
     return fs.FileSystem.from_uri(root) if "://" in root else (fs.LocalFileSystem(), root)
 
 
-def _statistics(metadata: pq.FileMetaData, ranged: set[str]) -> dict[str, Any]:
-    """Delta's per-file statistics from a parquet footer."""
+def _statistics(metadata: pq.FileMetaData, fields: Mapping[str, str | None]) -> dict[str, Any]:
+    """Delta's per-file statistics from a parquet footer: of the table's columns, by their types."""
+    ranged = {name for name, kind in fields.items() if kind in _RANGED_TYPES}
     low: dict[str, Any] = {}
     high: dict[str, Any] = {}
     nulls: dict[str, int] = {}
@@ -76,7 +88,7 @@ def _statistics(metadata: pq.FileMetaData, ranged: set[str]) -> dict[str, Any]:
         for index in range(row_group.num_columns):
             column = row_group.column(index)
             name, statistics = column.path_in_schema, column.statistics
-            if "." in name:
+            if name not in fields:
                 continue
             if statistics is None or not statistics.has_null_count:
                 incomplete.add(name)

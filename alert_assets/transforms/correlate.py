@@ -6,14 +6,15 @@ wide as the lookback, so that an incident looks into two buckets and never at al
 
 from __future__ import annotations
 
+import pyspark.sql.types as T
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from alert_assets.contracts import SILVER_ALERTS
-from alert_assets.contracts.tables import DEPLOYMENT
+from alert_assets.contracts import GOLD_INCIDENTS, SILVER_ALERTS
+from alert_assets.contracts.spark import spark_schema
 from alert_assets.transforms.context import with_context_text
 from alert_assets.transforms.deduplicate import UNIT_SEPARATOR
-from alert_assets.transforms.mean import exact_mean, mean_parts
+from alert_assets.transforms.mean import exact_mean, large_part, mean_parts
 
 #: One incident, by silver's key.
 _KEY = ("fingerprint", "window_start")
@@ -48,19 +49,26 @@ def correlate(alerts: DataFrame, events: DataFrame, *, lookback_minutes: int) ->
     evidence = _evidence(alerts, events, lookback_minutes)
     incidents = alerts.join(evidence, list(_KEY), "left")
     complete = incidents.select(
-        *[name for name in SILVER_ALERTS.schema.columns if name != "_batch_id"],
+        *[name for name in SILVER_ALERTS.columns if name != "_batch_id"],
         F.col("first_seen_timestamp").alias("alert_timestamp"),
         _incident_id().alias("incident_id"),
-        F.coalesce("deployments", F.array().cast(f"array<{DEPLOYMENT.simpleString()}>")).alias(
-            "correlated_deployments"
-        ),
-        F.coalesce("errors", F.create_map().cast("map<string,bigint>")).alias("error_summary"),
+        F.coalesce(
+            "deployments", F.array().cast(spark_schema(GOLD_INCIDENTS)["correlated_deployments"].dataType)
+        ).alias("correlated_deployments"),
+        _or_none("errors", "error_summary"),
         F.struct("cpu_max", "cpu_avg", "memory_max", "error_rate_max").alias("metric_summary"),
         F.coalesce("prior_alert_count", F.lit(0)).cast("long").alias("prior_alert_count"),
         F.coalesce("evidence_count", F.lit(0)).cast("long").alias("evidence_count"),
     )
     told = with_context_text(complete, lookback_minutes)
     return told.withColumn("context_hash", F.sha2("incident_context_text", 256))
+
+
+def _or_none(found: str, column: str) -> Column:
+    """What was found as a column of gold; an empty array or map where there was nothing."""
+    dtype = spark_schema(GOLD_INCIDENTS)[column].dataType
+    nothing = F.create_map() if isinstance(dtype, T.MapType) else F.array()
+    return F.coalesce(found, nothing.cast(dtype)).alias(column)
 
 
 def _evidence(alerts: DataFrame, events: DataFrame, lookback_minutes: int) -> DataFrame:
@@ -77,8 +85,14 @@ def _evidence(alerts: DataFrame, events: DataFrame, lookback_minutes: int) -> Da
         last.alias("to"),
         F.explode(F.sequence(_bucket(first, width), _bucket(last, width))).alias("bucket"),
     )
+    # Before anything is counted: what nobody looks at is not worth a shuffle.
+    in_sight = events.join(
+        looking.select("app", "bucket"),
+        (F.col("application_id") == F.col("app")) & (_bucket(F.col("timestamp"), width) == F.col("bucket")),
+        "left_semi",
+    )
     once = (
-        events.groupBy("application_id", "event_id", "timestamp")
+        in_sight.groupBy("application_id", "event_id", "timestamp")
         .agg(F.min(F.struct(*_CONTENT)).alias("content"))
         .select(
             F.col("application_id").alias("app"),
@@ -88,8 +102,10 @@ def _evidence(alerts: DataFrame, events: DataFrame, lookback_minutes: int) -> Da
         )
     )
     seen = looking.join(once, ["app", "bucket"]).where(F.col("timestamp").between(F.col("from"), F.col("to")))
-    # One aggregation for all sections, in two steps: errors need a count by code before there is a map.
-    by_code = seen.withColumn("code", _error_code()).groupBy(*_KEY, "code").agg(*_partial_sums())
+    # One aggregation for all sections, in two steps: errors need a count by code before there is a map. What can only
+    # be listed is told apart in the first step too, so that its sums fit into a hash table of fixed width.
+    kinds = {"code": _error_code(), "deployment": _deployment(), "large": large_part(_cpu())}
+    by_code = seen.withColumns(kinds).groupBy(*_KEY, *kinds).agg(*_partial_sums())
     return by_code.groupBy(*_KEY).agg(*_sections())
 
 
@@ -98,39 +114,48 @@ def _error_code() -> Column:
     return F.when(is_error, F.col("error_code"))
 
 
+def _deployment() -> Column:
+    # By time, then id: the order of the struct's fields is the order of the array.
+    deployment = F.struct("timestamp", "deployment_id", "version", "change_type")
+    return F.when(F.col("event_type") == "deployment", deployment)
+
+
+def _is_metric() -> Column:
+    return F.col("event_type") == "metric"
+
+
+def _cpu() -> Column:
+    return F.when(_is_metric(), F.col("cpu_percent"))
+
+
 def _partial_sums() -> list[Column]:
-    is_metric = F.col("event_type") == "metric"
-    is_deployment = F.col("event_type") == "deployment"
     is_other_alert = (
         (F.col("event_type") == "alert")
         & (F.col("status") == "firing")
         & ~F.col("alert_id").eqNullSafe(F.col("own_alert_id"))
     )
-    # By time, then id: the order of the struct's fields is the order of the array.
-    deployment = F.struct("timestamp", "deployment_id", "version", "change_type")
-    cpu = F.when(is_metric, F.col("cpu_percent"))
     return [
         F.count("*").alias("events"),
         F.count_if(is_other_alert).alias("other_alerts"),
-        F.collect_list(F.when(is_deployment, deployment)).alias("deployments"),
-        F.max(cpu).alias("cpu_max"),
-        *[part.alias(name) for name, part in mean_parts(cpu).items()],
-        F.max(F.when(is_metric, F.col("memory_percent"))).alias("memory_max"),
-        F.max(F.when(is_metric, F.col("error_rate"))).alias("error_rate_max"),
+        F.max(_cpu()).alias("cpu_max"),
+        *[part.alias(name) for name, part in mean_parts(_cpu()).items()],
+        F.max(F.when(_is_metric(), F.col("memory_percent"))).alias("memory_max"),
+        F.max(F.when(_is_metric(), F.col("error_rate"))).alias("error_rate_max"),
     ]
 
 
 def _sections() -> list[Column]:
+    listed = F.when(F.col("deployment").isNotNull(), F.array_repeat("deployment", F.col("events").cast("int")))
     deployments = F.transform(
-        F.sort_array(F.flatten(F.collect_list("deployments"))),
+        F.sort_array(F.flatten(F.collect_list(listed))),
         lambda d: F.struct(d["deployment_id"], d["version"], d["change_type"], d["timestamp"]),
     )
-    codes = F.sort_array(F.collect_list(F.when(F.col("code").isNotNull(), F.struct("code", "events"))))
+    by_code = F.sort_array(F.collect_list(F.when(F.col("code").isNotNull(), F.struct("code", "events"))))
     return [
         deployments.alias("deployments"),
-        F.map_from_entries(codes).alias("errors"),
+        F.map_from_entries(by_code).alias("errors"),
         F.max("cpu_max").alias("cpu_max"),
-        exact_mean().alias("cpu_avg"),
+        exact_mean("large", "events").alias("cpu_avg"),
         F.max("memory_max").alias("memory_max"),
         F.max("error_rate_max").alias("error_rate_max"),
         F.sum("other_alerts").alias("prior_alert_count"),

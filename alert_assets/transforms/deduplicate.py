@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from alert_assets.contracts.event import SEVERITIES
+from alert_assets.contracts.vocabulary import SEVERITIES
 
 UNIT_SEPARATOR = "\x1f"
 

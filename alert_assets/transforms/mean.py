@@ -23,6 +23,11 @@ _HALF = 2**_HALF_BITS
 _UNITS = 2 ** (2 * _HALF_BITS)
 
 
+def large_part(value: Column) -> Column:
+    """The value where it is too large for :func:`mean_parts`; what those are aggregated by is told apart by it."""
+    return F.when(value >= _LARGE, value)
+
+
 def mean_parts(value: Column) -> dict[str, Column]:
     """Aggregates over the non-null values (>= 0) that :func:`exact_mean` takes further."""
     small = F.when(value < _LARGE, value)
@@ -33,12 +38,16 @@ def mean_parts(value: Column) -> dict[str, Column]:
         "mean_whole": F.sum(whole),
         "mean_high": F.sum(F.shiftright(units, _HALF_BITS)),
         "mean_low": F.sum(units.bitwiseAND(F.lit(_HALF - 1).cast("long"))),
-        "mean_large": F.collect_list(F.when(value >= _LARGE, value)),
     }
 
 
-def exact_mean() -> Column:
-    """Aggregate of partial :func:`mean_parts` rows: the mean, null when there was no value."""
+def exact_mean(large: str, times: str) -> Column:
+    """Aggregate of partial :func:`mean_parts` rows: the mean, null when there was no value.
+
+    Args:
+        large: column of the value that :func:`large_part` told such a row by.
+        times: column that says how often it was there.
+    """
     count = F.sum("mean_count")
     wide = "decimal(38,0)"
     units = (
@@ -46,7 +55,9 @@ def exact_mean() -> Column:
         + F.coalesce(F.sum("mean_high"), F.lit(0)).cast("decimal(20,0)") * F.lit(_HALF).cast("decimal(10,0)")
         + F.coalesce(F.sum("mean_low"), F.lit(0)).cast("decimal(20,0)")
     )
-    larges = F.sort_array(F.flatten(F.collect_list("mean_large")))
-    large = F.aggregate(larges, F.lit(0.0), lambda total, value: total + value * F.lit(_SCALE)) / count / F.lit(_SCALE)
+    repeated = F.when(F.col(large).isNotNull(), F.array_repeat(large, F.col(times).cast("int")))
+    larges = F.sort_array(F.flatten(F.collect_list(repeated)))
+    scaled = F.aggregate(larges, F.lit(0.0), lambda total, value: total + value * F.lit(_SCALE))
+    of_large = scaled / count / F.lit(_SCALE)
     mean = units.cast("decimal(38,2)") / count.cast("decimal(20,0)")
-    return F.when(count > 0, mean.cast("double") / F.lit(float(_UNITS)) + large)
+    return F.when(count > 0, mean.cast("double") / F.lit(float(_UNITS)) + of_large)

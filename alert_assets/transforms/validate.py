@@ -4,20 +4,23 @@ The rules come from the pandera model of :data:`alert_assets.contracts.EVENT`, c
 expressions: running pandera's own checks would cost a Spark job for each, and would say that a rule was
 broken but not by which row.
 
-A typed parser turns a field of the wrong type into a null, or a number into the text of that number.
-So each line is also parsed into a VARIANT, whose schema (`OBJECT<event_id: STRING, host: BIGINT, …>`)
-tells what the producer really wrote. One regular expression over that schema recognises lines whose
-fields are all known and of the right type; only the others pay for a look at each field.
+A line is parsed once, by a typed parser. That turns a field of the wrong type into a null, or a number
+into the text of that number, knows nothing of unknown fields and takes the last of two equal keys. So one
+regular expression over the line itself recognises what is plain: one object whose members are all known
+and of the right type; and there have to be as many members as the parser has found values. Nearly every
+line is plain. The others are parsed again, into a VARIANT, whose schema (`OBJECT<event_id: STRING,
+host: BIGINT, …>`) tells what the producer really wrote; and only those that still are not clean pay for
+a look at each field.
 """
 
 from __future__ import annotations
 
 import string
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from operator import and_, or_
+from operator import add, and_, or_
 from typing import Any
 
 import pyspark.sql.types as T
@@ -25,7 +28,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from alert_assets.contracts import EVENT
-from alert_assets.contracts.event import EVERY, FIRST_YEAR, LAST_YEAR, MEASUREMENTS
+from alert_assets.contracts.spark import spark_schema
+from alert_assets.contracts.vocabulary import EVERY, FIRST_YEAR, LAST_YEAR, MEASUREMENTS
 
 MALFORMED = "malformed_json"
 
@@ -52,8 +56,21 @@ _WIRE_KIND = {
     _DOUBLE_MAP: rf"OBJECT<(?:{_KEY}: {_NUMBER_KIND}(?:, )?)*+>",
 }
 
+#: Spelling of a value in a plain line. A surrogate pair written as escapes is left to the VARIANT, which knows whether
+#: it is one. Control characters are listed one by one: as ranges the pattern would be matched far more slowly.
+_CONTROLS = "".join(f"\\x{code:02x}" for code in range(0x20))
+_TEXT = rf'"[^"\\{_CONTROLS}]*+(?:\\(?:["\\/bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{{4}})[^"\\{_CONTROLS}]*+)*+"'
+_NUMBER = r"-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?+[0-9]++)?+"
+_PLAIN_VALUE = {
+    _STRING: _TEXT,
+    _TIMESTAMP: _TEXT,
+    _DOUBLE: _NUMBER,
+    _STRING_MAP: rf"\{{(?:{_TEXT}: ?+{_TEXT}(?:, ?+(?=\"))?+)*+\}}",
+    _DOUBLE_MAP: rf"\{{(?:{_TEXT}: ?+{_NUMBER}(?:, ?+(?=\"))?+)*+\}}",
+}
+
 #: pandera's built-in checks, by the name it gives them, as Spark expressions of the checked column.
-_CHECKS: dict[str, Callable[[Column, dict[str, Any]], Column]] = {
+_CHECKS: dict[str, Callable[[Column, Mapping[str, Any]], Column]] = {
     "isin": lambda value, stats: value.isin(list(stats["allowed_values"])),
     "greater_than": lambda value, stats: value > stats["min_value"],
     "greater_than_or_equal_to": lambda value, stats: value >= stats["min_value"],
@@ -76,32 +93,40 @@ def judge(lines: DataFrame, *, max_future_skew_minutes: int) -> DataFrame:
         `_rescued` (JSON text of the unknown fields) and `reasons` (array<string>: `malformed_json`, or
         every `missing:FIELD` and `invalid:FIELD`; empty for a valid event, null for a blank line).
     """
-    fields = [_Field(name) for name in EVENT.schema.columns]
+    fields = [_Field(name) for name in EVENT.columns]
     carried = lines.columns
     # Each projection uses columns of the one before more than once, which keeps Spark from merging
     # them and computing the same thing again.
     parsed = lines.select(
         *carried,
-        _parse(F.col("raw")).alias("_json"),
-        F.from_json(_without_bom(F.col("raw")), _wire_schema(fields)).alias("_typed"),
+        F.from_json(_without_bom(F.col("raw")), _wire_schema(fields)).alias("_wire"),
+        _is_plain(fields).alias("_plain"),
     )
-    shaped = parsed.select(
+    normalised = parsed.select(
         *carried,
-        "_json",
-        _is_clean(fields).alias("_clean"),
-        *[F.col("_typed")[field.name].alias(field.wire) for field in fields],
-    )
-    normalised = shaped.select(
-        *carried,
-        "_json",
-        "_clean",
-        *[field.wire for field in fields],
+        "_wire",
+        (F.col("_plain") & _has_as_many_members(fields)).alias("_plain"),
         *[field.normalised().alias(field.name) for field in fields],
     )
-    return normalised.select(
+    ruled = normalised.select(
+        *carried,
+        "_wire",
+        *[field.name for field in fields],
+        "_plain",
+        _keeps_rules(fields, max_future_skew_minutes).alias("_kept"),
+    )
+    looked_into = ruled.select(
+        *carried,
+        "_wire",
+        *[field.name for field in fields],
+        "_kept",
+        (F.col("_plain") & F.col("_kept")).alias("_fine"),
+        F.when(~(F.col("_plain") & F.col("_kept")), _parse(F.col("raw"))).alias("_json"),
+    )
+    return looked_into.select(
         *carried,
         *[field.with_default().alias(field.name) for field in fields],
-        F.when(~F.col("_clean"), _rescued(fields)).alias("_rescued"),
+        F.when(~F.col("_fine"), _rescued(fields)).alias("_rescued"),
         _reasons(fields, max_future_skew_minutes).alias("reasons"),
     )
 
@@ -114,16 +139,16 @@ class _Field:
 
     @property
     def dtype(self) -> T.DataType:
-        return EVENT.schema.columns[self.name].dtype.type
+        return spark_schema(EVENT)[self.name].dataType
 
     @property
-    def metadata(self) -> dict[str, Any]:
-        return EVENT.schema.columns[self.name].metadata or {}
+    def metadata(self) -> Mapping[str, Any]:
+        return EVENT.columns[self.name].metadata
 
     @property
-    def wire(self) -> str:
-        """Column of the value as the producer wrote it; a timestamp is still text."""
-        return f"_wire_{self.name}"
+    def wire(self) -> Column:
+        """The value as the producer wrote it; a timestamp is still text."""
+        return F.col("_wire")[self.name]
 
     @property
     def wire_type(self) -> T.DataType:
@@ -131,7 +156,7 @@ class _Field:
 
     def normalised(self) -> Column:
         """The wire value as it is stored; null where it cannot be."""
-        value = F.col(self.wire)
+        value = self.wire
         if self.dtype == _TIMESTAMP:
             return F.when(value.rlike(_RFC_3339), F.upper(value).try_cast("timestamp"))
         # -0.0 equals 0.0 but is not the same bytes: adding zero leaves one zero.
@@ -139,14 +164,17 @@ class _Field:
             return value + F.lit(0.0)
         if self.dtype == _DOUBLE_MAP:
             return F.when(value.isNotNull(), F.transform_values(value, lambda _, number: number + F.lit(0.0)))
+        return self._in_one_case(value) if "case" in self.metadata else value
+
+    def _in_one_case(self, value: Column) -> Column:
         # ASCII only, unlike upper(): the Turkish dotless i does not make an INFO.
-        if self.metadata.get("case") == "upper":
-            value = F.translate(value, string.ascii_lowercase, string.ascii_uppercase)
-        elif self.metadata.get("case") == "lower":
-            value = F.translate(value, string.ascii_uppercase, string.ascii_lowercase)
+        letters = (string.ascii_lowercase, string.ascii_uppercase)
+        changed = F.translate(value, *(letters if self.metadata["case"] == "upper" else letters[::-1]))
         for alias, canonical in self.metadata.get("aliases", {}).items():
-            value = F.when(value == alias, canonical).otherwise(value)
-        return value
+            changed = F.when(changed == alias, canonical).otherwise(changed)
+        # Most producers write it as it is stored.
+        allowed = [check.statistics["allowed_values"] for check in EVENT.columns[self.name].checks]
+        return F.when(value.isin(*allowed[0]), value).otherwise(changed)
 
     def with_default(self) -> Column:
         value = F.col(self.name)
@@ -164,7 +192,8 @@ class _Field:
     def blank(self) -> Column:
         if self.wire_type != _STRING:
             return F.lit(False)
-        return F.coalesce(F.btrim(F.col(self.wire), F.lit(_BLANKS)) == "", F.lit(False))
+        # Every blank text sorts before "!": most values need no trimming to be told from one.
+        return F.coalesce((self.wire < "!") & (F.btrim(self.wire, F.lit(_BLANKS)) == ""), F.lit(False))
 
     def value_fits(self, max_future_skew_minutes: int) -> Column:
         """Whether a given value of the right type keeps the field's rules."""
@@ -177,8 +206,13 @@ class _Field:
             rules.append(_is_finite(value))
         if self.dtype == _DOUBLE_MAP:
             rules.append(F.forall(F.map_values(value), _is_finite))
-        rules += [self._compile(check)(value) for check in EVENT.schema.columns[self.name].checks]
+        rules += [self._compile(check)(value) for check in EVENT.columns[self.name].checks]
         return F.coalesce(_all(rules), F.lit(False))
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether a value of the right type can be wrong."""
+        return self.dtype not in (_STRING, _STRING_MAP) or bool(EVENT.columns[self.name].checks)
 
     def _compile(self, check: Any) -> Callable[[Column], Column]:
         if check.name not in _CHECKS:
@@ -212,6 +246,37 @@ def _wire_schema(fields: Iterable[_Field]) -> T.StructType:
     return T.StructType([T.StructField(field.name, field.wire_type) for field in fields])
 
 
+def _is_plain(fields: Iterable[_Field]) -> Column:
+    """The line looks like one JSON object of known fields of the right types, none null, no key but as it is spelled.
+
+    Not that it is JSON: a missing comma gets through, and the parser finds nothing in such a line.
+    """
+    by_value: dict[str, list[str]] = {}
+    for field in fields:
+        by_value.setdefault(_PLAIN_VALUE[field.dtype], []).append(field.name)
+    members = "|".join(rf'(?:{"|".join(names)})": ?+{value}' for value, names in by_value.items())
+    line = rf'^\{{(?:"(?:{members})(?:, ?+(?="))?+)++\}}[ \t\r]*+\z'
+    return F.is_valid_utf8("raw") & F.col("raw").rlike(line)
+
+
+def _has_as_many_members(fields: Iterable[_Field]) -> Column:
+    """In a plain line: no key is there twice.
+
+    There are as many `":` as values were found. One inside a text, where its quote is escaped, makes the line look
+    as if a key was there twice; never the other way round.
+    """
+    raw, mark = F.col("raw"), '":'
+    marks = (F.octet_length(raw) - F.octet_length(F.replace(raw, F.lit(mark), F.lit("")))) / F.lit(len(mark))
+    values = [F.when(field.wire.isNotNull(), 1).otherwise(0) for field in fields]
+    maps = [field.wire for field in fields if isinstance(field.wire_type, T.MapType)]
+    entries = [F.when(found.isNotNull(), F.size(found)).otherwise(0) for found in maps]
+    distinct = [
+        found.isNull() | (F.size(found) < 2) | (F.size(F.array_distinct(F.map_keys(found))) == F.size(found))
+        for found in maps
+    ]
+    return (marks == reduce(add, [*values, *entries])) & _all(distinct)
+
+
 def _is_clean(fields: Iterable[_Field]) -> Column:
     """The line is whole, and all its fields are known and of the right type or null.
 
@@ -225,8 +290,10 @@ def _is_clean(fields: Iterable[_Field]) -> Column:
     return F.coalesce(schema.startswith(head) & event.rlike(rf"^OBJECT<(?:(?:{members})(?:, )?)++>>$"), F.lit(False))
 
 
-def _is_one_of(event_types: tuple[str, ...]) -> Column:
-    return F.lit(True) if event_types == EVERY else F.coalesce(F.col("event_type").isin(*event_types), F.lit(False))
+def _is_one_of(event_types: Sequence[str]) -> Column:
+    return (
+        F.lit(True) if tuple(event_types) == EVERY else F.coalesce(F.col("event_type").isin(*event_types), F.lit(False))
+    )
 
 
 def _is_object() -> Column:
@@ -236,24 +303,30 @@ def _is_object() -> Column:
     return F.coalesce((F.size(around) == 2) & F.map_contains_key(around, _END) & inside.isNotNull(), F.lit(False))
 
 
-def _reasons(fields: list[_Field], max_future_skew_minutes: int) -> Column:
-    fine = F.col("_clean") & _all(
+def _keeps_rules(fields: list[_Field], max_future_skew_minutes: int) -> Column:
+    """The values that the typed parser found are all that is needed, and keep the rules."""
+    return _all(
         [
             *[
-                ~(needed & (F.col(field.wire).isNull() | field.blank()))
+                ~(needed & (field.wire.isNull() | field.blank()))
                 for field in fields
                 if (needed := field.needed()) is not None
             ],
-            *[F.col(field.wire).isNull() | field.value_fits(max_future_skew_minutes) for field in fields],
+            *[field.wire.isNull() | field.value_fits(max_future_skew_minutes) for field in fields if field.has_rules],
             (F.col("event_type") != "metric")
             | _any([F.col(name).isNotNull() for name in MEASUREMENTS if name != "metrics"])
             | F.coalesce(F.size("metrics") > 0, F.lit(False)),
         ]
     )
+
+
+def _reasons(fields: list[_Field], max_future_skew_minutes: int) -> Column:
     found = [reason for field in fields for reason in _field_reasons(field, max_future_skew_minutes)]
+    none = F.array().cast("array<string>")
     return (
-        F.when(fine, F.array().cast("array<string>"))
+        F.when(F.col("_fine"), none)
         .when(F.btrim(_without_bom(F.col("raw")), F.lit(_BLANKS)) == "", F.lit(None).cast("array<string>"))
+        .when(F.col("_kept") & _is_clean(fields), none)
         .when(_is_object(), F.array_compact(F.array(*found, _no_measurement(fields))))
         .otherwise(F.array(F.lit(MALFORMED)))
     )

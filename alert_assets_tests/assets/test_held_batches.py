@@ -87,7 +87,7 @@ def test_the_batch_is_kept_whole_downstream_stays_and_what_follows_is_taken_by_t
     rows = pipeline.rows(BRONZE_HELD)
     kept = sorted(row["raw_bytes"] if row["raw_bytes"] is not None else row["raw"].encode() for row in rows)
     assert kept == sorted(BAD)
-    orphans = list(Path(pipeline.lakehouse.uri(BRONZE_EVENTS)).glob("data/*/*.parquet"))
+    orphans = list(Path(pipeline.lakehouse.uri(BRONZE_EVENTS)).glob("data/**/*.parquet"))
     assert len(orphans) == 1, "the files of the batch that was not published are gone"
 
     assert pipeline.run().rows == 1

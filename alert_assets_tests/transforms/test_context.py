@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from alert_assets.contracts import GOLD_INCIDENTS
 from alert_assets.contracts.spark import spark_schema
 from alert_assets.transforms.context import two_decimals, with_context_text
-from alert_assets.transforms.mean import exact_mean, mean_parts
+from alert_assets.transforms.mean import exact_mean, large_part, mean_parts
 from alert_assets_tests.oracle import reference
 from alert_assets_tests.pipeline import Row
 
@@ -89,8 +89,10 @@ def _means(spark: SparkSession, groups: list[list[float]], rng: random.Random) -
     columns = zip(*rows, strict=True)
     table = pa.table([pa.array(column) for column in columns], names=["number", "part", "value"])
     frame = spark.createDataFrame(table).repartition(3)
-    parts = frame.groupBy("number", "part").agg(*[c.alias(n) for n, c in mean_parts(F.col("value")).items()])
-    means = parts.groupBy("number").agg(exact_mean().alias("mean")).toArrow().to_pylist()
+    frame = frame.withColumn("large", large_part(F.col("value")))
+    sums = [column.alias(name) for name, column in mean_parts(F.col("value")).items()]
+    parts = frame.groupBy("number", "part", "large").agg(F.count("*").alias("times"), *sums)
+    means = parts.groupBy("number").agg(exact_mean("large", "times").alias("mean")).toArrow().to_pylist()
     return [row["mean"] for row in sorted(means, key=lambda row: row["number"])]
 
 
@@ -105,9 +107,11 @@ def test_the_mean_is_the_exact_one_in_any_order(spark):
 
 
 def test_no_numbers_have_no_mean(spark):
-    frame = spark.createDataFrame([(None,)], "value double").groupBy()
-    parts = frame.agg(*[column.alias(name) for name, column in mean_parts(F.col("value")).items()])
-    assert parts.groupBy().agg(exact_mean()).first()[0] is None
+    frame = spark.createDataFrame([(None,)], "value double").groupBy(F.lit(None).cast("double").alias("large"))
+    parts = frame.agg(
+        F.count("*").alias("times"), *[column.alias(name) for name, column in mean_parts(F.col("value")).items()]
+    )
+    assert parts.groupBy().agg(exact_mean("large", "times")).first()[0] is None
 
 
 def _incidents() -> list[Row]:
