@@ -35,8 +35,8 @@ _PASSED_ON = pa.schema(
 #: Rows of one row group: enough to compress well, few enough to hold in memory.
 _ROW_GROUP = 131_072
 
-# A line as RE2 reads it, in one pass over its bytes. Escaped surrogates and days that not every year has are left to
-# the judge.
+# A line as RE2 reads it, in one pass over its bytes. Escaped surrogates, days that not every year has and years that
+# an offset could leave are left to the judge.
 _TEXT = r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u(?:[0-9a-cA-CefEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}))*"'
 _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _DAY = (
@@ -44,7 +44,7 @@ _DAY = (
     r"|02-(?:0[1-9]|1[0-9]|2[0-8]))"
 )
 _MOMENT = (
-    rf'"20[0-9]{{2}}-{_DAY}[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{{1,6}})?'
+    rf'"20(?:0[1-9]|[1-9][0-9])-{_DAY}[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{{1,6}})?'
     r'(?:Z|[+-](?:0[0-9]|1[0-7]):[0-5][0-9])"'
 )
 _BLANKS = " \t\n\r\x0b\x0c"

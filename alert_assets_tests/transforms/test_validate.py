@@ -92,7 +92,7 @@ AWKWARD: dict[str, tuple[bytes, list[str] | None]] = {
 EXCEPTIONS = {AWKWARD[name][0] for name in ("a million digits", "1e400 in an unknown field")}
 
 
-def _lines() -> list[bytes]:
+def every_kind_of_line() -> list[bytes]:
     """Whatever can be wrong with a line, on every type of event, and thousands of generated lines."""
     plain = [json.dumps(record, ensure_ascii=False) for record in RECORDS.values()]
     spoiled = [
@@ -142,7 +142,7 @@ def judge_lines(spark: SparkSession, folder: Path, lines: list[bytes]) -> list[t
 
 @pytest.fixture(scope="module")
 def judged(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[bytes, Judged]]:
-    return judge_lines(spark, tmp_path_factory.mktemp("lines"), _lines())
+    return judge_lines(spark, tmp_path_factory.mktemp("lines"), every_kind_of_line())
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def by_line(judged: list[tuple[bytes, Judged]]) -> dict[bytes, Judged]:
 
 
 def test_no_line_is_lost_or_made_up(judged):
-    assert Counter(line for line, _ in judged) == Counter(_lines())
+    assert Counter(line for line, _ in judged) == Counter(every_kind_of_line())
 
 
 def _difference(line: bytes, got: Judged) -> object:
