@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     )
     spark_master: str = Field("local[*]", description="Master of the local server; SPARK_REMOTE overrides both.")
     spark_memory: str = Field(
-        "4g", pattern=r"^[1-9][0-9]*[mg]$", description="Heap of the local Spark driver, e.g. 4g."
+        "2g", pattern=r"^[1-9][0-9]*[mg]$", description="Heap of the local Spark driver, e.g. 4g."
     )
     lock_timeout_seconds: Seconds = Field(
         600, description="How long a run waits for another process that is writing the same table."
@@ -134,10 +134,10 @@ class Settings(BaseSettings):
     )
 
     target_file_mb: int = Field(
-        128,
+        32,
         ge=1,
         le=4096,
-        description="MB that compaction gives a file; an eighth where rows change.",
+        description="MB that compaction gives a file: the least a cycle reads of an hour; an eighth where rows change.",
     )
     vacuum_retention_days: float = Field(
         7, ge=1, le=365, description="How long files that no version needs stay: no run, reader or restore is older."
@@ -175,6 +175,8 @@ class Settings(BaseSettings):
     @classmethod
     def _location(cls, value: str) -> str:
         """A URL as it is, a path made absolute: Spark's server has a working directory of its own."""
+        if value.startswith(("s3a:", "s3n:")):
+            raise ValueError("s3://...; s3a is Spark's own name, which the other readers do not know")
         if not value or "://" in value:
             return value.rstrip("/")
         return str(_absolute(Path(value)))

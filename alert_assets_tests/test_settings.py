@@ -29,6 +29,7 @@ BAD = [
     ("MAX_FILES_PER_TRIGGER", "0", "greater than 0"),
     ("DATA_DIR", "s3://bucket/data", "a local folder; ALERTS_LAKE_DIR is what may be a URL"),
     ("DATA_DIR", "~nobody-here/data", "a folder whose ~ can be told"),
+    ("LANDING_DIR", "s3a://bucket/landing", "s3://...; s3a is Spark's own name"),
     ("LAKE_DIR", "~nobody-here/lake", "a folder whose ~ can be told"),
     ("SPARK_MODE", "rdd", "'connect' or 'classic'"),
     ("SPARK_MASTER", "yarn", "local, local[N], local[*] or spark://host:port"),

@@ -92,6 +92,12 @@ def clear_errors() -> Iterator[None]:
     except Exception as error:
         if not type(error).__module__.startswith("pyspark."):
             raise
+        if "UNAUTHENTICATED" in str(error):
+            raise dg.Failure(
+                description="The Spark server refuses the token. Set SPARK_CONNECT_AUTHENTICATE_TOKEN to the server's; "
+                "without TLS it is sent only to the name `localhost`.",
+                allow_retries=False,
+            ) from error
         if "UNAVAILABLE" in str(error):
             raise dg.Failure(
                 description="The Spark server stopped answering. Nothing half-done is visible; run again: "
