@@ -11,8 +11,11 @@ Assets, checks, transforms, lakehouse and Spark's settings are the project's own
 from __future__ import annotations
 
 import os
+import sys
 
 os.environ["ALERTS_SPARK_MODE"] = "classic"
+# What an activated virtual environment does by its PATH.
+os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
