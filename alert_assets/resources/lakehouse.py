@@ -222,7 +222,13 @@ class Lakehouse:
             mode="ignore",
             name=contract.name,
             description=contract.description,
-            configuration={"delta.checkpointInterval": "50", "delta.logRetentionDuration": "interval 30 days"},
+            configuration={
+                "delta.checkpointInterval": "50",
+                "delta.logRetentionDuration": "interval 30 days",
+                # A merge writes what it copies and what it adds into one file, up to this. With the default of 100 MB
+                # all of a small table would be one file, and every merge would write all of it anew.
+                "delta.targetFileSize": str(max(1, self.settings.target_file_mb // 8) << 20),
+            },
         )
 
     def check_writable(self) -> None:

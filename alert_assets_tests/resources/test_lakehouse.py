@@ -211,6 +211,21 @@ def test_the_lock_is_free_again_after_an_error(lakehouse):
         pass
 
 
+def test_a_merge_does_not_write_the_whole_table_anew(tmp_path):
+    lakehouse = Lakehouse(settings_in(tmp_path / "small files", target_file_mb=8))
+    times = [START + n * MINUTE for n in range(60_000)]
+    lakehouse.merge(
+        SILVER_ALERTS, SILVER_ALERTS.key, silver_rows(*((f"{n:064d}", at) for n, at in enumerate(times))), {CURSOR: 1}
+    )
+    before = set(lakehouse.snapshot(SILVER_ALERTS).files())
+    for number in (2, 3):
+        rows = silver_rows((f"{len(times) - 1:064d}", times[-1]))
+        within = f"t.window_start >= TIMESTAMP '{times[-1] - 5 * MINUTE:%Y-%m-%d %H:%M:%S}+00:00'"
+        lakehouse.merge(SILVER_ALERTS, SILVER_ALERTS.key, rows, {CURSOR: number}, within=within)
+    after = set(lakehouse.snapshot(SILVER_ALERTS).files())
+    assert len(before) > 2 and len(before - after) < len(before) / 2
+
+
 # What Spark writes
 
 
