@@ -14,7 +14,7 @@ from benchmarks.results import Target
 
 LAKE_EVENTS = 20_000
 EVENTS = 200_000
-HISTORY = (100_000, 1_000_000)
+HISTORY = (100_000, 500_000)
 
 
 @dataclass(frozen=True)
