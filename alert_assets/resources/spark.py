@@ -130,9 +130,7 @@ def spark_conf(settings: Settings) -> dict[str, Any]:
         # A cycle compiles more classes than the hundred that are kept by default; the next one has the same.
         "spark.sql.codegen.cache.maxEntries": "2000",
         # Nobody waits for a pause here, and the throughput is better.
-        "spark.driver.extraJavaOptions": "-XX:+UseParallelGC -XX:ReservedCodeCacheSize=512m "
-        + os.environ.get("XJ", ""),
-        **dict(kv.split("=", 1) for kv in os.environ.get("XCONF", "").split(";") if kv),
+        "spark.driver.extraJavaOptions": "-XX:+UseParallelGC -XX:ReservedCodeCacheSize=512m",
     }
     if settings.spark_mode == "classic" or not CAN_STAY_WARM:
         return {**conf, "spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
