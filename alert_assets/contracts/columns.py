@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -89,13 +90,22 @@ def delta_schema(contract: Contract) -> str:
 
 def simple_string(delta_type: DeltaType) -> str:
     """A type as Spark's SQL spells it: `bigint`, `array<struct<id:string,at:timestamp>>`."""
+    return spell(delta_type, {"long": "bigint", "integer": "int"})
+
+
+def spell(delta_type: DeltaType, names: Mapping[str, str] = MappingProxyType({})) -> str:
+    """A type of a Delta or Spark schema's JSON as people write it: `array<struct<id:string,at:timestamp>>`.
+
+    Args:
+        names: plain types that go by another name.
+    """
     if isinstance(delta_type, str):
-        return {"long": "bigint", "integer": "int"}.get(delta_type, delta_type)
+        return names.get(delta_type, delta_type)
     if delta_type["type"] == "array":
-        return f"array<{simple_string(delta_type['elementType'])}>"
+        return f"array<{spell(delta_type['elementType'], names)}>"
     if delta_type["type"] == "map":
-        return f"map<{simple_string(delta_type['keyType'])},{simple_string(delta_type['valueType'])}>"
-    fields = ",".join(f"{field['name']}:{simple_string(field['type'])}" for field in delta_type["fields"])
+        return f"map<{spell(delta_type['keyType'], names)},{spell(delta_type['valueType'], names)}>"
+    fields = ",".join(f"{field['name']}:{spell(field['type'], names)}" for field in delta_type["fields"])
     return f"struct<{fields}>"
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from alert_assets.contracts.catalog import Contract
-from alert_assets.contracts.columns import DeltaType
+from alert_assets.contracts.columns import spell
 
 if TYPE_CHECKING:
     from deltalake import Schema
@@ -50,15 +50,3 @@ def _kind(expected: str | None, found: str | None) -> Literal["missing", "unexpe
 
 def _types(schema: dict[str, Any]) -> dict[str, str]:
     return {field["name"]: spell(field["type"]) for field in schema["fields"]}
-
-
-def spell(delta_type: DeltaType) -> str:
-    """A type of a Delta or Spark schema's JSON as people write it: `array<struct<id:string,at:timestamp>>`."""
-    if isinstance(delta_type, str):
-        return delta_type
-    if delta_type["type"] == "array":
-        return f"array<{spell(delta_type['elementType'])}>"
-    if delta_type["type"] == "map":
-        return f"map<{spell(delta_type['keyType'])},{spell(delta_type['valueType'])}>"
-    fields = ",".join(f"{field['name']}:{spell(field['type'])}" for field in delta_type["fields"])
-    return f"struct<{fields}>"

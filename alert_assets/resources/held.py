@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from alert_assets.alerting.facts import held_alert, held_decided_alert
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE
 from alert_assets.errors import UserError
-from alert_assets.resources.ingestion import as_it_came, late_by, quarantine_rows
+from alert_assets.resources.ingestion import as_it_came, late_by, quarantine_rows, watermark
 from alert_assets.resources.lakehouse import Lakehouse, records, utc_now
 from alert_assets.resources.state import State, audit, raise_alert
 from alert_assets.settings import Settings
@@ -178,7 +178,9 @@ def _publish(spark: SparkSession, lakehouse: Lakehouse, settings: Settings, numb
     )
     transactions, info = {_release_app(number): 1}, {"release": number}
     if lakehouse.transaction(BRONZE_EVENTS, _release_app(number)) < 0:
-        events = judged.where(F.size("reasons") == 0).withColumn("_late_by_seconds", late_by(lakehouse, settings))
+        events = judged.where(F.size("reasons") == 0).withColumn(
+            "_late_by_seconds", late_by(watermark(lakehouse, settings))
+        )
         lakehouse.write_from_spark(BRONZE_EVENTS, events, transactions, info)
     if lakehouse.transaction(BRONZE_QUARANTINE, _release_app(number)) < 0:
         broken = quarantine_rows(judged.where(F.size("reasons") > 0))

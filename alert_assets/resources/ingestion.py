@@ -213,18 +213,18 @@ class LandingBatch:
             figures: dict[str, int] = {}
 
             def rows(folder: str, batch_id: int) -> DataFrame:
-                plain = plain_lines(lakehouse, self.settings, folder, batch_id)
+                late_before = watermark(lakehouse, self.settings)
+                plain = plain_lines(self.settings, late_before, folder, batch_id)
                 others = lines.mapInArrow(lambda batches: plain(batches), PASSED_ON)
                 judged = judge(others, max_future_skew_minutes=skew)
-                seen = judged.withColumn("_late_by_seconds", late_by(lakehouse, self.settings)).observe(
+                seen = judged.withColumn("_late_by_seconds", late_by(late_before)).observe(
                     # The observation also keeps Spark from moving the filter below the parse and parsing twice.
                     counts,
-                    F.count("*").alias("lines"),
                     F.count_if(F.col("reasons").isNull()).alias("blank"),
                     F.count_if(F.size("reasons") > 0).alias("quarantined"),
                 )
-                is_broken = {"_broken": F.size("reasons") > 0}
-                return seen.where(F.col("reasons").isNotNull()).withColumns({**is_broken, **_as_quarantined()})
+                kept = seen.where(F.col("reasons").isNotNull())
+                return kept.withColumns({"_broken": F.size("reasons") > 0, **_as_quarantined()})
 
             def audit(written: WrittenFiles) -> None:
                 judged = counts.get
@@ -271,7 +271,7 @@ class LandingBatch:
         return str(json.loads(row[0])["id"])
 
 
-def plain_lines(lakehouse: Lakehouse, settings: Settings, folder: str, batch_id: int) -> PlainLines:
+def plain_lines(settings: Settings, late_before: datetime | None, folder: str, batch_id: int) -> PlainLines:
     """What writes a batch's plain lines into a folder of bronze and passes on the others.
 
     Its code is sent along: Spark's workers need pyarrow, not this package.
@@ -281,7 +281,6 @@ def plain_lines(lakehouse: Lakehouse, settings: Settings, folder: str, batch_id:
     from alert_assets.transforms import plain_lines as sent_along
 
     cloudpickle.register_pickle_by_value(sent_along)
-    watermark = _watermark(lakehouse, settings)
     return sent_along.PlainLines(
         fields=tuple(
             sent_along.PlainField(
@@ -293,7 +292,7 @@ def plain_lines(lakehouse: Lakehouse, settings: Settings, folder: str, batch_id:
         columns=tuple(BRONZE_EVENTS.columns),
         folder=folder,
         batch_id=batch_id,
-        watermark_us=None if watermark is None else (watermark - _EPOCH) // timedelta(microseconds=1),
+        watermark_us=None if late_before is None else (late_before - _EPOCH) // timedelta(microseconds=1),
         max_future_skew_minutes=settings.max_future_skew_minutes,
     )
 
@@ -315,21 +314,20 @@ def _named(lines: DataFrame) -> DataFrame:
     return lines.select("raw", name.alias("_source_file"), "_landed_at", "_ingested_at")
 
 
-def _watermark(lakehouse: Lakehouse, settings: Settings) -> datetime | None:
+def watermark(lakehouse: Lakehouse, settings: Settings) -> datetime | None:
     """Events before it are late: the newest that bronze holds, less the delay; None when it holds none."""
     newest = lakehouse.snapshot(BRONZE_EVENTS).newest("timestamp")
     return None if newest is None else newest - timedelta(minutes=settings.watermark_delay_minutes)
 
 
-def late_by(lakehouse: Lakehouse, settings: Settings) -> Column:
-    """Seconds a judged event's `timestamp` is behind the watermark of what bronze holds now; null when on time."""
+def late_by(late_before: datetime | None) -> Column:
+    """Seconds a judged event's `timestamp` is behind a watermark; null when it is on time, or there is none."""
     from pyspark.sql import functions as F
 
     from alert_assets.transforms.late_bound import late_bound
 
-    at = _watermark(lakehouse, settings)
-    watermark = F.lit(None).cast("timestamp") if at is None else F.lit(at)
-    seconds = (F.unix_micros(late_bound(watermark, F.col("_source_file"))) - F.unix_micros("timestamp")) / 1e6
+    moment = F.lit(None).cast("timestamp") if late_before is None else F.lit(late_before)
+    seconds = (F.unix_micros(late_bound(moment, F.col("_source_file"))) - F.unix_micros("timestamp")) / 1e6
     return F.when(seconds > 0, seconds).cast("double")
 
 

@@ -386,14 +386,14 @@ class Lakehouse:
         details = {**(info() if callable(info) else info), "rows": count}
         mode: Literal["append", "overwrite"] = "overwrite" if replacing else "append"
         table.create_write_transaction([*actions], mode, table.schema(), commit_properties=self._commit(moved, details))
-        if aside is not None and written_files(root, f"{folder}/{_PART}={_ASIDE}", aside_table):
+        if aside is not None:
             aside_root, aside_folder = local_path(aside_table.table_uri), new_folder()
             move_folder(root, f"{folder}/{_PART}={_ASIDE}", aside_root, aside_folder)
-            actions = written_files(aside_root, aside_folder, aside_table)
-            moved = {**transactions, BATCH_APP: aside_id}
-            details = {**aside.info, "rows": _summary(actions).rows}
-            commit = self._commit(moved, details)
-            aside_table.create_write_transaction([*actions], "append", aside_table.schema(), commit_properties=commit)
+            if actions := written_files(aside_root, aside_folder, aside_table):
+                details = {**aside.info, "rows": _summary(actions).rows}
+                commit = self._commit({**transactions, BATCH_APP: aside_id}, details)
+                schema = aside_table.schema()
+                aside_table.create_write_transaction([*actions], "append", schema, commit_properties=commit)
         return count
 
     def move_cursors(self, contract: Contract, transactions: Mapping[str, int]) -> None:

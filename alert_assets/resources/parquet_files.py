@@ -57,12 +57,13 @@ def written_files(root: str, folder: str, table: DeltaTable) -> list[AddAction]:
 
 
 def move_folder(source: str, folder: str, target: str, to_folder: str) -> None:
-    """Move the files in `source/folder` to `target/to_folder`, where nobody has seen them either."""
+    """Move the files in `source/folder`, if there are any, to `target/to_folder`, where nobody has seen them either."""
     filesystem, base = _filesystem(source)
     to_base = _filesystem(target)[1]
-    filesystem.create_dir(f"{to_base}/{to_folder}", recursive=True)
-    for info in filesystem.get_file_info(fs.FileSelector(f"{base}/{folder}")):
+    found = filesystem.get_file_info(fs.FileSelector(f"{base}/{folder}", allow_not_found=True))
+    for info in found:
         if info.base_name.endswith(".parquet"):
+            filesystem.create_dir(f"{to_base}/{to_folder}", recursive=True)
             filesystem.move(info.path, f"{to_base}/{to_folder}/{info.base_name}")
 
 

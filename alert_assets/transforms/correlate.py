@@ -52,9 +52,7 @@ def correlate(alerts: DataFrame, events: DataFrame, *, lookback_minutes: int) ->
         *[name for name in SILVER_ALERTS.columns if name != "_batch_id"],
         F.col("first_seen_timestamp").alias("alert_timestamp"),
         _incident_id().alias("incident_id"),
-        F.coalesce(
-            "deployments", F.array().cast(spark_schema(GOLD_INCIDENTS)["correlated_deployments"].dataType)
-        ).alias("correlated_deployments"),
+        _or_none("deployments", "correlated_deployments"),
         _or_none("errors", "error_summary"),
         F.struct("cpu_max", "cpu_avg", "memory_max", "error_rate_max").alias("metric_summary"),
         F.coalesce("prior_alert_count", F.lit(0)).cast("long").alias("prior_alert_count"),

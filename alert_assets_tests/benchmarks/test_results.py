@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from benchmarks import floors, report
+from benchmarks.control_plane import CHECKS, IMPORTS, SENSORS, STATUS
 from benchmarks.memory import Peak
 from benchmarks.results import Failure, Results, Run, Target, differences, growth_exponent
 from benchmarks.site import phases_of
@@ -109,7 +110,7 @@ def test_every_floor_is_of_a_ratio_that_is_measured_and_says_why():
         *("default set-up's time over a warm server's", "default set-up's time over a cold server's"),
         *("straight design's time over ours", "our time over DuckDB's"),
         "2,000,000 events' time over 200,000's",
-        "time of status over `import dagster, deltalake`",
+        *(f"time of {name} over `{IMPORTS}`" for name in (CHECKS, STATUS, f"tick of {SENSORS[0]}")),
         "2,000,000 events' peak memory over 200,000's",
     ]
     for floor in floors.FLOORS:

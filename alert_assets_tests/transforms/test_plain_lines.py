@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets.resources.ingestion import plain_lines
-from alert_assets.resources.lakehouse import Lakehouse, records
+from alert_assets.resources.lakehouse import records
 from alert_assets.settings import load_settings
 from alert_assets.transforms.plain_lines import PlainLines
 from alert_assets_tests.oracle import reference
@@ -36,7 +36,7 @@ LINES = pa.schema([("raw", pa.string()), ("_source_file", pa.string()), ("_lande
 def plain(tmp_path_factory: pytest.TempPathFactory) -> PlainLines:
     folder = tmp_path_factory.mktemp("bronze")
     settings = load_settings(data_dir=folder, max_future_skew_minutes=SKEW_MINUTES)
-    return plain_lines(Lakehouse(settings), settings, str(folder / "files"), 7)
+    return plain_lines(settings, None, str(folder / "files"), 7)
 
 
 def _table(lines: list[bytes]) -> pa.Table:
