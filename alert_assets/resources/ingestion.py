@@ -12,6 +12,7 @@ query stops: what landed after it waits in the landing zone. :mod:`alert_assets.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ from alert_assets.resources.lakehouse import (
     glob_literal,
     utc_now,
 )
-from alert_assets.resources.landing import archive_ingested, backlog, broken_files, checkpoint
+from alert_assets.resources.landing import archive_ingested, backlog, broken_files, checkpoint, filesystem_of
 from alert_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -155,26 +156,27 @@ def _run_query(
     from alert_assets.transforms.late_bound import late_bound
 
     names = ",".join(sorted({glob_literal(name) for name in files}))
-    lines = (
-        spark.readStream.option("lineSep", "\n")
+    landed = (
+        spark.readStream.format("binaryFile")
+        .schema("path string, modificationTime timestamp, length long, content binary")
         .option("maxFilesPerTrigger", settings.max_files_per_trigger)
         .option("pathGlobFilter", f"{{{names}}}")
         .option("recursiveFileLookup", "true")
         # Spark forgets files that are much older than the newest one, and then overlooks them.
         .option("maxFileAge", "36500d")
-        .text(glob_literal(settings.landing_dir))
+        .load(glob_literal(settings.landing_dir))
+        # Without `content`: no file is read here.
         .select(
-            F.col("value").alias("raw"),
             F.col("_metadata.file_path").alias("path"),
             F.col("_metadata.file_modification_time").alias("_landed_at"),
             # In a stream this is the time the batch began, written in the checkpoint: the same when it is run again.
-            late_bound(F.current_timestamp(), F.col("value")).alias("_ingested_at"),
+            late_bound(F.current_timestamp(), F.col("_metadata.file_path")).alias("_ingested_at"),
         )
     )
     version = lakehouse.snapshot(BRONZE_EVENTS).version
     try:
         query = _PATIENTLY(
-            lines.writeStream.foreachBatch(LandingBatch(without_secrets(settings), lakehouse.run_id))
+            landed.writeStream.foreachBatch(LandingBatch(without_secrets(settings), lakehouse.run_id))
             .option("checkpointLocation", checkpoint(settings))
             .trigger(availableNow=True)
             .start
@@ -193,15 +195,14 @@ class LandingBatch:
     settings: Settings
     run_id: str | None = None
 
-    def __call__(self, lines: DataFrame, batch_number: int) -> None:
+    def __call__(self, landed: DataFrame, batch_number: int) -> None:
         from pyspark.sql import Observation
         from pyspark.sql import functions as F
 
-        from alert_assets.transforms.plain_lines import PASSED_ON
         from alert_assets.transforms.validate import judge
 
         lakehouse = Lakehouse(self.settings, run_id=self.run_id)
-        app = f"alert_assets/landing/{self._query_id(lines.sparkSession)}"
+        app = f"alert_assets/landing/{self._query_id()}"
         transactions = {app: batch_number}
         skew = self.settings.max_future_skew_minutes
 
@@ -215,7 +216,7 @@ class LandingBatch:
             def rows(folder: str, batch_id: int) -> DataFrame:
                 late_before = watermark(lakehouse, self.settings)
                 plain = plain_lines(self.settings, late_before, folder, batch_id)
-                others = lines.mapInArrow(lambda batches: plain(batches), PASSED_ON)
+                others = _lines(landed, plain)
                 judged = judge(others, max_future_skew_minutes=skew)
                 seen = judged.withColumn("_late_by_seconds", late_by(late_before)).observe(
                     # The observation also keeps Spark from moving the filter below the parse and parsing twice.
@@ -251,24 +252,33 @@ class LandingBatch:
                 )
             except _LimitsBroken as broken:
                 about = {**figures, "batch": batch_number, "because": broken.because}
-                held = held_rows(_named(lines), lakehouse, broken.because)
+                held = held_rows(_lines(landed), lakehouse, broken.because)
                 lakehouse.write_from_spark(BRONZE_HELD, held, transactions, about)
                 # Nothing behind this batch may be taken before somebody has looked.
                 raise
         elif lakehouse.transaction(BRONZE_QUARANTINE, app) < batch_number:
             # Cut short between the two commits; there may have been nothing to set aside.
-            judged = judge(_named(lines), max_future_skew_minutes=skew).where(F.size("reasons") > 0)
+            judged = judge(_lines(landed), max_future_skew_minutes=skew).where(F.size("reasons") > 0)
             lakehouse.write_from_spark(
                 BRONZE_QUARANTINE, quarantine_rows(judged), transactions, {"batch": batch_number}
             )
 
-    def _query_id(self, spark: SparkSession) -> str:
+    def _query_id(self) -> str:
         """Identity of the checkpoint: a new one starts counting batches from 0 again."""
-        import json
+        filesystem, path = filesystem_of(f"{checkpoint(self.settings)}/metadata")
+        with filesystem.open_input_stream(path) as stream:
+            return str(json.loads(stream.read())["id"])
 
-        row = spark.read.text(glob_literal(f"{checkpoint(self.settings)}/metadata")).first()
-        assert row is not None
-        return str(json.loads(row[0])["id"])
+
+def _lines(landed: DataFrame, then: PlainLines | None = None) -> DataFrame:
+    """The lines of landed files; with `then`, those that it passes on."""
+    from pyspark import cloudpickle
+
+    from alert_assets.resources import landed_lines as sent_along
+
+    cloudpickle.register_pickle_by_value(sent_along)
+    read = sent_along.landed_lines
+    return landed.mapInArrow((lambda files: then(read(files))) if then else read, sent_along.LINE)
 
 
 def plain_lines(settings: Settings, late_before: datetime | None, folder: str, batch_id: int) -> PlainLines:
@@ -302,16 +312,6 @@ def _kind(delta_type: Any) -> str:
     if isinstance(delta_type, Mapping):
         return {"string": "texts", "double": "numbers"}[delta_type["valueType"]]
     return {"string": "text", "double": "number", "timestamp": "moment"}[delta_type]
-
-
-def _named(lines: DataFrame) -> DataFrame:
-    """Landed lines with the path of their file as it is written in the lake, like :func:`plain_path`."""
-    from pyspark.sql import functions as F
-
-    path = F.regexp_replace("path", "^file:/+", "/")
-    # Spark tells the path as a URI; there a plus sign is no blank, unlike in a form.
-    name = F.coalesce(F.try_url_decode(F.replace(path, F.lit("+"), F.lit("%2B"))), path)
-    return lines.select("raw", name.alias("_source_file"), "_landed_at", "_ingested_at")
 
 
 def watermark(lakehouse: Lakehouse, settings: Settings) -> datetime | None:

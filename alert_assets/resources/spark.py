@@ -46,6 +46,9 @@ SESSION_CONF = {
     # Groups that an aggregation of lists keeps in memory before it sorts instead; the default of 128 is for
     # aggregations whose groups are large.
     "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "50000",
+    # Spark derives filters from every equality it can find, for which it compares all parts of all expressions with
+    # each other: two seconds for each micro-batch, of the contract's rules alone.
+    "spark.sql.constraintPropagation.enabled": "false",
     # Events and what is set aside are written in one pass; with one writer at a time, rows would be sorted for it.
     "spark.sql.maxConcurrentOutputFileWriters": "4",
 }

@@ -17,7 +17,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,15 +24,13 @@ import pyarrow.json as pj
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-#: What a line is passed on with, as Spark's DDL and as Arrow has it.
-PASSED_ON = "raw string, _source_file string, _landed_at timestamp, _ingested_at timestamp"
 _TIME = pa.timestamp("us", "UTC")
-_PASSED_ON = pa.schema(
-    [("raw", pa.string()), ("_source_file", pa.string()), ("_landed_at", _TIME), ("_ingested_at", _TIME)]
-)
 
 #: Rows of one row group: enough to compress well, few enough to hold in memory.
 _ROW_GROUP = 131_072
+
+#: Lines that may go to the judge for the sake of one of them.
+_FEW = 16
 
 # A line as RE2 reads it, in one pass over its bytes. Escaped surrogates, days that not every year has and years that
 # an offset could leave are left to the judge.
@@ -47,6 +44,11 @@ _MOMENT = (
     rf'"20(?:0[1-9]|[1-9][0-9])-{_DAY}[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{{1,6}})?'
     r'(?:Z|[+-](?:0[0-9]|1[0-7]):[0-5][0-9])"'
 )
+
+# Members that the contract does not know, of which it is plain how the judge would write them.
+_UNKNOWN_NAME = "[A-Za-z_][A-Za-z0-9_.-]*"
+_UNKNOWN_VALUE = r'(?:"[ !#-\[\]-~]*"|-?[1-9][0-9]{0,17}|0|true|false)'
+
 _BLANKS = " \t\n\r\x0b\x0c"
 
 #: pandera's checks that an accepted value keeps, as Arrow computes them.
@@ -95,13 +97,12 @@ class PlainLines:
     max_future_skew_minutes: int
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Takes `raw`, `path` (as Spark tells it), `_landed_at` and `_ingested_at`; yields `PASSED_ON`."""
+        """Takes and yields `raw`, `_source_file`, `_landed_at` and `_ingested_at`."""
         waiting: list[pa.Table] = []
         writer: pq.ParquetWriter | None = None
         try:
             for batch in batches:
-                lines = _named(pa.Table.from_batches([batch]))
-                accepted, others = self.split(lines)
+                accepted, others = self.split(pa.Table.from_batches([batch]))
                 yield from others.to_batches()
                 if accepted.num_rows:
                     waiting.append(accepted)
@@ -137,27 +138,59 @@ class PlainLines:
         return writer
 
     def split(self, lines: pa.Table) -> tuple[pa.Table, pa.Table]:
-        """Rows of bronze for the accepted lines, and the other lines as they came."""
-        plain = _filled(pc.match_substring_regex(lines["raw"], _line_pattern(self.fields)))
-        rows = lines.filter(plain)
-        found = self._parsed(rows["raw"])
-        if found is None:
-            return pa.table({}), lines
-        values, keeps = self._values(found, rows)
-        accepted = self._bronze(values, rows).filter(keeps)
-        if accepted.num_rows == lines.num_rows:
-            return accepted, lines.slice(0, 0)
-        others = pa.concat_tables([lines.filter(pc.invert(plain)), rows.filter(pc.invert(keeps))])
-        return accepted, others
+        """Rows of bronze for the accepted lines, and the other lines as they came, both in the order of the lines."""
+        raw = _one_array(lines["raw"])
+        plain = _filled(pc.match_substring_regex(raw, _line_pattern(self.fields)))
+        text, rescued, plain = self._without_unknown(raw, plain)
+        rows = lines.append_column("_rescued", rescued).append_column("_text", text).filter(plain)
+        others = [lines.filter(pc.invert(plain))]
+        accepted = []
+        for part, found in self._parsed(rows):
+            if found is None:
+                others.append(part.select(lines.schema.names))
+                continue
+            values, keeps = self._values(found, part)
+            accepted.append(self._bronze(values, part).filter(keeps))
+            others.append(part.select(lines.schema.names).filter(pc.invert(keeps)))
+        return pa.concat_tables(accepted) if accepted else pa.table({}), pa.concat_tables(others)
 
-    def _parsed(self, raw: pa.ChunkedArray) -> dict[str, pa.Array] | None:
-        """The members' values by field; None when Arrow's reader does not agree that the lines are plain."""
+    def _without_unknown(self, raw: pa.Array, plain: pa.Array) -> tuple[pa.Array, pa.Array, pa.Array]:
+        """The lines to be parsed, what was taken out of each, and which of them are plain: more than before."""
+        rescued = pa.nulls(len(raw), pa.string())
+        is_candidate = pc.invert(plain)
+        candidates = raw.filter(is_candidate)
+        looks = _filled(pc.match_substring_regex(candidates, _line_pattern(self.fields, unknown=True)))
+        is_candidate = pc.replace_with_mask(is_candidate, is_candidate, looks)
+        if not (found := candidates.filter(looks).to_pylist()):
+            return raw, rescued, plain
+        known = {field.name for field in self.fields}
+        texts, members = zip(*(_taken_apart(line, known) for line in found), strict=True)
+        text = pc.replace_with_mask(raw, is_candidate, pa.array(texts, pa.string()))
+        rescued = pc.replace_with_mask(rescued, is_candidate, pa.array(members, pa.string()))
+        # What is left has to be plain by itself: a known member of the wrong type was taken for an unknown one.
+        left = _filled(pc.match_substring_regex(text.filter(is_candidate), _line_pattern(self.fields)))
+        return text, rescued, pc.replace_with_mask(plain, is_candidate, left)
+
+    def _parsed(self, rows: pa.Table) -> Iterator[tuple[pa.Table, dict[str, pa.Array] | None]]:
+        """Rows in parts, with their members' values by field; None where Arrow's reader does not find them plain.
+
+        That happens, where a key is there twice. A part is halved until few lines suffer from it.
+        """
+        if not rows.num_rows:
+            return
+        if (found := self._members(rows)) is not None:
+            yield rows, found
+        elif rows.num_rows <= _FEW:
+            yield rows, None
+        else:
+            half = rows.num_rows // 2
+            for part in (rows.slice(0, half), rows.slice(half)):
+                yield from self._parsed(part)
+
+    def _members(self, rows: pa.Table) -> dict[str, pa.Array] | None:
         flat = [field for field in self.fields if field.kind in ("text", "moment", "number")]
         schema = pa.schema([(f.name, pa.float64() if f.kind == "number" else pa.string()) for f in flat])
-        if not len(raw):
-            return None
-        lines = raw.combine_chunks()
-        lines = lines.chunk(0) if isinstance(lines, pa.ChunkedArray) else lines
+        lines = _one_array(rows["_text"])
         joined = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines), "\n")
         text = joined[0].as_buffer()
         try:
@@ -166,15 +199,13 @@ class PlainLines:
                 read_options=pj.ReadOptions(use_threads=False, block_size=text.size + 1),
                 parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
             )
-            # A key that is there twice, in one of ten thousand lines, ends up here.
         except pa.ArrowInvalid:
             return None
         if table.num_rows != len(lines):
             return None
-        found = {name: table[name].combine_chunks() for name in schema.names}
+        found = {name: _one_array(table[name]) for name in schema.names}
         nested = [field for field in self.fields if field.kind in ("texts", "numbers")]
-        texts = lines.to_pylist() if nested else []
-        return found | {field.name: _maps(field, texts) for field in nested}
+        return found | {field.name: _maps(field, lines) for field in nested}
 
     def _values(self, found: dict[str, pa.Array], rows: pa.Table) -> tuple[dict[str, pa.Array], pa.Array]:
         """The values as they are stored, and whether each row keeps all the rules."""
@@ -194,11 +225,11 @@ class PlainLines:
                 rules.append(pc.is_finite(value))
             if field.kind in ("texts", "numbers"):
                 # A map that does not fit was left out; that it was there can be told from the text.
-                keeps = pc.and_(keeps, pc.or_(value.is_valid(), pc.invert(_mentions(rows["raw"], field.name))))
+                keeps = pc.and_(keeps, pc.or_(value.is_valid(), pc.invert(_mentions(rows["_text"], field.name))))
             for rule in rules:
                 keeps = pc.and_(keeps, pc.or_(_filled(rule), pc.invert(value.is_valid())))
         skew = pa.scalar(self.max_future_skew_minutes * 60_000_000, pa.duration("us"))
-        latest = pc.add(rows["_ingested_at"].combine_chunks(), skew)
+        latest = pc.add(_one_array(rows["_ingested_at"]), skew)
         keeps = pc.and_(keeps, _filled(pc.less_equal(values["timestamp"], latest)))
         is_metric = _is_one_of(event_type, ("metric",))
         measured = pa.array([False] * rows.num_rows)
@@ -223,15 +254,14 @@ class PlainLines:
             late = pc.if_else(pc.greater(behind, 0), pc.divide(behind.cast(pa.float64()), 1e6), late)
         told = {
             **values,
-            **{name: rows[name].combine_chunks() for name in ("_source_file", "_landed_at", "_ingested_at")},
-            "_rescued": pa.nulls(count, pa.string()),
+            **{name: rows[name] for name in ("_source_file", "_landed_at", "_ingested_at", "_rescued")},
             "_late_by_seconds": late,
             "_batch_id": pa.array([self.batch_id] * count, pa.int64()),
         }
         return pa.table([told[name] for name in self.columns], names=list(self.columns))
 
 
-def _line_pattern(fields: Iterable[PlainField]) -> str:
+def _line_pattern(fields: Iterable[PlainField], *, unknown: bool = False) -> str:
     def members(text: str, value: str) -> str:
         member = f"{text}: ?{value}"
         return rf"\{{(?:{member}(?:, ?{member})*)?\}}"
@@ -247,21 +277,31 @@ def _line_pattern(fields: Iterable[PlainField]) -> str:
     for field in fields:
         by_kind.setdefault(field.kind, []).append(field.name)
     member = "|".join(rf'(?:{"|".join(names)})": ?{spelled[kind]}' for kind, names in by_kind.items())
+    if unknown:
+        member += rf'|{_UNKNOWN_NAME}": ?{_UNKNOWN_VALUE}'
     return rf'^\{{"(?:{member})(?:, ?"(?:{member}))*\}}[ \t\r]*$'
 
 
-def _named(lines: pa.Table) -> pa.Table:
-    """The lines with the path of their file as it is written in the lake."""
-    paths = lines["path"].combine_chunks().dictionary_encode()
-    paths = paths.chunk(0) if isinstance(paths, pa.ChunkedArray) else paths
-    named = pa.array([plain_path(path) for path in paths.dictionary.to_pylist()], pa.string())
-    at = [lines[name].cast(_TIME) for name in ("_landed_at", "_ingested_at")]
-    return pa.table([lines["raw"], named.take(paths.indices), *at], schema=_PASSED_ON)
+def _taken_apart(line: str, known: set[str]) -> tuple[str, str | None]:
+    """A line without its unknown members, and these as JSON text the way the judge writes it.
+
+    When one is there twice nothing is taken out, so that the line is not plain.
+    """
+    # An object as a list of pairs, so that a key that is there twice is not lost.
+    members = json.loads(line, object_pairs_hook=list)
+    rescued = {name: value for name, value in members if name not in known}
+    kept = [(name, value) for name, value in members if name in known]
+    if len(rescued) + len(kept) < len(members):
+        return line, None
+    return _spelled(kept), json.dumps(rescued, separators=(",", ":"), sort_keys=True)
 
 
-def plain_path(uri: str) -> str:
-    """Spark's URI of a local file as a path; of an object as its URL."""
-    return unquote("/" + uri.removeprefix("file:").lstrip("/") if uri.startswith("file:") else uri)
+def _spelled(members: list[tuple[str, Any]]) -> str:
+    values = ((name, _spelled(value) if isinstance(value, list) else _json(value)) for name, value in members)
+    return "{" + ",".join(f"{_json(name)}:{value}" for name, value in values) + "}"
+
+
+_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def _stored(field: PlainField, wire: pa.Array) -> pa.Array:
@@ -278,20 +318,20 @@ def _stored(field: PlainField, wire: pa.Array) -> pa.Array:
     return value
 
 
-def _maps(field: PlainField, lines: list[str]) -> pa.Array:
+def _maps(field: PlainField, lines: pa.Array) -> pa.Array:
     """The objects of a field as a map array; null where there is none, and where one does not fit a map."""
     key = f'"{field.name}":'
-    found: list[list[tuple[str, Any]] | None] = []
     # An object as a list of pairs, so that a key that is there twice can be seen.
     decode = json.JSONDecoder(object_pairs_hook=list).raw_decode
-    for line in lines:
-        at = line.find(key)
-        if at < 0:
-            found.append(None)
-        else:
-            at += len(key)
-            found.append(_entries(field.kind, decode(line, at + 1 if line[at] == " " else at)[0]))
-    return pa.array(found, pa.map_(pa.string(), pa.float64() if field.kind == "numbers" else pa.string()))
+    is_there = _mentions(lines, field.name)
+    found = []
+    for line in lines.filter(is_there).to_pylist():
+        at = line.index(key) + len(key)
+        found.append(_entries(field.kind, decode(line, at + 1 if line[at] == " " else at)[0]))
+    kind = pa.map_(pa.string(), pa.float64() if field.kind == "numbers" else pa.string())
+    # Nulls for the lines without, by taking from a place that is none.
+    places = pc.if_else(is_there, pc.subtract(pc.cumulative_sum(is_there.cast(pa.int64())), 1), None)
+    return pa.array(found, kind).take(places)
 
 
 def _entries(kind: str, entries: Any) -> list[tuple[str, Any]] | None:
@@ -308,8 +348,13 @@ def _entries(kind: str, entries: Any) -> list[tuple[str, Any]] | None:
     return numbers if fits else None
 
 
-def _mentions(raw: pa.ChunkedArray, name: str) -> pa.Array:
-    return pc.match_substring(raw, f'"{name}":').combine_chunks()
+def _mentions(lines: pa.Array | pa.ChunkedArray, name: str) -> pa.Array:
+    return _one_array(pc.match_substring(lines, f'"{name}":'))
+
+
+def _one_array(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    combined = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
 
 
 def _lengths(maps: pa.Array) -> pa.Array:

@@ -117,10 +117,11 @@ def every_kind_of_line() -> list[bytes]:
 
 @dataclass(frozen=True)
 class Judged:
-    """One row of `judge`: its reasons, and the event's columns."""
+    """One row of `judge`: its reasons, the event's columns, and `_rescued` as text."""
 
     reasons: list[str] | None
     event: dict[str, Any]
+    rescued: str | None
 
 
 def judge_lines(spark: SparkSession, folder: Path, lines: list[bytes]) -> list[tuple[bytes, Judged]]:
@@ -136,7 +137,8 @@ def judge_lines(spark: SparkSession, folder: Path, lines: list[bytes]) -> list[t
     for row in rows:
         event = {name: row[name] for name in columns if name != "_rescued"}
         event["rescued"] = row["_rescued"] and json.loads(row["_rescued"])
-        found.append((row["raw"], Judged(row["reasons"] if row["reasons"] is None else sorted(row["reasons"]), event)))
+        reasons = row["reasons"] and sorted(row["reasons"])
+        found.append((row["raw"], Judged(reasons, event, row["_rescued"])))
     return found
 
 
