@@ -29,6 +29,13 @@ _TIME = pa.timestamp("us", "UTC")
 #: Rows of one row group: enough to compress well, few enough to hold in memory.
 _ROW_GROUP = 131_072
 
+#: Fields whose value is an object of texts or numbers.
+_MAPS = ("texts", "numbers")
+_ARROW_TYPES = {"text": pa.string(), "moment": pa.string(), "number": pa.float64()}
+
+#: Values by field, and which lines' values are all of the right type.
+_Members = tuple[dict[str, pa.Array], pa.Array]
+
 #: Lines that may go to the judge for the sake of one of them.
 _FEW = 16
 
@@ -149,7 +156,7 @@ class PlainLines:
             if found is None:
                 others.append(part.select(lines.schema.names))
                 continue
-            values, keeps = self._values(found, part)
+            values, keeps = self._values(*found, part)
             accepted.append(self._bronze(values, part).filter(keeps))
             others.append(part.select(lines.schema.names).filter(pc.invert(keeps)))
         return pa.concat_tables(accepted) if accepted else pa.table({}), pa.concat_tables(others)
@@ -171,8 +178,8 @@ class PlainLines:
         left = _filled(pc.match_substring_regex(text.filter(is_candidate), _line_pattern(self.fields)))
         return text, rescued, pc.replace_with_mask(plain, is_candidate, left)
 
-    def _parsed(self, rows: pa.Table) -> Iterator[tuple[pa.Table, dict[str, pa.Array] | None]]:
-        """Rows in parts, with their members' values by field; None where Arrow's reader does not find them plain.
+    def _parsed(self, rows: pa.Table) -> Iterator[tuple[pa.Table, _Members | None]]:
+        """Rows in parts, with their members; None where Arrow's reader does not find them plain.
 
         That happens, where a key is there twice. A part is halved until few lines suffer from it.
         """
@@ -187,9 +194,9 @@ class PlainLines:
             for part in (rows.slice(0, half), rows.slice(half)):
                 yield from self._parsed(part)
 
-    def _members(self, rows: pa.Table) -> dict[str, pa.Array] | None:
-        flat = [field for field in self.fields if field.kind in ("text", "moment", "number")]
-        schema = pa.schema([(f.name, pa.float64() if f.kind == "number" else pa.string()) for f in flat])
+    def _members(self, rows: pa.Table) -> _Members | None:
+        # Of an object, Arrow only tells whether there is one.
+        schema = pa.schema([(field.name, _ARROW_TYPES.get(field.kind, pa.struct([]))) for field in self.fields])
         lines = _one_array(rows["_text"])
         joined = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines), "\n")
         text = joined[0].as_buffer()
@@ -204,14 +211,20 @@ class PlainLines:
         if table.num_rows != len(lines):
             return None
         found = {name: _one_array(table[name]) for name in schema.names}
-        nested = [field for field in self.fields if field.kind in ("texts", "numbers")]
-        return found | {field.name: _maps(field, lines) for field in nested}
+        fits = pa.array([True] * len(lines))
+        for field in self.fields:
+            if field.kind in _MAPS:
+                is_there = found[field.name].is_valid()
+                values = found[field.name] = _maps(field, lines.filter(is_there)).take(_places(is_there))
+                fits = pc.and_(fits, pc.equal(values.is_valid(), is_there))
+        return found, fits
 
-    def _values(self, found: dict[str, pa.Array], rows: pa.Table) -> tuple[dict[str, pa.Array], pa.Array]:
+    def _values(
+        self, found: Mapping[str, pa.Array], keeps: pa.Array, rows: pa.Table
+    ) -> tuple[dict[str, pa.Array], pa.Array]:
         """The values as they are stored, and whether each row keeps all the rules."""
         event_type = found["event_type"]
         values: dict[str, pa.Array] = {}
-        keeps = pa.array([True] * rows.num_rows)
         for field in self.fields:
             wire = found[field.name]
             value = values[field.name] = _stored(field, wire)
@@ -223,9 +236,6 @@ class PlainLines:
             rules = [_CHECKS[name](value, stats) for name, stats in field.checks]
             if field.kind == "number":
                 rules.append(pc.is_finite(value))
-            if field.kind in ("texts", "numbers"):
-                # A map that does not fit was left out; that it was there can be told from the text.
-                keeps = pc.and_(keeps, pc.or_(value.is_valid(), pc.invert(_mentions(rows["_text"], field.name))))
             for rule in rules:
                 keeps = pc.and_(keeps, pc.or_(_filled(rule), pc.invert(value.is_valid())))
         skew = pa.scalar(self.max_future_skew_minutes * 60_000_000, pa.duration("us"))
@@ -318,38 +328,37 @@ def _stored(field: PlainField, wire: pa.Array) -> pa.Array:
     return value
 
 
-def _maps(field: PlainField, lines: pa.Array) -> pa.Array:
-    """The objects of a field as a map array; null where there is none, and where one does not fit a map."""
+def _maps(field: PlainField, lines: pa.Array) -> pa.MapArray:
+    """The field's objects, one a line; null where one does not fit a map."""
     key = f'"{field.name}":'
+    is_number = field.kind == "numbers"
     # An object as a list of pairs, so that a key that is there twice can be seen.
-    decode = json.JSONDecoder(object_pairs_hook=list).raw_decode
-    is_there = _mentions(lines, field.name)
-    found = []
-    for line in lines.filter(is_there).to_pylist():
+    decode = json.JSONDecoder(object_pairs_hook=list, parse_int=float).raw_decode
+    keys: list[str] = []
+    values: list[Any] = []
+    offsets: list[int | None] = []
+    for line in lines.to_pylist():
         at = line.index(key) + len(key)
-        found.append(_entries(field.kind, decode(line, at + 1 if line[at] == " " else at)[0]))
-    kind = pa.map_(pa.string(), pa.float64() if field.kind == "numbers" else pa.string())
-    # Nulls for the lines without, by taking from a place that is none.
-    places = pc.if_else(is_there, pc.subtract(pc.cumulative_sum(is_there.cast(pa.int64())), 1), None)
-    return pa.array(found, kind).take(places)
+        entries = decode(line, at + 1 if line[at] == " " else at)[0]
+        # The first place that looks like the field may be inside another one.
+        fits = isinstance(entries, list) and (len(entries) < 2 or len(dict(entries)) == len(entries))
+        if fits and is_number:
+            fits = all(math.isfinite(value) for _, value in entries)
+        if not fits:
+            offsets.append(None)
+            continue
+        offsets.append(len(keys))
+        for name, value in entries:
+            keys.append(name)
+            values.append(value)
+    # -0.0 equals 0.0 but is not the same bytes: adding zero leaves one zero.
+    items = pc.add(pa.array(values, pa.float64()), 0.0) if is_number else pa.array(values, pa.string())
+    return pa.MapArray.from_arrays(pa.array([*offsets, len(keys)], pa.int32()), pa.array(keys, pa.string()), items)
 
 
-def _entries(kind: str, entries: Any) -> list[tuple[str, Any]] | None:
-    # The first place that looks like the field may be inside another one.
-    if not isinstance(entries, list) or len(dict(entries)) != len(entries):
-        return None
-    if kind == "texts":
-        return entries if all(isinstance(value, str) for _, value in entries) else None
-    try:
-        numbers = [(name, float(value) + 0.0) for name, value in entries if not isinstance(value, str)]
-    except OverflowError:
-        return None
-    fits = len(numbers) == len(entries) and all(math.isfinite(value) for _, value in numbers)
-    return numbers if fits else None
-
-
-def _mentions(lines: pa.Array | pa.ChunkedArray, name: str) -> pa.Array:
-    return _one_array(pc.match_substring(lines, f'"{name}":'))
+def _places(is_there: pa.Array) -> pa.Array:
+    """Where each line's value is among those of the lines that have one; null for the others."""
+    return pc.if_else(is_there, pc.subtract(pc.cumulative_sum(is_there.cast(pa.int64())), 1), None)
 
 
 def _one_array(values: pa.Array | pa.ChunkedArray) -> pa.Array:
