@@ -109,12 +109,14 @@ def _touched(
     """
     from pyspark.sql import functions as F
 
+    changed = _incidents(silver.read(spark, silver.files(newer_than=silver_cursor))).where(above(silver_cursor))
+    if not silver_cursor:
+        return changed.toArrow()
     new_events = bronze.read(spark, bronze.files(newer_than=bronze_cursor)).where(above(bronze_cursor))
     found = new_events.groupBy("application_id", _bucket("timestamp", lookback).alias("bucket")).agg(
         F.min("timestamp").alias("first"), F.max("timestamp").alias("last")
     )
     news = found.toArrow()
-    changed = _incidents(silver.read(spark, silver.files(newer_than=silver_cursor))).where(above(silver_cursor))
     reached = {n + after for n in news["bucket"].unique().to_pylist() for after in (0, 1)}
     if reached:
         reach = bucket_intervals(reached, lookback)
