@@ -46,6 +46,9 @@ SESSION_CONF = {
     # Groups that an aggregation of lists keeps in memory before it sorts instead; the default of 128 is for
     # aggregations whose groups are large.
     "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "50000",
+    # Otherwise every session's landing query has a Python daemon of its own, which nobody ends: 35 MB for each run, and
+    # a second or two for its workers to come up.
+    "spark.sql.artifact.isolation.enabled": "false",
     # Spark derives filters from every equality it can find, for which it compares all parts of all expressions with
     # each other: two seconds for each micro-batch, of the contract's rules alone.
     "spark.sql.constraintPropagation.enabled": "false",

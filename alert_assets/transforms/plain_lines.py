@@ -121,6 +121,8 @@ class PlainLines:
         finally:
             if writer is not None:
                 writer.close()
+            # The worker lives on, and has nothing to do with it until the next batch.
+            pa.default_memory_pool().release_unused()
 
     def _write(self, writer: pq.ParquetWriter | None, tables: list[pa.Table]) -> pq.ParquetWriter:
         rows = pa.concat_tables(tables)
