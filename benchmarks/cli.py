@@ -89,7 +89,9 @@ def quick(work: Work = _WORK, json_file: Json = None, seed: Seed = 1) -> None:
             {
                 "cycle": lambda bench: cycle.measure(bench, 10_000, floors.LAKE_EVENTS, cold=False),
                 "throughput": lambda bench: throughput.measure(bench, floors.EVENTS),
-                "history": lambda bench: past.measure(bench, 10_000, floors.HISTORY, block=floors.HISTORY[0]),
+                "history": lambda bench: past.measure(
+                    bench, 10_000, floors.HISTORY, block=floors.HISTORY[0], with_straight=False
+                ),
                 "control-plane": lambda bench: control_plane.measure(bench, floors.HISTORY[0], 2),
             },
         )

@@ -13,7 +13,9 @@ one is taken: silver and gold read all that is there in one micro-batch.
 By design its results differ: redeliveries and resolutions count as alerts, broken lines stay in bronze, FATAL logs
 are no errors, and alerts behind the watermark and windows that it has not passed when the data ends are lost.
 
-    python -m benchmarks.straight LANDING OUT
+    python -m benchmarks.straight LANDING OUT [HISTORY]
+
+HISTORY is a Delta table of events that bronze is taken to hold besides what lands.
 """
 
 from __future__ import annotations
@@ -40,16 +42,27 @@ _EVENT = """
 """
 
 
-def landing_to_gold(spark: SparkSession, landing: Path, out: Path) -> dict[str, dict[str, float]]:
+def landing_to_gold(
+    spark: SparkSession, landing: Path, out: Path, history: str | None = None
+) -> dict[str, dict[str, float]]:
     """Run the three queries to their ends.
+
+    Args:
+        history: a Delta table of earlier events of bronze. Only the lookback reads them: silver's state, the list of
+            files and gold are as short as if there had been none.
 
     Returns:
         `phases`: seconds of each; `figures`: rows and sums, by the names of `Site.figures`.
     """
     phases = {}
-    for name, query in (("bronze", _bronze), ("silver", _silver), ("gold", _gold)):
+    queries = {
+        "bronze": lambda: _bronze(spark, landing, out),
+        "silver": lambda: _silver(spark, out),
+        "gold": lambda: _gold(spark, out, history),
+    }
+    for name, start in queries.items():
         begin = time.monotonic()
-        query(spark, landing, out).awaitTermination()
+        start().awaitTermination()
         phases[name] = time.monotonic() - begin
     return {"phases": phases, "figures": _figures(spark, out)}
 
@@ -73,7 +86,7 @@ def _bronze(spark: SparkSession, landing: Path, out: Path) -> Any:
     )
 
 
-def _silver(spark: SparkSession, landing: Path, out: Path) -> Any:
+def _silver(spark: SparkSession, out: Path) -> Any:
     from pyspark.sql import functions as F
 
     bronze = spark.read.parquet(str(out / "bronze"))
@@ -114,27 +127,33 @@ def _silver(spark: SparkSession, landing: Path, out: Path) -> Any:
     )
 
 
-def _gold(spark: SparkSession, landing: Path, out: Path) -> Any:
+def _gold(spark: SparkSession, out: Path, history: str | None) -> Any:
     silver = spark.read.parquet(str(out / "silver"))
     root = str(out)
     return (
         spark.readStream.schema(silver.schema)
         .parquet(str(out / "silver"))
-        .writeStream.foreachBatch(lambda alerts, number: _correlate(alerts, root))
+        .writeStream.foreachBatch(lambda alerts, number: _correlate(alerts, root, history))
         .option("checkpointLocation", str(out / "checkpoints" / "gold"))
         .trigger(availableNow=True)
         .start()
     )
 
 
-def _correlate(alerts: DataFrame, root: str) -> None:
+def _correlate(alerts: DataFrame, root: str, history: str | None) -> None:
     """One micro-batch of silver rows into gold."""
     from pyspark.sql import functions as F
 
     spark = alerts.sparkSession
     keyed = alerts.withColumn("alert_timestamp", F.col("first_seen_timestamp"))
     key = ["fingerprint", "alert_timestamp"]
-    bronze = spark.read.parquet(f"{root}/bronze").alias("b")
+    bronze = spark.read.parquet(f"{root}/bronze")
+    if history is not None:
+        from deltalake import DeltaTable
+
+        earlier = spark.read.parquet(*DeltaTable(history).file_uris())
+        bronze = bronze.unionByName(earlier, allowMissingColumns=True)
+    bronze = bronze.alias("b")
     a = keyed.select(*key, "application_id", F.col("alert_id").alias("own_alert_id")).alias("a")
     lookback = a.join(
         bronze,
@@ -256,4 +275,4 @@ if __name__ == "__main__":
     from alert_assets.settings import load_settings
 
     session = spark_resource(load_settings()).spark_session
-    print(json.dumps(landing_to_gold(session, Path(sys.argv[1]), Path(sys.argv[2]))))
+    print(json.dumps(landing_to_gold(session, Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])))

@@ -6,6 +6,7 @@ Each has a new server that two small cycles have warmed, so that none carries th
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,19 +49,10 @@ def _ours(bench: Bench, data: Path) -> dict[str, int]:
 def _straight(bench: Bench, data: Path, ours: dict[str, int]) -> bool:
     """Whether it came to its end."""
     bench.warm_server()
-    limit = min(bench.timeout_seconds, max(300.0, _PATIENCE * bench.results.measurement(GROUP, OURS).seconds))
-    site = bench.site("straight")
-    try:
-        done = _program(bench, site, STRAIGHT, "benchmarks.straight", data, with_server=True, timeout_seconds=limit)
-    except OutOfTime as error:
-        bench.say(str(error))
-        measurement = bench.results.measurement(GROUP, STRAIGHT)
-        measurement.note = f"not finished after {limit:.0f} s; its time is at least that"
-        measurement.runs = [Run(limit, {}, error.peak)]
-        bench.stop_server()
+    limit = patience(bench, bench.results.measurement(GROUP, OURS).seconds)
+    done = straight_design(bench, GROUP, STRAIGHT, data, limit_seconds=limit)
+    if done is None:
         return False
-    finally:
-        bench.drop(site)
     lost = ours["alert_count"] - done["alert_count"]
     text = (
         f"straight design: {done['silver_rows']:,.0f} silver rows with {done['alert_count']:,.0f} alerts and "
@@ -76,25 +68,51 @@ def _straight(bench: Bench, data: Path, ours: dict[str, int]) -> bool:
 
 def _duckdb(bench: Bench, data: Path, ours: dict[str, int]) -> None:
     site = bench.site("duckdb")
-    figures = _program(bench, site, DUCKDB, "benchmarks.yardstick", data, with_server=False)
+    program = processes.python("-m", "benchmarks.yardstick", str(data), str(site.folder / "out"))
+    figures = _program(bench, site, GROUP, DUCKDB, program, with_server=False)
     bench.drop(site)
     bench.must_agree("DuckDB and ours", ours, {name: int(value) for name, value in figures.items()})
+
+
+def patience(bench: Bench, seconds: float) -> float:
+    """How long the straight design is waited for, when ours took so many seconds."""
+    return min(bench.timeout_seconds, max(300.0, _PATIENCE * seconds))
+
+
+def straight_design(
+    bench: Bench, group: str, name: str, landing: Path, *, limit_seconds: float, history: str | None = None
+) -> dict[str, float] | None:
+    """Run and record the straight design on the server that runs; its figures, None when it took too long."""
+    site = bench.site("straight")
+    arguments = [str(landing), str(site.folder / "out"), *([history] if history else [])]
+    program = processes.python("-m", "benchmarks.straight", *arguments)
+    try:
+        return _program(bench, site, group, name, program, with_server=True, timeout_seconds=limit_seconds)
+    except OutOfTime as error:
+        bench.say(str(error))
+        measurement = bench.results.measurement(group, name)
+        measurement.note = f"not finished after {limit_seconds:.0f} s; its time is at least that"
+        measurement.runs = [Run(limit_seconds, {}, error.peak)]
+        bench.stop_server()
+        return None
+    finally:
+        bench.drop(site)
 
 
 def _program(
     bench: Bench,
     site: Site,
+    group: str,
     name: str,
-    module: str,
-    data: Path,
+    program: Sequence[str],
     *,
     with_server: bool,
     timeout_seconds: float | None = None,
 ) -> dict[str, float]:
     """Run and record a program that prints its phases and figures; returns the figures."""
     done = processes.run(
-        f"{GROUP}, {name}",
-        processes.python("-m", module, str(data), str(site.folder / "out")),
+        f"{group}, {name}",
+        program,
         folder=site.folder,
         environment=site.environment,
         timeout_seconds=timeout_seconds or bench.timeout_seconds,
@@ -103,7 +121,7 @@ def _program(
     said = _last_object(done)
     phases: dict[str, float] = {"start": 0.0, **said["phases"]}
     phases["start"] = done.seconds - sum(phases.values())
-    bench.record(GROUP, name, Materialized(done.seconds, phases, done.peak, done.cpu_seconds))
+    bench.record(group, name, Materialized(done.seconds, phases, done.peak, done.cpu_seconds))
     figures: dict[str, float] = said["figures"]
     return figures
 
