@@ -537,6 +537,11 @@ def _explain(error: Exception, settings: Settings) -> str:
         return "The Spark server is gone: stopped, killed or out of memory. The next run starts one and continues."
     for line in reversed(text.splitlines()):
         if "No space left on device" in line or "Read-only file system" in line or "Permission denied" in line:
+            if "Failed to open" in line and settings.landing_dir in line:
+                return (
+                    f"A file in the landing zone {settings.landing_dir} cannot be read: {line.strip()}. Grant the "
+                    "right to the user that Spark's workers run as, and run again; the batch is read whole then."
+                )
             return (
                 f"The lake {settings.lake_dir} or the checkpoint {settings.checkpoint_dir} cannot be written: "
                 f"{line.strip()}. Nothing of the batch is visible; make room or grant the right, and run again."

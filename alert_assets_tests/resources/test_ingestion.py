@@ -31,3 +31,10 @@ Identifier: [id = 4, runId = 6]"""
 def test_the_cause_is_told_in_one_line(settings, text, told):
     message = _explain(RuntimeError(text), settings)
     assert re.search(told, message) and "\n" not in message
+
+
+@pytest.mark.parametrize(("folder", "told"), [("landing_dir", "cannot be read: "), ("lake_dir", "cannot be written: ")])
+def test_a_file_without_the_right_to_it_is_named(settings, folder, told):
+    cause = f"PermissionError: Failed to open local file '{getattr(settings, folder)}/a'. Permission denied"
+    message = _explain(RuntimeError(_STREAM_FAILED.format(cause=cause)), settings)
+    assert told + cause in message
