@@ -175,7 +175,8 @@ def _run_query(
     )
     version = lakehouse.snapshot(BRONZE_EVENTS).version
     try:
-        query = _PATIENTLY(
+        patiently = _PATIENTLY.copy(before_sleep=lambda _: log("Spark's Python worker came up too late; once more"))
+        query = patiently(
             landed.writeStream.foreachBatch(LandingBatch(without_secrets(settings), lakehouse.run_id))
             .option("checkpointLocation", checkpoint(settings))
             .trigger(availableNow=True)
