@@ -250,12 +250,7 @@ def _frozen_metric(rows: NewRows) -> Finding:
     until = intervals([int(newest) // 3600])[0].end
     day = within("timestamp", [Interval(until - timedelta(hours=FROZEN_WINDOW_HOURS + 1), until)])
     day += f" AND timestamp > to_timestamp_seconds({int(newest) - FROZEN_WINDOW_HOURS * 3600})"
-    series = _series(day)
-    spread = (
-        f"SELECT metric, application_id, host, count(*) AS samples, min(value) AS low, max(value) AS high, "
-        f"min(timestamp) AS first, max(timestamp) AS last, bool_or({rows.are_new}) AS is_new "
-        f"FROM ({series}) GROUP BY metric, application_id, host"
-    )
+    spread = _spread(day, rows.are_new)
     long_enough = (
         f"is_new AND samples >= {FROZEN_MIN_SAMPLES} "
         f"AND {micros('last')} - {micros('first')} >= {FROZEN_MIN_HOURS * 3_600_000_000}"
@@ -288,19 +283,31 @@ def _frozen_metric(rows: NewRows) -> Finding:
     )
 
 
-def _series(where: str) -> str:
-    """Each measurement of the metric events: `metric, application_id, host, timestamp, _batch_id, value`."""
-    about = "application_id, host, timestamp, _batch_id"
+def _spread(where: str, are_new: str) -> str:
+    """Each series of measurements: `metric, application_id, host, samples, low, high, first, last, is_new`."""
     metrics = f"FROM bronze_events WHERE event_type = 'metric' AND {where}"
-    fields = [
-        f"SELECT '{name}' AS metric, {about}, {name} AS value {metrics} AND {name} IS NOT NULL" for name in _MEASURED
-    ]
-    # Two lists of one map are unnested side by side.
-    named = (
-        f"SELECT metric, {about}, value FROM (SELECT {about}, unnest(map_keys(metrics)) AS metric, "
-        f"unnest(map_values(metrics)) AS value {metrics} AND metrics IS NOT NULL) WHERE value IS NOT NULL"
+    # One pass for all fields, and a row for each of them made of what is left then.
+    fields = ", ".join(
+        f"named_struct('metric', '{name}', 'samples', count({name}), 'low', min({name}), 'high', max({name}), "
+        f"'first', min(timestamp) FILTER ({given}), 'last', max(timestamp) FILTER ({given}), "
+        f"'is_new', bool_or({are_new}) FILTER ({given}))"
+        for name, given in ((name, f"WHERE {name} IS NOT NULL") for name in _MEASURED)
     )
-    return " UNION ALL ".join([*fields, named])
+    names = ("metric", "samples", "low", "high", "first", "last", "is_new")
+    columns = ", ".join(f"one['{name}'] AS {name}" for name in names)
+    flat = (
+        f"SELECT application_id, host, {columns} FROM "
+        f"(SELECT application_id, host, unnest(make_array({fields})) AS one {metrics} GROUP BY application_id, host)"
+    )
+    # Two lists of one map are unnested side by side.
+    about = "application_id, host, timestamp, _batch_id"
+    named = (
+        f"SELECT application_id, host, metric, count(*) AS samples, min(value) AS low, max(value) AS high, "
+        f"min(timestamp) AS first, max(timestamp) AS last, bool_or({are_new}) AS is_new "
+        f"FROM (SELECT {about}, unnest(map_keys(metrics)) AS metric, unnest(map_values(metrics)) AS value {metrics} "
+        "AND metrics IS NOT NULL) WHERE value IS NOT NULL GROUP BY application_id, host, metric"
+    )
+    return f"{flat} WHERE one['samples'] > 0 UNION ALL {named}"
 
 
 # Consistency
