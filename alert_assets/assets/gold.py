@@ -110,6 +110,7 @@ def _touched(
     from pyspark.sql import functions as F
 
     changed = _incidents(silver.read(spark, silver.files(newer_than=silver_cursor))).where(above(silver_cursor))
+    # Every alert is new: there is none that new events could touch.
     if not silver_cursor:
         return changed.toArrow()
     new_events = bronze.read(spark, bronze.files(newer_than=bronze_cursor)).where(above(bronze_cursor))

@@ -2,8 +2,8 @@
 
 :mod:`alert_assets.transforms.validate` can tell what is wrong with any line, and takes a Spark row through several
 projections for it. Nearly every line has nothing wrong with it, and that is cheap to see. So each partition goes
-through Arrow first. A line is *accepted* when it is plain (one JSON object, all members known and spelled in the
-simplest way, of the right types, none null), and every rule of the event contract holds. Accepted lines are written
+through Arrow first. A line is *accepted* when it is plain (one JSON object, its members spelled in the simplest way,
+the known ones of the right types, none null), and every rule of the event contract holds. Accepted lines are written
 where they are, as a file of bronze. All others are passed on to be judged, also good ones that are merely unusual:
 what is accepted here has to be what would be accepted there, with the same values, and not the other way round.
 
@@ -147,7 +147,7 @@ class PlainLines:
         return writer
 
     def split(self, lines: pa.Table) -> tuple[pa.Table, pa.Table]:
-        """Rows of bronze for the accepted lines, and the other lines as they came, both in the order of the lines."""
+        """Rows of bronze for the accepted lines, in their order, and the other lines as they came."""
         raw = _one_array(lines["raw"])
         plain = _filled(pc.match_substring_regex(raw, _line_pattern(self.fields)))
         text, rescued, plain = self._without_unknown(raw, plain)
