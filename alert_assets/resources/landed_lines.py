@@ -15,9 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import fs
 
-#: What a landed file is told as, in Spark's DDL: the URI of its path, when it was modified, when its batch began.
-FILE = "path string, _landed_at timestamp, _ingested_at timestamp"
-
 #: A landed line, as Spark's DDL and as Arrow has it. `raw` is the line as it came; its bytes need not be UTF-8.
 LINE = "raw string, _source_file string, _landed_at timestamp, _ingested_at timestamp"
 _TIME = pa.timestamp("us", "UTC")
@@ -35,7 +32,7 @@ def landed_lines(files: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     A line ends with a line feed, or the file; what is packed by gzip (`.gz`) is unpacked.
 
     Args:
-        files: columns of `FILE`.
+        files: `path` (its URI), `_landed_at` (when it was modified), `_ingested_at` (when its batch began).
 
     Yields:
         columns of `LINE`.

@@ -63,7 +63,7 @@ def test_lines_know_their_file_and_its_times(folder: Path) -> None:
     assert table["_ingested_at"].unique().cast(pa.timestamp("us")).to_pylist() == [BEGAN.replace(tzinfo=None)]
 
 
-def test_a_file_of_several_blocks_is_handed_on_in_parts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_several_blocks_is_handed_on_in_parts(folder: Path) -> None:
     path = folder / "long.jsonl"
     lines = [b"%d" % n * 1_000 for n in range(20_000)]
     path.write_bytes(b"\n".join(lines))
