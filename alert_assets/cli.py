@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args != given:
             traceback.print_exc()
         else:
-            from alert_assets.analysis.untrusted import escape_invisible
+            from alert_assets.kernel.text import escape_invisible
 
             typer.echo(f"Error: {escape_invisible(str(error))}", err=True)
         sys.exit(2)

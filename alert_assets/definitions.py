@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import dagster as dg
 
-from alert_assets.assets import maintenance, reliability
-from alert_assets.assets.alert_jobs import alert_jobs
-from alert_assets.assets.breaker_jobs import breaker_jobs
-from alert_assets.assets.bronze import bronze, replay_quarantine_job
-from alert_assets.assets.gold import gold_incidents
-from alert_assets.assets.platinum import platinum_incidents
-from alert_assets.assets.silver import silver_alerts
-from alert_assets.checks.asset_checks import table_checks
-from alert_assets.checks.ledger import NOTIFICATIONS, ledger_check
+from alert_assets.breaker.gate import gated_executor
+from alert_assets.breaker.guard import guarded_lakehouse
+from alert_assets.breaker.store import circuit_breakers
 from alert_assets.contracts import PLATINUM_INCIDENTS
-from alert_assets.executor import gated_executor
-from alert_assets.resources.circuit_breakers import circuit_breakers
-from alert_assets.resources.delta_tables import delta_table_resources
-from alert_assets.resources.lakehouse import Lakehouse
-from alert_assets.resources.run_guard import guarded_lakehouse
-from alert_assets.resources.spark import spark_resource
-from alert_assets.resources.telling import Telling
-from alert_assets.sensors.alerts import ALERT_SENSORS
-from alert_assets.sensors.circuit_breaker import CIRCUIT_BREAKERS, circuit_breaker_transitions, run_status_sensors
-from alert_assets.sensors.landing import landing_sensor
-from alert_assets.sensors.schedules import gated_schedule
+from alert_assets.defs.breaker.jobs import breaker_jobs
+from alert_assets.defs.breaker.sensors import CIRCUIT_BREAKERS, circuit_breaker_transitions, run_status_sensors
+from alert_assets.defs.delta_tables import delta_table_resources
+from alert_assets.defs.maintenance import assets as maintenance
+from alert_assets.defs.medallion.bronze import bronze, replay_quarantine_job
+from alert_assets.defs.medallion.checks import table_checks
+from alert_assets.defs.medallion.gold import gold_incidents
+from alert_assets.defs.medallion.landing_sensor import landing_sensor
+from alert_assets.defs.medallion.platinum import platinum_incidents
+from alert_assets.defs.medallion.silver import silver_alerts
+from alert_assets.defs.notifications.jobs import alert_jobs
+from alert_assets.defs.notifications.ledger import NOTIFICATIONS, ledger_check
+from alert_assets.defs.notifications.sensors import ALERT_SENSORS
+from alert_assets.defs.reliability import assets as reliability
+from alert_assets.defs.schedules import gated_schedule
+from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.notify.stack import Telling
 from alert_assets.settings import SettingsError, load_settings
+from alert_assets.spark.session import spark_resource
 
 try:
     settings = load_settings()

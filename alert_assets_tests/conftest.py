@@ -14,7 +14,7 @@ from alert_assets.settings import Settings, load_settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from alert_assets_tests.pipeline import Pipeline
+    from alert_assets_tests.support.pipeline import Pipeline
 
 #: Makes a pipeline in a folder, with settings that differ from the defaults.
 NewPipeline = Callable[..., "Pipeline"]
@@ -30,7 +30,7 @@ def _environment_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Itera
         patch.setenv("SPARK_LOCAL_CONNECT_DISCOVERY", str(discovery))
         yield
         if discovery.exists():
-            from alert_assets.resources.spark_server import stop_server
+            from alert_assets.spark.server import stop_server
 
             stop_server()
 
@@ -44,7 +44,7 @@ def settings_in(folder: Path, **overrides: object) -> Settings:
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    from alert_assets.resources.spark import spark_resource
+    from alert_assets.spark.session import spark_resource
 
     session = spark_resource(settings_in(tmp_path_factory.mktemp("session"))).spark_session
     yield session
@@ -59,7 +59,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture(scope="session")
 def new_pipeline(spark: SparkSession) -> NewPipeline:
-    from alert_assets_tests.pipeline import Pipeline
+    from alert_assets_tests.support.pipeline import Pipeline
 
     def make(folder: Path, **overrides: object) -> Pipeline:
         return Pipeline(settings_in(folder, **overrides), lambda: spark)

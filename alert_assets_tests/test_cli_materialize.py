@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from alert_assets_tests.dagster_site import DagsterDev, Site, ended_well, kill, materialize
+from alert_assets_tests.support.dagster_site import DagsterDev, Site, ended_well, kill, materialize
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -42,8 +42,8 @@ with dg.DagsterInstance.ephemeral() as instance:
 CHECKS = """
 from alert_assets.checks.evaluate import evaluate
 from alert_assets.checks.tables import CHECKS
-from alert_assets.resources.circuit_breakers import circuit_breakers
-from alert_assets.resources.lakehouse import Lakehouse, utc_now
+from alert_assets.breaker.store import circuit_breakers
+from alert_assets.lake.lakehouse import Lakehouse, utc_now
 from alert_assets.settings import load_settings
 
 settings = load_settings()

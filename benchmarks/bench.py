@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from alert_assets.errors import UserError
-from alert_assets.resources.spark_server import DISCOVERY_VARIABLE, stop_server
+from alert_assets.spark.server import DISCOVERY_VARIABLE, stop_server
 from benchmarks import telemetry
 from benchmarks.processes import FOREIGN_VARIABLES, BenchError, discovery_file
 from benchmarks.results import Results, Run, differences

@@ -68,10 +68,10 @@ _PLATINUM = ("asset", "materialize", "--select", "platinum_incidents", "-m", "al
 
 def _evaluate_checks() -> None:
     """All checks of silver, gold and platinum, as their steps evaluate them, results written down."""
+    from alert_assets.breaker.store import circuit_breakers
     from alert_assets.checks.evaluate import evaluate, record
     from alert_assets.checks.tables import CHECKS as checks_of
-    from alert_assets.resources.circuit_breakers import circuit_breakers
-    from alert_assets.resources.lakehouse import Lakehouse, utc_now
+    from alert_assets.lake.lakehouse import Lakehouse, utc_now
     from alert_assets.settings import load_settings
 
     settings = load_settings()

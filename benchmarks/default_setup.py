@@ -21,8 +21,8 @@ import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 
 from alert_assets import definitions as ours
-from alert_assets.resources.lakehouse import Lakehouse
-from alert_assets.resources.spark import spark_conf
+from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.spark.session import spark_conf
 
 defs = dg.Definitions(
     assets=ours.defs.assets,

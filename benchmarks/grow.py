@@ -15,13 +15,13 @@ from datetime import timedelta
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from alert_assets.assets.gold import refresh_gold
-from alert_assets.assets.silver import refresh_silver
+from alert_assets.breaker.store import circuit_breakers
 from alert_assets.checks.evaluate import evaluate, record
 from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import BRONZE_EVENTS
-from alert_assets.resources.circuit_breakers import circuit_breakers
-from alert_assets.resources.lakehouse import Interval, Lakehouse, utc_now
+from alert_assets.defs.medallion.gold import refresh_gold
+from alert_assets.defs.medallion.silver import refresh_silver
+from alert_assets.lake.lakehouse import Interval, Lakehouse, utc_now
 from alert_assets.settings import Settings, load_settings
 from benchmarks.telemetry import START
 
@@ -88,7 +88,7 @@ def _shifted(spark: SparkSession, lakehouse: Lakehouse, number: int, block: time
 
 
 def _main(first: str, last: str, block_seconds: str, step: str) -> None:
-    from alert_assets.resources.spark import spark_resource
+    from alert_assets.spark.session import spark_resource
 
     settings = load_settings()
     session = spark_resource(settings).spark_session

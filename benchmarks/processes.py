@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from alert_assets.errors import UserError
-from alert_assets.resources.spark_server import running_server
+from alert_assets.spark.server import running_server
 from benchmarks.memory import MemoryWatch, Peak
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, GOLD_INCIDENTS, SILVER_ALERTS
-from alert_assets.resources.lakehouse import Lakehouse
+from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings, load_settings
 from benchmarks import processes, telemetry
 from benchmarks.memory import Peak

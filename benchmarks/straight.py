@@ -271,8 +271,8 @@ def _figures(spark: SparkSession, out: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    from alert_assets.resources.spark import spark_resource
     from alert_assets.settings import load_settings
+    from alert_assets.spark.session import spark_resource
 
     session = spark_resource(load_settings()).spark_session
     print(json.dumps(landing_to_gold(session, Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])))

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from alert_assets.analysis.untrusted import one_line, readable
+from alert_assets.kernel.text import one_line, readable
 
 
 @dataclass(frozen=True)

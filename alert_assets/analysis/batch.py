@@ -20,7 +20,7 @@ from alert_assets.analysis.analyst import Analysis, AnalysisFailed, Analyst, Ans
 from alert_assets.analysis.budget import TokenBudget
 from alert_assets.analysis.llm import LlmAnalyst
 from alert_assets.analysis.rules import RulesAnalyst
-from alert_assets.analysis.untrusted import one_line
+from alert_assets.kernel.text import one_line
 from alert_assets.settings import Settings
 
 #: After this many failures in a row the model is not asked again in the run. The next run asks afresh.

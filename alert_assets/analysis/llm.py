@@ -31,8 +31,8 @@ from alert_assets.analysis.analyst import (
 )
 from alert_assets.analysis.budget import TokenBudget, estimate_tokens
 from alert_assets.analysis.prompt import PROMPT_VERSION, Message, build_messages, response_format, with_correction
-from alert_assets.analysis.untrusted import one_line
 from alert_assets.errors import UserError
+from alert_assets.kernel.text import one_line
 from alert_assets.settings import PREFIX, Settings
 
 #: Upper bound of one answer; a full Analysis needs about half.

@@ -11,7 +11,7 @@ import hashlib
 from typing import Any
 
 from alert_assets.analysis.analyst import Analysis, IncidentContext
-from alert_assets.analysis.untrusted import escape_invisible
+from alert_assets.kernel.text import escape_invisible
 
 #: Goes into platinum. Change it with every change to a text below or to Analysis.
 PROMPT_VERSION = "incident-1"

@@ -29,8 +29,8 @@ from alert_assets.analysis.analyst import (
 )
 from alert_assets.analysis.error_codes import by_count, dominant_class, words
 from alert_assets.analysis.evidence import Facts, Kind, is_restart, observe
-from alert_assets.analysis.untrusted import one_line
 from alert_assets.analysis.wording import change_name, number, safe_name, time_of
+from alert_assets.kernel.text import one_line
 
 #: Change it with every change to a weight, a rule or a text.
 RULES_VERSION = "rules-1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from alert_assets.analysis.analyst import Deployment
-from alert_assets.analysis.untrusted import one_line
+from alert_assets.kernel.text import one_line
 
 
 def change_name(deployment: Deployment) -> str:

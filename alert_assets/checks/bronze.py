@@ -14,8 +14,8 @@ from alert_assets.checks.sql import SAMPLES, counted, micros, select_list, withi
 from alert_assets.checks.timeliness import freshness_check, missing_hours_finding
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE, EVENT
 from alert_assets.contracts.sql_rules import quote
-from alert_assets.resources.delta_rows import file_statistics
-from alert_assets.resources.lakehouse import Interval
+from alert_assets.lake.lakehouse import Interval
+from alert_assets.lake.rows import file_statistics
 
 _IDENTITY = ("event_id", "timestamp", "application_id", "_source_file", "_batch_id")
 _KEY = select_list(BRONZE_EVENTS.key)

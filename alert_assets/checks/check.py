@@ -1,4 +1,4 @@
-"""What a check is, and what it finds. Dagster is told about both in :mod:`alert_assets.checks.asset_checks`."""
+"""What a check is, and what it finds. Dagster is told about both in :mod:`alert_assets.defs.medallion.checks`."""
 
 from __future__ import annotations
 

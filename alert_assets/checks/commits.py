@@ -10,7 +10,7 @@ from typing import Any
 from deltalake import DeltaTable
 
 from alert_assets.contracts import Contract
-from alert_assets.resources.lakehouse import BATCH_APP, COMMIT_INFO, cursor_app
+from alert_assets.lake.lakehouse import BATCH_APP, COMMIT_INFO, cursor_app
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from alert_assets.alerting.facts import check_alert
-from alert_assets.analysis.untrusted import one_line
+from alert_assets.breaker.store import CircuitBreakers
 from alert_assets.checks.check import Check, Finding
 from alert_assets.checks.new_rows import NewRows
 from alert_assets.contracts import Contract
-from alert_assets.resources.circuit_breakers import CircuitBreakers
-from alert_assets.resources.lakehouse import Lakehouse
-from alert_assets.resources.state import State, latest_checks, raise_alert, record_check
+from alert_assets.kernel.text import one_line
+from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.notify.facts import check_alert
 from alert_assets.settings import Settings
+from alert_assets.state.database import State, latest_checks, raise_alert, record_check
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from alert_assets.checks.new_rows import NewRows, intervals
 from alert_assets.checks.sql import SAMPLES, counted, is_false, not_true, widened, within
 from alert_assets.checks.timeliness import freshness_check, missing_hours_finding, oldest_unseen
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_ALERTS
-from alert_assets.resources.lakehouse import Interval
+from alert_assets.lake.lakehouse import Interval
 
 _IDENTITY = ("incident_id", "fingerprint", "alert_timestamp", "application_id", "alert_type", "_batch_id")
 

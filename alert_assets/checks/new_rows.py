@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from deltalake.exceptions import DeltaError
 
-from alert_assets.assets.refresh import bucket_intervals
+from alert_assets.breaker.store import CircuitBreakers
 from alert_assets.checks.commits import Commit, newest_first
 from alert_assets.checks.sql import hour_of
 from alert_assets.checks.unnumbered import rows_since
 from alert_assets.contracts import Contract
 from alert_assets.contracts.sql_rules import quote
-from alert_assets.resources import delta_rows
-from alert_assets.resources.circuit_breakers import CircuitBreakers
-from alert_assets.resources.lakehouse import Interval, Lakehouse, Snapshot
+from alert_assets.lake import rows as delta_rows
+from alert_assets.lake.lakehouse import Interval, Lakehouse, Snapshot
 from alert_assets.settings import Settings
+from alert_assets.transforms.refresh import bucket_intervals
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable

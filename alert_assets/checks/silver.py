@@ -11,7 +11,7 @@ from alert_assets.checks.sql import SAMPLES, counted, is_false, micros, not_true
 from alert_assets.checks.timeliness import freshness_check, missing_hours_finding, oldest_unseen
 from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets.contracts.sql_rules import literal, quote
-from alert_assets.resources.lakehouse import Interval
+from alert_assets.lake.lakehouse import Interval
 
 _IDENTITY = ("fingerprint", "window_start", "application_id", "alert_type", "alert_count", "_batch_id")
 

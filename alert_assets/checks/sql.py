@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from alert_assets.contracts.sql_rules import quote
-from alert_assets.resources.lakehouse import Interval
+from alert_assets.lake.lakehouse import Interval
 
 #: Rows shown of those that failed.
 SAMPLES = 10

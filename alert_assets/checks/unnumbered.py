@@ -11,11 +11,11 @@ from datetime import timedelta
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from alert_assets.assets.refresh import bucket_intervals
 from alert_assets.checks.sql import micros, within
 from alert_assets.contracts.sql_rules import literal
-from alert_assets.resources.delta_rows import file_statistics, query
-from alert_assets.resources.lakehouse import Interval, merge_intervals
+from alert_assets.lake.lakehouse import Interval, merge_intervals
+from alert_assets.lake.rows import file_statistics, query
+from alert_assets.transforms.refresh import bucket_intervals
 
 _HOUR = timedelta(hours=1)
 

@@ -10,14 +10,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from alert_assets.alerting.episode import Episode
 from alert_assets.commands import output
 from alert_assets.commands.options import JsonOption, LimitOption, refuse_before, since
 from alert_assets.commands.people import WhoOption, WhyOption
-from alert_assets.resources.dispatcher import LedgerTotals
-from alert_assets.resources.notifications import Decision, Delivery, Notifications
-from alert_assets.resources.state import State
+from alert_assets.notify.dispatcher import LedgerTotals
+from alert_assets.notify.episode import Episode
+from alert_assets.notify.store.notifications import Decision, Delivery, Notifications
 from alert_assets.settings import load_settings
+from alert_assets.state.database import State
 
 app = typer.Typer(add_completion=False)
 
@@ -101,7 +101,7 @@ def reopen(episode: EpisodeArgument, why: WhyOption, who: WhoOption, as_json: Js
 @app.command(epilog="Example, for cron where no Dagster daemon runs: alert-assets alerts tell")
 def tell(as_json: JsonOption = False) -> None:
     """Take up what waits in the outbox and tell people, once: what the sensors of a running instance do."""
-    from alert_assets.resources.telling import Telling
+    from alert_assets.notify.stack import Telling
 
     telling, now = Telling(load_settings()), datetime.now(timezone.utc)
     done = {

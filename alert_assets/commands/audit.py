@@ -10,9 +10,9 @@ import typer
 
 from alert_assets.commands import output
 from alert_assets.commands.options import JsonOption, LimitOption, since
-from alert_assets.resources.notifications import Notifications
-from alert_assets.resources.state import State
+from alert_assets.notify.store.notifications import Notifications
 from alert_assets.settings import load_settings
+from alert_assets.state.database import State
 
 app = typer.Typer(add_completion=False)
 

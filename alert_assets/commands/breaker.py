@@ -13,14 +13,14 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from alert_assets.breaker.rules import Transition
+from alert_assets.breaker.store import BreakerStatus, CircuitBreakers, circuit_breakers
 from alert_assets.commands import output
 from alert_assets.commands.options import JsonOption, LimitOption
 from alert_assets.commands.people import WhoOption, WhyOption, moment
 from alert_assets.errors import UserError
-from alert_assets.reliability.circuit_breaker import Transition
-from alert_assets.resources.circuit_breakers import BreakerStatus, CircuitBreakers, circuit_breakers
-from alert_assets.resources.state import StateError
 from alert_assets.settings import load_settings
+from alert_assets.state.database import StateError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 

@@ -14,8 +14,8 @@ from alert_assets.commands.lake import reading, records
 from alert_assets.commands.options import JsonOption, refuse_before
 from alert_assets.commands.people import WhoOption, WhyOption
 from alert_assets.contracts import BRONZE_HELD
-from alert_assets.resources.held import HeldBatch, discard, held_batch, held_batches, release
-from alert_assets.resources.lakehouse import utc_now
+from alert_assets.ingest.held import HeldBatch, discard, held_batch, held_batches, release
+from alert_assets.lake.lakehouse import utc_now
 from alert_assets.settings import load_settings
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def release_batch(number: NumberArgument, why: WhyOption, who: WhoOption, as_jso
     settings = load_settings()
 
     def spark() -> SparkSession:
-        from alert_assets.resources.spark import spark_resource
+        from alert_assets.spark.session import spark_resource
 
         return spark_resource(settings).spark_session
 

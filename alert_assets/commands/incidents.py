@@ -15,7 +15,7 @@ from alert_assets.commands.lake import literal, reading, records
 from alert_assets.commands.options import JsonOption, LimitOption, refuse_before, since
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS
 from alert_assets.errors import UserError
-from alert_assets.resources.lakehouse import Lakehouse, utc_now
+from alert_assets.lake.lakehouse import Lakehouse, utc_now
 from alert_assets.settings import load_settings
 
 NOT_ANALYSED = "not analysed yet"

@@ -12,9 +12,9 @@ from alert_assets.commands import output
 from alert_assets.commands.lake import reading
 from alert_assets.commands.options import JsonOption
 from alert_assets.errors import UserError
-from alert_assets.resources.lakehouse import utc_now
-from alert_assets.resources.landing import waiting_for_archive
-from alert_assets.resources.maintenance import (
+from alert_assets.ingest.landing import waiting_for_archive
+from alert_assets.lake.lakehouse import utc_now
+from alert_assets.lake.maintenance import (
     TABLES,
     MaintenanceReport,
     TableUpkeep,
@@ -22,9 +22,9 @@ from alert_assets.resources.maintenance import (
     table_named,
     upkeep,
 )
-from alert_assets.resources.state import State
-from alert_assets.resources.state_retention import prunable_rows
 from alert_assets.settings import Settings, load_settings
+from alert_assets.state.database import State
+from alert_assets.state.retention import prunable_rows
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 

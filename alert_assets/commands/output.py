@@ -18,7 +18,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from alert_assets.analysis.untrusted import escape_invisible
+from alert_assets.kernel.text import escape_invisible
 
 #: A terminal at least this wide gets one row a line; a narrower one gets rows of several lines.
 _WIDE = 150

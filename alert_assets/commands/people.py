@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from alert_assets.resources.circuit_breakers import expiry
+from alert_assets.breaker.store import expiry
 
 
 def _login() -> str:

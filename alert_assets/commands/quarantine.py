@@ -13,7 +13,7 @@ from alert_assets.commands import output
 from alert_assets.commands.lake import literal, reading, records
 from alert_assets.commands.options import JsonOption, LimitOption, refuse_before
 from alert_assets.contracts import BRONZE_QUARANTINE
-from alert_assets.resources.lakehouse import Lakehouse, utc_now
+from alert_assets.lake.lakehouse import Lakehouse, utc_now
 from alert_assets.settings import load_settings
 
 if TYPE_CHECKING:
@@ -103,12 +103,12 @@ def reasons(as_json: JsonOption = False) -> None:
 @app.command(epilog="Example: alert-assets quarantine replay --reason invalid:timestamp")
 def replay(reason: ReasonOption = None, as_json: JsonOption = False) -> None:
     """Judge the open lines again and move those that pass now to bronze, each once. Starts Spark."""
-    from alert_assets.resources.ingestion import ReplayReport, replay_quarantine
+    from alert_assets.ingest.query import ReplayReport, replay_quarantine
 
     settings = load_settings()
 
     def spark() -> SparkSession:
-        from alert_assets.resources.spark import spark_resource
+        from alert_assets.spark.session import spark_resource
 
         return spark_resource(settings).spark_session
 

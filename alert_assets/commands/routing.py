@@ -10,14 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
-from alert_assets.alerting.alert import KINDS, SEVERITIES, Alert
-from alert_assets.alerting.business_hours import DAYS, BusinessHours
-from alert_assets.alerting.escalation import acknowledge_by, next_reminder, resolve_by, step_at
-from alert_assets.alerting.limits import Limit
-from alert_assets.alerting.routing import ROLE, Destination, EscalationStep, Plan, Policy, Routing
-from alert_assets.alerting.routing_file import NEXT_BUSINESS_DAY, PACKAGED, RoutingError, load_routing
 from alert_assets.commands import output
 from alert_assets.commands.options import JsonOption, timestamp
+from alert_assets.notify.alert import KINDS, SEVERITIES, Alert
+from alert_assets.notify.limits import Limit
+from alert_assets.notify.routing.business_hours import DAYS, BusinessHours
+from alert_assets.notify.routing.escalation import acknowledge_by, next_reminder, resolve_by, step_at
+from alert_assets.notify.routing.file import NEXT_BUSINESS_DAY, PACKAGED, RoutingError, load_routing
+from alert_assets.notify.routing.rules import ROLE, Destination, EscalationStep, Plan, Policy, Routing
 from alert_assets.settings import load_settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from alert_assets.alerting.silence import FIELDS, Kind, Silence
 from alert_assets.commands import output
 from alert_assets.commands.options import JsonOption, refuse_before
 from alert_assets.commands.people import WhoOption, WhyOption, moment
-from alert_assets.resources.notifications import Notifications
-from alert_assets.resources.state import State
+from alert_assets.notify.silence import FIELDS, Kind, Silence
+from alert_assets.notify.store.notifications import Notifications
 from alert_assets.settings import load_settings
+from alert_assets.state.database import State
 
 app = typer.Typer(add_completion=False)
 

@@ -11,10 +11,10 @@ from alert_assets.commands import output
 from alert_assets.commands.lake import reading, records
 from alert_assets.commands.options import JsonOption
 from alert_assets.contracts import SLO_STATUS
-from alert_assets.reliability.openslo import PACKAGED, OpenSloError, load_slos
-from alert_assets.reliability.slo import Slo
-from alert_assets.resources.lakehouse import Lakehouse, utc_now
+from alert_assets.lake.lakehouse import Lakehouse, utc_now
 from alert_assets.settings import load_settings
+from alert_assets.slo.budget import Slo
+from alert_assets.slo.openslo import PACKAGED, OpenSloError, load_slos
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 

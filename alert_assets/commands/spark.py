@@ -10,7 +10,7 @@ import typer
 
 from alert_assets.commands import output
 from alert_assets.commands.options import JsonOption
-from alert_assets.resources.spark_server import running_server, stop_server
+from alert_assets.spark.server import running_server, stop_server
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 

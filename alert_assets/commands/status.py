@@ -20,8 +20,8 @@ from alert_assets.contracts import (
     SILVER_ALERTS,
 )
 from alert_assets.errors import UserError
-from alert_assets.resources.lakehouse import Lakehouse, utc_now
-from alert_assets.resources.landing import backlog
+from alert_assets.ingest.landing import backlog
+from alert_assets.lake.lakehouse import Lakehouse, utc_now
 from alert_assets.settings import Settings, load_settings
 
 app = typer.Typer(add_completion=False)

@@ -87,7 +87,7 @@ EVENT = Contract(
     consumers=("bronze_events",),
     key=("event_id", "timestamp"),
     freshness_minutes=5,
-    model_path="alert_assets.contracts.event:Event",
+    model_path="alert_assets.contracts.models.event:Event",
     direction="input",
     unique_key=False,
 )
@@ -99,7 +99,7 @@ BRONZE_EVENTS = Contract(
     consumers=("silver_alerts", "gold_incidents"),
     key=("event_id", "timestamp"),
     freshness_minutes=10,
-    model_path="alert_assets.contracts.tables:BronzeEvents",
+    model_path="alert_assets.contracts.models.tables:BronzeEvents",
     unique_key=False,
 )
 BRONZE_QUARANTINE = Contract(
@@ -110,7 +110,7 @@ BRONZE_QUARANTINE = Contract(
     consumers=(_DATA_PLATFORM,),
     key=(),
     freshness_minutes=10,
-    model_path="alert_assets.contracts.tables:BronzeQuarantine",
+    model_path="alert_assets.contracts.models.tables:BronzeQuarantine",
 )
 SILVER_ALERTS = Contract(
     name="silver_alerts",
@@ -120,7 +120,7 @@ SILVER_ALERTS = Contract(
     consumers=("gold_incidents",),
     key=("fingerprint", "window_start"),
     freshness_minutes=15,
-    model_path="alert_assets.contracts.tables:SilverAlerts",
+    model_path="alert_assets.contracts.models.tables:SilverAlerts",
 )
 GOLD_INCIDENTS = Contract(
     name="gold_incidents",
@@ -130,7 +130,7 @@ GOLD_INCIDENTS = Contract(
     consumers=("platinum_incidents", _ON_CALL),
     key=("fingerprint", "alert_timestamp"),
     freshness_minutes=15,
-    model_path="alert_assets.contracts.tables:GoldIncidents",
+    model_path="alert_assets.contracts.models.tables:GoldIncidents",
 )
 PLATINUM_INCIDENTS = Contract(
     name="platinum_incidents",
@@ -140,7 +140,7 @@ PLATINUM_INCIDENTS = Contract(
     consumers=(_ON_CALL,),
     key=("fingerprint", "alert_timestamp"),
     freshness_minutes=20,
-    model_path="alert_assets.contracts.tables:PlatinumIncidents",
+    model_path="alert_assets.contracts.models.tables:PlatinumIncidents",
     breaker="analysis",
 )
 BRONZE_HELD = Contract(
@@ -151,7 +151,7 @@ BRONZE_HELD = Contract(
     consumers=(_DATA_PLATFORM,),
     key=(),
     freshness_minutes=10,
-    model_path="alert_assets.contracts.tables:BronzeHeld",
+    model_path="alert_assets.contracts.models.tables:BronzeHeld",
 )
 PIPELINE_LATENCY = Contract(
     name="pipeline_latency",
@@ -161,7 +161,7 @@ PIPELINE_LATENCY = Contract(
     consumers=("slo_status", _DATA_PLATFORM),
     key=("stage", "table_version"),
     freshness_minutes=30,
-    model_path="alert_assets.contracts.reliability:PipelineLatency",
+    model_path="alert_assets.contracts.models.reliability:PipelineLatency",
     breaker=None,
 )
 QUALITY_SCORES = Contract(
@@ -172,7 +172,7 @@ QUALITY_SCORES = Contract(
     consumers=("slo_status", _DATA_PLATFORM),
     key=("table_name", "dimension", "evaluated_at"),
     freshness_minutes=30,
-    model_path="alert_assets.contracts.reliability:QualityScores",
+    model_path="alert_assets.contracts.models.reliability:QualityScores",
     breaker=None,
 )
 PIPELINE_HEALTH = Contract(
@@ -183,7 +183,7 @@ PIPELINE_HEALTH = Contract(
     consumers=(_DATA_PLATFORM,),
     key=("metric", "subject", "evaluated_at"),
     freshness_minutes=30,
-    model_path="alert_assets.contracts.reliability:PipelineHealth",
+    model_path="alert_assets.contracts.models.reliability:PipelineHealth",
     breaker=None,
 )
 SLO_STATUS = Contract(
@@ -194,7 +194,7 @@ SLO_STATUS = Contract(
     consumers=(_ON_CALL, _DATA_PLATFORM),
     key=("slo", "evaluated_at"),
     freshness_minutes=30,
-    model_path="alert_assets.contracts.reliability:SloStatus",
+    model_path="alert_assets.contracts.models.reliability:SloStatus",
     breaker=None,
 )
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _HERE = Path(__file__).parent
 _FILE = _HERE / "columns.json"
 #: Modules of the models that the file is made from.
-_MODELS = ("vocabulary", "event", "tables", "reliability")
+_MODELS = ("vocabulary", "models/event", "models/tables", "models/reliability")
 
 #: A type as Delta's and Spark's schemas spell it in JSON: a name, or an object for an array, a map or a struct.
 DeltaType = str | Mapping[str, Any]
@@ -45,7 +45,7 @@ class Column:
     """A column as its model declares it.
 
     Attributes:
-        metadata: what pandera's own checks cannot say (:mod:`alert_assets.contracts.event`).
+        metadata: what pandera's own checks cannot say (:mod:`alert_assets.contracts.models.event`).
     """
 
     type: DeltaType

@@ -1,6 +1,6 @@
 """The rules of a contract's rows as SQL, so that one query over a Delta table judges all of them at once.
 
-The event contract is compiled to Spark where lines come in (:mod:`alert_assets.transforms.validate`).
+The event contract is compiled to Spark where lines come in (:mod:`alert_assets.ingest.judge`).
 Checks look at what is in the tables already, and they run without a JVM: their SQL is DataFusion's, which
 delta-rs brings. A rule never yields null, so it can be negated, counted and joined by OR as it is.
 

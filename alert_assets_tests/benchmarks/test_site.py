@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from alert_assets.resources.landing import backlog
+from alert_assets.ingest.landing import backlog
 from benchmarks.cli import app
 from benchmarks.site import Site
 

@@ -15,18 +15,18 @@ from typing import Any
 import pyarrow as pa
 from deltalake import CommitProperties, Transaction, write_deltalake
 
-from alert_assets.assets.platinum import refresh_platinum
+from alert_assets.breaker.rules import Rules
+from alert_assets.breaker.store import CircuitBreakers
 from alert_assets.checks.check import Finding
 from alert_assets.checks.evaluate import Evaluation, evaluate, record
 from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, GOLD_INCIDENTS, SILVER_ALERTS, Contract
-from alert_assets.reliability.circuit_breaker import Rules
-from alert_assets.resources.circuit_breakers import CircuitBreakers
-from alert_assets.resources.lakehouse import BATCH_APP, COMMIT_INFO, Lakehouse, cursor_app
-from alert_assets.resources.state import State
+from alert_assets.defs.medallion.platinum import refresh_platinum
+from alert_assets.lake.lakehouse import BATCH_APP, COMMIT_INFO, Lakehouse, cursor_app
 from alert_assets.settings import Settings
+from alert_assets.state.database import State
 from alert_assets_tests.oracle import reference
-from alert_assets_tests.pipeline import arrow_rows
+from alert_assets_tests.support.pipeline import arrow_rows
 
 T0 = datetime(2026, 2, 14, 10, tzinfo=timezone.utc)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

@@ -12,8 +12,6 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from alert_assets.assets.latency import measure_latency
-from alert_assets.assets.platinum import refresh_platinum
 from alert_assets.checks.new_rows import NewRows
 from alert_assets.contracts import (
     BRONZE_EVENTS,
@@ -23,8 +21,10 @@ from alert_assets.contracts import (
     SILVER_ALERTS,
     Contract,
 )
-from alert_assets.resources.delta_rows import file_statistics
-from alert_assets.sensors.alerts import changed_incidents
+from alert_assets.defs.medallion.platinum import refresh_platinum
+from alert_assets.defs.notifications.sensors import changed_incidents
+from alert_assets.lake.rows import file_statistics
+from alert_assets.slo.commit_latency import measure_latency
 from alert_assets_tests.checks.lake import DAY, MINUTE, T0, Lake, alert, line, metric
 
 TIMES = {

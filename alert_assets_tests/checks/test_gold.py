@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
-from alert_assets.resources.lakehouse import cursor_app
+from alert_assets.lake.lakehouse import cursor_app
 from alert_assets_tests.checks.lake import HOUR, MINUTE, T0, Lake, alert, line
 from alert_assets_tests.checks.test_silver import DIMENSIONS
 

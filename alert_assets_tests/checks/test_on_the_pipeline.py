@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alert_assets.assets.platinum import refresh_platinum
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, CONTRACTS
-from alert_assets.resources.ingestion import replay_quarantine
+from alert_assets.defs.medallion.platinum import refresh_platinum
+from alert_assets.ingest.query import replay_quarantine
 from alert_assets_tests.checks.lake import Lake
 from alert_assets_tests.conftest import NewPipeline
 from alert_assets_tests.crash.telemetry import FILES, land

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_ALERTS
-from alert_assets.resources.lakehouse import cursor_app
+from alert_assets.lake.lakehouse import cursor_app
 from alert_assets_tests.checks.lake import DAY, HOUR, MINUTE, T0, Lake, alert, line
 from alert_assets_tests.conftest import settings_in
 

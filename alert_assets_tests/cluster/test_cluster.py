@@ -20,12 +20,12 @@ from pyspark.errors.exceptions.connect import SparkConnectGrpcException
 from pyspark.sql.connect.client import SparkConnectClient
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE
-from alert_assets_tests.assets.test_against_oracle import assert_same_tables, cut, expected_of, make_lines
 from alert_assets_tests.cluster.standalone import Cluster, await_, spark_cluster
-from alert_assets_tests.dagster_site import Site, ended_well, kill, materialize
 from alert_assets_tests.oracle.generate import write_files
 from alert_assets_tests.oracle.reference import Event
-from alert_assets_tests.pipeline import Pipeline
+from alert_assets_tests.oracle.test_pipeline import assert_same_tables, cut, expected_of, make_lines
+from alert_assets_tests.support.dagster_site import Site, ended_well, kill, materialize
+from alert_assets_tests.support.pipeline import Pipeline
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

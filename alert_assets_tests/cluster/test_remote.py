@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from alert_assets.errors import UserError
-from alert_assets.resources.spark import spark_conf, spark_resource
 from alert_assets.settings import Settings
+from alert_assets.spark.session import spark_conf, spark_resource
 
 
 def test_a_server_that_is_not_there_is_said_to_be_at_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

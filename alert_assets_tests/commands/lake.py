@@ -16,7 +16,7 @@ from alert_assets.contracts import (
     SILVER_ALERTS,
     Contract,
 )
-from alert_assets.resources.lakehouse import Lakehouse
+from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings
 
 #: Before every sample, so that none is from the future.

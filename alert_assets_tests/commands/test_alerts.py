@@ -8,11 +8,11 @@ from datetime import datetime, timezone
 
 import pytest
 
-from alert_assets.resources.circuit_breakers import circuit_breakers
-from alert_assets.resources.state import State
+from alert_assets.breaker.store import circuit_breakers
 from alert_assets.settings import Settings
+from alert_assets.state.database import State
 from alert_assets_tests.commands.conftest import Run
-from alert_assets_tests.resources.notifying import Desk, refused
+from alert_assets_tests.notify.desk import Desk, refused
 
 
 @pytest.fixture

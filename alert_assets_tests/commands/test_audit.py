@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from alert_assets.resources.circuit_breakers import circuit_breakers
-from alert_assets.resources.notifications import Notifications
-from alert_assets.resources.state import State
+from alert_assets.breaker.store import circuit_breakers
+from alert_assets.notify.store.notifications import Notifications
 from alert_assets.settings import Settings
+from alert_assets.state.database import State
 from alert_assets_tests.commands.conftest import Run
 
 

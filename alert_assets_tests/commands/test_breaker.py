@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from alert_assets.resources.circuit_breakers import CircuitBreakers, circuit_breakers
+from alert_assets.breaker.store import CircuitBreakers, circuit_breakers
 from alert_assets.settings import Settings
 from alert_assets_tests.commands.conftest import Run
 

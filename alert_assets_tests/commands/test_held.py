@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from alert_assets.contracts import BRONZE_HELD
-from alert_assets.resources.held import held_batches, tell
-from alert_assets.resources.lakehouse import Lakehouse
-from alert_assets.resources.state import State, audit_log, outbox
+from alert_assets.ingest.held import held_batches, tell
+from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings, load_settings
+from alert_assets.state.database import State, audit_log, outbox
 from alert_assets_tests.commands.conftest import Run
 from alert_assets_tests.commands.lake import MINUTE, T0, write
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from alert_assets.contracts import BRONZE_EVENTS, PIPELINE_HEALTH
-from alert_assets.resources.lakehouse import Lakehouse
+from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings
 from alert_assets_tests.commands.conftest import Run
 from alert_assets_tests.commands.lake import event
-from alert_assets_tests.resources.appending import append
+from alert_assets_tests.lake.appending import append
 
 
 @pytest.fixture

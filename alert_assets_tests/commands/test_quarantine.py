@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from alert_assets.contracts import BRONZE_QUARANTINE
-from alert_assets.resources import ingestion
+from alert_assets.ingest import query as ingestion
 from alert_assets.settings import Settings
 from alert_assets_tests.commands.conftest import Run
 from alert_assets_tests.commands.lake import T0, quarantined, write

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from alert_assets.alerting.routing_file import PACKAGED
+from alert_assets.notify.routing.file import PACKAGED
 from alert_assets_tests.commands.conftest import Run
 
 FILE = """\

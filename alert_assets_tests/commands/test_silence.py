@@ -7,10 +7,10 @@ from datetime import datetime, timezone
 
 import pytest
 
-from alert_assets.resources.state import State
 from alert_assets.settings import Settings
+from alert_assets.state.database import State
 from alert_assets_tests.commands.conftest import Run
-from alert_assets_tests.resources.notifying import Desk
+from alert_assets_tests.notify.desk import Desk
 
 
 @pytest.fixture

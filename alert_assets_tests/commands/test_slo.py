@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from alert_assets.contracts import SLO_STATUS
-from alert_assets.reliability.openslo import PACKAGED, load_slos
-from alert_assets.reliability.pipeline_health import RunRecord
-from alert_assets.reliability.sli import History
-from alert_assets.reliability.slo import slo_status
+from alert_assets.quality.health import RunRecord
 from alert_assets.settings import Settings
+from alert_assets.slo.budget import slo_status
+from alert_assets.slo.openslo import PACKAGED, load_slos
+from alert_assets.slo.sli import History
 from alert_assets_tests.commands.conftest import Run
 from alert_assets_tests.commands.lake import MINUTE, T0, Row, write
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from alert_assets.resources import spark_server
-from alert_assets.resources.spark_server import discovery_file, running_server, stop_server
+from alert_assets.spark import server as spark_server
+from alert_assets.spark.server import discovery_file, running_server, stop_server
 from alert_assets_tests.commands.conftest import Run
 
 CLASS = "org.apache.spark.sql.connect.service.SparkConnectServer"

@@ -5,7 +5,7 @@
 import pyspark.sql.types as T
 from pandera.pyspark import DataFrameModel, Field
 
-import alert_assets.contracts.struct_dtype  # noqa: F401  (registers the struct dtype)
+import alert_assets.contracts.models.struct_dtype  # noqa: F401  (registers the struct dtype)
 from alert_assets.contracts import Contract
 
 PAIR = T.StructType([T.StructField("a", T.StringType()), T.StructField("b", T.DoubleType())])

@@ -10,7 +10,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from alert_assets.contracts import ALL_CONTRACTS, GOLD_INCIDENTS, SILVER_ALERTS, Contract
 from alert_assets.contracts.drift import Drift, schema_drift
-from alert_assets.resources.lakehouse import Lakehouse
+from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import load_settings
 
 

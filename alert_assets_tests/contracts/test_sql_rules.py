@@ -21,7 +21,7 @@ from alert_assets.contracts import (
     Contract,
 )
 from alert_assets.contracts.sql_rules import literal, quote, row_rules
-from alert_assets.resources.lakehouse import Lakehouse
+from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings, load_settings
 from alert_assets_tests.commands.lake import analysis, event, incident, write
 from alert_assets_tests.contracts.odd_model import contract

@@ -23,14 +23,14 @@ from alert_assets.contracts import (
     SILVER_ALERTS,
     Contract,
 )
-from alert_assets.resources.lakehouse import Lakehouse
-from alert_assets.resources.spark_server import DISCOVERY_VARIABLE, stop_server
+from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings
+from alert_assets.spark.server import DISCOVERY_VARIABLE, stop_server
 from alert_assets_tests.conftest import settings_in
 from alert_assets_tests.crash import victim
 from alert_assets_tests.crash.kill import Kill
 from alert_assets_tests.crash.telemetry import FILES, land
-from alert_assets_tests.pipeline import Row, arrow_rows
+from alert_assets_tests.support.pipeline import Row, arrow_rows
 
 #: What differs from run to run over the same files.
 _RUN_COLUMNS = ("_batch_id", "_ingested_at", "analyzed_at")

@@ -21,8 +21,8 @@ from deltalake import DeltaTable
 from pyspark import cloudpickle
 
 from alert_assets.contracts import Contract
-from alert_assets.resources.ingestion import LandingBatch
-from alert_assets.resources.lakehouse import Lakehouse
+from alert_assets.ingest.query import LandingBatch
+from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.transforms import changes
 
 if TYPE_CHECKING:

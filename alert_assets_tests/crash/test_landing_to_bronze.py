@@ -12,7 +12,7 @@ import pytest
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, Contract
 from alert_assets.errors import UserError
-from alert_assets.resources import ingestion
+from alert_assets.ingest import query as ingestion
 from alert_assets.settings import Settings
 from alert_assets_tests.conftest import NewPipeline
 from alert_assets_tests.crash.conftest import Expected, Site

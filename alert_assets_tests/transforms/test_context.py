@@ -15,7 +15,7 @@ from alert_assets.contracts.spark import spark_schema
 from alert_assets.transforms.context import two_decimals, with_context_text
 from alert_assets.transforms.mean import exact_mean, large_part, mean_parts
 from alert_assets_tests.oracle import reference
-from alert_assets_tests.pipeline import Row
+from alert_assets_tests.support.pipeline import Row
 
 AT = datetime(2026, 2, 14, 10, 5, 0, 999_999, tzinfo=timezone.utc)
 

@@ -1,1 +1,0 @@
-"""Telling people: what can be told, to whom it goes, through which channel, and until when."""

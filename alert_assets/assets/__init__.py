@@ -1,1 +1,0 @@
-"""The assets: thin functions that let transforms work on what the lakehouse has."""

@@ -1,0 +1,1 @@
+"""The circuit breaker: rules, store, the gate around Dagster's executors, the guard in the write path."""

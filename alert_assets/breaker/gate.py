@@ -1,0 +1,330 @@
+"""The gate: an executor that refuses runs while their data cannot be trusted.
+
+Everything that launches a run ends in its executor, be it the UI, `dagster asset materialize`, a schedule, a
+sensor or a backfill, so this is the one place that sees them all. Behind the gate a run goes on in
+one process (the default) or in one a step; `execution: config: {multiprocess: {}}` in the run config, or
+`ALERTS_EXECUTOR`, chooses. `dg.materialize()` brings an executor of its own; for it the lakehouse's
+guard does the same (:mod:`alert_assets.breaker.guard`).
+
+Three things refuse a run that would materialize an asset:
+
+- the asset's own circuit breaker, when it is open, or half open with another run as its probe;
+- a breaker further upstream, when it is anything but closed: a run that does not write the tables it guards
+  cannot prove that they are well again;
+- a blocking check of a table upstream that failed when it was last evaluated. Dagster's own
+  `blocking=True` ends with the run; the table is as bad in the next one.
+
+A refused run fails (exit code 1) and carries two tags: `dagster/max_retries=0`, so that no retry is spent on it,
+and `alert_assets/breaker=refused`, so that nobody counts it as a failure. Runs of checks alone
+and of the tables that watch the others always pass: they are how one finds out that all is well again.
+
+At the end the executor reports the outcome for each breaker itself, so that breakers work where no daemon
+runs. What it cannot report, because it was killed, the run-status sensors do.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+import dagster as dg
+
+from alert_assets.breaker.guard import GATED_RUN_VARIABLE, REFUSED_TAGS
+from alert_assets.breaker.rules import Outcome
+from alert_assets.breaker.store import CircuitBreakers, ProcessOwner
+from alert_assets.contracts import ALL_CONTRACTS
+from alert_assets.logs import run_log
+from alert_assets.settings import Settings
+from alert_assets.state.database import StateError
+
+#: Metadata of an asset without a contract of ours that wants to be guarded too.
+BREAKER_METADATA = "alert_assets/breaker"
+
+#: How often the host is looked at during a run, and how many looks in a row make a load sustained.
+_LOOK_SECONDS, _SUSTAINED_LOOKS = 2.0, 5
+
+Breakers = dict[dg.AssetKey, str]
+
+
+class RunRefused(dg.Failure):
+    """The gate's answer; the description says who refuses, since when, until when, and what to do."""
+
+
+def gated_executor(settings: Settings, breakers: CircuitBreakers) -> dg.ExecutorDefinition:
+    """The executor for `dg.Definitions`."""
+    modes = {
+        "in_process": dg.in_process_executor.config_schema.as_field(),
+        "multiprocess": dg.multiprocess_executor.config_schema.as_field(),
+    }
+
+    def requirements(config: Mapping[str, Any]) -> Sequence[Any]:
+        return dg.multiprocess_executor.get_requirements(config) if "multiprocess" in config else []
+
+    def create(init_context: dg.InitExecutorContext) -> dg.Executor:
+        return GatedExecutor(dg.multi_or_in_process_executor.executor_creation_fn(init_context), breakers)  # type: ignore[misc]
+
+    return dg.ExecutorDefinition(
+        name="gated",
+        config_schema=dg.Field(dg.Selector(modes), default_value={settings.executor: {}}),
+        requirements=requirements,
+        executor_creation_fn=create,
+        description="Refuses runs whose circuit breaker is open; runs the others in one process, or one a step.",
+    )
+
+
+class GatedExecutor(dg.Executor):
+    """Another executor behind the gate."""
+
+    def __init__(self, inner: dg.Executor, breakers: CircuitBreakers) -> None:
+        self._inner = inner
+        self._breakers = breakers
+
+    @property
+    def retries(self) -> Any:
+        """The inner executor's."""
+        return self._inner.retries
+
+    @property
+    def step_dependency_config(self) -> Any:
+        """The inner executor's."""
+        return self._inner.step_dependency_config
+
+    def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
+        """Refuse the run, or execute its plan and report how it ended."""
+        layer = plan_context.job.get_definition().asset_layer
+        guarded = Guarded.of(plan_context.job.get_repository_definition(), layer.selected_asset_keys)
+        if not guarded:
+            yield from self._inner.execute(plan_context, execution_plan)
+            return
+        self._let_through(plan_context, guarded)
+        tally = _Tally(guarded, layer)
+        with self._watched(plan_context.run_id) as load:
+            try:
+                for event in self._inner.execute(plan_context, execution_plan):
+                    tally.see(event)
+                    yield event
+            except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+                tally.interrupted()
+                raise
+            except Exception as error:
+                tally.broke(error)
+                raise
+            finally:
+                self._report(plan_context, tally, load)
+
+    def _let_through(self, plan_context: Any, guarded: Guarded) -> None:
+        """Raise :class:`RunRefused`, or take note that the run is in."""
+        try:
+            refusals = failed_checks(self._breakers, guarded) or self._refusals(plan_context, guarded)
+        except StateError as error:
+            # Whether the data can be trusted is not known, and that is no fault of the run's.
+            refusals = [str(error)]
+        if refusals:
+            plan_context.instance.add_run_tags(plan_context.run_id, REFUSED_TAGS)
+            raise RunRefused(description="\n".join(refusals), allow_retries=False)
+
+    def _refusals(self, plan_context: Any, guarded: Guarded) -> list[str]:
+        admission = self._breakers.admit(
+            sorted(set(guarded.own.values())),
+            plan_context.run_id,
+            owner=ProcessOwner.current(),
+            job=plan_context.job_name,
+            upstream=guarded.upstream_breakers,
+        )
+        return [str(refusal) for refusal in admission.refusals]
+
+    @contextmanager
+    def _watched(self, run_id: str) -> Iterator[HostLoad]:
+        """Lends the run's name to its processes, keeps a probe's lease alive and looks at the host meanwhile."""
+        load, done = HostLoad(), threading.Event()
+
+        def look() -> None:
+            while not done.wait(_LOOK_SECONDS):
+                load.look()
+                # A database that is gone for a moment is the report's concern, not the heartbeat's.
+                with suppress(StateError):
+                    self._breakers.heartbeat(run_id)
+
+        watcher = threading.Thread(target=look, name="alert-assets-watch", daemon=True)
+        os.environ[GATED_RUN_VARIABLE] = run_id
+        watcher.start()
+        try:
+            yield load
+        finally:
+            done.set()
+            watcher.join()
+            os.environ.pop(GATED_RUN_VARIABLE, None)
+
+    def _report(self, plan_context: Any, tally: _Tally, load: HostLoad) -> None:
+        record = plan_context.instance.get_run_record_by_id(plan_context.run_id)
+        started = record.start_time if record and record.start_time else time.time()
+        try:
+            for breaker, outcome in tally.outcomes().items():
+                self._breakers.record(
+                    plan_context.run_id,
+                    outcome,
+                    [breaker],
+                    reported_by="executor",
+                    error=tally.errors.get(breaker),
+                    job=plan_context.job_name,
+                    started_at=datetime.fromtimestamp(started, timezone.utc),
+                    cpu_peak_percent=load.cpu_peak_percent,
+                    memory_peak_percent=load.memory_peak_percent,
+                )
+        except StateError as error:
+            # The run ended as it ended; a run-status sensor reports it when the database is back.
+            run_log(plan_context.run_id).error("outcome_not_recorded", problem=str(error))
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """What stands between a run and its assets.
+
+    Attributes:
+        own: breaker of each asset the run materializes.
+        upstream_breakers: breakers of tables upstream that it does not.
+        upstream_tables: those tables.
+        blocking_checks: checks of those tables that block.
+    """
+
+    own: Breakers
+    upstream_breakers: tuple[str, ...]
+    upstream_tables: tuple[str, ...]
+    blocking_checks: frozenset[tuple[str, str]]
+
+    def __bool__(self) -> bool:
+        """Whether anything does."""
+        return bool(self.own or self.upstream_breakers or self.blocking_checks)
+
+    @classmethod
+    def of(cls, repository: dg.RepositoryDefinition, selected: Iterable[dg.AssetKey]) -> Guarded:
+        """Of a run that materializes `selected`."""
+        graph = repository.asset_graph
+        chosen = set(selected)
+        own = {key: name for key in chosen if (name := breaker_of(key, graph.get(key).metadata)) is not None}
+        # Somebody else's asset has no breaker, but is not to be built on what ours guard.
+        others = {key for key in chosen if key.to_user_string() not in ALL_CONTRACTS}
+        above = {ancestor for key in {*own, *others} for ancestor in graph.get_ancestor_asset_keys(key)} - chosen
+        breakers = {breaker_of(key, graph.get(key).metadata) for key in above} - {None, *own.values()}
+        blocking = {
+            (key.asset_key.to_user_string(), key.name)
+            for key in graph.asset_check_keys
+            if key.asset_key in above and graph.get(key).blocking
+        }
+        return cls(
+            own,
+            tuple(sorted(name for name in breakers if name)),
+            tuple(sorted(key.to_user_string() for key in above)),
+            frozenset(blocking),
+        )
+
+
+def breaker_of(key: dg.AssetKey, metadata: Any = None) -> str | None:
+    """The breaker of an asset: its contract's, or the one its metadata names."""
+    contract = ALL_CONTRACTS.get(key.to_user_string())
+    return contract.breaker if contract else (metadata or {}).get(BREAKER_METADATA)
+
+
+def failed_checks(breakers: CircuitBreakers, guarded: Guarded) -> list[str]:
+    """A sentence for each blocking check upstream that failed when it was last evaluated."""
+    if not guarded.blocking_checks:
+        return []
+    return [
+        f"Check {check.check_name} of {check.table_name} failed at {check.at:%Y-%m-%d %H:%M:%S}Z"
+        f"{f' in run {check.run_id}' if check.run_id else ''}: {check.description} Nothing is built on the table "
+        f"until that check passes: repair {check.table_name} and run its checks again."
+        for check in breakers.latest_checks(guarded.upstream_tables)
+        if not check.passed and (check.table_name, check.check_name) in guarded.blocking_checks
+    ]
+
+
+def would_be_refused(
+    breakers: CircuitBreakers, repository: dg.RepositoryDefinition, tables: Iterable[str]
+) -> str | None:
+    """What the gate would say to a run that materializes these tables now; None when it would let it in."""
+    guarded = Guarded.of(repository, {dg.AssetKey(name) for name in tables})
+    refusals = breakers.peek(sorted(set(guarded.own.values())), upstream=guarded.upstream_breakers)
+    return "\n".join([*failed_checks(breakers, guarded), *map(str, refusals)]) or None
+
+
+@dataclass
+class _Tally:
+    """How the run has gone so far, by breaker."""
+
+    guarded: Guarded
+    layer: Any
+    done: set[dg.AssetKey] = field(default_factory=set)
+    errors: dict[str, str] = field(default_factory=dict)
+    cut_short: bool = False
+
+    def see(self, event: dg.DagsterEvent) -> None:
+        """Take note of a materialization or a failed step."""
+        if event.is_step_materialization:
+            self.done.add(event.step_materialization_data.materialization.asset_key)
+        elif event.is_step_failure:
+            error = _cause(event.step_failure_data)
+            for breaker in self._breakers_of_step(event) or set(self.guarded.own.values()):
+                self.errors.setdefault(breaker, f"{event.step_key}: {error}")
+
+    def _breakers_of_step(self, event: dg.DagsterEvent) -> set[str]:
+        assets_def = self.layer.get_assets_def_for_node(event.node_handle) if event.node_handle else None
+        if assets_def is None:
+            return set()
+        keys = {*assets_def.keys, *(key.asset_key for key in assets_def.check_keys)}
+        return {self.guarded.own[key] for key in keys if key in self.guarded.own}
+
+    def interrupted(self) -> None:
+        """Somebody stopped the run: what is not done says nothing."""
+        self.cut_short = True
+
+    def broke(self, error: Exception) -> None:
+        """Something broke outside any step, such as a resource."""
+        for breaker in self.guarded.own.values():
+            self.errors.setdefault(breaker, f"{type(error).__name__}: {error}")
+
+    def outcomes(self) -> dict[str, Outcome]:
+        """By breaker: failure when a step of its tables failed, success when all were materialized."""
+        found: dict[str, Outcome] = {}
+        for breaker in sorted(set(self.guarded.own.values())):
+            keys = {key for key, name in self.guarded.own.items() if name == breaker}
+            failed = breaker in self.errors and not self.cut_short
+            found[breaker] = "failure" if failed else "success" if keys <= self.done else "neutral"
+        return found
+
+
+def _cause(data: Any) -> str:
+    """The message of a step's failure: the user's own words where there are some."""
+    if data.user_failure_data and data.user_failure_data.description:
+        return str(data.user_failure_data.description)
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return str(error.message).strip() if error else "failed"
+
+
+class HostLoad:
+    """The highest sustained load of this host, in percent, as far as it was looked at; None before that."""
+
+    def __init__(self) -> None:
+        self._cpu: deque[float] = deque(maxlen=_SUSTAINED_LOOKS)
+        self._memory: deque[float] = deque(maxlen=_SUSTAINED_LOOKS)
+        self.cpu_peak_percent: float | None = None
+        self.memory_peak_percent: float | None = None
+
+    def look(self) -> None:
+        """One sample of each."""
+        import psutil
+
+        self._cpu.append(psutil.cpu_percent(None))
+        self._memory.append(psutil.virtual_memory().percent)
+        # What is under the limit once in a row was not above it throughout.
+        if len(self._cpu) == _SUSTAINED_LOOKS:
+            self.cpu_peak_percent = max(self.cpu_peak_percent or 0.0, min(self._cpu))
+            self.memory_peak_percent = max(self.memory_peak_percent or 0.0, min(self._memory))

@@ -1,0 +1,130 @@
+"""The event contract, version 1: the fields a producer may send and the rule of each.
+
+A field's `metadata` says what pandera's own checks cannot: for which event types it is required
+(`required_for`; `"*"` is all of them), how its text is normalised (`case`, `aliases`), what it falls
+back to (`default`, `default_from`) and for which types (`default_for`), whether it may tell about a
+person (`pii`), and `examples` of it. The rules are compiled into Spark expressions by
+:mod:`alert_assets.ingest.judge`.
+
+No `from __future__ import annotations` here and in the tables: on Python 3.10 pandera does not resolve them.
+"""
+
+import pyspark.sql.types as T
+from pandera.pyspark import DataFrameModel, Field
+
+from alert_assets.contracts.vocabulary import (
+    EVENT_TYPES,
+    EVERY,
+    FIRST_YEAR,
+    LAST_YEAR,
+    LOG_LEVELS,
+    MEASUREMENTS,
+    SEVERITIES,
+    STATUSES,
+)
+
+__all__ = [
+    "EVENT_TYPES",
+    "EVERY",
+    "FIRST_YEAR",
+    "LAST_YEAR",
+    "LOG_LEVELS",
+    "MEASUREMENTS",
+    "SEVERITIES",
+    "STATUSES",
+    "Event",
+]
+
+
+class Event(DataFrameModel):
+    """One operational event."""
+
+    event_id: T.StringType() = Field(
+        description="With `timestamp`, the producer's idempotency key: a redelivery carries both unchanged.",
+        metadata={"required_for": EVERY},
+    )
+    event_type: T.StringType() = Field(
+        isin=list(EVENT_TYPES),
+        description="alert, log, metric or deployment.",
+        metadata={"required_for": EVERY},
+    )
+    application_id: T.StringType() = Field(
+        description="The application the event is about.",
+        metadata={"required_for": EVERY, "examples": ("payments-api",)},
+    )
+    host: T.StringType() = Field(
+        nullable=True, description="Host, pod or instance.", metadata={"pii": True, "examples": ("host-a",)}
+    )
+    timestamp: T.TimestampType() = Field(
+        description="When it happened, UTC; RFC 3339 with an offset or Z on the wire.",
+        metadata={"required_for": EVERY, "examples": ("2026-02-14T10:05:00Z",)},
+    )
+    source: T.StringType() = Field(nullable=True, description="The system that produced the event.")
+    labels: T.MapType(T.StringType(), T.StringType()) = Field(
+        nullable=True, description="Free key-value pairs.", metadata={"pii": True}
+    )
+    alert_id: T.StringType() = Field(
+        nullable=True,
+        description="The alert's own id; its event_id when the producer gave none.",
+        metadata={"default_from": "event_id", "default_for": ("alert",)},
+    )
+    alert_type: T.StringType() = Field(
+        nullable=True,
+        description="What kind of alert.",
+        metadata={"required_for": ("alert",), "examples": ("cpu_high",)},
+    )
+    severity: T.StringType() = Field(
+        nullable=True,
+        isin=list(SEVERITIES),
+        description="CRITICAL, HIGH, MEDIUM, LOW or INFO.",
+        metadata={"required_for": ("alert",), "case": "upper"},
+    )
+    status: T.StringType() = Field(
+        nullable=True,
+        isin=list(STATUSES),
+        description="firing (default) or resolved.",
+        metadata={"case": "lower", "default": "firing", "default_for": ("alert",)},
+    )
+    current_value: T.DoubleType() = Field(nullable=True, description="What the alert measured.")
+    threshold: T.DoubleType() = Field(nullable=True, description="What it was measured against.")
+    cpu_percent: T.DoubleType() = Field(
+        nullable=True, ge=0.0, description="Percent of the request; real data exceeds 100."
+    )
+    memory_percent: T.DoubleType() = Field(
+        nullable=True, ge=0.0, description="Percent of the request; real data exceeds 100."
+    )
+    error_rate: T.DoubleType() = Field(nullable=True, ge=0.0, le=1.0, description="Share of failed requests, 0 to 1.")
+    metrics: T.MapType(T.StringType(), T.DoubleType()) = Field(
+        nullable=True, description="Any other measurements by name."
+    )
+    log_level: T.StringType() = Field(
+        nullable=True,
+        isin=list(LOG_LEVELS),
+        description="TRACE, DEBUG, INFO, WARN, ERROR or FATAL.",
+        metadata={"required_for": ("log",), "case": "upper", "aliases": {"WARNING": "WARN"}},
+    )
+    error_code: T.StringType() = Field(
+        nullable=True,
+        description="Exception class or error code of a log.",
+        metadata={"examples": ("TimeoutException",)},
+    )
+    message: T.StringType() = Field(
+        nullable=True, description="Free text; data from outside, never an instruction.", metadata={"pii": True}
+    )
+    deployment_id: T.StringType() = Field(
+        nullable=True, description="Id of a deployment.", metadata={"required_for": ("deployment",)}
+    )
+    version: T.StringType() = Field(
+        nullable=True,
+        description="What was deployed.",
+        metadata={"required_for": ("deployment",), "examples": ("v2.3.1",)},
+    )
+    change_type: T.StringType() = Field(
+        nullable=True, description="How it was deployed.", metadata={"examples": ("rolling_update",)}
+    )
+
+    class Config:
+        """pandera's options."""
+
+        name = "event"
+        strict = True

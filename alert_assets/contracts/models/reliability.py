@@ -1,0 +1,128 @@
+"""The pandera models of the tables that say how reliable the others are, columns in the order they are stored.
+
+No `from __future__ import annotations`: on Python 3.10 pandera does not resolve them.
+"""
+
+import pyspark.sql.types as T
+from pandera.pyspark import DataFrameModel, Field
+
+import alert_assets.contracts.models.struct_dtype  # noqa: F401  (registers the struct dtype)
+
+STAGES = ("landed_to_bronze", "ingested_to_bronze", "event_to_bronze", "event_to_gold")
+DIMENSIONS = ("completeness", "uniqueness", "validity", "accuracy", "consistency", "timeliness")
+
+_BATCH_ID = "Commit that last changed the row; grows with every commit that changes rows."
+
+BURN_RATE = T.StructType(
+    [
+        T.StructField("severity", T.StringType()),
+        T.StructField("long_window_minutes", T.LongType()),
+        T.StructField("short_window_minutes", T.LongType()),
+        T.StructField("long_burn_rate", T.DoubleType()),
+        T.StructField("short_burn_rate", T.DoubleType()),
+        T.StructField("limit", T.DoubleType()),
+        T.StructField("events", T.LongType()),
+        T.StructField("firing", T.BooleanType()),
+    ]
+)
+
+
+class PipelineLatency(DataFrameModel):
+    """How long the rows of one commit took."""
+
+    stage: T.StringType() = Field(
+        isin=list(STAGES), description="From where to where: the file landed, its batch began, or the event happened."
+    )
+    table_version: T.LongType() = Field(ge=0, description="Delta version of the commit in the stage's table.")
+    committed_at: T.TimestampType() = Field(description="When the commit made the rows visible, UTC.")
+    newest_event_at: T.TimestampType() = Field(nullable=True, description="Highest event time among the rows, UTC.")
+    row_count: T.LongType() = Field(ge=0, description="Rows of the commit that the figures are about.")
+    p50_seconds: T.DoubleType() = Field(nullable=True, description="Median, seconds.")
+    p95_seconds: T.DoubleType() = Field(nullable=True, description="95th percentile, seconds.")
+    p99_seconds: T.DoubleType() = Field(nullable=True, description="99th percentile, seconds.")
+    max_seconds: T.DoubleType() = Field(nullable=True, description="Longest, seconds.")
+    threshold_seconds: T.DoubleType() = Field(gt=0.0, description="The stage's SLO threshold when it was measured.")
+    over_threshold: T.LongType() = Field(ge=0, description="Rows that took longer than the threshold.")
+    run_id: T.StringType() = Field(nullable=True, description="Dagster run that made the commit.")
+    batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
+
+    class Config:
+        """pandera's options."""
+
+        name = "pipeline_latency"
+        strict = True
+
+
+class QualityScores(DataFrameModel):
+    """What a table was worth in one dimension at one time."""
+
+    table_name: T.StringType() = Field(description="The table.")
+    dimension: T.StringType() = Field(
+        isin=[*DIMENSIONS, "overall"], description="One of the six dimensions, or overall, their weighted mean."
+    )
+    evaluated_at: T.TimestampType() = Field(description="When, UTC.")
+    score: T.DoubleType() = Field(ge=0.0, le=100.0, description="0 to 100.")
+    good: T.LongType() = Field(nullable=True, ge=0, description="Rows or values that passed; null for overall.")
+    total: T.LongType() = Field(nullable=True, ge=0, description="Rows or values that were looked at.")
+    weight: T.DoubleType() = Field(nullable=True, ge=0.0, description="Share in the overall score.")
+    run_id: T.StringType() = Field(nullable=True, description="Dagster run that evaluated it.")
+    batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
+
+    class Config:
+        """pandera's options."""
+
+        name = "quality_scores"
+        strict = True
+
+
+class PipelineHealth(DataFrameModel):
+    """One health metric of the pipeline's runs or of the host."""
+
+    metric: T.StringType() = Field(description="E.g. success_rate_percent, duration_ratio, backlog_runs.")
+    subject: T.StringType() = Field(description="Job, breaker or host the metric is about.", metadata={"pii": True})
+    evaluated_at: T.TimestampType() = Field(description="When, UTC.")
+    value: T.DoubleType() = Field(
+        nullable=True, description="The metric in the unit its name ends with; null: no data."
+    )
+    limit: T.DoubleType() = Field(description="Beyond it the metric is unhealthy.")
+    healthy: T.BooleanType() = Field(description="Whether the value keeps the limit; true without data.")
+    samples: T.LongType() = Field(ge=0, description="Runs or samples behind the value.")
+    detail: T.StringType() = Field(nullable=True, description="What broke the limit, by name.")
+    batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
+
+    class Config:
+        """pandera's options."""
+
+        name = "pipeline_health"
+        strict = True
+
+
+class SloStatus(DataFrameModel):
+    """Where one SLO stood at one time."""
+
+    slo: T.StringType() = Field(description="Name of the SLO.")
+    service: T.StringType() = Field(description="Service it belongs to.")
+    evaluated_at: T.TimestampType() = Field(description="When, UTC.")
+    target_percent: T.DoubleType() = Field(gt=0.0, lt=100.0, description="Objective.")
+    window_minutes: T.LongType() = Field(gt=0, description="Rolling window of the objective.")
+    good: T.DoubleType() = Field(ge=0.0, description="Good events, or good minutes, in the window.")
+    total: T.DoubleType() = Field(ge=0.0, description="All events, or minutes, in the window.")
+    excluded: T.DoubleType() = Field(
+        ge=0.0, description="Bad events, or minutes, not counted: an open circuit breaker caused them."
+    )
+    achieved_percent: T.DoubleType() = Field(nullable=True, description="Good of total; null without events.")
+    budget_left_percent: T.DoubleType() = Field(
+        nullable=True, description="Error budget left; below 0 it is overspent; null without events."
+    )
+    burn_rates: T.ArrayType(BURN_RATE) = Field(description="Each pair of windows: rates, limit, whether it fires.")
+    state: T.StringType() = Field(
+        isin=["no_data", "ok", "burning", "exhausted"], description="no_data, ok, burning or exhausted."
+    )
+    severity: T.StringType() = Field(nullable=True, description="Of the worst burn-rate alert that fires.")
+    batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
+
+    class Config:
+        """pandera's options."""
+
+        name = "slo_status"
+        strict = True

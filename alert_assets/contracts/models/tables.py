@@ -1,0 +1,229 @@
+"""The pandera models of the five Delta tables (DESIGN §6), columns in the order they are stored.
+
+A column whose name starts with an underscore is declared under its plain name with an alias: pandera
+takes leading underscores for private attributes.
+"""
+
+import pyspark.sql.types as T
+from pandera.pyspark import DataFrameModel, Field
+
+import alert_assets.contracts.models.struct_dtype  # noqa: F401  (registers the struct dtype)
+from alert_assets.contracts.models.event import SEVERITIES, Event
+
+_SHA256 = r"^[0-9a-f]{64}$"
+#: Analysts quote the incident's context, and with it hosts and messages.
+_FROM_CONTEXT = {"pii": True}
+_BATCH_ID = "Commit that last changed the row; grows with every commit that changes rows."
+
+DEPLOYMENT = T.StructType(
+    [
+        T.StructField("deployment_id", T.StringType()),
+        T.StructField("version", T.StringType()),
+        T.StructField("change_type", T.StringType()),
+        T.StructField("timestamp", T.TimestampType()),
+    ]
+)
+METRIC_SUMMARY = T.StructType(
+    [T.StructField(name, T.DoubleType()) for name in ("cpu_max", "cpu_avg", "memory_max", "error_rate_max")]
+)
+
+
+class BronzeEvents(Event):
+    """Every valid event, as it came."""
+
+    rescued: T.StringType() = Field(
+        alias="_rescued",
+        nullable=True,
+        description="Fields the contract does not know, as one JSON object.",
+        metadata={"pii": True},
+    )
+    source_file: T.StringType() = Field(alias="_source_file", description="Landing file of the line.")
+    landed_at: T.TimestampType() = Field(alias="_landed_at", description="When that file was written, UTC.")
+    ingested_at: T.TimestampType() = Field(alias="_ingested_at", description="When its micro-batch began, UTC.")
+    late_by_seconds: T.DoubleType() = Field(
+        alias="_late_by_seconds",
+        nullable=True,
+        gt=0.0,
+        description="Seconds behind the watermark when it came; null when on time.",
+    )
+    batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
+
+    class Config:
+        """pandera's options."""
+
+        name = "bronze_events"
+        strict = True
+
+
+class BronzeQuarantine(DataFrameModel):
+    """Every line that broke the event contract."""
+
+    raw: T.StringType() = Field(
+        description="The line as it came; U+FFFD stands for bytes that are not UTF-8.", metadata={"pii": True}
+    )
+    raw_bytes: T.BinaryType() = Field(
+        nullable=True, description="The line's bytes, only where `raw` could not hold them.", metadata={"pii": True}
+    )
+    reasons: T.ArrayType(T.StringType()) = Field(
+        description="malformed_json, missing:FIELD, invalid:FIELD; all that apply."
+    )
+    contract_version: T.IntegerType() = Field(ge=1, description="Event contract the line was judged by.")
+    source_file: T.StringType() = Field(alias="_source_file", description="Landing file of the line.")
+    landed_at: T.TimestampType() = Field(alias="_landed_at", description="When that file was written, UTC.")
+    ingested_at: T.TimestampType() = Field(alias="_ingested_at", description="When its micro-batch began, UTC.")
+    batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
+    replayed_at: T.TimestampType() = Field(nullable=True, description="When a replay moved the line to bronze, UTC.")
+
+    class Config:
+        """pandera's options."""
+
+        name = "bronze_quarantine"
+        strict = True
+
+
+class BronzeHeld(DataFrameModel):
+    """Every line of a batch that was not published."""
+
+    batch: T.LongType() = Field(
+        ge=1, description="Number of the held batch: the commit that set it aside. `alert-assets held release BATCH`."
+    )
+    raw: T.StringType() = Field(
+        description="The line as it came; U+FFFD stands for bytes that are not UTF-8.", metadata={"pii": True}
+    )
+    raw_bytes: T.BinaryType() = Field(
+        nullable=True, description="The line's bytes, only where `raw` could not hold them.", metadata={"pii": True}
+    )
+    because: T.ArrayType(T.StringType()) = Field(description="The gating checks that the batch broke, with figures.")
+    source_file: T.StringType() = Field(alias="_source_file", description="Landing file of the line.")
+    landed_at: T.TimestampType() = Field(alias="_landed_at", description="When that file was written, UTC.")
+    ingested_at: T.TimestampType() = Field(alias="_ingested_at", description="When its micro-batch began, UTC.")
+    decision: T.StringType() = Field(
+        nullable=True, isin=["released", "discarded"], description="What became of the batch; null while it waits."
+    )
+    decided_at: T.TimestampType() = Field(nullable=True, description="When, UTC.")
+    decided_by: T.StringType() = Field(nullable=True, description="By whom.", metadata={"pii": True})
+    decided_why: T.StringType() = Field(nullable=True, description="The reason they gave.", metadata={"pii": True})
+    batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
+
+    class Config:
+        """pandera's options."""
+
+        name = "bronze_held"
+        strict = True
+
+
+class SilverAlerts(DataFrameModel):
+    """One row per fingerprint and window."""
+
+    fingerprint: T.StringType() = Field(
+        str_matches=_SHA256, description="Hex SHA-256 of the DEDUP_FIELDS values joined by U+001F, null as empty."
+    )
+    window_start: T.TimestampType() = Field(description="Start of the window, aligned to the epoch, UTC.")
+    window_end: T.TimestampType() = Field(description="End of the window, not included, UTC.")
+    application_id: T.StringType() = Field(description="Of the first firing.")
+    host: T.StringType() = Field(nullable=True, description="Of the first firing.", metadata={"pii": True})
+    alert_type: T.StringType() = Field(description="Of the first firing.")
+    severity: T.StringType() = Field(isin=list(SEVERITIES), description="The highest in the window.")
+    alert_id: T.StringType() = Field(nullable=True, description="Of the first firing.")
+    current_value: T.DoubleType() = Field(nullable=True, description="Of the first firing.")
+    threshold: T.DoubleType() = Field(nullable=True, description="Of the first firing.")
+    max_value: T.DoubleType() = Field(nullable=True, description="Highest current_value of the firings.")
+    first_seen_timestamp: T.TimestampType() = Field(nullable=True, description="First firing, UTC.")
+    last_seen_timestamp: T.TimestampType() = Field(nullable=True, description="Last firing, UTC.")
+    alert_count: T.LongType() = Field(ge=0, description="Distinct firing events, by event_id and timestamp.")
+    suppressed_count: T.LongType() = Field(ge=0, description="alert_count - 1, 0 at least.")
+    duplicate_count: T.LongType() = Field(ge=0, description="Repeated deliveries of the window's alerts.")
+    resolved_at: T.TimestampType() = Field(
+        nullable=True,
+        description="Earliest resolved event at or after the first firing, or of a window without one, UTC.",
+    )
+    batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
+
+    class Config:
+        """pandera's options."""
+
+        name = "silver_alerts"
+        strict = True
+
+
+class GoldIncidents(DataFrameModel):
+    """Each alert with its evidence."""
+
+    incident_id: T.StringType() = Field(
+        str_matches=r"^[0-9a-f]{16}$",
+        description="First 16 hex digits of SHA-256 of fingerprint, U+001F, alert_timestamp.",
+    )
+    fingerprint: T.StringType() = Field(str_matches=_SHA256, description="The alert's fingerprint.")
+    alert_timestamp: T.TimestampType() = Field(description="first_seen_timestamp of the alert, UTC.")
+    window_start: T.TimestampType() = Field(description="Start of the alert's window, UTC.")
+    window_end: T.TimestampType() = Field(description="End of the alert's window, UTC.")
+    application_id: T.StringType() = Field(description="Of the first firing.")
+    host: T.StringType() = Field(nullable=True, description="Of the first firing.", metadata={"pii": True})
+    alert_type: T.StringType() = Field(description="Of the first firing.")
+    severity: T.StringType() = Field(isin=list(SEVERITIES), description="The highest in the window.")
+    alert_id: T.StringType() = Field(description="Of the first firing.")
+    current_value: T.DoubleType() = Field(nullable=True, description="Of the first firing.")
+    threshold: T.DoubleType() = Field(nullable=True, description="Of the first firing.")
+    max_value: T.DoubleType() = Field(nullable=True, description="Highest current_value of the firings.")
+    first_seen_timestamp: T.TimestampType() = Field(description="First firing, UTC; the same as alert_timestamp.")
+    last_seen_timestamp: T.TimestampType() = Field(description="Last firing, UTC.")
+    alert_count: T.LongType() = Field(ge=1, description="Distinct firing events, by event_id and timestamp.")
+    suppressed_count: T.LongType() = Field(ge=0, description="alert_count - 1.")
+    duplicate_count: T.LongType() = Field(ge=0, description="Repeated deliveries of the window's alerts.")
+    resolved_at: T.TimestampType() = Field(nullable=True, description="Earliest resolved event of the window, UTC.")
+    correlated_deployments: T.ArrayType(DEPLOYMENT) = Field(
+        description="Deployments of the application in the lookback, by time, then id."
+    )
+    error_summary: T.MapType(T.StringType(), T.LongType()) = Field(
+        description="ERROR and FATAL logs with a code in the lookback, count by code."
+    )
+    metric_summary: METRIC_SUMMARY = Field(description="Extremes and mean of the lookback's metric events.")
+    prior_alert_count: T.LongType() = Field(
+        ge=0, description="Firing alerts of the application in the lookback whose alert_id is not this one's."
+    )
+    incident_context_text: T.StringType() = Field(
+        description="All of the above as the analyst reads it.", metadata={"pii": True}
+    )
+    context_hash: T.StringType() = Field(str_matches=_SHA256, description="Hex SHA-256 of the context text.")
+    evidence_count: T.LongType() = Field(ge=1, description="Events of the application in the lookback, each once.")
+    batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
+
+    class Config:
+        """pandera's options."""
+
+        name = "gold_incidents"
+        strict = True
+
+
+class PlatinumIncidents(DataFrameModel):
+    """What each incident means."""
+
+    fingerprint: T.StringType() = Field(str_matches=_SHA256, description="The alert's fingerprint.")
+    alert_timestamp: T.TimestampType() = Field(description="When the incident's alert first fired, UTC.")
+    summary: T.StringType() = Field(
+        nullable=True, description="What happened, in a sentence or two.", metadata=_FROM_CONTEXT
+    )
+    patterns: T.ArrayType(T.StringType()) = Field(
+        nullable=True, description="What was recognised in the evidence.", metadata=_FROM_CONTEXT
+    )
+    root_cause: T.StringType() = Field(
+        nullable=True, description="The likeliest cause, marked as what it is.", metadata=_FROM_CONTEXT
+    )
+    confidence_score: T.DoubleType() = Field(nullable=True, ge=0.0, le=1.0, description="0 to 1.")
+    recommended_action: T.StringType() = Field(nullable=True, description="What to do first.", metadata=_FROM_CONTEXT)
+    model: T.StringType() = Field(nullable=True, description="The analyst that wrote the row.")
+    prompt_version: T.StringType() = Field(nullable=True, description="Version of the prompt or of the rules.")
+    context_hash: T.StringType() = Field(str_matches=_SHA256, description="The context that was analysed.")
+    analyzed_at: T.TimestampType() = Field(description="When, UTC.")
+    prompt_tokens: T.LongType() = Field(nullable=True, ge=0, description="Tokens sent to the model.")
+    completion_tokens: T.LongType() = Field(nullable=True, ge=0, description="Tokens the model wrote.")
+    error: T.StringType() = Field(
+        nullable=True, description="Why the configured analyst did not answer.", metadata=_FROM_CONTEXT
+    )
+    attempts: T.LongType() = Field(ge=0, description="Runs in which it was asked about this context.")
+
+    class Config:
+        """pandera's options."""
+
+        name = "platinum_incidents"
+        strict = True

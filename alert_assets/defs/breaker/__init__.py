@@ -1,0 +1,1 @@
+"""The circuit breakers' jobs and sensors."""

@@ -1,0 +1,1 @@
+"""The maintenance asset with its job and schedules."""

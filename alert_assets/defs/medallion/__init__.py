@@ -1,0 +1,1 @@
+"""Bronze to platinum: assets, checks, the landing sensor."""

@@ -1,0 +1,100 @@
+"""The checks as Dagster knows them: one op a table, any of its checks alone or all together.
+
+No `from __future__ import annotations`: Dagster reads the ops' annotations.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from alert_assets.breaker.store import CircuitBreakers
+from alert_assets.checks.check import Check, Finding
+from alert_assets.checks.evaluate import evaluate, record
+from alert_assets.checks.tables import CHECKS
+from alert_assets.contracts import Contract
+from alert_assets.kernel.text import escape_invisible
+from alert_assets.lake.lakehouse import Lakehouse, utc_now
+from alert_assets.settings import Settings
+
+#: Most of one text in a sample; a line of a log may be as long as its writer likes.
+_TEXT = 500
+
+
+class ChecksConfig(dg.Config):
+    """Run config of the checks."""
+
+    full: bool = False
+    """Look at every row of the table, not only at those since a check last passed."""
+
+
+def table_checks() -> list[dg.AssetChecksDefinition]:
+    """One op of checks for each table."""
+    return [_table_checks(contract, checks()) for contract, checks in CHECKS.values()]
+
+
+def _table_checks(contract: Contract, checks: list[Check]) -> dg.AssetChecksDefinition:
+    by_name = {check.name: check for check in checks}
+
+    @dg.multi_asset_check(
+        name=f"{contract.name}_checks",
+        description=f"The checks of {contract.name}; they read the Delta log and need no Spark.",
+        specs=[_spec(contract, check) for check in checks],
+        can_subset=True,
+    )
+    def run_checks(
+        context: dg.AssetCheckExecutionContext,
+        config: ChecksConfig,
+        lakehouse: dg.ResourceParam[Lakehouse],
+        settings: dg.ResourceParam[Settings],
+        breakers: dg.ResourceParam[CircuitBreakers],
+    ) -> Iterator[dg.AssetCheckResult]:
+        selected = [by_name[key.name] for key in sorted(context.selected_asset_check_keys, key=lambda key: key.name)]
+        now = utc_now()
+        done = list(evaluate(lakehouse, settings, breakers, contract, selected, now=now, full=config.full))
+        record(breakers.state, contract, done, at=now, run_id=context.run.run_id)
+        for evaluation in done:
+            yield dg.AssetCheckResult(
+                asset_key=contract.name,
+                check_name=evaluation.check.name,
+                passed=evaluation.finding.passed,
+                severity=dg.AssetCheckSeverity[evaluation.severity],
+                description=escape_invisible(evaluation.finding.description),
+                metadata=_metadata(evaluation.finding, evaluation.mark),
+            )
+
+    return run_checks
+
+
+def _spec(contract: Contract, check: Check) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        check.name,
+        asset=contract.name,
+        description=check.description,
+        blocking=check.gating,
+        metadata={"dimension": check.dimension},
+    )
+
+
+def _metadata(finding: Finding, mark: int) -> dict[str, Any]:
+    """What the UI shows and plots of a finding; text from outside cannot steer a terminal or a page."""
+    found: dict[str, Any] = {**finding.numbers, "checked_batch_id": mark}
+    found |= {name: _shown(value) for name, value in finding.facts.items()}
+    if finding.samples:
+        found["samples"] = dg.MetadataValue.json([_shown(sample) for sample in finding.samples])
+    return found
+
+
+def _shown(value: Any) -> Any:
+    """A value as JSON has it."""
+    if isinstance(value, Mapping):
+        return {str(name): _shown(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_shown(part) for part in value]
+    if isinstance(value, str):
+        return escape_invisible(value if len(value) <= _TEXT else f"{value[: _TEXT - 1]}…")
+    if isinstance(value, float) and value - value != 0:
+        return str(value)
+    if hasattr(value, "isoformat"):
+        return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return value

@@ -1,0 +1,131 @@
+"""What every asset says of itself: how it is described before a run, and what a run reports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+
+from alert_assets.contracts import Contract
+from alert_assets.errors import UserError
+from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.logs import run_log
+
+
+class RefreshConfig(dg.Config):
+    """Run config of silver, gold and platinum."""
+
+    full_refresh: bool = False
+    """Rebuild the table from the one before it instead of taking what is new."""
+
+
+def described(contract: Contract, *kinds: str, group: str | None = None) -> dict[str, Any]:
+    """Arguments of `dg.asset` and `dg.AssetSpec` that come from the table's contract."""
+    limit = timedelta(minutes=contract.freshness_minutes)
+    return {
+        "key": contract.name,
+        "description": contract.description,
+        "group_name": group or contract.name.partition("_")[0],
+        "owners": [contract.owner],
+        "kinds": {"deltalake", *kinds},
+        # About runs, not rows: how long ago the asset was last brought up to date. The check `freshness` is about rows.
+        "freshness_policy": dg.FreshnessPolicy.time_window(fail_window=2 * limit, warn_window=limit),
+        "metadata": {
+            "contract_version": contract.version,
+            "key": ", ".join(contract.key) or "none",
+            "consumers": ", ".join(contract.consumers),
+        },
+    }
+
+
+def table_metadata(run_id: str, lakehouse: Lakehouse, contract: Contract, **numbers: Any) -> dict[str, Any]:
+    """Metadata of a materialization: the table as it is now, and the run's own numbers, which are logged too."""
+    run_log(run_id, table=contract.name).info("table_refreshed", **numbers)
+    snapshot = lakehouse.snapshot(contract)
+    found: dict[str, Any] = {
+        "dagster/uri": lakehouse.uri(contract),
+        "dagster/table_name": contract.name,
+        "dagster/row_count": snapshot.row_count,
+        "delta_version": snapshot.version,
+        **numbers,
+    }
+    if snapshot.table is not None:
+        found["dagster/column_schema"] = _column_schema(snapshot.table.schema().fields)
+    return found
+
+
+def _column_schema(fields: Any) -> dg.TableSchema:
+    return dg.TableSchema(
+        [
+            dg.TableColumn(field.name, _type_name(field.type), description=(field.metadata or {}).get("comment"))
+            for field in fields
+        ]
+    )
+
+
+def _type_name(dtype: Any) -> str:
+    """Delta's name of a type, e.g. `map<string, long>`."""
+    name = type(dtype).__name__
+    if name == "MapType":
+        return f"map<{_type_name(dtype.key_type)}, {_type_name(dtype.value_type)}>"
+    if name == "ArrayType":
+        return f"array<{_type_name(dtype.element_type)}>"
+    if name == "StructType":
+        return f"struct<{', '.join(f'{field.name}: {_type_name(field.type)}' for field in dtype.fields)}>"
+    return str(dtype.type)
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Show an error that the user can put right as its message, and Spark's by what it begins with.
+
+    Spark's messages go on with query plans and the server's stack trace; those stay in the cause.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+    except Exception as error:
+        if not type(error).__module__.startswith("pyspark."):
+            raise
+        if "UNAUTHENTICATED" in str(error):
+            raise dg.Failure(
+                description="The Spark server refuses the token. Set SPARK_CONNECT_AUTHENTICATE_TOKEN to the server's; "
+                "without TLS it is sent only to the name `localhost`.",
+                allow_retries=False,
+            ) from error
+        if "UNAVAILABLE" in str(error):
+            raise dg.Failure(
+                description="The Spark server stopped answering. Nothing half-done is visible; run again: "
+                "a local server is started anew."
+            ) from error
+        raise dg.Failure(description=f"Spark failed: {str(error).splitlines()[0][:2000]}") from error
+
+
+@contextmanager
+def typed_by_a_person() -> Iterator[None]:
+    """Tell what somebody typed wrong into a job's run config without a stack trace."""
+    try:
+        yield
+    except (UserError, ValueError) as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return round(time.monotonic() - self._start, 3)
+
+
+def percent(part: int, whole: int) -> float:
+    """A share in percent; 0 of nothing is 0."""
+    return round(100.0 * part / whole, 4) if whole else 0.0

@@ -1,0 +1,1 @@
+"""The sensors and jobs of notifications."""

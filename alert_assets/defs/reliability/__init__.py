@@ -1,0 +1,1 @@
+"""The tables that say how reliable the others are."""

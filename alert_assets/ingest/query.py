@@ -1,0 +1,553 @@
+"""Landing to bronze: a Structured Streaming query that ends in one Delta commit per table and batch.
+
+Exactly once rests on three things. Spark's checkpoint fixes which files a batch holds and when it
+began, so that a batch run again reads the same lines and judges them by the same clock. The commit of
+each table carries the batch's number as an application transaction, so that a batch whose commit is in
+the table is skipped. And Delta refuses the second of two commits that carry the same transaction.
+
+A batch that breaks a gating limit (:mod:`alert_assets.ingest.batch_gate`) is not published. Its lines
+go to `bronze_held`, whole and as they came, in one commit that carries the same transaction, and the
+query stops: what landed after it waits in the landing zone. :mod:`alert_assets.ingest.held` has the way back.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
+from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wait_exponential
+
+from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE, EVENT
+from alert_assets.contracts.vocabulary import MEASUREMENTS
+from alert_assets.errors import UserError
+from alert_assets.ingest.batch_gate import BatchFigures, BatchLimits, broken_limits
+from alert_assets.ingest.landing import archive_ingested, backlog, broken_files, checkpoint, filesystem_of
+from alert_assets.lake.lakehouse import (
+    BATCH_APP,
+    Lakehouse,
+    SetAside,
+    Snapshot,
+    WrittenFiles,
+    glob_literal,
+    utc_now,
+)
+from alert_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+    from alert_assets.ingest.plain_lines import PlainLines
+
+#: Application transaction that numbers the replays of quarantine, in bronze and in quarantine.
+REPLAY_APP = "alert_assets/replay"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+#: Files that one query names. The names become a pattern that Spark holds against every file it lists.
+_FILES_PER_QUERY = 2_000
+
+#: Spark gives the Python worker of a query ten seconds to come up, which a busy machine may not do the
+#: first time. Nothing of the query has run then. The pause lets a worker that came too late end first.
+_PATIENTLY = Retrying(
+    stop=stop_after_delay(180),
+    wait=wait_exponential(min=2, max=20),
+    retry=retry_if_exception_message(match=r"(?s).*Python worker failed to connect back"),
+    reraise=True,
+)
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What one run of the landing query did.
+
+    Attributes:
+        lines: lines read; `lines == rows + quarantined + blank`.
+        rows: events added to bronze.
+        broken: files left in the landing zone because they cannot be read, by path, with the reason.
+    """
+
+    batches: int = 0
+    lines: int = 0
+    rows: int = 0
+    quarantined: int = 0
+    blank: int = 0
+    late: int = 0
+    broken: dict[str, str] | None = None
+
+
+class BatchHeld(UserError):
+    """A batch was set aside instead of being published."""
+
+
+class _LimitsBroken(Exception):
+    """What a batch's audit found; its files are gone when this is raised."""
+
+    def __init__(self, because: list[str]) -> None:
+        super().__init__("; ".join(because))
+        self.because = because
+
+
+def ingest(
+    spark: Callable[[], SparkSession], lakehouse: Lakehouse, settings: Settings, log: Callable[[str], None]
+) -> IngestReport:
+    """Take everything that has landed into bronze and quarantine.
+
+    Args:
+        spark: gives the session; not called when there is nothing to do.
+        log: told about every batch and every file left behind.
+    """
+    with lakehouse.writing(BRONZE_EVENTS):
+        lakehouse.check_writable()
+        before = lakehouse.snapshot(BRONZE_EVENTS).version
+        held_before = lakehouse.snapshot(BRONZE_HELD).version
+        broken: dict[str, str] = {}
+        asked: list[str] = []
+        done = -1
+        _archive(settings, log)
+        while waiting := backlog(settings):
+            if waiting.ingested == done and set(asked) <= {file.name for file in waiting.pending}:
+                raise UserError(
+                    f"Spark does not find {asked[0]} in {settings.landing_dir}. On a cluster, every machine needs the "
+                    "landing folder at this same place: mount it there, or set ALERTS_LANDING_DIR to an object store."
+                )
+            checked = broken_files(settings, [file for file in waiting.pending if file.path not in broken])
+            for path, problem in checked.items():
+                log(f"Left in the landing zone, cannot be read to its end: {path}: {problem}")
+            broken.update(checked)
+            bad_names = {path.rpartition("/")[2] for path in broken}
+            good = [file.name for file in waiting.pending if file.name not in bad_names]
+            # The pattern also holds for a batch that is run again: without its names it would be read as empty.
+            unfinished = [path.rpartition("/")[2] for path in waiting.unfinished]
+            if not good and not unfinished:
+                break
+            asked, done = [*unfinished, *good[:_FILES_PER_QUERY]], waiting.ingested
+            try:
+                _run_query(spark(), lakehouse, settings, asked, log)
+            except UserError as error:
+                for commit in lakehouse.commits(BRONZE_HELD, held_before):
+                    if "because" in commit:
+                        raise BatchHeld(_explain_hold(commit)) from error
+                raise
+            _archive(settings, log)
+        return _report(lakehouse, before, broken)
+
+
+def _archive(settings: Settings, log: Callable[[str], None]) -> None:
+    """Move what is ingested out of the landing zone, if that is wanted. What cannot be moved holds up nothing."""
+    try:
+        if moved := archive_ingested(settings):
+            log(f"Archived {moved:,} files in {settings.archive_dir}")
+    except UserError as error:
+        log(f"Ingested files stay in the landing zone for now: {error}")
+
+
+def _run_query(
+    spark: SparkSession, lakehouse: Lakehouse, settings: Settings, files: Iterable[str], log: Callable[[str], None]
+) -> None:
+    """Run the landing query over the files of these names to its end."""
+    from pyspark.errors import PySparkException
+    from pyspark.sql import functions as F
+
+    from alert_assets.spark.late_bound import late_bound
+
+    names = ",".join(sorted({glob_literal(name) for name in files}))
+    landed = (
+        spark.readStream.format("binaryFile")
+        .schema("path string, modificationTime timestamp, length long, content binary")
+        .option("maxFilesPerTrigger", settings.max_files_per_trigger)
+        .option("pathGlobFilter", f"{{{names}}}")
+        .option("recursiveFileLookup", "true")
+        # Spark forgets files that are much older than the newest one, and then overlooks them.
+        .option("maxFileAge", "36500d")
+        .load(glob_literal(settings.landing_dir))
+        # Without `content`: no file is read here.
+        .select(
+            F.col("_metadata.file_path").alias("path"),
+            F.col("_metadata.file_modification_time").alias("_landed_at"),
+            # In a stream this is the time the batch began, written in the checkpoint: the same when it is run again.
+            late_bound(F.current_timestamp(), F.col("_metadata.file_path")).alias("_ingested_at"),
+        )
+    )
+    version = lakehouse.snapshot(BRONZE_EVENTS).version
+    try:
+        patiently = _PATIENTLY.copy(before_sleep=lambda _: log("Spark's Python worker came up too late; once more"))
+        query = patiently(
+            landed.writeStream.foreachBatch(LandingBatch(without_secrets(settings), lakehouse.run_id))
+            .option("checkpointLocation", checkpoint(settings))
+            .trigger(availableNow=True)
+            .start
+        )
+        while not query.awaitTermination(2):
+            version = _tell(lakehouse, version, log)
+    except PySparkException as error:
+        raise UserError(_explain(error, settings)) from error
+    _tell(lakehouse, version, log)
+
+
+@dataclass(frozen=True)
+class LandingBatch:
+    """The query's `foreachBatch`: runs beside the Spark server, for one micro-batch after another."""
+
+    settings: Settings
+    run_id: str | None = None
+
+    def __call__(self, landed: DataFrame, batch_number: int) -> None:
+        from pyspark.sql import Observation
+        from pyspark.sql import functions as F
+
+        from alert_assets.ingest.judge import judge
+
+        lakehouse = Lakehouse(self.settings, run_id=self.run_id)
+        app = f"alert_assets/landing/{self._query_id()}"
+        transactions = {app: batch_number}
+        skew = self.settings.max_future_skew_minutes
+
+        if lakehouse.transaction(BRONZE_HELD, app) >= batch_number:
+            return
+        if lakehouse.transaction(BRONZE_EVENTS, app) < batch_number:
+            started = time.monotonic()
+            counts = Observation()
+            figures: dict[str, int] = {}
+
+            def rows(folder: str, batch_id: int) -> DataFrame:
+                late_before = watermark(lakehouse, self.settings)
+                plain = plain_lines(self.settings, late_before, folder, batch_id)
+                others = _lines(landed, plain)
+                judged = judge(others, max_future_skew_minutes=skew)
+                seen = judged.withColumn("_late_by_seconds", late_by(late_before)).observe(
+                    # The observation also keeps Spark from moving the filter below the parse and parsing twice.
+                    counts,
+                    F.count_if(F.col("reasons").isNull()).alias("blank"),
+                    F.count_if(F.size("reasons") > 0).alias("quarantined"),
+                )
+                kept = seen.where(F.col("reasons").isNotNull())
+                return kept.withColumns({"_broken": F.size("reasons") > 0, **_as_quarantined()})
+
+            def audit(written: WrittenFiles) -> None:
+                judged = counts.get
+                given = written.rows + judged["quarantined"]
+                on_time = written.nulls.get("_late_by_seconds", written.rows)
+                figures.update(
+                    lines=given + judged["blank"],
+                    blank=judged["blank"],
+                    quarantined=judged["quarantined"],
+                    late=written.rows - on_time,
+                )
+                batch = BatchFigures(given, judged["quarantined"], written.nulls)
+                if because := broken_limits(batch, batch_limits(self.settings)):
+                    raise _LimitsBroken(because)
+
+            try:
+                lakehouse.write_from_spark(
+                    BRONZE_EVENTS,
+                    rows,
+                    transactions,
+                    lambda: {**figures, "batch": batch_number, "seconds": round(time.monotonic() - started, 3)},
+                    audit=audit,
+                    aside=SetAside(BRONZE_QUARANTINE, "_broken", {"batch": batch_number}),
+                )
+            except _LimitsBroken as broken:
+                about = {**figures, "batch": batch_number, "because": broken.because}
+                held = held_rows(_lines(landed), lakehouse, broken.because)
+                lakehouse.write_from_spark(BRONZE_HELD, held, transactions, about)
+                # Nothing behind this batch may be taken before somebody has looked.
+                raise
+        elif lakehouse.transaction(BRONZE_QUARANTINE, app) < batch_number:
+            # Cut short between the two commits; there may have been nothing to set aside.
+            judged = judge(_lines(landed), max_future_skew_minutes=skew).where(F.size("reasons") > 0)
+            lakehouse.write_from_spark(
+                BRONZE_QUARANTINE, quarantine_rows(judged), transactions, {"batch": batch_number}
+            )
+
+    def _query_id(self) -> str:
+        """Identity of the checkpoint: a new one starts counting batches from 0 again."""
+        filesystem, path = filesystem_of(f"{checkpoint(self.settings)}/metadata")
+        with filesystem.open_input_stream(path) as stream:
+            return str(json.loads(stream.read())["id"])
+
+
+def _lines(landed: DataFrame, then: PlainLines | None = None) -> DataFrame:
+    """The lines of landed files; with `then`, those that it passes on."""
+    from pyspark import cloudpickle
+
+    from alert_assets.ingest import landed_lines as sent_along
+
+    cloudpickle.register_pickle_by_value(sent_along)
+    read = sent_along.landed_lines
+    return landed.mapInArrow((lambda files: then(read(files))) if then else read, sent_along.LINE)
+
+
+def plain_lines(settings: Settings, late_before: datetime | None, folder: str, batch_id: int) -> PlainLines:
+    """What writes a batch's plain lines into a folder of bronze and passes on the others.
+
+    Its code is sent along: Spark's workers need pyarrow, not this package.
+    """
+    from pyspark import cloudpickle
+
+    from alert_assets.ingest import plain_lines as sent_along
+
+    cloudpickle.register_pickle_by_value(sent_along)
+    return sent_along.PlainLines(
+        fields=tuple(
+            sent_along.PlainField(
+                name, _kind(column.type), tuple((c.name, c.statistics) for c in column.checks), column.metadata
+            )
+            for name, column in EVENT.columns.items()
+        ),
+        measurements=MEASUREMENTS,
+        columns=tuple(BRONZE_EVENTS.columns),
+        folder=folder,
+        batch_id=batch_id,
+        watermark_us=None if late_before is None else (late_before - _EPOCH) // timedelta(microseconds=1),
+        max_future_skew_minutes=settings.max_future_skew_minutes,
+    )
+
+
+def _kind(delta_type: Any) -> str:
+    """The kind of a field for :class:`PlainField`."""
+    if isinstance(delta_type, Mapping):
+        return {"string": "texts", "double": "numbers"}[delta_type["valueType"]]
+    return {"string": "text", "double": "number", "timestamp": "moment"}[delta_type]
+
+
+def watermark(lakehouse: Lakehouse, settings: Settings) -> datetime | None:
+    """Events before it are late: the newest that bronze holds, less the delay; None when it holds none."""
+    newest = lakehouse.snapshot(BRONZE_EVENTS).newest("timestamp")
+    return None if newest is None else newest - timedelta(minutes=settings.watermark_delay_minutes)
+
+
+def late_by(late_before: datetime | None) -> Column:
+    """Seconds a judged event's `timestamp` is behind a watermark; null when it is on time, or there is none."""
+    from pyspark.sql import functions as F
+
+    from alert_assets.spark.late_bound import late_bound
+
+    moment = F.lit(None).cast("timestamp") if late_before is None else F.lit(late_before)
+    seconds = (F.unix_micros(late_bound(moment, F.col("_source_file"))) - F.unix_micros("timestamp")) / 1e6
+    return F.when(seconds > 0, seconds).cast("double")
+
+
+def batch_limits(settings: Settings) -> BatchLimits:
+    """What a landing batch has to keep to be published."""
+    return BatchLimits(
+        max_quarantine_percent=settings.gate_max_quarantine_percent,
+        max_null_percent=settings.gate_max_null_percent,
+        min_lines=settings.gate_min_lines,
+        min_rows=settings.gate_min_rows,
+        max_rows=settings.gate_max_rows,
+    )
+
+
+@dataclass(frozen=True)
+class ReplayReport:
+    """What a replay did: lines judged again, and those of them that moved to bronze."""
+
+    judged: int = 0
+    replayed: int = 0
+
+
+def replay_quarantine(
+    spark: Callable[[], SparkSession],
+    lakehouse: Lakehouse,
+    settings: Settings,
+    log: Callable[[str], None],
+    reason: str | None = None,
+) -> ReplayReport:
+    """Judge the open lines of quarantine again and move those that pass now to bronze, once.
+
+    Two tables cannot change in one commit. Bronze goes first, and its commit names the replay by number
+    and says how it was done (quarantine's last batch, the clock, the reason asked for). If the process dies
+    before quarantine is marked, the next replay sees the number missing there, repeats the same judgement
+    to mark the same lines, and only then does its own. Lines that came to quarantine in between stay as
+    they are.
+
+    Args:
+        reason: only lines with this reason; all, when not given.
+    """
+    with lakehouse.writing(BRONZE_EVENTS):
+        _finish_replay(spark, lakehouse, settings, log)
+        quarantine = lakehouse.snapshot(BRONZE_QUARANTINE)
+        if quarantine.table is None:
+            return ReplayReport()
+        plan = {
+            "quarantine_batch_id": quarantine.last_batch_id,
+            "judged_at": utc_now().isoformat(),
+            "reason": reason,
+            "max_future_skew_minutes": settings.max_future_skew_minutes,
+        }
+        judged = _judge_again(spark(), quarantine, plan)
+        open_lines = judged.where("_open").count()
+        number = lakehouse.transaction(BRONZE_EVENTS, REPLAY_APP) + 1
+        log(f"{open_lines:,} open lines are judged again")
+        replayed = lakehouse.write_from_spark(
+            BRONZE_EVENTS, _replayed_events(judged), {REPLAY_APP: number}, {"replay": plan}
+        )
+        _mark_replayed(lakehouse, quarantine, judged, number)
+        log(f"{replayed:,} of them passed and are in bronze now")
+        return ReplayReport(open_lines, replayed)
+
+
+def _finish_replay(
+    spark: Callable[[], SparkSession], lakehouse: Lakehouse, settings: Settings, log: Callable[[str], None]
+) -> None:
+    begun = lakehouse.transaction(BRONZE_EVENTS, REPLAY_APP)
+    if begun <= lakehouse.transaction(BRONZE_QUARANTINE, REPLAY_APP):
+        return
+    plan = next(commit["replay"] for commit in reversed(lakehouse.commits(BRONZE_EVENTS)) if "replay" in commit)
+    log(f"Replay {begun} was cut short; its lines are marked first")
+    quarantine = lakehouse.snapshot(BRONZE_QUARANTINE)
+    _mark_replayed(lakehouse, quarantine, _judge_again(spark(), quarantine, plan), begun)
+
+
+def _judge_again(spark: SparkSession, quarantine: Snapshot, plan: dict[str, Any]) -> DataFrame:
+    """Quarantine's rows under `_row`, judged by the plan's clock; `_open` where it asked for them."""
+    from pyspark.sql import functions as F
+
+    from alert_assets.ingest.judge import judge
+
+    rows = quarantine.read(spark)
+    planned = F.col("_batch_id") <= plan["quarantine_batch_id"]
+    asked = F.array_contains("reasons", plan["reason"]) if plan["reason"] else F.lit(True)
+    lines = rows.select(
+        as_it_came(),
+        "_source_file",
+        "_landed_at",
+        F.lit(datetime.fromisoformat(plan["judged_at"])).alias("_ingested_at"),
+        (planned & F.col("replayed_at").isNull() & asked).alias("_open"),
+        F.struct(*rows.columns).alias("_row"),
+    )
+    judged = judge(lines, max_future_skew_minutes=plan["max_future_skew_minutes"])
+    return judged.withColumn("_passes", F.col("_open") & F.coalesce(F.size("reasons") == 0, F.lit(False)))
+
+
+def _replayed_events(judged: DataFrame) -> DataFrame:
+    from pyspark.sql import functions as F
+
+    return judged.where("_passes").withColumn("_late_by_seconds", F.lit(None).cast("double"))
+
+
+def _mark_replayed(lakehouse: Lakehouse, quarantine: Snapshot, judged: DataFrame, number: int) -> None:
+    from pyspark.sql import functions as F
+
+    def marked(column: str, value: Column) -> Column:
+        return F.when(F.col("_passes"), value).otherwise(F.col("_row")[column]).alias(column)
+
+    changed = {"replayed_at": F.col("_ingested_at"), "_batch_id": F.lit(None)}
+    names = [name for name in BRONZE_QUARANTINE.columns if name not in changed]
+    rows = judged.select(
+        *[F.col("_row")[name].alias(name) for name in names], *[marked(name, value) for name, value in changed.items()]
+    )
+    lakehouse.write_from_spark(BRONZE_QUARANTINE, rows, {REPLAY_APP: number}, {}, replacing=quarantine)
+
+
+def quarantine_rows(judged: DataFrame) -> DataFrame:
+    """Judged lines with reasons as rows of bronze_quarantine, but for `_batch_id`."""
+    return judged.withColumns(_as_quarantined())
+
+
+def _as_quarantined() -> dict[str, Column]:
+    """What a judged line lacks for a row of bronze_quarantine, but for `_batch_id`."""
+    from pyspark.sql import functions as F
+
+    return {
+        **_kept_whole(),
+        "contract_version": F.lit(EVENT.version),
+        "replayed_at": F.lit(None).cast("timestamp"),
+    }
+
+
+def held_rows(lines: DataFrame, lakehouse: Lakehouse, because: list[str]) -> DataFrame:
+    """Landed lines as rows of bronze_held, but for `_batch_id`; blank ones too, so that a release counts the same."""
+    from pyspark.sql import functions as F
+
+    undecided = {name: F.lit(None).cast("string") for name in ("decision", "decided_by", "decided_why")}
+    return lines.select(
+        F.lit(lakehouse.snapshot(BRONZE_HELD).last_batch_id + 1).cast("long").alias("batch"),
+        *[column.alias(name) for name, column in _kept_whole().items()],
+        F.array(*map(F.lit, because)).alias("because"),
+        "_source_file",
+        "_landed_at",
+        "_ingested_at",
+        F.lit(None).cast("timestamp").alias("decided_at"),
+        *[value.alias(name) for name, value in undecided.items()],
+    )
+
+
+def _kept_whole() -> dict[str, Column]:
+    """`raw` as text, and its bytes where they are none."""
+    from pyspark.sql import functions as F
+
+    is_text = F.is_valid_utf8("raw")
+    return {
+        "raw": F.make_valid_utf8("raw"),
+        "raw_bytes": F.when(~is_text, F.col("raw").cast("binary")),
+    }
+
+
+def as_it_came() -> Column:
+    """The line of a row that :func:`_kept_whole` made."""
+    from pyspark.sql import functions as F
+
+    return F.coalesce(F.col("raw_bytes").cast("string"), "raw").alias("raw")
+
+
+def without_secrets(settings: Settings) -> Settings:
+    """Settings fit to be sent to a Spark server."""
+    return settings.model_copy(update={"llm_api_key": SecretStr("")})
+
+
+def _tell(lakehouse: Lakehouse, version: int, log: Callable[[str], None]) -> int:
+    """Log the batches committed above a version; returns the last one told."""
+    for commit in lakehouse.commits(BRONZE_EVENTS, version):
+        if "batch" in commit:
+            log(
+                f"Batch {commit['batch']}: {commit['lines']:,} lines, {commit['rows']:,} events, "
+                f"{commit['quarantined']:,} quarantined, {commit['seconds']:.1f} s"
+            )
+        version = commit["version"]
+    return version
+
+
+def _report(lakehouse: Lakehouse, after_version: int, broken: dict[str, str]) -> IngestReport:
+    batches = [commit for commit in lakehouse.commits(BRONZE_EVENTS, after_version) if "batch" in commit]
+    totals = {
+        name: sum(commit[name] for commit in batches) for name in ("lines", "rows", "quarantined", "blank", "late")
+    }
+    return IngestReport(batches=len(batches), broken=broken, **totals)
+
+
+def _explain_hold(commit: dict[str, Any]) -> str:
+    number = commit["transactions"][BATCH_APP]
+    return (
+        f"A batch of {commit['lines']:,} lines was not published: {'; '.join(commit['because'])}. It is kept whole as "
+        f"held batch {number}; what landed after it waits. Look at it with `alert-assets held show {number}`, then "
+        f"publish it with `alert-assets held release {number} --why ...` or drop it with `alert-assets held discard "
+        f"{number} --why ...`. The limits are the settings ALERTS_GATE_*."
+    )
+
+
+def _explain(error: Exception, settings: Settings) -> str:
+    """The cause in one line; Spark's own message carries plans and stack traces."""
+    text = str(error)
+    if "StatusCode.UNAVAILABLE" in text:
+        return "The Spark server is gone: stopped, killed or out of memory. The next run starts one and continues."
+    for line in reversed(text.splitlines()):
+        if "No space left on device" in line or "Read-only file system" in line or "Permission denied" in line:
+            if "Failed to open" in line and settings.landing_dir in line:
+                return (
+                    f"A file in the landing zone {settings.landing_dir} cannot be read: {line.strip()}. Grant the "
+                    "right to the user that Spark's workers run as, and run again; the batch is read whole then."
+                )
+            return (
+                f"The lake {settings.lake_dir} or the checkpoint {settings.checkpoint_dir} cannot be written: "
+                f"{line.strip()}. Nothing of the batch is visible; make room or grant the right, and run again."
+            )
+    # What a batch raised stands under Python's own traceback, at the margin.
+    _, _, traceback = text.partition("Traceback (most recent call last):\n")
+    cause = next((line for line in traceback.splitlines() if line and not line.startswith(" ")), text.splitlines()[0])
+    return f"The landing query failed; the next run continues where it stopped. {cause[:2000]}"

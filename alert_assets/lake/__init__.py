@@ -1,0 +1,1 @@
+"""The Delta tables through delta-rs: read, written, compacted, maintained."""

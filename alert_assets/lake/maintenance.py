@@ -1,0 +1,322 @@
+"""Maintenance: what keeps the tables, their logs, the landing zone and the state database as quick as on the first day.
+
+Each step looks at what is there and does what is due, so it can be run at any time, by anybody, twice, or
+be stopped. None of it needs Spark, and none asks a circuit breaker: no row changes, whatever it is worth.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from deltalake.exceptions import DeltaError
+from pyarrow import ArrowException, fs
+
+from alert_assets.contracts import ALL_CONTRACTS, BRONZE_EVENTS, Contract
+from alert_assets.errors import UserError
+from alert_assets.ingest.landing import archive_ingested, filesystem_of, waiting_for_archive
+from alert_assets.lake.compaction import (
+    TIME_COLUMNS,
+    Compaction,
+    compact,
+    data_files,
+    due,
+    is_settled,
+    is_small,
+    settled_batch_id,
+    target_bytes,
+)
+from alert_assets.lake.lakehouse import Lakehouse, LakehouseError, local_path
+from alert_assets.settings import Settings
+from alert_assets.state.database import State
+from alert_assets.state.retention import prunable_rows, prune_state
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+#: Tables that are maintained.
+TABLES: tuple[Contract, ...] = tuple(ALL_CONTRACTS[name] for name in TIME_COLUMNS)
+
+#: How long a table that is being written is waited for. The next hour brings another chance.
+_PATIENCE_SECONDS = 60.0
+
+#: Every commit path writes a checkpoint at each 50th version, after the commit. Here is who was killed in between.
+_COMMITS_WITHOUT_CHECKPOINT = 100
+
+
+def table_named(name: str) -> Contract:
+    """The table of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = next((table for table in TABLES if table.name == name), None)
+    if found is None:
+        raise UserError(f"There is no table {name!r}; there are {', '.join(table.name for table in TABLES)}.")
+    return found
+
+
+@dataclass(frozen=True)
+class TableMaintenance:
+    """What was done to a table, or would be.
+
+    Attributes:
+        files_before, files_after: in the table's newest version; bytes likewise.
+        vacuumed_files: files removed that no version needs any more, and what crashed attempts left behind.
+        checkpoint_version: Delta version of the newest checkpoint; None when there is none.
+        problem: why a step failed; None when none did.
+    """
+
+    name: str
+    files_before: int = 0
+    files_after: int = 0
+    bytes_before: int = 0
+    bytes_after: int = 0
+    compaction: Compaction = field(default_factory=Compaction)
+    vacuumed_files: int = 0
+    checkpoint_version: int | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class MaintenanceReport:
+    """What a run of maintenance did, or would do.
+
+    Attributes:
+        archived_files: landing files that left for the archive.
+        pruned_rows: rows removed from the state database, by table.
+        problems: what went wrong, by what it is about; the rest was done.
+        skipped: what was left for the next time, with the reason.
+    """
+
+    tables: tuple[TableMaintenance, ...] = ()
+    archived_files: int = 0
+    pruned_rows: dict[str, int] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def maintain(
+    settings: Settings,
+    now: datetime,
+    log: Callable[[str], None],
+    *,
+    tables: Sequence[Contract] = TABLES,
+    cleaning: bool = True,
+    dry_run: bool = False,
+) -> MaintenanceReport:
+    """Do what is due.
+
+    Args:
+        tables: those to look after; only when it is all of them, the landing zone and the state are too.
+        cleaning: whether files, log entries and state rows that are too old are removed as well; compaction and
+            the archive are cheap enough for every hour, listing every file of a lake is not.
+        dry_run: change nothing, and report what would be done.
+    """
+    patience = min(_PATIENCE_SECONDS, settings.lock_timeout_seconds)
+    lakehouse = Lakehouse(settings.model_copy(update={"lock_timeout_seconds": patience}))
+    state = State(settings.state_url)
+    done = [_maintain_table(lakehouse, state, table, now, log, cleaning=cleaning, dry_run=dry_run) for table in tables]
+    problems = {table.name: table.problem for table in done if table.problem}
+    skipped = {table.name: table.compaction.skipped for table in done if table.compaction.skipped}
+    archived, pruned = 0, dict[str, int]()
+    if len(tables) == len(TABLES):
+        try:
+            archived = _archive(lakehouse, dry_run=dry_run)
+        except LakehouseError:
+            skipped["landing"] = "files are being ingested; ingestion archives them at its end"
+        except (UserError, OSError) as error:
+            problems["landing"] = str(error)
+        try:
+            if cleaning:
+                pruned = prunable_rows(state, settings, now) if dry_run else prune_state(state, settings, now)
+        except UserError as error:
+            problems["state"] = str(error)
+    return MaintenanceReport(tuple(done), archived, pruned, problems, skipped)
+
+
+def _maintain_table(
+    lakehouse: Lakehouse,
+    state: State,
+    contract: Contract,
+    now: datetime,
+    log: Callable[[str], None],
+    *,
+    cleaning: bool,
+    dry_run: bool,
+) -> TableMaintenance:
+    """One table; what goes wrong with it keeps no other from its turn."""
+    try:
+        table = lakehouse.table(contract)
+        if table is None:
+            return TableMaintenance(contract.name)
+        files_before, bytes_before = _extent(table, contract)
+        if dry_run:
+            compaction = _would_compact(lakehouse, state, contract, now)
+        else:
+            compaction = compact(lakehouse, state, contract, now, log)
+            table = lakehouse.table(contract) or table
+        vacuumed = _vacuum(table, lakehouse.settings, dry_run=dry_run) if cleaning else 0
+        if cleaning and not dry_run:
+            _tidy_log(table)
+        files_after, bytes_after = _extent(table, contract)
+        return TableMaintenance(
+            name=contract.name,
+            files_before=files_before,
+            files_after=files_after,
+            bytes_before=bytes_before,
+            bytes_after=bytes_after,
+            compaction=compaction,
+            vacuumed_files=vacuumed,
+            checkpoint_version=newest_checkpoint(table),
+        )
+    except (DeltaError, OSError, UserError, ArrowException, RuntimeError) as error:
+        return TableMaintenance(contract.name, problem=" ".join(str(error).split()) or type(error).__name__)
+
+
+def _extent(table: DeltaTable, contract: Contract) -> tuple[int, int]:
+    files = data_files(table, TIME_COLUMNS[contract.name])
+    return len(files), sum(file.size_bytes for file in files)
+
+
+def _would_compact(lakehouse: Lakehouse, state: State, contract: Contract, now: datetime) -> Compaction:
+    groups = due(lakehouse, state, contract, now)
+    files = [file for group in groups for file in group]
+    return Compaction(len(files), bytes_compacted=sum(file.size_bytes for file in files), commits=len(groups))
+
+
+# Old files and old log entries
+
+
+def _vacuum(table: DeltaTable, settings: Settings, *, dry_run: bool) -> int:
+    """Remove files that no version within the retention needs, those of crashed attempts too; returns how many.
+
+    A file that is not in the log may be one that a batch is writing this moment; the retention is also how
+    long that may take.
+    """
+    hours = max(1, round(settings.vacuum_retention_days * 24))
+    # Full: files that were never committed are in no log entry, and only a listing finds them.
+    removed = table.vacuum(hours, dry_run=dry_run, enforce_retention_duration=False, full=True)
+    root = local_path(table.table_uri)
+    if not dry_run and "://" not in root:
+        _remove_empty_folders(Path(root), removed)
+    return len(removed)
+
+
+def _remove_empty_folders(root: Path, removed: Iterable[str]) -> None:
+    """The folders of the removed files, where nothing is left in them. On an object store there are none."""
+    folders = {parent for path in removed for parent in (root / path).parents if root in parent.parents}
+    # An attempt's folders may hold nothing but empty ones of Spark's.
+    inside = {child for folder in folders for child in folder.rglob("*") if child.is_dir()}
+    for folder in sorted(folders | inside, key=lambda path: len(path.parts), reverse=True):
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _tidy_log(table: DeltaTable) -> None:
+    """Write the checkpoint that somebody owes, and remove log entries older than the table's `logRetentionDuration`."""
+    checkpoint = newest_checkpoint(table)
+    if table.version() - (-1 if checkpoint is None else checkpoint) > _COMMITS_WITHOUT_CHECKPOINT:
+        table.create_checkpoint()
+    table.cleanup_metadata()
+
+
+def newest_checkpoint(table: DeltaTable) -> int | None:
+    """Delta version of the table's newest checkpoint."""
+    filesystem, root = filesystem_of(local_path(table.table_uri))
+    try:
+        with filesystem.open_input_stream(f"{root}/_delta_log/_last_checkpoint") as stream:
+            return int(json.loads(stream.read())["version"])
+    except FileNotFoundError:
+        return None
+
+
+def log_entries(table: DeltaTable) -> tuple[int, datetime | None]:
+    """Commits in the table's log folder, and when the oldest of them was made."""
+    filesystem, root = filesystem_of(local_path(table.table_uri))
+    found = filesystem.get_file_info(fs.FileSelector(f"{root}/_delta_log"))
+    commits = [info for info in found if re.fullmatch(r"\d{20}\.json", info.base_name)]
+    oldest = min((info.mtime_ns for info in commits if info.mtime_ns), default=None)
+    return len(commits), oldest and datetime.fromtimestamp(oldest / 1e9, timezone.utc)
+
+
+# Landing files
+
+
+def _archive(lakehouse: Lakehouse, *, dry_run: bool) -> int:
+    settings = lakehouse.settings
+    if not settings.archive_dir:
+        return 0
+    if dry_run:
+        return waiting_for_archive(settings)[0]
+    with lakehouse.writing(BRONZE_EVENTS):
+        return archive_ingested(settings)
+
+
+# Looking
+
+
+@dataclass(frozen=True)
+class TableUpkeep:
+    """In what shape a table is.
+
+    Attributes:
+        target_bytes: what compaction gives a file.
+        small_files: files under half of that; `unsettled_files` of them hold rows that something downstream has
+            not seen, and are left alone until it has.
+        due_files: files that the next run rewrites.
+        log_commits: commits in the log folder, the oldest of `oldest_commit`.
+        vacuum_files: files that nobody needs any more; None when they were not looked for.
+    """
+
+    name: str
+    files: int
+    bytes: int
+    median_bytes: int
+    target_bytes: int
+    small_files: int
+    unsettled_files: int
+    due_files: int
+    version: int
+    checkpoint_version: int | None
+    log_commits: int
+    oldest_commit: datetime | None
+    vacuum_files: int | None
+
+
+def upkeep(settings: Settings, contract: Contract, now: datetime, *, vacuum: bool = False) -> TableUpkeep | None:
+    """In what shape a table is; None when there is none.
+
+    Args:
+        vacuum: look for files that nobody needs, which lists every file of the table.
+    """
+    lakehouse, state = Lakehouse(settings), State(settings.state_url)
+    table = lakehouse.table(contract)
+    if table is None:
+        return None
+    files = data_files(table, TIME_COLUMNS[contract.name])
+    target, settled = target_bytes(contract, settings.target_file_mb), settled_batch_id(lakehouse, state, contract)
+    small = [file for file in files if is_small(file, target)]
+    commits, oldest = log_entries(table)
+    return TableUpkeep(
+        name=contract.name,
+        files=len(files),
+        bytes=sum(file.size_bytes for file in files),
+        median_bytes=round(median(file.size_bytes for file in files)) if files else 0,
+        target_bytes=target,
+        small_files=len(small),
+        unsettled_files=sum(not is_settled(file, settled) for file in small),
+        due_files=sum(map(len, due(lakehouse, state, contract, now))),
+        version=table.version(),
+        checkpoint_version=newest_checkpoint(table),
+        log_commits=commits,
+        oldest_commit=oldest,
+        vacuum_files=_vacuum(table, settings, dry_run=True) if vacuum else None,
+    )

@@ -1,0 +1,76 @@
+"""What delta-rs returns, as plain Python.
+
+delta-rs returns Arrow data of its own small Arrow library. To hand it on to pyarrow costs an import of pyarrow and
+NumPy, a third of what it takes to start, for the sake of a few rows. Where rows are many, or arithmetic is
+done on them, pyarrow is right (:mod:`alert_assets.lake.lakehouse`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from deltalake import DeltaTable, QueryBuilder
+from deltalake.exceptions import DeltaError
+
+if TYPE_CHECKING:
+    from alert_assets.contracts import Contract
+    from alert_assets.lake.lakehouse import Lakehouse
+
+
+def query(sql: str, **tables: DeltaTable) -> list[dict[str, Any]]:
+    """Rows of SQL over tables by the names given; times are aware UTC."""
+    builder = QueryBuilder()
+    for name, table in tables.items():
+        builder.register(name, table)
+    return rows_of(builder.execute(sql))
+
+
+def rows_in(lakehouse: Lakehouse, contract: Contract, sql: str = "SELECT * FROM t") -> list[dict[str, Any]]:
+    """Rows of a table of the lake by SQL over `t`; none when there is no table."""
+    table = lakehouse.table(contract)
+    return [] if table is None else query(sql, t=table)
+
+
+def rows_of(result: Any) -> list[dict[str, Any]]:
+    """The rows of a result of delta-rs, by column name; times are aware UTC.
+
+    Raises:
+        DeltaError: a file cannot be read, say because it was vacuumed.
+    """
+    try:
+        table = result.read_all() if hasattr(result, "read_all") else result
+    except Exception as error:
+        # What goes wrong while rows are read has no type of its own.
+        raise DeltaError(str(error)) from error
+    names = list(table.column_names)
+    columns = [_values(table.column(number)) for number in range(len(names))]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def file_statistics(table: DeltaTable, *names: str) -> list[dict[str, Any]]:
+    """Of each file of the table what the log says: `path`, `num_records`, `min.COLUMN`, `max.COLUMN` and the like.
+
+    A name that no file has a value for is None in all of them. Times are to the microsecond where Spark wrote the
+    file, cut to milliseconds where delta-rs did.
+    """
+    actions = table.get_add_actions(flatten=True)
+    known = [name for name in names if name in actions.column_names]
+    if not known:
+        return [dict.fromkeys(names) for _ in range(actions.num_rows)]
+    return [{**dict.fromkeys(names), **row} for row in rows_of(actions.select(known))]
+
+
+def _values(column: Any) -> list[Any]:
+    values: list[Any] = []
+    for chunk in column.chunks:
+        values += chunk.to_pylist()
+    return [_utc(value) for value in values]
+
+
+def _utc(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=timezone.utc)
+    if isinstance(value, dict):
+        return {name: _utc(part) for name, part in value.items()}
+    return [_utc(part) for part in value] if isinstance(value, list) else value

@@ -1,0 +1,1 @@
+"""Notifications: alerts, routing, episodes, channels, delivery and escalation."""

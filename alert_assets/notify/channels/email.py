@@ -1,0 +1,246 @@
+"""E-mail over SMTP with STARTTLS: plain text and HTML, threaded by episode.
+
+The Message-ID comes from the message's key: a repeat has the same one, which mail systems drop and people can
+recognise. All of an episode refers to one made-up root, so that mail programs show it as one conversation.
+Certificates are verified, and a password is only ever sent over TLS. The relay is usually a private host, and no
+address but the configured one is connected to, so the rules for webhooks' targets do not apply to it.
+"""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from email.errors import HeaderParseError, MessageError
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+from hashlib import sha256
+from html import escape
+
+from alert_assets.kernel.text import one_line
+from alert_assets.notify.alert import Severity
+from alert_assets.notify.channels import wording
+from alert_assets.notify.channels.channel import Action, ChannelError, Delivered, Message
+
+#: Port on which TLS comes first, RFC 8314.
+_IMPLICIT_TLS_PORT = 465
+_MAX_SUBJECT = 200
+_COLORS: dict[Severity, str] = {
+    "CRITICAL": "#b3261e",
+    "HIGH": "#c75b12",
+    "MEDIUM": "#9a7b00",
+    "LOW": "#2563a8",
+    "INFO": "#666666",
+}
+
+
+def _utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+@dataclass(frozen=True)
+class Email:
+    """Sends mail through a relay.
+
+    Attributes:
+        host, port: the relay; on port 465 TLS comes before SMTP.
+        sender: address in From.
+        to: addresses for messages that routing names none for.
+        user, password: for relays that ask for them; the password is a secret.
+        starttls: False only for a relay that has no TLS and is asked for no login.
+        timeout_seconds: longest wait for one reply.
+        session_seconds: deadline of the whole session, name resolution included.
+        tls: what its certificate is verified against: the system's authorities, or those of SSL_CERT_FILE. Not
+            shared with HTTP, whose library writes its protocol into it.
+        clock: when it is sent.
+    """
+
+    host: str
+    sender: str
+    to: tuple[str, ...] = ()
+    port: int = 587
+    user: str = ""
+    password: str = field(default="", repr=False)
+    starttls: bool = True
+    timeout_seconds: float = 10.0
+    session_seconds: float = 30.0
+    tls: ssl.SSLContext = field(default_factory=ssl.create_default_context, repr=False)
+    clock: Callable[[], datetime] = field(default=_utc_now, repr=False)
+    name: str = "email"
+
+    def send(self, message: Message) -> Delivered:
+        """Hand it to the relay; the reference of an opening is its Message-ID."""
+        recipients = tuple(dict.fromkeys(message.recipients or self.to))
+        mail = self.mail(message, recipients)
+        problem: ChannelError | None = None
+        refused: dict[str, tuple[int, bytes]] = {}
+        try:
+            refused = self._transmit_in_time(mail, recipients)
+        except (smtplib.SMTPException, OSError, ValueError, FutureTimeoutError) as error:
+            problem = self._problem(error)
+        if problem is None:
+            problem = self._postponed(refused)
+        if problem is not None:
+            # Outside the handler: the library's exceptions hold what was sent.
+            raise problem
+        detail = "refused for " + ", ".join(refused) if refused else ""
+        return Delivered(reference=message.reference or mail["Message-ID"], detail=detail)
+
+    def mail(self, message: Message, recipients: tuple[str, ...]) -> EmailMessage:
+        """The mail as it is sent.
+
+        Raises:
+            ChannelError: an address is none, or there is nobody to send to.
+        """
+        root, own = self._message_id(f"episode\x1f{message.episode}"), self._message_id(f"key\x1f{message.key}")
+        mail = EmailMessage(policy=SMTP)
+        mail["From"] = self._address(self.sender)
+        mail["To"] = [self._address(recipient) for recipient in recipients]
+        mail["Subject"] = wording.headline(message, _MAX_SUBJECT)
+        mail["Date"] = format_datetime(self.clock())
+        mail["Message-ID"] = own
+        if message.action is not Action.OPEN:
+            mail["In-Reply-To"] = _a_message_id(message.reference) or root
+        mail["References"] = root
+        mail["Auto-Submitted"] = "auto-generated"
+        if message.alert.severity == "CRITICAL":
+            mail["Importance"] = "high"
+        mail.set_content(wording.plain_text(message, 20_000))
+        mail.add_alternative(html(message), subtype="html")
+        if not recipients:
+            raise ChannelError(f"{self.name}: nobody to send to; routing and ALERTS_SMTP_TO name none", permanent=True)
+        return mail
+
+    def _transmit_in_time(self, mail: EmailMessage, recipients: tuple[str, ...]) -> dict[str, tuple[int, bytes]]:
+        """Transmit it in a thread: smtplib bounds each wait, but not a relay that answers a byte at a time."""
+        outcome: Future[dict[str, tuple[int, bytes]]] = Future()
+
+        def transmit() -> None:
+            try:
+                outcome.set_result(self._transmit(mail, recipients))
+            except Exception as error:  # noqa: BLE001
+                # It is raised where the outcome is waited for.
+                outcome.set_exception(error)
+
+        threading.Thread(target=transmit, name="smtp", daemon=True).start()
+        return outcome.result(self.session_seconds)
+
+    def _transmit(self, mail: EmailMessage, recipients: tuple[str, ...]) -> dict[str, tuple[int, bytes]]:
+        """Send it and return the recipients that were refused while others were not."""
+        relay = self._connect()
+        try:
+            if self.starttls and self.port != _IMPLICIT_TLS_PORT:
+                relay.starttls(context=self.tls)
+            if self.user:
+                relay.login(self.user, self.password)
+            refused = relay.send_message(mail, to_addrs=recipients)
+            # The relay has it: whatever goes wrong with the goodbye must not make it a failure.
+            with suppress(smtplib.SMTPException, OSError):
+                relay.quit()
+            return refused
+        finally:
+            relay.close()
+
+    def _connect(self) -> smtplib.SMTP:
+        if self.port == _IMPLICIT_TLS_PORT:
+            return smtplib.SMTP_SSL(self.host, self.port, timeout=self.timeout_seconds, context=self.tls)
+        return smtplib.SMTP(self.host, self.port, timeout=self.timeout_seconds)
+
+    def _problem(self, error: Exception) -> ChannelError:
+        """What an exception means; of its text only the code is used, the rest may quote what was sent."""
+        reason, permanent = _meaning(error)
+        return ChannelError(f"{self.name}: {self.host}: {reason}", permanent=permanent)
+
+    def _postponed(self, refused: dict[str, tuple[int, bytes]]) -> ChannelError | None:
+        later = [address for address, (code, _) in refused.items() if code < 500]
+        if not later:
+            return None
+        return ChannelError(f"{self.name}: {self.host}: put off {', '.join(later)}", permanent=False)
+
+    def _message_id(self, text: str) -> str:
+        digest = sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
+        return f"<{digest}@{self._address(self.sender).domain}>"
+
+    def _address(self, text: str) -> Address:
+        address = parse_address(text)
+        if address is None:
+            shown = one_line(text, 80)
+            raise ChannelError(f"{self.name}: {shown!r} is not an e-mail address", permanent=True)
+        return address
+
+
+def parse_address(text: str) -> Address | None:
+    """An address of the form `name@domain`; None if it is none."""
+    if not text.isprintable() or text != text.strip() or any(part in text for part in ',;<>" '):
+        return None
+    try:
+        address = Address(addr_spec=text)
+    except (HeaderParseError, MessageError, ValueError, IndexError):
+        return None
+    return address if address.username and address.domain else None
+
+
+def html(message: Message) -> str:
+    """The message for mail programs: no scripts, no images, nothing that is loaded."""
+    alert = wording.told(message)
+    color = "#2e7d32" if message.action is Action.RESOLVE else _COLORS[alert.severity]
+    rows = "".join(
+        f'<tr><td style="padding:2px 12px 2px 0;color:#666"><b>{escape(label)}</b></td><td>{escape(value)}</td></tr>'
+        for label, value in wording.facts(alert)
+    )
+    links = " · ".join(f'<a href="{escape(url)}">{escape(text)}</a>' for text, url in wording.links(alert))
+    parts = [
+        f'<h2 style="color:{color}">{escape(wording.headline(message, _MAX_SUBJECT))}</h2>',
+        _paragraph("", wording.prose(alert.description, 8_000)),
+        f"<table>{rows}</table>",
+        _paragraph("Suggested action", wording.prose(alert.suggested_action, 2_000)),
+        f"<p>{links}</p>" if links else "",
+        _paragraph("Error", wording.prose(alert.error, 2_000)),
+        _preformatted(wording.last_lines(alert.stack_trace, 8_000)),
+    ]
+    body = "\n".join(part for part in parts if part)
+    return f'<!doctype html><html><body style="font-family:sans-serif">\n{body}\n</body></html>\n'
+
+
+def _paragraph(label: str, text: str) -> str:
+    if not text:
+        return ""
+    heading = f"<b>{escape(label)}</b><br>" if label else ""
+    return f"<p>{heading}{escape(text).replace(chr(10), '<br>')}</p>"
+
+
+def _preformatted(text: str) -> str:
+    return f'<pre style="background:#f4f4f4;padding:8px">{escape(text)}</pre>' if text else ""
+
+
+def _a_message_id(reference: str | None) -> str | None:
+    shaped = reference and reference.isprintable() and " " not in reference and reference[0] + reference[-1] == "<>"
+    return reference if shaped else None
+
+
+def _meaning(error: Exception) -> tuple[str, bool]:
+    """The reason in words, and whether it is permanent."""
+    if isinstance(error, smtplib.SMTPNotSupportedError):
+        return "offers no STARTTLS, or no login this channel can make; see ALERTS_SMTP_STARTTLS", True
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        codes = [code for code, _ in error.recipients.values()]
+        return f"refused every recipient ({min(codes)})", all(code >= 500 for code in codes)
+    if isinstance(error, smtplib.SMTPAuthenticationError):
+        return f"refused the login ({error.smtp_code})", error.smtp_code >= 500
+    if isinstance(error, smtplib.SMTPResponseException):
+        return f"answered {error.smtp_code}", error.smtp_code >= 500
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not to be trusted ({error.verify_message})", False
+    if isinstance(error, (TimeoutError, FutureTimeoutError)):
+        return "no answer in time", False
+    if isinstance(error, (smtplib.SMTPServerDisconnected, OSError)):
+        return f"the connection failed ({type(error).__name__})", False
+    return f"the mail cannot be sent ({type(error).__name__})", True

@@ -1,0 +1,185 @@
+"""Slack, in Block Kit, by bot token or by incoming webhook.
+
+A bot token can do more: messages go to the channels that routing names, and what follows the first message of an
+episode is a reply in its thread. Reminders, escalations and the end are shown in the channel too: nobody watches
+a thread that nobody has answered. A webhook is bound to one channel and knows no threads.
+
+Text from outside is escaped as https://docs.slack.dev/messaging/formatting-message-text has it, and Slack is told
+to parse nothing in it, so an alert can neither mention `@channel` nor hide a link. Slack promises no idempotency:
+the key goes with the message as `client_msg_id` and metadata, which makes a repeat recognisable.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from alert_assets.kernel.text import one_line
+from alert_assets.notify.channels import wording
+from alert_assets.notify.channels.channel import Action, ChannelError, Delivered, Message
+from alert_assets.notify.channels.http import Http, Request, Response, exchange, json_object, text_at
+
+DEFAULT_URL = "https://slack.com/api/chat.postMessage"
+
+#: https://docs.slack.dev/reference/block-kit/blocks: a header has 150 characters, a section 3,000 and ten fields of
+#: 2,000. All blocks together are refused from about 13,000 on, so each part gets less, counted with its escapes.
+_MAX_HEADER, _MAX_DESCRIPTION, _MAX_FIELD, _MAX_ACTION, _MAX_ERROR, _MAX_TRACE = 150, 2_000, 300, 700, 1_200, 2_000
+_MAX_FIELDS, _MAX_LINKS, _MAX_URL = 10, 5, 300
+
+_SHOWN_IN_CHANNEL = frozenset({Action.REMIND, Action.ESCALATE, Action.RESOLVE})
+
+#: Errors in a 200 answer that pass; the others stay until somebody changes something.
+_TRANSIENT = frozenset(
+    {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
+)
+_CODE = re.compile(r"[a-z_]{1,60}")
+
+
+@dataclass(frozen=True)
+class SlackWebhook:
+    """Posts to the one channel that an incoming webhook belongs to; recipients are not used.
+
+    Attributes:
+        url: the webhook's, a secret.
+    """
+
+    url: str = field(repr=False)
+    http: Http
+    name: str = "slack"
+
+    def send(self, message: Message) -> Delivered:
+        """Post it. There is no reference: a webhook does not say where its message went."""
+        exchange(self.http, self.name, Request("POST", self.url, payload=content(message)), _webhook_reason)
+        return Delivered()
+
+
+@dataclass(frozen=True)
+class SlackBot:
+    """Posts as a bot user, with `chat.postMessage`.
+
+    Attributes:
+        token: the bot's, a secret; needs the scope `chat:write`.
+        channel: where messages go that routing names no channel for: a name or an id.
+    """
+
+    token: str = field(repr=False)
+    channel: str
+    http: Http
+    url: str = DEFAULT_URL
+    name: str = "slack"
+
+    def send(self, message: Message) -> Delivered:
+        """Post it to every recipient; the reference has the place of each post.
+
+        A recipient that Slack refuses for good does not keep the message from the others and is named in the
+        detail. Anything that may pass fails the whole message.
+        """
+        threads = _threads(message.reference)
+        posted: dict[str, list[str]] = {}
+        refusals: list[ChannelError] = []
+        for recipient in dict.fromkeys(message.recipients or (self.channel,)):
+            try:
+                posted[recipient] = self._post(message, recipient, threads.get(recipient))
+            except ChannelError as error:
+                if not error.permanent:
+                    raise
+                refusals.append(error)
+        if refusals and not posted:
+            raise refusals[0]
+        reference = json.dumps({**posted, **threads}, ensure_ascii=False)
+        return Delivered(reference, detail="; ".join(map(str, refusals)))
+
+    def _post(self, message: Message, recipient: str, thread: list[str] | None) -> list[str]:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        body = self.body(message, recipient, thread)
+        response = exchange(self.http, self.name, Request("POST", self.url, headers, body), _api_reason)
+        answer = response.json()
+        if answer.get("ok") is not True:
+            raise self._refusal(recipient, response)
+        return [text_at(answer, "channel") or recipient, text_at(answer, "ts")]
+
+    def body(self, message: Message, recipient: str, thread: list[str] | None = None) -> dict[str, Any]:
+        """The arguments of `chat.postMessage`."""
+        identity = {
+            "client_msg_id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{message.key}\x1f{recipient}")),
+            "metadata": {"event_type": "alert_assets", "event_payload": {"key": message.key}},
+        }
+        post = {"channel": recipient, **content(message), **identity}
+        if thread is None:
+            return post
+        return {
+            **post,
+            "channel": thread[0],
+            "thread_ts": thread[1],
+            "reply_broadcast": message.action in _SHOWN_IN_CHANNEL,
+        }
+
+    def _refusal(self, recipient: str, response: Response) -> ChannelError:
+        code = _api_reason(response.body)
+        if not code:
+            return ChannelError(f"{self.name}: the answer for {recipient} cannot be read", permanent=False)
+        return ChannelError(f"{self.name}: refused for {recipient}: {code}", permanent=code not in _TRANSIENT)
+
+
+def content(message: Message) -> dict[str, Any]:
+    """Text for notifications and screen readers, and blocks for the eye."""
+    text = f"{wording.symbol(message)} {escape(wording.headline(message, 500))}"
+    return {"text": text, "blocks": blocks(message), "unfurl_links": False, "unfurl_media": False}
+
+
+def blocks(message: Message) -> list[dict[str, Any]]:
+    """The message in Block Kit."""
+    alert = wording.told(message)
+    header = one_line(f"{wording.symbol(message)} {wording.headline(message, _MAX_HEADER)}", _MAX_HEADER)
+    fields = [_mrkdwn(f"*{label}*\n{_outside(value, _MAX_FIELD)}") for label, value in wording.facts(alert, 200)]
+    links = [f"<{escape(url)}|{escape(text)}>" for text, url in wording.links(alert, _MAX_URL)[:_MAX_LINKS]]
+    trace = wording.last_lines(alert.stack_trace, _MAX_TRACE).replace("```", "'''")
+    parts = [
+        {"type": "header", "text": {"type": "plain_text", "text": header, "emoji": False}},
+        _section("", wording.prose(alert.description, _MAX_DESCRIPTION), _MAX_DESCRIPTION),
+        {"type": "section", "fields": fields[:_MAX_FIELDS]},
+        _section("*Suggested action*\n", wording.prose(alert.suggested_action, _MAX_ACTION), _MAX_ACTION),
+        _section("*Error*\n", wording.prose(alert.error, _MAX_ERROR), _MAX_ERROR),
+        _section("```", trace, _MAX_TRACE, "```"),
+        {"type": "section", "text": _mrkdwn(" · ".join(links))} if links else {},
+    ]
+    return [part for part in parts if part]
+
+
+def escape(text: str) -> str:
+    """Text from outside, as Slack's markup has it: none of its characters opens a mention or a link."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _outside(text: str, limit: int) -> str:
+    """Escaped, and cut before an escape rather than in it."""
+    escaped = escape(text)
+    return escaped if len(escaped) <= limit else re.sub(r"&[a-z]*$", "", escaped[: limit - 1]) + "…"
+
+
+def _section(before: str, text: str, limit: int, after: str = "") -> dict[str, Any]:
+    return {"type": "section", "text": _mrkdwn(f"{before}{_outside(text, limit)}{after}")} if text else {}
+
+
+def _mrkdwn(text: str) -> dict[str, Any]:
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
+
+
+def _threads(reference: str | None) -> dict[str, list[str]]:
+    """By recipient, the id of the channel and the timestamp of the first post there."""
+    places: Mapping[str, Any] = json_object((reference or "").encode())
+    return {name: place for name, place in places.items() if isinstance(place, list) and len(place) == 2 and place[1]}
+
+
+def _api_reason(body: bytes) -> str:
+    code = text_at(json_object(body), "error")
+    return code if _CODE.fullmatch(code) else ""
+
+
+def _webhook_reason(body: bytes) -> str:
+    code = body[:100].decode("utf-8", "replace").strip()
+    return code if _CODE.fullmatch(code) else ""

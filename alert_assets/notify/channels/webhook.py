@@ -1,0 +1,72 @@
+"""Any service that takes JSON: the alert as it is, signed.
+
+The receiver recomputes HMAC-SHA256 over the timestamp header, a dot and the body, compares it in constant time
+with the signature header, and refuses old timestamps: nobody else can have written the body, and nobody can send
+it again later. `Idempotency-Key` tells it what it has had before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import quote
+
+from alert_assets.notify.channels.channel import Delivered, Message
+from alert_assets.notify.channels.http import Http, Request, encode, exchange
+
+TIMESTAMP_HEADER, SIGNATURE_HEADER = "X-Alerts-Timestamp", "X-Alerts-Signature"
+
+
+def _utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """Posts alerts to a URL.
+
+    Attributes:
+        url: where to; may hold a token, so it is a secret.
+        secret: shared with the receiver.
+        clock: when the signature is made.
+    """
+
+    url: str = field(repr=False)
+    secret: str = field(repr=False)
+    http: Http
+    clock: Callable[[], datetime] = field(default=_utc_now, repr=False)
+    name: str = "webhook"
+
+    def send(self, message: Message) -> Delivered:
+        """Post it; any 2xx is a receipt."""
+        body = encode(payload(message))
+        timestamp = str(int(self.clock().timestamp()))
+        headers = {
+            "Idempotency-Key": quote(message.key, safe="-_.:/@"),
+            TIMESTAMP_HEADER: timestamp,
+            SIGNATURE_HEADER: f"sha256={signature(self.secret, timestamp, body)}",
+        }
+        response = exchange(self.http, self.name, Request("POST", self.url, headers, body))
+        return Delivered(detail=f"HTTP {response.status}")
+
+
+def signature(secret: str, timestamp: str, body: bytes) -> str:
+    """Hex HMAC-SHA256 of `timestamp.body`; what a receiver computes too."""
+    return hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+
+
+def payload(message: Message) -> dict[str, Any]:
+    """The body: format version 1."""
+    return {
+        "version": 1,
+        "key": message.key,
+        "action": message.action.value,
+        "episode": message.episode,
+        "recipients": list(message.recipients),
+        "priority": message.alert.priority,
+        "alert": message.alert.shortened().to_json(),
+    }

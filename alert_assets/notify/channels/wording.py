@@ -1,0 +1,120 @@
+"""What messages say, whatever they look like: the headline, the facts and the links of an alert.
+
+Alerts quote data from outside. Here it loses what people do not see; each channel escapes what is left in its
+own way. Only http and https links are kept, so that nothing in an alert can become a `javascript:` link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timezone
+from hashlib import sha256
+from urllib.parse import quote, urlsplit
+
+from alert_assets.kernel.text import one_line, readable
+from alert_assets.notify.alert import Alert, Severity
+from alert_assets.notify.channels.channel import Action, Message
+
+_ACTIONS = {
+    Action.OPEN: "",
+    Action.UPDATE: "Update: ",
+    Action.REMIND: "Reminder: ",
+    Action.ESCALATE: "Escalated: ",
+    Action.ACKNOWLEDGE: "Acknowledged: ",
+    Action.RESOLVE: "Resolved: ",
+    Action.SUMMARY: "Summary: ",
+}
+
+#: Severities as an eye catches them.
+SYMBOLS: dict[Severity, str] = {"CRITICAL": "🔴", "HIGH": "🟠", "MEDIUM": "🟡", "LOW": "🔵", "INFO": "⚪"}
+
+
+def headline(message: Message, limit: int) -> str:
+    """`[CRITICAL] Reminder: title`, on one line."""
+    return one_line(f"[{message.alert.severity}] {_ACTIONS[message.action]}{message.alert.title}", limit)
+
+
+def symbol(message: Message) -> str:
+    """What stands before the headline where there is room for colour."""
+    return "✅" if message.action is Action.RESOLVE else SYMBOLS[message.alert.severity]
+
+
+def facts(alert: Alert, limit: int = 300) -> list[tuple[str, str]]:
+    """Labels and one-line values, without those that the alert does not have."""
+    pairs = [
+        ("Severity", f"{alert.severity} ({alert.priority})"),
+        ("Since", stamp(alert.since)),
+        ("Application", alert.application),
+        ("Pipeline", alert.pipeline),
+        ("Table", alert.table),
+        ("Run", alert.run_id),
+        ("Owner", alert.owner),
+        ("Source", alert.source),
+        ("Alerts", f"{alert.count:,}" if alert.count > 1 else None),
+        ("Labels", ", ".join(f"{name}={value}" for name, value in sorted(alert.labels.items()))),
+    ]
+    return [(label, one_line(value, limit)) for label, value in pairs if value]
+
+
+def links(alert: Alert, limit: int = 2_000) -> list[tuple[str, str]]:
+    """The runbook and the alert's own links, as text and URL; a URL beyond `limit` characters cannot be cut."""
+    named = [("Runbook", alert.runbook_url or ""), *alert.links.items()]
+    return [(one_line(text, 60) or "Link", url) for text, url in _safe(named) if len(url) <= limit]
+
+
+def _safe(named: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    for text, url in named:
+        try:
+            parts = urlsplit(url.strip())
+        except ValueError:
+            continue
+        if parts.scheme in ("http", "https") and parts.netloc:
+            # Whatever could end the URL in some channel's markup is written in percent.
+            yield text, quote(url.strip(), safe="/:?#[]@!$&()*+,;=%~-._")
+
+
+def prose(text: str | None, limit: int) -> str:
+    """Text with its line feeds, cut to `limit` characters with an ellipsis."""
+    shown = readable(text or "")
+    return shown if len(shown) <= limit else shown[: limit - 1].rstrip() + "…"
+
+
+def last_lines(text: str | None, limit: int) -> str:
+    """The end of a stack trace: it says what broke."""
+    shown = readable(text or "")
+    return shown if len(shown) <= limit else "…" + shown[-(limit - 1) :].lstrip()
+
+
+def told(message: Message) -> Alert:
+    """The alert as a message tells it; one that says it is over or taken care of repeats no stack trace."""
+    alert = message.alert.shortened()
+    if message.action in (Action.RESOLVE, Action.ACKNOWLEDGE):
+        return replace(alert, error=None, stack_trace=None, suggested_action=None)
+    return alert
+
+
+def plain_text(message: Message, limit: int = 4_000) -> str:
+    """The whole message as plain text, for services that show nothing else."""
+    alert = told(message)
+    blocks = [
+        headline(message, 250),
+        prose(alert.description, 2_000),
+        "\n".join(f"{label}: {value}" for label, value in facts(alert)),
+        f"Suggested action: {prose(alert.suggested_action, 500)}" if alert.suggested_action else "",
+        "\n".join(f"{text}: {url}" for text, url in links(alert, 500)),
+        f"Error: {prose(alert.error, 1_000)}" if alert.error else "",
+        last_lines(alert.stack_trace, 1_500),
+    ]
+    return prose("\n\n".join(block for block in blocks if block), limit)
+
+
+def stamp(moment: datetime) -> str:
+    """`2026-02-14 10:06:00Z`."""
+    return f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}Z"
+
+
+def bounded_id(text: str, limit: int, safe: str = "-_.:/@") -> str:
+    """An id as a service takes it: as it is if it is short and plain, its SHA-256 if not."""
+    plain = text.isascii() and all(character.isalnum() or character in safe for character in text)
+    return text if 0 < len(text) <= limit and plain else sha256(text.encode("utf-8", "replace")).hexdigest()[:limit]

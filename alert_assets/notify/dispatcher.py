@@ -1,0 +1,221 @@
+"""From the outbox to deliveries: each alert is taken up once, and what became of it is written down.
+
+A fact puts its alert into the outbox in its own transaction (`state.raise_alert`). Here the alerts are taken in
+their order, some hundred in one transaction that also marks them as dispatched: whoever dies in between has
+done nothing, and the next one does it. Nothing is sent here (:mod:`alert_assets.notify.deliverer`), so no
+service can hold this up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import get_args
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, case, false, func, or_, select
+
+from alert_assets.logs import run_log
+from alert_assets.notify.alert import SEVERITIES, Alert, Severity
+from alert_assets.notify.episode import Outcome, Rules, is_quiet
+from alert_assets.notify.routing.rules import LOG, Routing
+from alert_assets.notify.store.episodes import EpisodeBook
+from alert_assets.notify.store.tables import decisions, episodes
+from alert_assets.state.database import State, StateError, outbox, storable
+
+#: Episodes that are ended in one transaction because they are quiet.
+_QUIET_AT_ONCE = 1_000
+
+#: An alert's outcome is the first of these that any of its destinations had.
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+
+
+class Dispatcher:
+    """Takes alerts out of the outbox and decides who is told. Several at once take turns."""
+
+    def __init__(
+        self,
+        state: State,
+        routing: Routing,
+        channels: Collection[str],
+        rules: Rules | None = None,
+        *,
+        batch_rows: int = 500,
+        budget_seconds: float = 40,
+    ) -> None:
+        """Neither connects nor creates anything.
+
+        Args:
+            channels: names of the configured channels.
+            batch_rows: alerts in one transaction, in which nobody else can write.
+            budget_seconds: a tick begins no batch after that; the next tick goes on.
+        """
+        self._state = state
+        self._routing = routing
+        self._channels = channels
+        self._rules = rules or Rules()
+        self._batch_rows = batch_rows
+        self._budget_seconds = budget_seconds
+
+    def tick(self, now: datetime) -> int:
+        """Tell what was counted or kept back and may be told now, then take up what is new.
+
+        Returns:
+            how many alerts were taken up.
+        """
+        started, taken, rows = time.monotonic(), 0, self._batch_rows
+        self._tell_what_waited(now)
+        while self._has_any(outbox, outbox.c.status == "pending"):
+            try:
+                taken += self._take(now, rows)
+            except StateError:
+                raise
+            except Exception as error:  # noqa: BLE001
+                # One alert that cannot be taken up must not hold up all that come after it.
+                if rows == 1:
+                    self._set_aside(now, error)
+                rows = 1
+            if time.monotonic() - started > self._budget_seconds:
+                return taken
+        self._end_what_is_quiet(now)
+        return taken
+
+    def _tell_what_waited(self, now: datetime) -> None:
+        """What was counted, and what was kept back."""
+        with self._state.reading() as connection:
+            book = self._book(connection, now)
+            if not book.digests_due() and not book.to_release():
+                return
+        with self._state.writing() as connection:
+            book = self._book(connection, now)
+            book.send_digests()
+            book.release()
+            book.flush()
+
+    def _has_any(self, table: Table, *where: ColumnElement[bool]) -> bool:
+        """Mostly there is nothing to do, and then nobody's turn to write is taken."""
+        with self._state.reading() as connection:
+            return connection.execute(select(table).where(*where).limit(1)).first() is not None
+
+    def _book(self, connection: Connection, now: datetime) -> EpisodeBook:
+        return EpisodeBook(connection, self._routing, self._channels, self._rules, now)
+
+    def _take(self, now: datetime, rows: int) -> int:
+        """One batch."""
+        with self._state.writing() as connection:
+            alerts = {row["id"]: _alert(row) for row in connection.execute(_PENDING.limit(rows)).mappings()}
+            book = self._book(connection, now)
+            book.load_latest(alert.episode for alert in alerts.values())
+            for number, alert in alerts.items():
+                book.hear(number, alert)
+            book.flush()
+            connection.execute(outbox.update().where(outbox.c.id.in_(list(alerts))).values(status="dispatched"))
+        return len(alerts)
+
+    def _set_aside(self, now: datetime, error: Exception) -> None:
+        """Keep the next alert in the outbox as failed; the ledger's totals do not add up until it is seen to."""
+        reason = f"could not be taken up: {type(error).__name__}: {error}"
+        with self._state.writing() as connection:
+            row = connection.execute(_PENDING.limit(1)).mappings().one()
+            book = self._book(connection, now)
+            book.decide(None, None, "failed", f"alert {row['id']} {reason}")
+            book.flush()
+            connection.execute(outbox.update().where(outbox.c.id == row["id"]).values(status="failed"))
+        run_log("").error("alert_failed", outbox_id=row["id"], subject=row["subject"], error=reason)
+
+    def _end_what_is_quiet(self, now: datetime) -> None:
+        spans = self._rules.quiet_after.items()
+        quiet = or_(false(), *(and_(episodes.c.kind == kind, episodes.c.last_at <= now - span) for kind, span in spans))
+        where = (episodes.c.state != "resolved", quiet)
+        if not self._has_any(episodes, *where):
+            return
+        with self._state.writing() as connection:
+            book = self._book(connection, now)
+            for episode in book.load(*where, limit=_QUIET_AT_ONCE):
+                if is_quiet(episode, now, self._rules):
+                    ended = episode.resolved("quiet", now)
+                    book.keep(ended)
+                    book.tell_of_end(ended, f"nothing has fired since {episode.last_at:%Y-%m-%d %H:%M:%SZ}")
+            book.flush()
+
+
+_PENDING = select(outbox).where(outbox.c.status == "pending").order_by(outbox.c.id)
+
+
+@dataclass(frozen=True)
+class LedgerTotals:
+    """Whether the ledger accounts for every alert.
+
+    Attributes:
+        dispatched: alerts that were taken out of the outbox.
+        pending: alerts that wait there.
+        failed: alerts that could not be taken up.
+        by_outcome: how many of the dispatched ones the ledger knows, by what became of them: the best that any of
+            their destinations got, in the order of :data:`OUTCOMES`. The log counts where there is nothing else.
+        up_to: id of the last alert before which none waits.
+    """
+
+    dispatched: int
+    pending: int
+    failed: int
+    by_outcome: dict[str, int] = field(default_factory=dict)
+    up_to: int = 0
+
+    @property
+    def accounted_for(self) -> int:
+        """Alerts of which the ledger knows what became."""
+        return sum(self.by_outcome.values())
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it knows that of all."""
+        return self.accounted_for == self.dispatched and not self.failed
+
+
+def ledger_totals(state: State, *, after: int = 0) -> LedgerTotals:
+    """Count the alerts of the outbox and those of the ledger, each alert once.
+
+    Args:
+        after: count only alerts with a higher id, say since the ledger was last found to be complete; those that
+            wait or could not be taken up are counted in any case.
+    """
+    dispatched = select(func.count()).where(outbox.c.status == "dispatched", outbox.c.id > after)
+    others = select(outbox.c.status, func.count()).where(outbox.c.status.in_(["pending", "failed"]))
+    next_pending = select(func.min(outbox.c.id)).where(outbox.c.status == "pending")
+    place = case({outcome: number for number, outcome in enumerate(OUTCOMES)}, value=decisions.c.outcome)
+    behind = case((decisions.c.destination == LOG, len(OUTCOMES)), else_=0)
+    best = (
+        select(func.min(place + behind).label("place"))
+        .where(decisions.c.outbox_id > after)
+        .group_by(decisions.c.outbox_id)
+        .subquery()
+    )
+    with state.reading() as connection:
+        number_dispatched = int(connection.scalars(dispatched).one())
+        waiting = {str(status): int(count) for status, count in connection.execute(others.group_by(outbox.c.status))}
+        first = connection.scalars(next_pending).one()
+        last = connection.scalars(select(func.max(outbox.c.id))).one()
+        counted: Counter[str] = Counter()
+        for number, alerts in connection.execute(select(best.c.place, func.count()).group_by(best.c.place)):
+            counted[OUTCOMES[number % len(OUTCOMES)]] += alerts
+    return LedgerTotals(
+        number_dispatched,
+        waiting.get("pending", 0),
+        waiting.get("failed", 0),
+        {str(outcome): counted[outcome] for outcome in OUTCOMES if counted[outcome]},
+        up_to=max(after, (last or 0) if first is None else first - 1),
+    )
+
+
+def _alert(row: RowMapping) -> Alert:
+    """What a row of the outbox says; one that is no alert is told all the same, by its subject."""
+    try:
+        alert = Alert.from_json(row["payload"])
+    except (KeyError, TypeError, ValueError):
+        severity: Severity = row["severity"] if row["severity"] in SEVERITIES else "HIGH"
+        at = row["created_at"]
+        alert = Alert(row["kind"], f"{row['kind']}/{row['subject']}", severity, row["subject"], at, at)
+    # Episodes are found again by it, so it is what the database keeps.
+    return replace(alert, episode=storable(alert.episode))

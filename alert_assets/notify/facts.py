@@ -1,0 +1,189 @@
+"""What the pipeline says of itself, and what it found, as alerts.
+
+Each function takes a fact as whoever noticed it has it, and returns the alert that is written into the
+outbox with it. The episode is what the fact belongs to: a breaker, a check, an SLO, a job, an alert's
+fingerprint. A fact that ends an episode is a `resolved` alert of the same episode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from alert_assets.breaker.rules import ALARMING, Transition
+from alert_assets.contracts import ALL_CONTRACTS, GOLD_INCIDENTS
+from alert_assets.notify.alert import Alert, Severity
+
+_DATA_PLATFORM = "team:data-platform"
+
+
+def breaker_alert(step: Transition) -> Alert:
+    """A step of a circuit breaker: firing while it keeps runs out, resolved when it is closed."""
+    closed = step.to_state == "CLOSED"
+    tables = [name for name, contract in ALL_CONTRACTS.items() if contract.breaker == step.breaker]
+    return Alert(
+        kind="breaker_transition",
+        episode=f"breaker/{step.breaker}",
+        status="resolved" if closed else "firing",
+        severity="CRITICAL" if step.cause in ALARMING else "INFO",
+        title=f"Circuit breaker {step.breaker}: {step.from_state} to {step.to_state}",
+        description=f"{step.reason} Guarded: {', '.join(tables)}.",
+        at=step.at,
+        since=step.at,
+        pipeline=step.breaker,
+        run_id=step.run_id,
+        labels={"cause": step.cause, **({"who": step.who} if step.who else {})},
+        owner=_DATA_PLATFORM,
+        suggested_action=None
+        if closed
+        else f"Find the cause (`alert-assets breaker history {step.breaker}`); when it is gone, "
+        f"`alert-assets breaker reset {step.breaker} --why ...`, or wait for the probe.",
+    )
+
+
+def held_alert(
+    number: int, lines: int, because: tuple[str, ...], files: tuple[str, ...], held_at: datetime, now: datetime
+) -> Alert:
+    """A landing batch that was not published and waits for a decision."""
+    shown = "1 line" if lines == 1 else f"{lines:,} lines"
+    return Alert(
+        kind="batch_held",
+        episode=f"held/{number}",
+        severity="HIGH",
+        title=f"Held batch {number} of {shown} waits for a decision",
+        description="\n".join([*because, *(f"from {file}" for file in files[:5])]),
+        at=now,
+        since=held_at,
+        table="bronze_events",
+        labels={"batch": str(number)},
+        owner=_DATA_PLATFORM,
+        suggested_action=f"`alert-assets held show {number}`, then `held release {number}` or `held discard {number}`.",
+    )
+
+
+def held_decided_alert(number: int, decision: str, who: str, now: datetime) -> Alert:
+    """Somebody has decided on a held batch."""
+    return Alert(
+        kind="batch_held",
+        episode=f"held/{number}",
+        status="resolved",
+        severity="INFO",
+        title=f"Held batch {number} was {decision} by {who}",
+        at=now,
+        since=now,
+        table="bronze_events",
+        owner=_DATA_PLATFORM,
+    )
+
+
+def check_alert(
+    table: str,
+    check: str,
+    *,
+    passed: bool,
+    blocking: bool,
+    description: str | None,
+    run_id: str | None,
+    at: datetime,
+) -> Alert:
+    """A check that failed, or that passes again."""
+    contract = ALL_CONTRACTS.get(table)
+    severity: Severity = "HIGH" if blocking else "MEDIUM"
+    schema = check == "schema"
+    return Alert(
+        kind="contract_break" if schema else "check_failure",
+        episode=f"check/{table}/{check}",
+        status="resolved" if passed else "firing",
+        severity="INFO" if passed else severity,
+        title=f"Check {check} of {table} {'passes again' if passed else 'failed'}",
+        description=description or "",
+        at=at,
+        since=at,
+        table=table,
+        run_id=run_id,
+        labels={"check": check, "blocking": str(blocking).lower()},
+        owner=contract.owner if contract else None,
+        suggested_action=None
+        if passed
+        else "Look at the failing rows in the check's metadata"
+        + ("; nothing is built on the table until the check passes." if blocking else "."),
+    )
+
+
+def slo_alert(row: Mapping[str, Any]) -> Alert:
+    """An SLO that burns its error budget too fast, by a row of `slo_status`; resolved when it no longer does."""
+    burning = row["severity"] is not None
+    firing = [rate for rate in row["burn_rates"] if rate["firing"]]
+    rates = "; ".join(
+        f"{rate['long_burn_rate']:.1f} times over {rate['long_window_minutes']} minutes (limit {rate['limit']:.1f})"
+        for rate in firing
+    )
+    left = row["budget_left_percent"]
+    budget = "" if left is None else f"{left:.1f} % of its error budget is left."
+    return Alert(
+        kind="slo_burn",
+        episode=f"slo/{row['slo']}",
+        status="firing" if burning else "resolved",
+        severity=row["severity"] if burning else "INFO",
+        title=f"SLO {row['slo']} {'burns its error budget' if burning else 'no longer burns too fast'}",
+        description=f"{rates}. {budget}" if rates else budget,
+        at=row["evaluated_at"],
+        since=row["evaluated_at"],
+        table="slo_status",
+        labels={"slo": row["slo"], "service": row["service"]},
+        owner=_DATA_PLATFORM,
+        suggested_action=None if not burning else "`alert-assets slo status` shows what is left and what burns.",
+    )
+
+
+def run_alert(
+    job: str,
+    run_id: str,
+    *,
+    failed: bool,
+    error: str | None,
+    stack_trace: str | None,
+    since: datetime,
+    at: datetime,
+    owner: str | None,
+) -> Alert:
+    """A run that failed, or the first of its job that succeeded after that."""
+    return Alert(
+        kind="run_failure",
+        episode=f"run/{job}",
+        status="firing" if failed else "resolved",
+        severity="HIGH" if failed else "INFO",
+        title=f"Run of {job} {'failed' if failed else 'succeeded again'}",
+        at=at,
+        since=since,
+        pipeline=job,
+        run_id=run_id,
+        error=error,
+        stack_trace=stack_trace,
+        owner=owner or _DATA_PLATFORM,
+        suggested_action="Read the run's log; the next run takes up what this one left." if failed else None,
+    ).shortened()
+
+
+def incident_alert(gold: Mapping[str, Any], platinum: Mapping[str, Any] | None) -> Alert:
+    """An incident by its rows of gold and, when there is one, platinum."""
+    resolved = gold["resolved_at"] is not None and gold["resolved_at"] >= gold["last_seen_timestamp"]
+    where = f"{gold['application_id']}{' on ' + gold['host'] if gold['host'] else ''}"
+    told = [platinum[name] for name in ("summary", "root_cause") if platinum and platinum[name]]
+    return Alert(
+        kind="incident",
+        episode=f"incident/{gold['fingerprint']}",
+        status="resolved" if resolved else "firing",
+        severity=gold["severity"],
+        title=f"{gold['alert_type']}: {where}",
+        description="\n".join(told) or gold["incident_context_text"],
+        at=gold["resolved_at"] if resolved else gold["last_seen_timestamp"],
+        since=gold["first_seen_timestamp"],
+        application=gold["application_id"],
+        table=GOLD_INCIDENTS.name,
+        labels={"alert_type": gold["alert_type"], "incident_id": gold["incident_id"]},
+        owner=GOLD_INCIDENTS.owner,
+        suggested_action=platinum["recommended_action"] if platinum else None,
+        count=max(1, gold["alert_count"]),
+    )

@@ -1,0 +1,28 @@
+"""Places in the Dagster UI that belong to an alert."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from urllib.parse import quote
+
+from alert_assets.notify.alert import Alert
+
+
+def with_links(alert: Alert, dagster_url: str) -> Alert:
+    """The alert with links to its run and its table.
+
+    Args:
+        dagster_url: of the webserver; empty when there is none, and then there are no links.
+    """
+    root = dagster_url.rstrip("/")
+    if not root:
+        return alert
+    links = dict(alert.links)
+    if alert.run_id:
+        links.setdefault("Run", f"{root}/runs/{quote(alert.run_id, safe='')}")
+    if alert.table:
+        view = "checks" if alert.kind in ("check_failure", "contract_break") else "events"
+        links.setdefault(alert.table, f"{root}/assets/{quote(alert.table, safe='')}?view={view}")
+    if alert.kind == "breaker_transition":
+        links.setdefault("Circuit breakers", f"{root}/assets/circuit_breakers?view=events")
+    return replace(alert, links=links)

@@ -1,0 +1,1 @@
+"""Who is notified of an alert, through which channel, until when."""

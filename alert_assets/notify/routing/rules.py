@@ -1,0 +1,392 @@
+"""Who is told of an alert, through which channel, until when, and why.
+
+A priority's policy says what is usual: the channels, the deadlines, who hears of it next. Routes change that
+for the alerts they match. Policies and routes name roles (`role:on-call`); who has a role in a team, and how
+they are reached through a channel, is said in one place. Every answer comes with its reasons, as the question
+at three in the morning is not where an alert went but why.
+
+Nothing here reads a file (:mod:`alert_assets.notify.routing.file`), the clock or a database.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from alert_assets.contracts import ALL_CONTRACTS
+from alert_assets.notify.alert import Alert
+from alert_assets.notify.limits import Limits
+from alert_assets.notify.links import with_links
+from alert_assets.notify.routing.business_hours import BusinessHours
+
+#: Names of the channels; an alert always goes to `log` too.
+CHANNELS = ("slack", "pagerduty", "servicenow", "email", "teams", "webhook", "log")
+LOG = "log"
+
+#: Fields of an alert that a matcher may look at, and alerts may be grouped by, besides `labels.NAME`.
+MATCHED = ("severity", "kind", "source", "application", "table", "pipeline", "owner")
+
+ROLE = "role:"
+#: How a table is named where applications are named too.
+TABLE = "table:"
+
+#: What a pattern that is a regular expression begins with.
+REGEX = "=~"
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A channel and whom it reaches; without recipients it is the channel's default.
+
+    In a plan a channel is there once, or twice when both its default and others are told.
+    """
+
+    channel: str
+    recipients: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EscalationStep:
+    """Who hears of an alert that nobody has acknowledged.
+
+    Attributes:
+        after: counted from where the policy's clock starts.
+        next_business_day: it is counted from the opening of the next business day instead.
+    """
+
+    name: str
+    after: timedelta
+    destinations: tuple[Destination, ...]
+    next_business_day: bool = False
+
+
+@dataclass(frozen=True)
+class Reminders:
+    """When what goes on unacknowledged is told again: after `first`, each wait twice the one before.
+
+    Attributes:
+        longest: no wait is longer.
+        per_day: at most so many in any 24 hours.
+    """
+
+    first: timedelta = timedelta(hours=1)
+    longest: timedelta = timedelta(hours=8)
+    per_day: int = 5
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a priority means.
+
+    Attributes:
+        destinations: who is told at once.
+        acknowledge_within, resolve_within: deadlines; None is none.
+        steps: in the order of their times.
+        reminders: None is none.
+        business_hours: an alert that comes when nobody works is counted from the next opening, and what falls
+            due when nobody works is due at the next opening. Telling it at once is not put off.
+    """
+
+    destinations: tuple[Destination, ...] = ()
+    acknowledge_within: timedelta | None = None
+    resolve_within: timedelta | None = None
+    steps: tuple[EscalationStep, ...] = ()
+    reminders: Reminders | None = None
+    business_hours: bool = False
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """Conditions on the fields of an alert, all of which have to hold.
+
+    Attributes:
+        conditions: by field (or `labels.NAME`) the patterns of which one has to fit the whole value: the value
+            itself, or a regular expression after `=~`. A field that an alert does not have is the empty text.
+            The empty matcher matches everything.
+    """
+
+    conditions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def matches(self, alert: Alert) -> bool:
+        """Whether all conditions hold."""
+        return all(
+            any(fits(pattern, field_of(alert, name)) for pattern in patterns)
+            for name, patterns in self.conditions.items()
+        )
+
+    def __str__(self) -> str:
+        """As people read it: `application =~ payments-.* and severity is HIGH or CRITICAL`."""
+        return " and ".join(f"{name} {_spelled(patterns)}" for name, patterns in self.conditions.items()) or "any alert"
+
+
+@dataclass(frozen=True)
+class Route:
+    """What is different for the alerts it matches.
+
+    Attributes:
+        priority: instead of the one that the severity stands for.
+        destinations: instead of the policy's; None leaves those.
+        add: besides them.
+        overrides: attributes of the :class:`Policy` with other values, its destinations aside.
+        goes_on: whether the routes after it are looked at as well.
+    """
+
+    name: str
+    match: Matcher = field(default_factory=Matcher)
+    priority: str | None = None
+    destinations: tuple[Destination, ...] | None = None
+    add: tuple[Destination, ...] = ()
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    goes_on: bool = False
+
+
+#: Role, then channel, then recipients.
+Contacts = Mapping[str, Mapping[str, tuple[str, ...]]]
+
+
+@dataclass(frozen=True)
+class Team:
+    """A team: whose alerts are its own, and how its people are reached."""
+
+    owns: tuple[Matcher, ...] = ()
+    contacts: Contacts = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Runbook:
+    """What to do about the alerts it matches."""
+
+    match: Matcher
+    url: str | None = None
+    action: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where an alert goes.
+
+    Attributes:
+        destinations: who is told at once; recipients, no roles.
+        policy: with the recipients of its steps, no roles.
+        group_key: alerts of one group may be told together. Priorities do not mix: nobody is told of a P1 with
+            what a P4 has opened.
+        reasons: why it is so, a line each.
+    """
+
+    priority: str
+    destinations: tuple[Destination, ...]
+    policy: Policy
+    group_key: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Routing:
+    """All that a routing file says.
+
+    Attributes:
+        policies: by priority, P1 to P4.
+        routes: in their order; the first that matches counts, and those after it while they go on.
+        contacts: roles, for alerts of no team and of teams that do not say.
+        teams: by name, as an alert's owner.
+        dependencies: by parent its children: applications and `table:NAME`; without a circle.
+        dagster_url: of the Dagster UI; without it alerts have no links.
+    """
+
+    policies: Mapping[str, Policy]
+    routes: tuple[Route, ...] = ()
+    contacts: Contacts = field(default_factory=dict)
+    teams: Mapping[str, Team] = field(default_factory=dict)
+    runbooks: tuple[Runbook, ...] = ()
+    dependencies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    business_hours: BusinessHours = field(default_factory=BusinessHours)
+    dagster_url: str = ""
+
+    def route(self, alert: Alert) -> Plan:
+        """Where the alert goes; what it does not say of itself is filled in first."""
+        alert = self.enrich(alert)
+        routes = tuple(self._routes_of(alert))
+        priority, set_by = alert.priority, f"severity is {alert.severity}"
+        for route in routes:
+            if route.priority is not None:
+                priority, set_by = route.priority, f"set by route {route.name}"
+        policy = self.policies[priority]
+        for route in routes:
+            policy = replace(policy, **route.overrides)
+        roles = _Roles(self, alert.owner)
+        told = list(_told(f"policy {priority}", policy, routes))
+        destinations = _merged(roles.resolve(destination)[0] for destination, _ in told)
+        steps = tuple(
+            replace(step, destinations=_merged(roles.resolve(to)[0] for to in (*step.destinations, Destination(LOG))))
+            for step in policy.steps
+        )
+        reasons = [
+            f"priority {priority}: {set_by}",
+            *(f"route {route.name}: {route.match}" for route in routes),
+            *(roles.explain(destination, why) for destination, why in told),
+        ]
+        return Plan(
+            priority,
+            destinations,
+            replace(policy, destinations=destinations, steps=steps),
+            self._group_key(alert, priority),
+            tuple(reasons),
+        )
+
+    def enrich(self, alert: Alert) -> Alert:
+        """The alert with owner, runbook and suggested action where it has none, and links into the Dagster UI.
+
+        The owner is the first team that says it owns such alerts, else the one in the contract of its table. A
+        runbook or an action is that of the first matching entry that has one.
+        """
+        alert = replace(alert, owner=alert.owner or self._owner(alert))
+        found = [runbook for runbook in self.runbooks if runbook.match.matches(alert)]
+        filled = replace(
+            alert,
+            runbook_url=alert.runbook_url or next((runbook.url for runbook in found if runbook.url), None),
+            suggested_action=alert.suggested_action
+            or next((runbook.action for runbook in found if runbook.action), None),
+        )
+        return with_links(filled, self.dagster_url)
+
+    def subjects_of(self, alert: Alert) -> tuple[str, ...]:
+        """What the alert is about as `dependencies` name it: its application, and `table:NAME`."""
+        table = alert.table and f"{TABLE}{alert.table}"
+        return tuple(name for name in (alert.application, table) if name)
+
+    def parents_of(self, alert: Alert) -> tuple[str, ...]:
+        """Everything that what the alert is about depends on, directly or not, the nearest first.
+
+        What the alert itself is about is never among it: nothing inhibits itself.
+        """
+        subjects = self.subjects_of(alert)
+        found: list[str] = list(subjects)
+        for name in found:  # grows while it is walked: breadth first
+            found += [
+                parent for parent, children in self.dependencies.items() if name in children and parent not in found
+            ]
+        return tuple(found[len(subjects) :])
+
+    def unfilled_roles(self) -> tuple[tuple[str, str], ...]:
+        """Role and channel wherever one is told and no contact says whom that is: the channel's default is told."""
+        holders: list[Policy | Route] = [*self.policies.values(), *self.routes]
+        told = [destination for holder in holders for destination in _destinations_of(holder)]
+        asked = [
+            (recipient.removeprefix(ROLE), destination.channel)
+            for destination in told
+            for recipient in destination.recipients
+            if recipient.startswith(ROLE)
+        ]
+        return tuple(dict.fromkeys(pair for pair in asked if not self.contacts.get(pair[0], {}).get(pair[1])))
+
+    def _routes_of(self, alert: Alert) -> Iterator[Route]:
+        for route in self.routes:
+            if route.match.matches(alert):
+                yield route
+                if not route.goes_on:
+                    return
+
+    def _owner(self, alert: Alert) -> str | None:
+        for name, team in self.teams.items():
+            if any(matcher.matches(alert) for matcher in team.owns):
+                return name
+        contract = ALL_CONTRACTS.get(alert.table or "")
+        return contract.owner if contract else None
+
+    def _group_key(self, alert: Alert, priority: str) -> str:
+        parts = [(name, field_of(alert, name)) for name in self.limits.group_by]
+        if not any(value for _, value in parts):
+            # Alerts that have nothing of it in common are not one thing.
+            parts = [("episode", alert.episode)]
+        return " ".join([priority, *(f"{name}={value}" for name, value in parts)])
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """Who has which role for the alerts of an owner."""
+
+    routing: Routing
+    owner: str | None
+
+    def resolve(self, destination: Destination) -> tuple[Destination, list[str]]:
+        """The destination with recipients instead of roles, and a remark on each role."""
+        recipients: list[str] = []
+        remarks: list[str] = []
+        for recipient in destination.recipients:
+            if not recipient.startswith(ROLE):
+                recipients.append(recipient)
+                continue
+            found, whose = self._holders(recipient.removeprefix(ROLE), destination.channel)
+            recipients += found
+            remarks.append(
+                f"{recipient} is {', '.join(found)} ({whose})"
+                if found
+                else f"nobody is {recipient} in {destination.channel}"
+            )
+        return replace(destination, recipients=tuple(dict.fromkeys(recipients))), remarks
+
+    def explain(self, destination: Destination, why: str) -> str:
+        resolved, remarks = self.resolve(destination)
+        default = [] if resolved.recipients or destination.channel == LOG else ["the channel's default recipients"]
+        return f"{destination.channel}: " + "; ".join([why, *remarks, *default])
+
+    def _holders(self, role: str, channel: str) -> tuple[tuple[str, ...], str]:
+        team = self.routing.teams.get(self.owner or "", Team())
+        own = team.contacts.get(role, {}).get(channel, ())
+        return (own, self.owner or "") if own else (self.routing.contacts.get(role, {}).get(channel, ()), "contacts")
+
+
+def field_of(alert: Alert, name: str) -> str:
+    """A field that can be matched, or a label as `labels.NAME`; empty when the alert has none."""
+    if name.startswith("labels."):
+        return alert.labels.get(name.removeprefix("labels."), "")
+    return getattr(alert, name) or ""
+
+
+def _destinations_of(holder: Policy | Route) -> Iterator[Destination]:
+    """All that a policy or a route names, those of its steps too."""
+    yield from holder.destinations or ()
+    if isinstance(holder, Route):
+        yield from holder.add
+    steps = holder.steps if isinstance(holder, Policy) else holder.overrides.get("steps", ())
+    for step in steps:
+        yield from step.destinations
+
+
+def _told(usual: str, policy: Policy, routes: Sequence[Route]) -> Iterator[tuple[Destination, str]]:
+    """Who is told, roles not yet resolved, and why; the last route that replaces the policy's counts."""
+    destinations, why = policy.destinations, usual
+    for route in routes:
+        if route.destinations is not None:
+            destinations, why = route.destinations, f"route {route.name}"
+    yield from ((destination, why) for destination in destinations)
+    for route in routes:
+        yield from ((destination, f"added by route {route.name}") for destination in route.add)
+    yield Destination(LOG), "always"
+
+
+def _merged(destinations: Iterable[Destination]) -> tuple[Destination, ...]:
+    """Each channel once, with all its recipients; its default is a destination of its own."""
+    merged: dict[tuple[str, bool], dict[str, None]] = {}
+    for destination in destinations:
+        recipients = merged.setdefault((destination.channel, bool(destination.recipients)), {})
+        recipients.update(dict.fromkeys(destination.recipients))
+    return tuple(Destination(channel, tuple(recipients)) for (channel, _), recipients in merged.items())
+
+
+def fits(pattern: str, value: str) -> bool:
+    """Whether a pattern of a :class:`Matcher` fits the whole value; `re.error` when it is no regular expression."""
+    if pattern.startswith(REGEX):
+        return re.fullmatch(pattern.removeprefix(REGEX), value) is not None
+    return pattern == value
+
+
+def _spelled(patterns: Sequence[str]) -> str:
+    return " or ".join(
+        f"=~ {pattern.removeprefix(REGEX)}" if pattern.startswith(REGEX) else f"is {pattern or 'not given'}"
+        for pattern in patterns
+    )

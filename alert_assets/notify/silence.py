@@ -1,0 +1,76 @@
+"""Silences and maintenance windows: what people asked not to be told, and until when.
+
+They keep notifications back, never data: what is silenced is recorded, its resolution is told to whoever was
+told of it before, and what still goes on at the end is told then.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from alert_assets.errors import UserError
+from alert_assets.notify.alert import Alert
+from alert_assets.notify.routing.rules import MATCHED, Matcher
+
+#: What a silence may look at, besides `labels.NAME`: one may be for a single thing, too.
+FIELDS = (*MATCHED, "episode", "title")
+
+Kind = Literal["silence", "maintenance"]
+
+
+@dataclass(frozen=True)
+class Silence:
+    """A silence, or a maintenance window.
+
+    Attributes:
+        match: which alerts are meant; the empty matcher is all of them.
+        starts_at, until: it holds from the first moment on, up to the second.
+        who, why: as the audit has it.
+    """
+
+    id: int
+    kind: Kind
+    match: Matcher
+    starts_at: datetime
+    until: datetime
+    who: str
+    why: str
+
+    def is_active(self, now: datetime) -> bool:
+        """Whether it holds now."""
+        return self.starts_at <= now < self.until
+
+
+def silenced_by(alert: Alert, silences: Iterable[Silence], now: datetime) -> Silence | None:
+    """What keeps the alert from being told: a maintenance window before a silence, then what holds longest."""
+    found = [silence for silence in silences if silence.is_active(now) and silence.match.matches(alert)]
+    return max(found, key=lambda silence: (silence.kind == "maintenance", silence.until, silence.id), default=None)
+
+
+def parse_matcher(texts: Iterable[str]) -> Matcher:
+    """Conditions as people write them: `application=payments-api`, `title=~.*disk.*`, `labels.team=web`.
+
+    Of one field any value may fit; all fields have to.
+
+    Raises:
+        UserError: one is no such condition.
+    """
+    conditions: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        name, equals, value = text.strip().partition("=")
+        if not equals:
+            raise UserError(f"{text!r} is no matcher: write it like application=payments-api or title=~.*disk.*")
+        if name not in FIELDS and not re.fullmatch(r"labels\..+", name):
+            raise UserError(f"{text!r} matches on {name!r}: an alert has {', '.join(FIELDS)} and labels.NAME.")
+        pattern = f"={value}" if value.startswith("~") else value
+        if pattern.startswith("=~"):
+            try:
+                re.compile(pattern.removeprefix("=~"))
+            except re.error as error:
+                raise UserError(f"{text!r} has no regular expression after =~: {error}.") from None
+        conditions[name] = (*conditions.get(name, ()), pattern)
+    return Matcher(conditions)

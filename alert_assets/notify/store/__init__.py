@@ -1,0 +1,1 @@
+"""Episodes, deliveries and the ledger as they are stored."""

@@ -1,0 +1,333 @@
+"""What people do about episodes, and what they see: acknowledge, resolve, reopen, silence, look.
+
+Each action is one transaction with one row of the audit that is never changed, and with the deliveries that tell
+everybody else. Sending is not waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from datetime import datetime, timezone
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, select
+
+from alert_assets.errors import UserError
+from alert_assets.notify.channels.channel import Action
+from alert_assets.notify.dispatcher import LedgerTotals, ledger_totals
+from alert_assets.notify.episode import Episode, Rules
+from alert_assets.notify.episode import State as EpisodeState
+from alert_assets.notify.routing.rules import Routing
+from alert_assets.notify.silence import Kind, Silence, parse_matcher
+from alert_assets.notify.store.episodes import EpisodeBook, episode_of, silence_of
+from alert_assets.notify.store.tables import decisions, deliveries, episodes, silences
+from alert_assets.state.database import State, audit, audit_log
+
+
+def _utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A row of the ledger.
+
+    Attributes:
+        outbox_id: the alert that it is about; None when no alert caused it.
+        destination: channel and recipients; `-` when it is about none in particular.
+        outcome: what became of the alert there, or `escalated`, `acknowledge_overdue`, `resolve_overdue`, `dead`.
+    """
+
+    at: datetime
+    outbox_id: int | None
+    episode: str | None
+    destination: str
+    outcome: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What was, or is to be, sent to a destination.
+
+    Attributes:
+        reference: what the service answered with, e.g. the number of a ticket.
+    """
+
+    idempotency_key: str
+    channel: str
+    destination: str
+    seq: int
+    action: str
+    created_at: datetime
+    status: str
+    attempts: int
+    next_attempt_at: datetime
+    sent_at: datetime | None
+    reference: str | None
+    last_error: str | None
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """What somebody did by hand."""
+
+    at: datetime
+    who: str
+    action: str
+    subject: str
+    why: str
+    details: dict[str, Any]
+
+
+class Notifications:
+    """Episodes, silences, ledger and audit of a state database, for people."""
+
+    def __init__(self, state: State, routing: Routing | None = None, clock: Callable[[], datetime] = _utc_now) -> None:
+        """Neither connects nor creates anything."""
+        self.state = state
+        # What people do by hand is told to whoever was told before, so nothing is routed here.
+        self._routing = routing or Routing({})
+        self._clock = clock
+
+    # Doing
+
+    def acknowledge(self, episode: str, who: str, why: str) -> Episode:
+        """Take an episode: nobody else is escalated to, and everybody who was told hears who has it.
+
+        Args:
+            episode: its id, or the first digits of it.
+
+        Raises:
+            UserError: there is no such open episode, somebody has it already, or nobody or no reason is given.
+        """
+        with self._by_hand("acknowledge", episode, who, why) as (book, found):
+            if found.state != "open":
+                raise UserError(f"Episode {found.id} is {_state(found)}; only one that is open can be acknowledged.")
+            after = found.acknowledged(who, book.now)
+            _tell(book, after, Action.ACKNOWLEDGE, f"acknowledged by {who}: {why}")
+        return after
+
+    def resolve(self, episode: str, who: str, why: str) -> Episode:
+        """End an episode: what fires later than now begins a new one, or soon this one again.
+
+        Raises:
+            UserError: as :meth:`acknowledge`.
+        """
+        with self._by_hand("resolve", episode, who, why) as (book, found):
+            if found.is_over:
+                raise UserError(f"Episode {found.id} is {_state(found)} already.")
+            after = found.resolved(who, book.now)
+            book.keep(after)
+            book.tell_of_end(after, f"resolved by {who}: {why}")
+        return after
+
+    def reopen(self, episode: str, who: str, why: str) -> Episode:
+        """Take up a resolved episode again, or one that was acknowledged and has nobody now.
+
+        Raises:
+            UserError: as :meth:`acknowledge`, or the same goes on as another episode by now.
+        """
+        with self._by_hand("reopen", episode, who, why) as (book, found):
+            if found.state == "open":
+                raise UserError(f"Episode {found.id} is open.")
+            same = (episodes.c.fingerprint == found.fingerprint, episodes.c.state != "resolved")
+            if found.is_over and (others := book.load(*same)):
+                raise UserError(f"Episode {found.id} goes on as {others[0].id}; look at that one.")
+            after = found.opened_again(book.now)
+            told = _tell(book, after, Action.OPEN, f"opened again by {who}: {why}")
+            # If nobody knows of it, or everybody knows that it is over, the dispatcher routes it like a new one.
+            after = after.told("notified" if told else "recorded", book.now)
+            book.keep(after)
+        return after
+
+    def silence(
+        self,
+        matchers: Iterable[str],
+        until: datetime,
+        who: str,
+        why: str,
+        *,
+        kind: Kind = "silence",
+        starts_at: datetime | None = None,
+    ) -> Silence:
+        """Keep what matches from being told; with the kind `maintenance` matchers may be left out.
+
+        Args:
+            matchers: as :func:`~alert_assets.notify.silence.parse_matcher` reads them.
+            starts_at: from when on; None is now.
+
+        Raises:
+            UserError: a matcher or a time cannot be used, or nobody or no reason is given.
+        """
+        match = parse_matcher(matchers)
+        _check_said(f"{kind} add", who, why)
+        if kind == "silence" and not match.conditions:
+            raise UserError(
+                "A silence without a matcher would silence everything: say what, e.g. application=payments-api."
+            )
+        with self.state.writing() as connection:
+            now = self._clock()
+            start = starts_at or now
+            if until <= max(start, now):
+                raise UserError(f"A {kind} until {until.isoformat()} is over before it begins.")
+            row = {
+                "kind": kind,
+                "conditions": {name: list(patterns) for name, patterns in match.conditions.items()},
+                "starts_at": start,
+                "until": until,
+                "who": who,
+                "why": why,
+                "made_at": now,
+            }
+            (number,) = connection.execute(silences.insert().values(row)).inserted_primary_key or (0,)
+            made = Silence(number, kind, match, start, until, who, why)
+            details = {"matchers": str(match), "starts_at": start.isoformat(), "until": until.isoformat()}
+            audit(connection, at=now, who=who, action=f"{kind}_add", subject=str(number), why=why, details=details)
+        return made
+
+    def expire(self, number: int, who: str, why: str) -> Silence:
+        """End a silence or a maintenance window now; what still goes on is told.
+
+        Raises:
+            UserError: there is none with that number, it is over, or nobody or no reason is given.
+        """
+        _check_said(f"silence expire {number}", who, why)
+        this = silences.c.id == number
+        with self.state.writing() as connection:
+            now = self._clock()
+            row = connection.execute(select(silences).where(this)).mappings().first()
+            if row is None:
+                raise UserError(f"There is no silence {number}; `alert-assets silence --all` lists them.")
+            if row["until"] <= now:
+                raise UserError(f"The {row['kind']} {number} has been over since {row['until']:%Y-%m-%d %H:%M:%SZ}.")
+            ended = {"until": now, "starts_at": min(row["starts_at"], now)}
+            connection.execute(silences.update().where(this).values(ended))
+            was = {"until": row["until"].isoformat()}
+            action = f"{row['kind']}_expire"
+            audit(connection, at=now, who=who, action=action, subject=str(number), why=why, details=was)
+            return silence_of(connection.execute(select(silences).where(this)).mappings().one())
+
+    @contextmanager
+    def _by_hand(self, action: str, episode: str, who: str, why: str) -> Iterator[tuple[EpisodeBook, Episode]]:
+        """One transaction around what somebody does to an episode, with its row in the audit."""
+        _check_said(f"{action} {episode}", who, why)
+        with self.state.writing() as connection:
+            now = self._clock()
+            book = EpisodeBook(connection, self._routing, (), Rules(), now)
+            (found,) = book.load(episodes.c.id == _find(connection, episode)["id"])
+            yield book, found
+            book.flush()
+            details = {"title": found.alert.title, "was": found.state}
+            audit(connection, at=now, who=who, action=f"episode_{action}", subject=found.id, why=why, details=details)
+
+    # Looking
+
+    def episodes(self, *states: EpisodeState, since: datetime | None = None, limit: int = 100) -> list[Episode]:
+        """Episodes in these states, or in any; those with the latest alert first. `limit` 0 is all."""
+        query = select(episodes).order_by(episodes.c.last_at.desc(), episodes.c.id)
+        if states:
+            query = query.where(episodes.c.state.in_(states))
+        if since is not None:
+            query = query.where(episodes.c.last_at >= since)
+        with self.state.reading() as connection:
+            return [episode_of(row) for row in connection.execute(_limited(query, limit)).mappings()]
+
+    def episode(self, episode: str) -> Episode:
+        """One, by its id or the first digits of it.
+
+        Raises:
+            UserError: there is none, or there are several.
+        """
+        with self.state.reading() as connection:
+            return episode_of(_find(connection, episode))
+
+    def deliveries(self, episode: str) -> list[Delivery]:
+        """What was sent of an episode, in order."""
+        columns = [deliveries.c[part.name] for part in fields(Delivery)]
+        query = select(*columns).where(deliveries.c.episode == episode).order_by(deliveries.c.id)
+        with self.state.reading() as connection:
+            return [Delivery(**row) for row in connection.execute(query).mappings()]
+
+    def ledger(self, episode: str | None = None, outcome: str | None = None, limit: int = 100) -> list[Decision]:
+        """What was decided, the latest first; `limit` 0 is all."""
+        query = select(*(decisions.c[part.name] for part in fields(Decision))).order_by(decisions.c.id.desc())
+        wanted: list[ColumnElement[bool]] = []
+        if episode is not None:
+            wanted.append(decisions.c.episode == episode)
+        if outcome is not None:
+            wanted.append(decisions.c.outcome == outcome)
+        with self.state.reading() as connection:
+            found = connection.execute(_limited(query.where(*wanted), limit)).mappings()
+            return [Decision(**row) for row in found]
+
+    def ledger_totals(self) -> LedgerTotals:
+        """Whether the ledger accounts for every alert."""
+        return ledger_totals(self.state)
+
+    def silences(self, *, everything: bool = False) -> list[Silence]:
+        """Silences and maintenance windows that hold or are to come; `everything` has those that are over too."""
+        query = select(silences).order_by(silences.c.until, silences.c.id)
+        if not everything:
+            query = query.where(silences.c.until > self._clock())
+        with self.state.reading() as connection:
+            return [silence_of(row) for row in connection.execute(query).mappings()]
+
+    def audit(
+        self,
+        *,
+        who: str | None = None,
+        action: str | None = None,
+        subject: str | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+    ) -> list[AuditEntry]:
+        """What people did by hand, breakers and batches too; the latest first. `limit` 0 is all."""
+        query = select(*(audit_log.c[part.name] for part in fields(AuditEntry))).order_by(audit_log.c.id.desc())
+        for name, value in (("who", who), ("action", action), ("subject", subject)):
+            if value is not None:
+                query = query.where(audit_log.c[name] == value)
+        if since is not None:
+            query = query.where(audit_log.c.at >= since)
+        with self.state.reading() as connection:
+            return [AuditEntry(**row) for row in connection.execute(_limited(query, limit)).mappings()]
+
+
+def _tell(book: EpisodeBook, episode: Episode, action: Action, reason: str) -> bool:
+    """Tell everybody who was told before; whether there is anybody."""
+    book.keep(episode)
+    told = book.told_to(episode)
+    for to in told:
+        book.send(episode, action, to, said=reason)
+        book.decide(episode.id, to, "notified", reason)
+    return bool(told)
+
+
+def _find(connection: Connection, episode: str) -> RowMapping:
+    starts = episodes.c.id.startswith(episode.strip().lower(), autoescape=True)
+    found = connection.execute(select(episodes).where(starts).order_by(episodes.c.id).limit(3)).mappings().all()
+    if not found or not episode.strip():
+        raise UserError(f"There is no episode {episode!r}; `alert-assets alerts --all` lists them.")
+    if len(found) > 1:
+        names = ", ".join(row["id"] for row in found)
+        raise UserError(f"{episode!r} is the beginning of several episodes ({names}, ...): give more digits.")
+    return found[0]
+
+
+def _state(episode: Episode) -> str:
+    who, at = episode.acknowledged_by, episode.acknowledged_at
+    if episode.is_over:
+        who, at = episode.resolved_by, episode.resolved_at
+    return f"{episode.state} by {who} since {at:%Y-%m-%d %H:%M:%SZ}" if at else episode.state
+
+
+def _check_said(what: str, who: str, why: str) -> None:
+    for part, value in (("who does it", who), ("why", why)):
+        if not value.strip():
+            raise UserError(f"`{what}` has to say {part}: it is kept in the audit.")
+
+
+def _limited(query: Select[Any], limit: int) -> Select[Any]:
+    return query.limit(limit) if limit else query

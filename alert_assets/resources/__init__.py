@@ -1,1 +1,0 @@
-"""What the assets work with: a Spark session, the lakehouse."""

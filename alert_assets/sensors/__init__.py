@@ -1,1 +1,0 @@
-"""What starts the pipeline without anybody asking."""

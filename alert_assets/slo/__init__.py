@@ -1,0 +1,1 @@
+"""Service level objectives: OpenSLO files, indicators, error budgets and burn rates."""

@@ -1,0 +1,354 @@
+"""Service level indicators: how much was good, out of how much, in any stretch of time.
+
+An indicator is asked for several stretches at once (the SLO's window and every burn-rate window), so it is
+built once from the rows of the reliability tables and then answers each question from sums.
+
+Amounts are events or minutes, and exact: integers or fractions. A burn rate that is *at* its limit does not
+fire, and rounding must not decide that.
+
+What an open circuit breaker causes is excluded: data that grows old because runs are refused says nothing new.
+That is so for freshness, latency and the quality score. Broken lines and failed runs are never excluded: a
+breaker that is open produces neither, they are why it opened.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from fractions import Fraction
+from itertools import accumulate
+from typing import Any, Protocol
+
+from alert_assets.breaker.rules import Interval
+from alert_assets.contracts import ALL_CONTRACTS
+from alert_assets.quality.health import RunRecord
+
+Amount = int | Fraction
+#: A row of a table, by the column names of its contract.
+Row = Mapping[str, Any]
+
+#: The table in which a stage of `pipeline_latency` ends.
+STAGE_TABLES = {
+    "landed_to_bronze": "bronze_events",
+    "ingested_to_bronze": "bronze_events",
+    "event_to_bronze": "bronze_events",
+    "event_to_gold": "gold_incidents",
+}
+#: The stage whose rows say when a table was committed to, and how new it was then.
+FRESHNESS_STAGES = {"bronze_events": "event_to_bronze", "gold_incidents": "event_to_gold"}
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+_MICROSECONDS_A_MINUTE = 60_000_000
+#: Later than any time.
+_FOREVER = 2**62
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Events, or minutes: the good ones, all that count, and the bad ones that an open breaker caused.
+
+    `excluded` is not part of `total`, so `total - good` is what uses the error budget.
+    """
+
+    good: Amount = 0
+    total: Amount = 0
+    excluded: Amount = 0
+
+    @property
+    def bad(self) -> Amount:
+        """What uses the error budget."""
+        return self.total - self.good
+
+
+#: Counts in the stretch of time after the first moment, up to and with the second.
+CountsBetween = Callable[[datetime, datetime], Counts]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Events that became known at one moment; the bad ones of an `excluded` sample are a breaker's."""
+
+    at: datetime
+    good: int
+    bad: int
+    excluded: bool = False
+
+
+def event_counts(samples: Iterable[Sample]) -> CountsBetween:
+    """Counts of events: sorted once, then two look-ups a question."""
+    ordered = sorted(samples, key=lambda sample: sample.at)
+    times = [sample.at for sample in ordered]
+    good = _sums(sample.good for sample in ordered)
+    bad = _sums(0 if sample.excluded else sample.bad for sample in ordered)
+    excluded = _sums(sample.bad if sample.excluded else 0 for sample in ordered)
+
+    def between(start: datetime, end: datetime) -> Counts:
+        first, last = bisect_right(times, start), bisect_right(times, end)
+        if last <= first:
+            return Counts()
+        is_good, is_bad = good[last] - good[first], bad[last] - bad[first]
+        return Counts(is_good, is_good + is_bad, excluded[last] - excluded[first])
+
+    return between
+
+
+def freshness_counts(
+    commits: Iterable[tuple[datetime, datetime]], max_age: timedelta, breaker_open: Iterable[Interval] = ()
+) -> CountsBetween:
+    """Counts of minutes in which a table's newest event was no older than `max_age`.
+
+    Between two commits the newest event stays the same and grows older with the clock, so it is too old from
+    `newest_event_at + max_age` until a commit brings a newer one. No sampling: the answer is exact. Time
+    before the first commit is not counted.
+
+    Args:
+        commits: `(committed_at, newest_event_at)`, in any order. A late batch makes no table older.
+        breaker_open: when the breaker that guards the table was open.
+    """
+    ordered = sorted(commits)
+    newest = list(accumulate((_microseconds(event) for _, event in ordered), max))
+    starts = [_microseconds(committed) for committed, _ in ordered]
+    ends = [*starts, _FOREVER][1:]
+    limit = max_age // _MICROSECOND
+    fresh = _Spans((start, min(end, event + limit)) for start, end, event in zip(starts, ends, newest, strict=True))
+    blocked = _Spans(map(_bounds, breaker_open))
+    fresh_while_blocked = fresh.intersection(blocked)
+
+    def between(start: datetime, end: datetime) -> Counts:
+        low, high = _microseconds(start), _microseconds(end)
+        low = max(low, starts[0]) if starts else high
+        if low >= high:
+            return Counts()
+        good = fresh.length(low, high)
+        excluded = blocked.length(low, high) - fresh_while_blocked.length(low, high)
+        return Counts(*(Fraction(part, _MICROSECONDS_A_MINUTE) for part in (good, high - low - excluded, excluded)))
+
+    return between
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened, for as long as the longest SLO looks back.
+
+    Attributes:
+        pipeline_latency, quality_scores: rows of these tables.
+        runs: finished runs; others are ignored.
+        breaker_open: when circuit breakers kept runs out; a breaker that still does, until now.
+    """
+
+    pipeline_latency: Sequence[Row] = ()
+    quality_scores: Sequence[Row] = ()
+    runs: Sequence[RunRecord] = ()
+    breaker_open: Sequence[Interval] = ()
+
+    def guard_open(self, table: str) -> list[Interval]:
+        """When the breaker that guards a table was open."""
+        return [interval for interval in self.breaker_open if interval.breaker == ALL_CONTRACTS[table].breaker]
+
+
+class Indicator(Protocol):
+    """What an SLO measures."""
+
+    @property
+    def unit(self) -> str:
+        """What is counted, in the plural."""
+        ...
+
+    def counts(self, history: History) -> CountsBetween:
+        """Good, total and excluded in any stretch of time, from the rows there are."""
+        ...
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Rows that took no longer than a threshold; or commits with few enough rows that did.
+
+    A row of `pipeline_latency` counts the rows over the threshold it was measured with. Rows measured with
+    another threshold cannot be judged anew and are left out.
+
+    Attributes:
+        max_over_threshold_per_batch: with it, a commit is one event, bad when more of its rows took longer.
+            "More than 10 records over 5 seconds" is 10.
+    """
+
+    stage: str
+    threshold_seconds: float
+    max_over_threshold_per_batch: int | None = None
+
+    @property
+    def unit(self) -> str:
+        """Rows, or batches."""
+        return "rows" if self.max_over_threshold_per_batch is None else "batches"
+
+    def counts(self, history: History) -> CountsBetween:
+        """Events are placed at the commit that made them visible."""
+        blocked = _Spans(map(_bounds, history.guard_open(STAGE_TABLES[self.stage])))
+        return event_counts(self._sample(row, blocked) for row in self._rows(history.pipeline_latency))
+
+    def breaches(self, rows: Iterable[Row]) -> list[Row]:
+        """The rows of `pipeline_latency` with more rows over the threshold than a batch may have."""
+        most = self.max_over_threshold_per_batch
+        return [] if most is None else [row for row in self._rows(rows) if row["over_threshold"] > most]
+
+    def _rows(self, rows: Iterable[Row]) -> list[Row]:
+        return [
+            row
+            for row in rows
+            if row["stage"] == self.stage and row["threshold_seconds"] == self.threshold_seconds and row["row_count"]
+        ]
+
+    def _sample(self, row: Row, blocked: _Spans) -> Sample:
+        # p99 and not the maximum: a single event from long ago has not waited for the breaker.
+        committed = row["committed_at"]
+        since = committed - timedelta(seconds=row["p99_seconds"] or 0)
+        excluded = blocked.touches(_microseconds(since), _microseconds(committed))
+        if self.max_over_threshold_per_batch is None:
+            return Sample(committed, row["row_count"] - row["over_threshold"], row["over_threshold"], excluded)
+        bad = int(row["over_threshold"] > self.max_over_threshold_per_batch)
+        return Sample(committed, 1 - bad, bad, excluded)
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """Time in which a table's newest event is no older than a limit."""
+
+    table: str
+    max_age_seconds: float
+
+    @property
+    def unit(self) -> str:
+        """Minutes."""
+        return "minutes"
+
+    def counts(self, history: History) -> CountsBetween:
+        """From the commits in `pipeline_latency`."""
+        stage = FRESHNESS_STAGES[self.table]
+        commits = [
+            (row["committed_at"], row["newest_event_at"])
+            for row in history.pipeline_latency
+            if row["stage"] == stage and row["newest_event_at"] is not None
+        ]
+        return freshness_counts(commits, timedelta(seconds=self.max_age_seconds), history.guard_open(self.table))
+
+
+@dataclass(frozen=True)
+class QualityScore:
+    """Evaluations in which a table's overall score reaches a minimum, 0 to 100."""
+
+    table: str
+    min_score: float
+
+    @property
+    def unit(self) -> str:
+        """Evaluations."""
+        return "evaluations"
+
+    def counts(self, history: History) -> CountsBetween:
+        """From the overall rows of `quality_scores`."""
+        blocked = _Spans(map(_bounds, history.guard_open(self.table)))
+        return event_counts(
+            Sample(
+                row["evaluated_at"],
+                good=int(row["score"] >= self.min_score),
+                bad=int(row["score"] < self.min_score),
+                excluded=blocked.touches(*[_microseconds(row["evaluated_at"])] * 2),
+            )
+            for row in history.quality_scores
+            if row["table_name"] == self.table and row["dimension"] == "overall"
+        )
+
+
+@dataclass(frozen=True)
+class ValidLines:
+    """Landed lines that went to bronze and not to quarantine."""
+
+    @property
+    def unit(self) -> str:
+        """Lines."""
+        return "lines"
+
+    def counts(self, history: History) -> CountsBetween:
+        """From the validity of bronze in `quality_scores`; each row is about the lines since the one before."""
+        return event_counts(
+            Sample(row["evaluated_at"], good=row["good"], bad=row["total"] - row["good"])
+            for row in history.quality_scores
+            if row["table_name"] == "bronze_events" and row["dimension"] == "validity" and row["total"]
+        )
+
+
+@dataclass(frozen=True)
+class RunSuccess:
+    """Runs that succeeded, of those that succeeded or failed: of one job, or of all."""
+
+    job: str | None = None
+
+    @property
+    def unit(self) -> str:
+        """Runs."""
+        return "runs"
+
+    def counts(self, history: History) -> CountsBetween:
+        """Runs that were refused or cancelled say nothing about the pipeline and do not count."""
+        return event_counts(
+            Sample(run.ended_at, good=int(run.succeeded), bad=int(not run.succeeded))
+            for run in history.runs
+            if run.is_counted and run.ended_at is not None and self.job in (None, run.job)
+        )
+
+
+class _Spans:
+    """A set of moments as stretches of time, in microseconds since 1970, none touching another."""
+
+    def __init__(self, bounds: Iterable[tuple[int, int]]) -> None:
+        merged: list[list[int]] = []
+        for start, end in sorted(bounds):
+            if start >= end:
+                continue
+            if merged and start <= merged[-1][1]:
+                merged[-1][1] = max(merged[-1][1], end)
+            else:
+                merged.append([start, end])
+        self.starts = [start for start, _ in merged]
+        self.ends = [end for _, end in merged]
+        self._before = _sums(end - start for start, end in merged)
+
+    def length(self, low: int, high: int) -> int:
+        """How much of the time from `low` to `high` is in the set."""
+        return self._until(high) - self._until(low)
+
+    def _until(self, moment: int) -> int:
+        begun = bisect_right(self.starts, moment)
+        return self._before[begun] - (max(0, self.ends[begun - 1] - moment) if begun else 0)
+
+    def touches(self, low: int, high: int) -> bool:
+        """Whether a moment from `low` to `high`, both with it, is in the set."""
+        first = bisect_left(self.ends, low)
+        return first < len(self.starts) and self.starts[first] <= high
+
+    def intersection(self, other: _Spans) -> _Spans:
+        """What is in both."""
+        found, mine, theirs = [], 0, 0
+        while mine < len(self.starts) and theirs < len(other.starts):
+            low = max(self.starts[mine], other.starts[theirs])
+            high = min(self.ends[mine], other.ends[theirs])
+            found.append((low, high))
+            if self.ends[mine] < other.ends[theirs]:
+                mine += 1
+            else:
+                theirs += 1
+        return _Spans(found)
+
+
+def _sums(amounts: Iterable[int]) -> list[int]:
+    return [0, *accumulate(amounts)]
+
+
+def _bounds(interval: Interval) -> tuple[int, int]:
+    return _microseconds(interval.start), _microseconds(interval.end)
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND

@@ -1,0 +1,1 @@
+"""The Spark session and the warm local server behind it."""

@@ -1,0 +1,143 @@
+"""The Spark session: a warm local Connect server by default, a cluster by `SPARK_REMOTE`.
+
+Starting a JVM costs more than a small cycle does, so the local server outlives the run (Spark 4.3's
+`spark.local.connect.reuse`). It is shared by every run of this interpreter and stopped with
+`alert-assets spark stop`. Settings that are fixed when a JVM starts (memory, master) count when the
+server starts; a change needs a stop first.
+
+Nothing here imports Spark before a session is asked for: Dagster loads this module in every process, and
+in most of them (sensors, checks, the UI's code server) no session ever is.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import warnings
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from alert_assets.errors import UserError
+from alert_assets.settings import Settings
+from alert_assets.spark.server import DISCOVERY_VARIABLE, check_java, discovery_file, worker_python
+
+if TYPE_CHECKING:
+    from dagster_pyspark import LazyPySparkResource
+    from pyspark.sql import SparkSession
+
+#: Spark 4.3 has the warm server, and needs Python 3.11. Before, a local Connect server would start with
+#: every run and listen on every address of the host: a JVM in the process is better.
+CAN_STAY_WARM = tuple(int(part) for part in version("pyspark").split(".")[:2]) >= (4, 3)
+
+#: Session settings of every mode. The time zone is part of the tables' contract.
+SESSION_CONF = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",
+    # INT96, the default, has no statistics: no file could be pruned by time.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    # HotSpot does not compile a longer method: the one loop that Spark would make of a query's projections would be
+    # interpreted for every row. Beyond this they are methods of their own.
+    "spark.sql.codegen.hugeMethodLimit": "8000",
+    # Groups that an aggregation of lists keeps in memory before it sorts instead; the default of 128 is for
+    # aggregations whose groups are large.
+    "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "50000",
+    # Otherwise every session's landing query has a Python daemon of its own, which nobody ends: 35 MB for each run, and
+    # a second or two for its workers to come up.
+    "spark.sql.artifact.isolation.enabled": "false",
+    # Spark derives filters from every equality it can find, for which it compares all parts of all expressions with
+    # each other: two seconds for each micro-batch, of the contract's rules alone.
+    "spark.sql.constraintPropagation.enabled": "false",
+    # Events and what is set aside are written in one pass; with one writer at a time, rows would be sorted for it.
+    "spark.sql.maxConcurrentOutputFileWriters": "4",
+}
+
+
+class SparkResource(dg.ConfigurableResource[Any]):
+    """dagster-pyspark's lazy session, imported when it is asked for, after a look at whether Spark can start at all."""
+
+    spark_config: dict[str, Any]
+    _lazy: LazyPySparkResource | None = PrivateAttr(default=None)
+
+    @property
+    def spark_session(self) -> SparkSession:
+        """The session, made when it is first asked for."""
+        if self._lazy is None:
+            self._lazy = self._started()
+        session: SparkSession = self._lazy.spark_session
+        return session
+
+    def _started(self) -> LazyPySparkResource:
+        is_local = "SPARK_REMOTE" not in os.environ
+        if is_local:
+            check_java()
+            os.environ.setdefault(DISCOVERY_VARIABLE, str(discovery_file()))
+        else:
+            _check_remote(os.environ["SPARK_REMOTE"])
+        # Python workers on the server run what this process pickles: it has to be the same interpreter.
+        os.environ.setdefault("PYSPARK_PYTHON", str(worker_python()) if is_local else sys.executable)
+        from dagster_pyspark import LazyPySparkResource
+
+        lazy = LazyPySparkResource(spark_config=self.spark_config)
+        with warnings.catch_warnings():
+            # A warm server refuses the settings it was started with, once each, at every connection.
+            warnings.filterwarnings("ignore", message=r".*CANNOT_MODIFY_(STATIC_)?CONFIG.*")
+            session = lazy.spark_session
+        if is_local:
+            _give_up_soon(session)
+        return lazy
+
+
+def _check_remote(remote: str) -> None:
+    """Raise a :class:`UserError` when nobody listens there; the client asks for more than ten minutes, in silence."""
+    address = urlsplit(remote)
+    host, port = address.hostname or "", address.port or 15002
+    try:
+        socket.create_connection((host, port), timeout=10).close()
+    except OSError as error:
+        raise UserError(
+            f"No Spark Connect server answers at SPARK_REMOTE ({host}:{port}): {error}. Start it or correct the "
+            "address, and run again; without SPARK_REMOTE, a local Spark is started."
+        ) from error
+
+
+def _give_up_soon(session: Any) -> None:
+    """A local server that does not answer is dead; the default goes on asking for more than ten minutes,
+    and once more when the process ends."""
+    from pyspark.sql import is_remote
+
+    if is_remote():
+        from pyspark.sql.connect.client.retries import DefaultPolicy
+
+        session.client.set_retry_policies([DefaultPolicy(max_retries=4)])
+
+
+def spark_resource(settings: Settings) -> SparkResource:
+    """The resource for these settings; no session is made before it is asked for."""
+    return SparkResource(spark_config=spark_conf(settings))
+
+
+def spark_conf(settings: Settings) -> dict[str, Any]:
+    """Builder options. With `SPARK_REMOTE` set, where and how big Spark is, is not ours to say."""
+    if "SPARK_REMOTE" in os.environ:
+        return dict(SESSION_CONF)
+    conf = {
+        **SESSION_CONF,
+        "spark.sql.shuffle.partitions": "4",
+        "spark.master": settings.spark_master,
+        "spark.driver.memory": settings.spark_memory,
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.streaming.minBatchesToRetain": "100",
+        # A cycle compiles more classes than the hundred that are kept by default; the next one has the same.
+        "spark.sql.codegen.cache.maxEntries": "2000",
+        # Nobody waits for a pause here, and the throughput is better.
+        "spark.driver.extraJavaOptions": "-XX:+UseParallelGC -XX:ReservedCodeCacheSize=512m",
+    }
+    if settings.spark_mode == "classic" or not CAN_STAY_WARM:
+        return {**conf, "spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
+    return {**conf, "spark.api.mode": "connect", "spark.local.connect.reuse": "true"}

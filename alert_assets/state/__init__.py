@@ -1,0 +1,1 @@
+"""The state database: breakers, outcomes, check results, outbox, audit log."""

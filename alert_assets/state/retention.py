@@ -1,0 +1,143 @@
+"""Retention of the state database: rows that nobody asks for any more are removed.
+
+Kept for ever: what people did by hand (`audit`), what the breakers did (`breaker_transitions`), and everything that
+is not over. The ledger of decisions is append-only for every other program: it is opened here for the rows whose
+time is over, inside the transaction that removes them, and closed again before anybody else can write. An
+alert goes together with its decisions, so the ledger's totals add up before and after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, delete, exists, func, or_, select, text
+
+from alert_assets.notify.store.tables import decisions, deliveries, digests, episodes, silences
+from alert_assets.settings import Settings
+from alert_assets.state.database import State, breaker_admissions, outbox, run_outcomes
+
+#: Rows of a table in one transaction, in which nobody else can write.
+_ROWS_AT_ONCE = 1_000
+
+
+@dataclass(frozen=True)
+class Expired:
+    """Rows of a table whose time is over.
+
+    Attributes:
+        with_decisions: whether a row's decisions go with it.
+    """
+
+    table: Table
+    where: ColumnElement[bool]
+    with_decisions: bool = False
+
+
+def expired(settings: Settings, now: datetime) -> list[Expired]:
+    """What a pruning at that time removes, in its order."""
+    ledger = now - timedelta(days=settings.keep_ledger_days)
+    runs = now - timedelta(days=settings.keep_runs_days)
+    going_on = exists().where(episodes.c.id == deliveries.c.episode)
+    waiting = exists().where(deliveries.c.episode == episodes.c.id, deliveries.c.status == "pending")
+    # An alert bears the time of what it is about: of a backfill that is long ago, and its decisions are new.
+    decided_lately = exists().where(decisions.c.outbox_id == outbox.c.id, decisions.c.at >= ledger)
+    return [
+        # An alert that could not be taken up stays until somebody has seen to it.
+        Expired(
+            outbox,
+            (outbox.c.status == "dispatched") & (outbox.c.created_at < ledger) & ~decided_lately,
+            with_decisions=True,
+        ),
+        Expired(decisions, decisions.c.outbox_id.is_(None) & (decisions.c.at < ledger)),
+        Expired(
+            episodes,
+            (episodes.c.state == "resolved")
+            & (func.coalesce(episodes.c.resolved_at, episodes.c.last_at) < ledger)
+            & (episodes.c.last_at < ledger)
+            & ~waiting,
+        ),
+        # What was sent of an episode tells who has to hear of its end.
+        Expired(deliveries, (deliveries.c.status != "pending") & (deliveries.c.created_at < ledger) & ~going_on),
+        Expired(digests, digests.c.sent_at < ledger),
+        Expired(silences, silences.c.until < ledger),
+        Expired(run_outcomes, run_outcomes.c.at < runs),
+        Expired(breaker_admissions, breaker_admissions.c.at < runs),
+    ]
+
+
+def prunable_rows(state: State, settings: Settings, now: datetime) -> dict[str, int]:
+    """Rows by table that :func:`prune_state` would remove now, but for those that follow from others."""
+    with state.reading() as connection:
+        counts = {
+            part.table.name: connection.scalar(select(func.count()).select_from(part.table).where(part.where)) or 0
+            for part in expired(settings, now)
+        }
+    return {name: count for name, count in counts.items() if count}
+
+
+def prune_state(state: State, settings: Settings, now: datetime) -> dict[str, int]:
+    """Remove what has expired, some rows at a time; returns how many by table."""
+    found = prunable_rows(state, settings, now)
+    if not found:
+        return {}
+    removed: dict[str, int] = {}
+    for part in expired(settings, now):
+        while True:
+            with state.writing() as connection:
+                counts = _remove_some(connection, part)
+            for name, count in counts.items():
+                removed[name] = removed.get(name, 0) + count
+            if counts.get(part.table.name, 0) < _ROWS_AT_ONCE:
+                break
+    return {name: count for name, count in removed.items() if count}
+
+
+def _remove_some(connection: Connection, part: Expired) -> dict[str, int]:
+    keys = list(part.table.primary_key.columns)
+    rows = connection.execute(select(*keys).where(part.where).limit(_ROWS_AT_ONCE)).all()
+    if not rows:
+        return {}
+    removed: dict[str, int] = {}
+    if part.with_decisions:
+        of_them = decisions.c.outbox_id.in_([row[0] for row in rows])
+        removed[decisions.name] = _delete(connection, decisions, of_them)
+    these = or_(*(_is(keys, row) for row in rows)) if len(keys) > 1 else keys[0].in_([row[0] for row in rows])
+    removed[part.table.name] = _delete(connection, part.table, these)
+    return removed
+
+
+def _is(keys: list[Any], row: Any) -> ColumnElement[bool]:
+    first, *others = (key == value for key, value in zip(keys, row, strict=True))
+    for other in others:
+        first = first & other
+    return first
+
+
+def _delete(connection: Connection, table: Table, where: ColumnElement[bool]) -> int:
+    if table is not decisions:
+        return connection.execute(delete(table).where(where)).rowcount
+    with _opened(connection, table):
+        return connection.execute(delete(table).where(where)).rowcount
+
+
+@contextmanager
+def _opened(connection: Connection, table: Table) -> Iterator[None]:
+    """Let rows of an append-only table be removed, in this transaction; undone with it when it fails."""
+    name = table.name
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"ALTER TABLE {name} DISABLE TRIGGER {name}_rows"))
+        yield
+        connection.execute(text(f"ALTER TABLE {name} ENABLE TRIGGER {name}_rows"))
+        return
+    trigger = f"{name}_delete"
+    made_by = connection.scalar(
+        text("SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = :name"), {"name": trigger}
+    )
+    connection.execute(text(f"DROP TRIGGER IF EXISTS {trigger}"))
+    yield
+    if made_by is not None:
+        connection.exec_driver_sql(made_by)

@@ -1,0 +1,83 @@
+"""What silver's and gold's refreshes share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from alert_assets.lake.lakehouse import Interval, merge_intervals
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+#: Up to so many numbers are looked for one by one; beyond, by a join.
+_SPELLED_OUT = 64
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """What one run changed.
+
+    Attributes:
+        read: rows that asked for work: new alerts for silver, touched incidents for gold.
+        recomputed: windows, or stretches of the lookback's width, that were computed again.
+        changed: rows that came out new or different, and were written.
+        committed: whether there was a commit, if only to move the cursor.
+    """
+
+    read: int = 0
+    recomputed: int = 0
+    changed: int = 0
+    committed: bool = False
+
+
+def bucket_counts(frame: DataFrame, number: Column) -> dict[int, int]:
+    """Rows by the value of a whole-number expression, in its order."""
+    from pyspark.sql import functions as F
+
+    counted = frame.groupBy(number.alias("n")).agg(F.count("*").alias("rows")).where("n IS NOT NULL")
+    return dict(sorted((row["n"], row["rows"]) for row in counted.collect()))
+
+
+def bucket_intervals(numbers: Iterable[int], width: timedelta, *, before: int = 0, after: int = 0) -> list[Interval]:
+    """The time that buckets of a width, counted from the epoch, cover, with neighbours on either side."""
+    epoch = datetime(1970, 1, 1, tzinfo=timezone.utc)
+    return merge_intervals(
+        Interval(epoch + width * (number - before), epoch + width * (number + 1 + after)) for number in numbers
+    )
+
+
+def above(cursor: int) -> Column:
+    """Whether a row's `_batch_id` is above a cursor. For rows with an `application_id`."""
+    from pyspark.sql import functions as F
+
+    from alert_assets.spark.late_bound import late_bound
+
+    return F.col("_batch_id") > late_bound(F.lit(cursor).cast("long"), F.col("application_id"))
+
+
+def only_in(frame: DataFrame, number: Column, numbers: Iterable[int]) -> DataFrame:
+    """The rows for which a whole-number expression is one of `numbers`."""
+    from pyspark.sql import functions as F
+
+    wanted = sorted(numbers)
+    if len(wanted) <= _SPELLED_OUT:
+        # An array reaches the generated code by reference: other numbers do not make it another query.
+        return frame.where(F.array_contains(F.array(*map(_long, wanted)), number))
+    column = "_wanted"
+    listed = frame.sparkSession.createDataFrame([(one,) for one in wanted], f"{column} bigint")
+    return frame.join(F.broadcast(listed), number == F.col(column), "left_semi")
+
+
+def _long(number: int) -> Column:
+    from pyspark.sql import functions as F
+
+    return F.lit(number).cast("long")
+
+
+def sql_envelope(column: str, intervals: list[Interval]) -> str:
+    """SQL over the target of a merge that holds for every row in the intervals."""
+    first, last = (f"TIMESTAMP '{at:%Y-%m-%d %H:%M:%S.%f}+00:00'" for at in (intervals[0].start, intervals[-1].end))
+    return f"t.{column} >= {first} AND t.{column} <= {last}"

@@ -1,0 +1,277 @@
+"""The state database on SQLite and PostgreSQL: made when needed, one writer at a time, history that stays."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from alert_assets.state import database as state_module
+from alert_assets.state.database import (
+    SCHEMA_VERSION,
+    CheckResult,
+    State,
+    StateError,
+    audit,
+    audit_log,
+    breaker_transitions,
+    latest_checks,
+    notify,
+    outbox,
+    record_check,
+    run_outcomes,
+)
+from alert_assets_tests.support.postgres import postgres_cluster, postgres_url
+
+__all__ = ["postgres_cluster", "postgres_url"]
+
+AT = datetime(2026, 2, 14, 10, 0, 0, 123456, tzinfo=timezone.utc)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def state(request: pytest.FixtureRequest, tmp_path: Path) -> State:
+    """A database in which nothing was ever written."""
+    if request.param == "sqlite":
+        return State(f"sqlite:///{tmp_path / 'state' / 'alerts.db'}")
+    return State(request.getfixturevalue("postgres_url"))
+
+
+def tell(state: State, key: str) -> bool:
+    with state.writing() as connection:
+        return notify(
+            connection, at=AT, kind="test", key=key, severity="INFO", subject="決 \x00", payload={"n": 1, "t": "\x00"}
+        )
+
+
+def check(connection: object, name: str, at: datetime = AT, **fields: object) -> None:
+    values = {"table_name": "t", "passed": True, "severity": "ERROR", "blocking": True, **fields}
+    record_check(connection, check_name=name, at=at, **values)  # type: ignore[arg-type]
+
+
+def test_reading_before_anything_was_written(state: State, tmp_path: Path) -> None:
+    with state.reading() as connection:
+        assert connection.scalar(select(func.count()).select_from(outbox)) == 0
+        assert latest_checks(connection, ["t"]) == []
+    assert list(tmp_path.iterdir()) == []
+    if not state.location.startswith("sqlite"):
+        with state._engine.connect() as connection:
+            assert connection.scalar(text("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")) == 0
+
+
+def test_a_file_in_which_nothing_is_yet(tmp_path: Path) -> None:
+    """A first writer that was killed leaves one."""
+    (tmp_path / "alerts.db").touch()
+    state = State(f"sqlite:///{tmp_path / 'alerts.db'}")
+    with state.reading() as connection:
+        assert latest_checks(connection, ["t"]) == []
+    assert tell(state, "k")
+
+
+def test_times_come_back_as_they_were(state: State) -> None:
+    east = AT.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    with state.writing() as connection:
+        check(connection, "a", east)
+    with state.reading() as connection:
+        (result,) = latest_checks(connection, ["t"])
+    assert result.at == AT and result.at.utcoffset() == timedelta(0)
+
+
+def test_a_time_without_a_zone_is_a_bug(state: State) -> None:
+    with pytest.raises(Exception, match="has no time zone"), state.writing() as connection:
+        check(connection, "a", AT.replace(tzinfo=None))
+
+
+def test_a_notification_is_written_once(state: State) -> None:
+    assert tell(state, "k1") and not tell(state, "k1") and tell(state, "k2")
+    with state.reading() as connection:
+        rows = connection.execute(select(outbox).order_by(outbox.c.id)).mappings().all()
+    assert [(row["idempotency_key"], row["status"]) for row in rows] == [("k1", "pending"), ("k2", "pending")]
+    assert (rows[0]["subject"], rows[0]["payload"], rows[0]["created_at"]) == ("決 \ufffd", {"n": 1, "t": "\x00"}, AT)
+
+
+def test_a_fact_and_its_notification_go_together(state: State) -> None:
+    tell(state, "before")
+    with pytest.raises(RuntimeError, match="half-way"), state.writing() as connection:
+        check(connection, "a")
+        notify(connection, at=AT, kind="test", key="k", severity="INFO", subject="s", payload={})
+        raise RuntimeError("half-way")
+    with state.reading() as connection:
+        assert connection.scalars(select(outbox.c.idempotency_key)).all() == ["before"]
+        assert latest_checks(connection, ["t"]) == []
+
+
+@pytest.mark.parametrize("table", ["audit", "breaker_transitions"])
+def test_history_stays(state: State, table: str) -> None:
+    step = {"breaker": "b", "at": AT, "from_state": "CLOSED", "to_state": "OPEN", "cause": "trip", "reason": "r"}
+    with state.writing() as connection:
+        audit(connection, at=AT, who="ana", action="breaker_open", subject="b", why="x")
+        connection.execute(breaker_transitions.insert().values(step))
+    replace = f"INSERT OR REPLACE INTO {table} SELECT * FROM {table}"
+    attempts = [f"UPDATE {table} SET at = at", f"DELETE FROM {table}"]
+    attempts.append(replace if state.location.startswith("sqlite") else f"TRUNCATE {table}")
+    for attempt in attempts:
+        with pytest.raises(DBAPIError, match=f"{table} is append-only"), state.writing() as connection:
+            connection.execute(text(attempt))
+    with state.reading() as connection:
+        assert connection.scalar(select(func.count()).select_from(audit_log)) == 1
+        assert connection.scalar(select(func.count()).select_from(breaker_transitions)) == 1
+
+
+def test_the_latest_result_of_a_check(state: State) -> None:
+    minute = timedelta(minutes=1)
+    with state.writing() as connection:
+        check(connection, "b", passed=False, description="3 nulls", run_id="r1", checked_batch_id=7)
+        check(connection, "a", passed=False)
+        check(connection, "a", AT + minute, severity="WARN", blocking=False)
+        check(connection, "a", AT - minute, passed=False)  # an older run that ended later
+        check(connection, "c", table_name="other")
+    with state.reading() as connection:
+        assert latest_checks(connection, ["t", "nothing"]) == [
+            CheckResult("t", "a", True, "WARN", False, AT + minute),
+            CheckResult("t", "b", False, "ERROR", True, AT, "r1", "3 nulls", 7),
+        ]
+        assert latest_checks(connection, []) == []
+
+
+def test_writers_take_turns(state: State) -> None:
+    """Each reads a number and writes the next one: none is lost."""
+
+    def add_one(_: int) -> None:
+        with state.writing() as connection:
+            found = latest_checks(connection, ["t"])
+            number = found[0].checked_batch_id or 0 if found else 0
+            check(connection, "a", checked_batch_id=number + 1)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add_one, range(40)))
+    with state.reading() as connection:
+        assert latest_checks(connection, ["t"])[0].checked_batch_id == 40
+
+
+def test_readers_do_not_wait_and_see_one_moment(state: State) -> None:
+    tell(state, "k1")
+    with state.reading() as reader:
+        assert reader.scalars(select(outbox.c.idempotency_key)).all() == ["k1"]
+        with state.writing() as writer:
+            notify(writer, at=AT, kind="test", key="k2", severity="INFO", subject="s", payload={})
+            assert reader.scalars(select(outbox.c.idempotency_key)).all() == ["k1"]
+        assert reader.scalars(select(outbox.c.idempotency_key)).all() == ["k1"]
+
+
+def test_a_writer_that_does_not_let_go(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_module, "_PATIENCE_SECONDS", 0.2)
+    with state.writing(), pytest.raises(StateError, match=r"cannot be used: .*lock"):
+        tell(State(state._url.render_as_string(hide_password=False)), "k")
+
+
+def test_a_newer_schema(state: State) -> None:
+    with state.writing() as connection:
+        connection.execute(text(f"UPDATE alert_assets_schema SET version = {SCHEMA_VERSION + 1}"))
+    said = rf"has schema version {SCHEMA_VERSION + 1}; this program knows {SCHEMA_VERSION}.*upgrade"
+    with pytest.raises(StateError, match=said), state.reading():
+        pass
+    with pytest.raises(StateError, match=said):
+        tell(state, "k")
+
+
+@pytest.mark.parametrize("first", ["reads", "writes"])
+def test_an_older_schema_gets_what_is_missing(state: State, first: str) -> None:
+    """Version 1 had no tables for notifications; its rows stay."""
+    tell(state, "k1")
+    added = ("episodes", "decisions", "deliveries", "digests", "silences", "channel_states")
+    with state.writing() as connection:
+        for table in added:
+            connection.execute(text(f"DROP TABLE {table}"))
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("DROP FUNCTION decisions_refuse"))
+        connection.execute(text("UPDATE alert_assets_schema SET version = 1"))
+    if first == "writes":
+        tell(state, "k2")
+    with state.reading() as connection:
+        for table in added:
+            assert connection.scalar(text(f"SELECT count(*) FROM {table}")) == 0
+        assert connection.scalar(text("SELECT version FROM alert_assets_schema")) == SCHEMA_VERSION
+        keys = connection.scalars(select(outbox.c.idempotency_key).order_by(outbox.c.id)).all()
+    assert keys == (["k1", "k2"] if first == "writes" else ["k1"])
+
+
+def test_what_is_our_own_mistake_is_no_user_error(state: State) -> None:
+    bad = {"run_id": "r", "breaker": "b", "outcome": "so-so", "at": AT, "reported_by": "x"}
+    with pytest.raises(IntegrityError), state.writing() as connection:
+        connection.execute(run_outcomes.insert().values(bad))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://ana:s3cret@127.0.0.1:1/alerts",
+        "postgresql://ana:s3cret@127.0.0.1:1/alerts",
+        "postgresql+psycopg://ana@127.0.0.1:1/alerts?password=s3cret&sslpassword=s3cret",
+    ],
+)
+def test_a_server_that_is_not_there(url: str) -> None:
+    state = State(url)
+    for attempt in (state.reading, state.writing):
+        with pytest.raises(StateError) as raised, attempt():
+            pass
+        assert "127.0.0.1" in str(raised.value) and "ALERTS_STATE_URL" in str(raised.value)
+        assert "s3cret" not in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_wrong_database(postgres_cluster: str) -> None:
+    with pytest.raises(StateError, match='database "nowhere" does not exist'):
+        tell(State(postgres_cluster.replace("/postgres?", "/nowhere?")), "k")
+
+
+def test_without_the_right_to_make_tables(postgres_url: str) -> None:
+    with State(postgres_url)._engine.connect() as connection, connection.begin():
+        connection.execute(text("DROP ROLE IF EXISTS guest"))
+        connection.execute(text("CREATE ROLE guest LOGIN"))
+    guest = State(postgres_url.replace("postgres@", "guest@"))
+    with guest.reading() as connection:
+        assert latest_checks(connection, ["t"]) == []
+    with pytest.raises(StateError, match="permission denied"):
+        tell(guest, "k")
+
+
+def test_without_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StateError, match=r"needs the module psycopg: pip install 'alert-assets\[postgres\]'"):
+        tell(State("postgresql+psycopg://ana@127.0.0.1:1/alerts"), "k")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("mysql://ana:s3cret@host/alerts", "begins with 'mysql'"),
+        ("oracle+nothing://host", r"begins with 'oracle\+nothing'"),
+        ("nonsense", "no scheme"),
+        ("sqlite://", "no file that processes could share"),
+        ("sqlite:///:memory:", "no file that processes could share"),
+        ("sqlite:///file:x?mode=memory&uri=true", "no file that processes could share"),
+    ],
+)
+def test_what_is_no_state_database(url: str, said: str) -> None:
+    with pytest.raises(StateError, match=said) as raised:
+        State(url)
+    assert "s3cret" not in str(raised.value)
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "alerts.db").write_text("something else entirely, and long enough to be looked at\n" * 100)
+    state = State(f"sqlite:///{tmp_path / 'alerts.db'}")
+    with pytest.raises(StateError, match="file is not a database"), state.reading():
+        pass
+    with pytest.raises(StateError, match="file is not a database"):
+        tell(state, "k")
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    with pytest.raises(StateError, match=r"cannot be used: .*(exists|Not a directory)"):
+        tell(State(f"sqlite:///{tmp_path / 'state' / 'alerts.db'}"), "k")
