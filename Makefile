@@ -1,10 +1,10 @@
-# Everything starts here: `make run` and `make test` need Python 3.10+, Java 17+ and PyPI, no more.
+# Everything starts here: `make run` and `make test` need Python 3.11+, Java 17+ and PyPI, no more.
 # Written for GNU Make 3.81 (macOS) and newer.
 
 SHELL := /bin/bash
 BIN := .venv/bin
 INSTANCE := $(or $(DAGSTER_HOME),$(CURDIR)/data/state/dagster)
-PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14 python3.10)
+PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 
 .PHONY: help run test test-all bench bench-quick ui monitor-circuits lint format venv lock stop clean java instance
 
@@ -70,12 +70,12 @@ instance:
 define find_python
 for python in $(PYTHONS); do \
   version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
-  case $$version in 3.10 | 3.11 | 3.12 | 3.13 | 3.14) ;; *) seen="$$seen $$python ($$version)"; continue ;; esac; \
+  case $$version in 3.11 | 3.12 | 3.13) ;; *) seen="$$seen $$python ($$version)"; continue ;; esac; \
   if $$python -c 'import ensurepip, venv' 2>/dev/null; then usable=yes; break; fi; \
   seen="$$seen $$python ($$version without venv: on Debian or Ubuntu apt-get install python$$version-venv)"; \
 done; \
 if [ -z "$$usable" ]; then \
-  echo "Python 3.10 to 3.14 with venv is needed; found:$${seen:- none}. Install one, or name it: make venv PYTHON=/path/to/python" >&2; \
+  echo "Python 3.11 to 3.13 with venv is needed; found:$${seen:- none}. Install one, or name it: make venv PYTHON=/path/to/python" >&2; \
   exit 1; \
 fi
 endef
@@ -109,5 +109,5 @@ lock: ## resolve requirements-lock.txt anew from pyproject.toml; ARGS=--upgrade 
 	@$(find_python); \
 	tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
 	$$python -m venv "$$tools" && "$$tools/bin/pip" install --quiet --disable-pip-version-check uv && \
-	"$$tools/bin/uv" pip compile pyproject.toml --extra test --extra dev --extra bench --universal --python-version 3.10 \
+	"$$tools/bin/uv" pip compile pyproject.toml --extra test --extra dev --extra bench --extra docs --universal --python-version 3.11 \
 	  --no-python-downloads --generate-hashes --no-strip-extras --quiet --custom-compile-command 'make lock' $(ARGS) -o requirements-lock.txt

@@ -41,7 +41,8 @@ def test_the_default_fills_the_landing_zone(landing: Path, capsys: pytest.Captur
     out = capsys.readouterr().out
 
     assert len(list(landing.glob("*.jsonl"))) == 4
-    assert "500" in out and "memory-leak" in out
+    assert "500" in out
+    assert "memory-leak" in out
 
 
 def test_json_is_all_there_is_on_stdout(landing: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,7 +88,8 @@ def test_wrong_use_is_one_line(
     captured = capsys.readouterr()
 
     assert captured.out == ""
-    assert captured.err.splitlines()[-1].startswith("Error: ") and message in captured.err
+    assert captured.err.splitlines()[-1].startswith("Error: ")
+    assert message in captured.err
     assert "Traceback" not in captured.err
     assert not landing.exists() or not list(landing.iterdir())
 
@@ -112,7 +114,8 @@ def test_bad_settings_are_one_message(
     assert run("simulate") == 2
     error = capsys.readouterr().err
 
-    assert "ALERTS_WATERMARK_DELAY_MINUTES='soon'" in error and "Traceback" not in error
+    assert "ALERTS_WATERMARK_DELAY_MINUTES='soon'" in error
+    assert "Traceback" not in error
 
 
 def test_a_landing_zone_that_is_no_folder(
@@ -159,7 +162,8 @@ def test_a_signal_stops_a_stream_with_whole_files_and_a_summary(landing: Path, n
     try:
         deadline = time.monotonic() + 60
         while not (landing.is_dir() and len(list(landing.glob("*.jsonl"))) >= 2):
-            assert process.poll() is None and time.monotonic() < deadline
+            assert process.poll() is None
+            assert time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
@@ -170,7 +174,8 @@ def test_a_signal_stops_a_stream_with_whole_files_and_a_summary(landing: Path, n
 
     assert process.returncode == 0, err
     assert summary["stopped_by"] == "signal"
-    assert len(lines) == summary["lines"] and all(line.endswith("}\n") for line in lines)
+    assert len(lines) == summary["lines"]
+    assert all(line.endswith("}\n") for line in lines)
     assert sorted(path.name for path in landing.iterdir()) == sorted(summary["files"])
 
 

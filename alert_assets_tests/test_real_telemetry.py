@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from alert_assets.contracts import GOLD_INCIDENTS, SILVER_ALERTS
-from alert_assets_tests.conftest import NewPipeline
 from alert_assets_tests.oracle import reference
+
+if TYPE_CHECKING:
+    from alert_assets_tests.conftest import NewPipeline
 
 TELEMETRY = Path(__file__).resolve().parents[2] / "shared" / "telemetry"
 
@@ -32,7 +35,7 @@ def test_a_day_of_real_telemetry_arrives_whole_and_every_incident_has_its_eviden
     assert (report.rows, report.quarantined) == (events, 0)
     assert sum(row["alert_count"] for row in pipeline.by_key(SILVER_ALERTS).values()) == alerts
     lines = reference.read_lines(sorted((TELEMETRY / day).glob("*.gz")))
-    expected, _, _ = reference.judge_all(lines, datetime.now(timezone.utc), 5)
+    expected, _, _ = reference.judge_all(lines, datetime.now(UTC), 5)
     silver = reference.silver(expected, pipeline.settings)
     gold = reference.gold(expected, silver, pipeline.settings)
     assert pipeline.by_key(SILVER_ALERTS) == silver

@@ -9,13 +9,17 @@ import os
 import resource
 import subprocess
 import sys
-from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 import pytest
 
-from alert_assets.settings import Settings
 from alert_assets_tests.checks.lake import Lake, healthy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from alert_assets.settings import Settings
 
 SPARK = {"pyspark", "dagster_pyspark", "pandas", "pandera", "py4j"}
 #: What definitions name and only few runs use.
@@ -43,7 +47,8 @@ CHECKS = """
 from alert_assets.checks.evaluate import evaluate
 from alert_assets.checks.tables import CHECKS
 from alert_assets.breaker.store import circuit_breakers
-from alert_assets.lake.lakehouse import Lakehouse, utc_now
+from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.kernel.clock import utc_now
 from alert_assets.settings import load_settings
 
 settings = load_settings()

@@ -7,11 +7,11 @@ import shutil
 import sys
 import time
 import zlib
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
@@ -22,6 +22,9 @@ from benchmarks.processes import FOREIGN_VARIABLES, BenchError, discovery_file
 from benchmarks.results import Results, Run, differences
 from benchmarks.site import Materialized, Site
 from benchmarks.telemetry import MIXED, START, Profile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: A cycle's new events come in so many files.
 CYCLE_FILES = 4

@@ -8,10 +8,8 @@ from __future__ import annotations
 import json
 import signal
 import tempfile
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +17,10 @@ from alert_assets.errors import UserError
 from benchmarks import report
 from benchmarks.bench import Bench, started
 from benchmarks.results import Failure, Results
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 #: The parts, in the order they run.
 PARTS = ("cycle", "throughput", "history", "control-plane", "growth")

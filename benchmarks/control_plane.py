@@ -9,12 +9,14 @@ definitions anew for each code server, a check is a step, `status` a command. No
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.bench import Bench
 from benchmarks.processes import BenchError
 from benchmarks.results import Run, Target
 from benchmarks.seed import seeded
+
+if TYPE_CHECKING:
+    from benchmarks.bench import Bench
 
 GROUP = "control plane"
 IMPORTS = "import dagster, deltalake"
@@ -71,7 +73,8 @@ def _evaluate_checks() -> None:
     from alert_assets.breaker.store import circuit_breakers
     from alert_assets.checks.evaluate import evaluate, record
     from alert_assets.checks.tables import CHECKS as checks_of
-    from alert_assets.lake.lakehouse import Lakehouse, utc_now
+    from alert_assets.kernel.clock import utc_now
+    from alert_assets.lake.lakehouse import Lakehouse
     from alert_assets.settings import load_settings
 
     settings = load_settings()

@@ -7,10 +7,14 @@
 
 from __future__ import annotations
 
-from benchmarks.bench import Bench
+from typing import TYPE_CHECKING
+
 from benchmarks.results import Target
 from benchmarks.seed import seeded
 from benchmarks.site import DEFAULT_SETUP, OURS, Site
+
+if TYPE_CHECKING:
+    from benchmarks.bench import Bench
 
 GROUP = "cycle"
 WARM, COLD, DEFAULT = "warm server", "cold server", "default set-up"

@@ -7,10 +7,13 @@ targets. Each floor says what it would take to fall below it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from benchmarks.results import Target
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from benchmarks.results import Target
 
 LAKE_EVENTS = 20_000
 EVENTS = 200_000

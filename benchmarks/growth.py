@@ -6,9 +6,13 @@ the skew four of five events are of one application.
 
 from __future__ import annotations
 
-from benchmarks.bench import Bench
+from typing import TYPE_CHECKING
+
 from benchmarks.results import Target, growth_exponent
 from benchmarks.telemetry import SKEW, STORM, Profile
+
+if TYPE_CHECKING:
+    from benchmarks.bench import Bench
 
 #: Exponents are of times that scatter by a tenth: twice the work may look like 2 * 1.1 / 0.9 times the time, which
 #: is an exponent of 1.29. Less than that is not told apart from linear.

@@ -6,15 +6,19 @@ where events keep coming, in every cycle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from alert_assets.contracts import BRONZE_EVENTS
 from benchmarks import throughput
-from benchmarks.bench import Bench
 from benchmarks.processes import BenchError
 from benchmarks.results import Target
 from benchmarks.seed import seeded
-from benchmarks.site import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.bench import Bench
+    from benchmarks.site import Site
 
 GROUP = "history"
 

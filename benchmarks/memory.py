@@ -8,12 +8,14 @@ everything on other systems: to add up the proportions of some GB takes the kern
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 _INTERVAL_SECONDS = 0.25
 

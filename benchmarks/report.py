@@ -6,15 +6,18 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.results import Results
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.results import Results
 
 _VERSIONS = ("alert-assets", "dagster", "pyspark", "deltalake", "duckdb", "pyarrow")
 
@@ -22,7 +25,7 @@ _VERSIONS = ("alert-assets", "dagster", "pyspark", "deltalake", "duckdb", "pyarr
 def about(command: str) -> dict[str, str]:
     """Machine, versions and command of this run."""
     return {
-        "date": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
+        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "command": command,
         "machine": f"{os.cpu_count()} cores, {psutil.virtual_memory().total / (1 << 30):.0f} GiB, {_processor()}",
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",

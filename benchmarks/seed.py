@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from alert_assets.contracts import ALL_CONTRACTS
 from benchmarks import processes
@@ -78,7 +78,7 @@ def _maintain(site: Site) -> None:
     """What the maintenance schedule would have done by now: compaction, checkpoints, vacuum, archive."""
     from alert_assets.lake.maintenance import maintain
 
-    report = maintain(site.settings, datetime.now(timezone.utc), lambda _: None)
+    report = maintain(site.settings, datetime.now(UTC), lambda _: None)
     if report.problems:
         raise BenchError(f"Maintenance of {site.folder} failed: {report.problems}")
 

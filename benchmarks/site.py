@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings, load_settings
 from benchmarks import processes, telemetry
-from benchmarks.memory import Peak
 from benchmarks.telemetry import MIXED, START, Profile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from benchmarks.memory import Peak
 
 BRONZE_TO_GOLD = ",".join(c.name for c in (BRONZE_EVENTS, BRONZE_QUARANTINE, SILVER_ALERTS, GOLD_INCIDENTS))
 OURS, DEFAULT_SETUP = "alert_assets.definitions", "benchmarks.default_setup"

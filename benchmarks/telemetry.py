@@ -10,15 +10,17 @@ Event times lie in the past and are part of the seed: the same parameters give t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from pathlib import Path
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-START = datetime(2025, 6, 2, tzinfo=timezone.utc)
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+START = datetime(2025, 6, 2, tzinfo=UTC)
 
 _HOUR_MS = 3_600_000
 _ALERTS_PER_INCIDENT = 120

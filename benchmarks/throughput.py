@@ -6,16 +6,19 @@ Each has a new server that two small cycles have warmed, so that none carries th
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import processes
-from benchmarks.bench import Bench
 from benchmarks.processes import Finished, OutOfTime
 from benchmarks.results import Run, Target
 from benchmarks.site import Materialized, Site
 from benchmarks.telemetry import MIXED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from benchmarks.bench import Bench
 
 GROUP = "throughput"
 OURS, STRAIGHT, DUCKDB = "ours", "straight design", "DuckDB"

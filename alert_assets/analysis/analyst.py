@@ -9,14 +9,16 @@ deployment id, no incident time.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from typing import Annotated, Any, Protocol
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from alert_assets.kernel.text import one_line, readable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def _deployments(rows: Iterable[Mapping[str, Any]] | None) -> tuple[Deployment, 
 
 def _utc(moment: datetime) -> datetime:
     """Spark hands out naive times; the session is in UTC."""
-    return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _counts(summary: Mapping[str, int] | Iterable[tuple[str, int]] | None) -> dict[str, int]:

@@ -12,7 +12,7 @@ import contextvars
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -21,7 +21,9 @@ from alert_assets.analysis.budget import TokenBudget
 from alert_assets.analysis.llm import LlmAnalyst
 from alert_assets.analysis.rules import RulesAnalyst
 from alert_assets.kernel.text import one_line
-from alert_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from alert_assets.settings import Settings
 
 #: After this many failures in a row the model is not asked again in the run. The next run asks afresh.
 BREAKER_FAILURES = 5

@@ -7,10 +7,13 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
-from alert_assets.analysis.analyst import Deployment, IncidentContext
 from alert_assets.analysis.error_codes import MEMORY, by_count, error_class, words
 from alert_assets.analysis.wording import change_name, number, safe_name, time_of
+
+if TYPE_CHECKING:
+    from alert_assets.analysis.analyst import Deployment, IncidentContext
 
 
 class Kind(Enum):

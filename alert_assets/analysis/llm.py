@@ -11,10 +11,9 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import structlog
@@ -34,6 +33,9 @@ from alert_assets.analysis.prompt import PROMPT_VERSION, Message, build_messages
 from alert_assets.errors import UserError
 from alert_assets.kernel.text import one_line
 from alert_assets.settings import PREFIX, Settings
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 #: Upper bound of one answer; a full Analysis needs about half.
 MAX_COMPLETION_TOKENS = 1_500
@@ -212,7 +214,7 @@ class LlmAnalyst:
         """POST within the deadline, and sort what comes back into an answer and the ways to fail."""
         try:
             status, headers, raw = await asyncio.wait_for(self._post(payload), self._timeout_seconds)
-        except (asyncio.TimeoutError, httpx.TimeoutException):
+        except (TimeoutError, httpx.TimeoutException):
             raise _Transient(f"no answer within {self._timeout_seconds:g} s", was_read=True) from None
         except httpx.RemoteProtocolError:
             raise _Transient("the connection broke off before the answer was whole", was_read=True) from None
@@ -292,8 +294,8 @@ def _retry_after_seconds(headers: httpx.Headers) -> float | None:
         when = parsedate_to_datetime(value)
     except (TypeError, ValueError, IndexError):
         return None
-    aware = when if when.tzinfo else when.replace(tzinfo=timezone.utc)
-    return max((aware - datetime.now(timezone.utc)).total_seconds(), 0.0)
+    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return max((aware - datetime.now(UTC)).total_seconds(), 0.0)
 
 
 class _ErrorBody(BaseModel):

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from alert_assets.analysis.analyst import (
     HYPOTHESIS,
@@ -31,6 +31,9 @@ from alert_assets.analysis.error_codes import by_count, dominant_class, words
 from alert_assets.analysis.evidence import Facts, Kind, is_restart, observe
 from alert_assets.analysis.wording import change_name, number, safe_name, time_of
 from alert_assets.kernel.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 #: Change it with every change to a weight, a rule or a text.
 RULES_VERSION = "rules-1"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from typing import TYPE_CHECKING
 
-from alert_assets.analysis.analyst import Deployment
 from alert_assets.kernel.text import one_line
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from alert_assets.analysis.analyst import Deployment
 
 
 def change_name(deployment: Deployment) -> str:

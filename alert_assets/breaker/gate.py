@@ -28,21 +28,24 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from alert_assets.breaker.guard import GATED_RUN_VARIABLE, REFUSED_TAGS
-from alert_assets.breaker.rules import Outcome
 from alert_assets.breaker.store import CircuitBreakers, ProcessOwner
 from alert_assets.contracts import ALL_CONTRACTS
 from alert_assets.logs import run_log
-from alert_assets.settings import Settings
 from alert_assets.state.database import StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from alert_assets.breaker.rules import Outcome
+    from alert_assets.settings import Settings
 
 #: Metadata of an asset without a contract of ours that wants to be guarded too.
 BREAKER_METADATA = "alert_assets/breaker"
@@ -174,7 +177,7 @@ class GatedExecutor(dg.Executor):
                     reported_by="executor",
                     error=tally.errors.get(breaker),
                     job=plan_context.job_name,
-                    started_at=datetime.fromtimestamp(started, timezone.utc),
+                    started_at=datetime.fromtimestamp(started, UTC),
                     cpu_peak_percent=load.cpu_peak_percent,
                     memory_peak_percent=load.memory_peak_percent,
                 )

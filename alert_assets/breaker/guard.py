@@ -9,21 +9,23 @@ are torn down.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from alert_assets.breaker.rules import Outcome
 from alert_assets.breaker.store import CircuitBreakers, ProcessOwner
 from alert_assets.contracts import CONTRACTS, Contract
 from alert_assets.errors import UserError
 from alert_assets.lake.lakehouse import Lakehouse
-from alert_assets.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from dagster import InitResourceContext
+
+    from alert_assets.breaker.rules import Outcome
+    from alert_assets.settings import Settings
 
 
 #: Names the run that this process, or its parent, has let through the gate.

@@ -13,10 +13,11 @@ None says that nothing changes. The pattern is Michael Nygard's ("Release It!");
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
-from typing import ClassVar, Literal, get_args
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
-from alert_assets.settings import Settings
+if TYPE_CHECKING:
+    from alert_assets.settings import Settings
 
 StateName = Literal["CLOSED", "OPEN", "HALF_OPEN"]
 
@@ -462,4 +463,4 @@ def _quote(text: str) -> str:
 
 
 def _stamp(moment: datetime) -> str:
-    return f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}Z"
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"

@@ -11,14 +11,12 @@ No daemon moves a breaker on: timeouts, leases and overrides are looked at when 
 from __future__ import annotations
 
 import os
-import re
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from functools import cache, partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import Connection, Integer, RowMapping, cast, func, or_, select
 
@@ -41,9 +39,9 @@ from alert_assets.breaker.rules import (
 )
 from alert_assets.contracts import ALL_CONTRACTS
 from alert_assets.errors import UserError
+from alert_assets.kernel.clock import utc_now
 from alert_assets.logs import run_log
 from alert_assets.notify.facts import breaker_alert
-from alert_assets.settings import Settings
 from alert_assets.state.database import (
     CheckResult,
     State,
@@ -56,6 +54,11 @@ from alert_assets.state.database import (
     raise_alert,
     run_outcomes,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from alert_assets.settings import Settings
 
 #: Most of an error that is kept with the outcome.
 _ERROR_LENGTH = 2_000
@@ -108,11 +111,6 @@ def _host() -> str:
     with suppress(OSError):
         namespace = " " + os.readlink("/proc/self/ns/pid")
     return socket.gethostname() + namespace
-
-
-def _utc_now() -> datetime:
-    # The lakehouse has one too, but takes pyarrow and delta-rs along.
-    return datetime.now(timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -189,7 +187,7 @@ class CircuitBreakers:
         self,
         state: State,
         rules: Rules,
-        clock: Callable[[], datetime] = _utc_now,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """Neither connects nor creates anything."""
         self.state = state
@@ -459,24 +457,6 @@ class CircuitBreakers:
 def circuit_breakers(settings: Settings) -> CircuitBreakers:
     """The breakers that the settings ask for."""
     return CircuitBreakers(State(settings.state_url), Rules.of(settings))
-
-
-def expiry(text: str, now: datetime) -> datetime:
-    """The end of an override as people write it: `30m`, `2h` or `1d` from now, or a time in RFC 3339.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    from alert_assets.simulator.events import parse_rfc3339
-
-    if span := re.fullmatch(r"(\d{1,6})([mhd])", text):
-        return now + int(span[1]) * _SPANS[span[2]]
-    try:
-        return parse_rfc3339(text)
-    except ValueError:
-        raise ValueError(
-            f"{text!r} is neither a time from now like 30m, 2h or 1d nor one like 2026-02-14T09:30:00Z"
-        ) from None
 
 
 @dataclass(frozen=True)

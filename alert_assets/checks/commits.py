@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
-from deltalake import DeltaTable
-
-from alert_assets.contracts import Contract
 from alert_assets.lake.lakehouse import BATCH_APP, COMMIT_INFO, cursor_app
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from deltalake import DeltaTable
+
+    from alert_assets.contracts import Contract
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def newest_first(table: DeltaTable) -> Iterator[Commit]:
         history = table.history(limit)
         for entry in history[seen:]:
             if COMMIT_INFO in entry:
-                at = datetime.fromtimestamp(entry["timestamp"] / 1000, timezone.utc)
+                at = datetime.fromtimestamp(entry["timestamp"] / 1000, UTC)
                 yield Commit(entry["version"], at, entry[COMMIT_INFO] or {})
         if len(history) < limit:
             return

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
 from alert_assets.checks.check import Check, Dimension, Finding
-from alert_assets.checks.commits import Commit
 from alert_assets.checks.new_rows import NewRows, intervals
 from alert_assets.checks.sql import SAMPLES, any_of, counted, names_of, select_list, within
-from alert_assets.contracts import Contract
 from alert_assets.contracts.sql_rules import RowRule, row_rules
 from alert_assets.quality.volume import MIN_BASELINE, CommitVolume, judge_volumes
 from alert_assets.state.database import run_outcomes
+
+if TYPE_CHECKING:
+    from alert_assets.checks.commits import Commit
+    from alert_assets.contracts import Contract
 
 #: Commits before the new ones that their volume is measured against. What lasts longer is the new normal.
 BASELINE_COMMITS = 100

@@ -7,19 +7,23 @@ rows again, so it fails until the data is right, also when the rows that were wr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from typing import TYPE_CHECKING
 
-from alert_assets.breaker.store import CircuitBreakers
 from alert_assets.checks.check import Check, Finding
 from alert_assets.checks.new_rows import NewRows
-from alert_assets.contracts import Contract
 from alert_assets.kernel.text import one_line
-from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.notify.facts import check_alert
-from alert_assets.settings import Settings
 from alert_assets.state.database import State, latest_checks, raise_alert, record_check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from alert_assets.breaker.store import CircuitBreakers
+    from alert_assets.contracts import Contract
+    from alert_assets.lake.lakehouse import Lakehouse
+    from alert_assets.settings import Settings
 
 
 @dataclass(frozen=True)

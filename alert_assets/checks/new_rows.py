@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from deltalake.exceptions import DeltaError
 
-from alert_assets.breaker.store import CircuitBreakers
 from alert_assets.checks.commits import Commit, newest_first
 from alert_assets.checks.sql import hour_of
 from alert_assets.checks.unnumbered import rows_since
-from alert_assets.contracts import Contract
-from alert_assets.contracts.sql_rules import quote
+from alert_assets.kernel.intervals import bucket_intervals
+from alert_assets.kernel.sql import quote
 from alert_assets.lake import rows as delta_rows
-from alert_assets.lake.lakehouse import Interval, Lakehouse, Snapshot
-from alert_assets.settings import Settings
-from alert_assets.transforms.refresh import bucket_intervals
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from deltalake import DeltaTable
+
+    from alert_assets.breaker.store import CircuitBreakers
+    from alert_assets.contracts import Contract
+    from alert_assets.kernel.intervals import Interval
+    from alert_assets.lake.lakehouse import Lakehouse, Snapshot
+    from alert_assets.settings import Settings
 
 _HOUR = timedelta(hours=1)
 

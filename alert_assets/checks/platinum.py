@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 from alert_assets.checks.check import Check, Finding, Number
 from alert_assets.checks.common import contract_checks, key_check, nothing_new, rule_check
@@ -10,6 +10,9 @@ from alert_assets.checks.new_rows import NewRows, intervals
 from alert_assets.checks.sql import SAMPLES, counted, is_false, not_true, within
 from alert_assets.checks.timeliness import freshness_check, missing_hours_finding
 from alert_assets.contracts import GOLD_INCIDENTS
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 _IDENTITY = ("fingerprint", "alert_timestamp", "model", "error", "attempts")
 

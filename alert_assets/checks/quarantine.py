@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from itertools import takewhile
+from typing import TYPE_CHECKING
 
 from alert_assets.checks.check import Check, Finding, Number
 from alert_assets.checks.common import contract_checks, nothing_new
@@ -11,6 +11,9 @@ from alert_assets.checks.new_rows import NewRows, intervals
 from alert_assets.checks.sql import SAMPLES, counted, within
 from alert_assets.checks.timeliness import freshness_check
 from alert_assets.contracts import BRONZE_EVENTS
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 #: A producer that was changed breaks much of what it sends; a stray line here and there is everyday life.
 MAX_QUARANTINE_PERCENT = 5.0

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alert_assets.breaker.store import CircuitBreakers
 from alert_assets.checks import bronze, gold, platinum, quarantine, silver
 from alert_assets.checks.common import contract_measures, repeated_keys, required_rules
 from alert_assets.checks.new_rows import NewRows
@@ -21,10 +19,15 @@ from alert_assets.contracts import (
     QUALITY_SCORES,
     SILVER_ALERTS,
 )
-from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.lake.rows import rows_in
 from alert_assets.quality.score import WEIGHTS, Tally, score_rows
-from alert_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from alert_assets.breaker.store import CircuitBreakers
+    from alert_assets.lake.lakehouse import Lakehouse
+    from alert_assets.settings import Settings
 
 Tallies = dict[str, Tally]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from alert_assets.checks.check import Check, Finding, Number
 from alert_assets.checks.common import contract_checks, key_check, nothing_new, rule_check
@@ -10,8 +11,10 @@ from alert_assets.checks.new_rows import NewRows, intervals
 from alert_assets.checks.sql import SAMPLES, counted, is_false, micros, not_true, widened, within
 from alert_assets.checks.timeliness import freshness_check, missing_hours_finding, oldest_unseen
 from alert_assets.contracts import BRONZE_EVENTS
-from alert_assets.contracts.sql_rules import literal, quote
-from alert_assets.lake.lakehouse import Interval
+from alert_assets.kernel.sql import literal, quote
+
+if TYPE_CHECKING:
+    from alert_assets.kernel.intervals import Interval
 
 _IDENTITY = ("fingerprint", "window_start", "application_id", "alert_type", "alert_count", "_batch_id")
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from alert_assets.contracts.sql_rules import quote
-from alert_assets.lake.lakehouse import Interval
+from alert_assets.kernel.intervals import Interval
+from alert_assets.kernel.sql import literal, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: Rows shown of those that failed.
 SAMPLES = 10
@@ -65,11 +68,7 @@ def within(column: str, intervals: Sequence[Interval]) -> str:
         return "false"
     if len(intervals) > _SPELLED_OUT:
         intervals = [Interval(intervals[0].start, intervals[-1].end)]
-    return any_of([f"{column} >= {_time(i.start)} AND {column} < {_time(i.end)}" for i in intervals])
-
-
-def _time(moment: object) -> str:
-    return f"TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S.%f}+00:00'"
+    return any_of([f"{column} >= {literal(i.start)} AND {column} < {literal(i.end)}" for i in intervals])
 
 
 def widened(

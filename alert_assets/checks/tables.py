@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from alert_assets.checks.bronze import bronze_checks
-from alert_assets.checks.check import Check
 from alert_assets.checks.gold import gold_checks
 from alert_assets.checks.platinum import platinum_checks
 from alert_assets.checks.quarantine import quarantine_checks
@@ -18,6 +17,11 @@ from alert_assets.contracts import (
     SILVER_ALERTS,
     Contract,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from alert_assets.checks.check import Check
 
 #: The checks of each table, by its name.
 CHECKS: Mapping[str, tuple[Contract, Callable[[], list[Check]]]] = {

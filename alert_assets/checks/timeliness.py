@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from alert_assets.checks.check import Check, Finding, Number
-from alert_assets.checks.commits import Commit
 from alert_assets.checks.common import nothing_new
 from alert_assets.checks.new_rows import NewRows
 from alert_assets.checks.sql import SAMPLES
-from alert_assets.contracts import Contract
+
+if TYPE_CHECKING:
+    from alert_assets.checks.commits import Commit
+    from alert_assets.contracts import Contract
 
 _MINUTE = timedelta(minutes=1)
 
@@ -92,7 +95,5 @@ def missing_hours_finding(rows: NewRows, expected: set[int], present: set[int], 
         f"No rows in {len(missing):,} of {len(expected):,} hours {of}. Late data fills them; otherwise look at "
         "what should have written them.",
         numbers,
-        samples=[
-            {"hour": f"{datetime.fromtimestamp(hour * 3600, timezone.utc):%Y-%m-%dT%HZ}"} for hour in missing[:SAMPLES]
-        ],
+        samples=[{"hour": f"{datetime.fromtimestamp(hour * 3600, UTC):%Y-%m-%dT%HZ}"} for hour in missing[:SAMPLES]],
     )

@@ -7,15 +7,17 @@ wrote, not the table.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from alert_assets.checks.sql import micros, within
-from alert_assets.contracts.sql_rules import literal
-from alert_assets.lake.lakehouse import Interval, merge_intervals
+from alert_assets.kernel.intervals import Interval, bucket_intervals, merge_intervals
+from alert_assets.kernel.sql import literal
 from alert_assets.lake.rows import file_statistics, query
-from alert_assets.transforms.refresh import bucket_intervals
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
 
 _HOUR = timedelta(hours=1)
 

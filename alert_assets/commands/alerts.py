@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -103,11 +103,11 @@ def tell(as_json: JsonOption = False) -> None:
     """Take up what waits in the outbox and tell people, once: what the sensors of a running instance do."""
     from alert_assets.notify.stack import Telling
 
-    telling, now = Telling(load_settings()), datetime.now(timezone.utc)
+    telling, now = Telling(load_settings()), datetime.now(UTC)
     done = {
         "taken_up": telling.dispatcher.tick(now),
         "escalations_looked_at": telling.escalator.tick(now),
-        "sent": telling.deliverer.tick(datetime.now(timezone.utc)),
+        "sent": telling.deliverer.tick(datetime.now(UTC)),
     }
     if as_json:
         return output.print_json(done)
@@ -159,7 +159,7 @@ def _say(episode: Episode, as_json: bool) -> None:
 
 
 def _list(found: list[Episode]) -> Table:
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     table = output.rows(
         *("Episode", "Severity", "State", "Opened (UTC)", "Last", "Alerts", "Told", "What"),
         right=("Alerts",),
@@ -180,7 +180,7 @@ def _list(found: list[Episode]) -> Table:
 
 
 def _print(episode: Episode, sent: list[Delivery], ledger: list[Decision]) -> None:
-    now, alert, out = datetime.now(timezone.utc), episode.alert, output.Output()
+    now, alert, out = datetime.now(UTC), episode.alert, output.Output()
     typer.echo(f"Episode {episode.id}")
     out.prose(
         output.facts(

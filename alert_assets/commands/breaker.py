@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -59,7 +59,7 @@ def status(
         if as_json or fail_if_open:
             raise UserError("--watch goes on until Ctrl-C: leave out --json and --fail-if-open.")
         return _watch(breakers, interval_seconds)
-    found, now = breakers.all(), datetime.now(timezone.utc)
+    found, now = breakers.all(), datetime.now(UTC)
     if as_json:
         output.print_json({"time": now, "breakers": [asdict(status) for status in found]})
     else:
@@ -126,7 +126,7 @@ def _say(steps: list[Transition], done: str, until: datetime | None, as_json: bo
         return output.print_json({"transition": asdict(step)})
     end = ""
     if until is not None:
-        end = f" until {output.stamp_and_age(until, datetime.now(timezone.utc))}"
+        end = f" until {output.stamp_and_age(until, datetime.now(UTC))}"
     elif done != "reset":
         end = f" until `alert-assets breaker reset {step.breaker} --why ...`"
     return typer.echo(f"Circuit breaker {step.breaker} was {step.from_state} and is {done}{end}.")
@@ -149,14 +149,14 @@ def _follow(breakers: CircuitBreakers, interval_seconds: float) -> None:
     shown: list[BreakerStatus] | None = None
     while True:
         if (found := breakers.all()) != shown:
-            shown, now = found, datetime.now(timezone.utc)
+            shown, now = found, datetime.now(UTC)
             typer.echo(output.stamp(now))
             output.Output().table(_table(found, now))
         time.sleep(interval_seconds)
 
 
 def _screen(breakers: CircuitBreakers) -> RenderableType:
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     footer = Text(f"\n{output.stamp(now)}   Ctrl-C ends", "dim")
     try:
         return Group(_table(breakers.all(), now), footer)

@@ -15,7 +15,7 @@ from alert_assets.commands.options import JsonOption, refuse_before
 from alert_assets.commands.people import WhoOption, WhyOption
 from alert_assets.contracts import BRONZE_HELD
 from alert_assets.ingest.held import HeldBatch, discard, held_batch, held_batches, release
-from alert_assets.lake.lakehouse import utc_now
+from alert_assets.kernel.clock import utc_now
 from alert_assets.settings import load_settings
 
 if TYPE_CHECKING:

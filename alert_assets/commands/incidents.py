@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from alert_assets.commands import output
-from alert_assets.commands.lake import literal, reading, records
+from alert_assets.commands.lake import reading, records
 from alert_assets.commands.options import JsonOption, LimitOption, refuse_before, since
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS
 from alert_assets.errors import UserError
-from alert_assets.lake.lakehouse import Lakehouse, utc_now
+from alert_assets.kernel.clock import utc_now
+from alert_assets.kernel.sql import literal
+from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import load_settings
 
 NOT_ANALYSED = "not analysed yet"
@@ -26,7 +28,7 @@ _STYLES = {"CRITICAL": "bold red", "HIGH": "red", "MEDIUM": "yellow"}
 _PROSE = 100
 
 
-class Severity(str, Enum):
+class Severity(StrEnum):
     """The severities of the event contract, the highest first."""
 
     CRITICAL = "CRITICAL"
@@ -73,7 +75,7 @@ def list_incidents(
     conditions = [
         *_one_of("application_id", application or []),
         *_one_of("severity", [chosen.value for chosen in severity or []]),
-        *([f"alert_timestamp >= TIMESTAMP {literal(since.isoformat())}"] if since else []),
+        *([f"alert_timestamp >= {literal(since)}"] if since else []),
     ]
     with reading(settings) as lakehouse:
         total, incidents = _find(lakehouse, conditions, limit)
@@ -128,11 +130,11 @@ def _analyses(lakehouse: Lakehouse, times: list[datetime]) -> dict[tuple[str, da
     """The analyses of the time the incidents are from, by key: files of other times are not read."""
     if not times:
         return {}
-    first, last = literal(min(times).isoformat()), literal(max(times).isoformat())
+    first, last = literal(min(times)), literal(max(times))
     rows = records(
         lakehouse.rows(
             PLATINUM_INCIDENTS,
-            f"SELECT * FROM t WHERE alert_timestamp BETWEEN TIMESTAMP {first} AND TIMESTAMP {last}",
+            f"SELECT * FROM t WHERE alert_timestamp BETWEEN {first} AND {last}",
         )
     )
     keys = GOLD_INCIDENTS.key

@@ -12,7 +12,7 @@ from alert_assets.commands.output import line, without_credentials
 from alert_assets.lake.lakehouse import Lakehouse, LakehouseError, records
 from alert_assets.settings import Settings
 
-__all__ = ["literal", "reading", "records"]
+__all__ = ["reading", "records"]
 
 
 @contextmanager
@@ -26,8 +26,3 @@ def reading(settings: Settings) -> Iterator[Lakehouse]:
         raise LakehouseError(
             f"The lake {without_credentials(settings.lake_dir)} cannot be read (ALERTS_LAKE_DIR): {line(cause, 500)}"
         ) from error
-
-
-def literal(text: str) -> str:
-    """A text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"

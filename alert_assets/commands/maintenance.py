@@ -13,7 +13,7 @@ from alert_assets.commands.lake import reading
 from alert_assets.commands.options import JsonOption
 from alert_assets.errors import UserError
 from alert_assets.ingest.landing import waiting_for_archive
-from alert_assets.lake.lakehouse import utc_now
+from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.maintenance import (
     TABLES,
     MaintenanceReport,

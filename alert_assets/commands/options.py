@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from alert_assets.errors import UserError
-from alert_assets.simulator.events import parse_rfc3339
+from alert_assets.kernel.clock import parse_moment, parse_rfc3339, utc_now
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 LimitOption = Annotated[int, typer.Option(min=0, help="Rows at most, the newest first; 0 is all.")]
-
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def timestamp(text: str) -> datetime:
@@ -27,14 +24,10 @@ def timestamp(text: str) -> datetime:
 
 def since(text: str) -> datetime:
     """A time, or how long ago it is: `90m`, `6h`, `2d`."""
-    if ago := re.fullmatch(r"(\d{1,6})([mhd])", text):
-        return datetime.now(timezone.utc) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
-        return parse_rfc3339(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is neither an age like 90m, 6h or 2d nor a time like 2026-02-14T09:30:00Z."
-        ) from None
+        return parse_moment(text, utc_now(), ahead=False)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.") from None
 
 
 def refuse_before(ctx: typer.Context) -> None:

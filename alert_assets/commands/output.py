@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import typer
@@ -104,7 +104,7 @@ def print_json(value: Mapping[str, Any]) -> None:
 def plain(value: Any) -> Any:
     """A value as JSON has it: times as RFC 3339 in UTC, maps as objects, bytes as base64."""
     if isinstance(value, datetime):
-        return value.astimezone(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, float):
@@ -118,7 +118,7 @@ def plain(value: Any) -> Any:
 
 def stamp(moment: datetime | None) -> str:
     """A time to the second: `2026-02-14 10:06:00Z`."""
-    return _EMPTY if moment is None else f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}Z"
+    return _EMPTY if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def age(moment: datetime | None, now: datetime) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import getpass
 import os
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from alert_assets.breaker.store import expiry
+from alert_assets.kernel.clock import parse_moment, utc_now
 
 
 def _login() -> str:
@@ -23,7 +23,7 @@ def _login() -> str:
 def moment(text: str) -> datetime:
     """A time, or how long from now it is: `30m`, `2h`, `1d`."""
     try:
-        return expiry(text, datetime.now(timezone.utc))
+        return parse_moment(text, utc_now(), ahead=True)
     except (ValueError, OverflowError) as error:
         raise typer.BadParameter(f"{error}.") from None
 

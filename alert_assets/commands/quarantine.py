@@ -10,10 +10,12 @@ import typer
 from rich.console import Console
 
 from alert_assets.commands import output
-from alert_assets.commands.lake import literal, reading, records
+from alert_assets.commands.lake import reading, records
 from alert_assets.commands.options import JsonOption, LimitOption, refuse_before
 from alert_assets.contracts import BRONZE_QUARANTINE
-from alert_assets.lake.lakehouse import Lakehouse, utc_now
+from alert_assets.kernel.clock import utc_now
+from alert_assets.kernel.sql import literal
+from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import load_settings
 
 if TYPE_CHECKING:

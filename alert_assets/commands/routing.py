@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ import typer
 
 from alert_assets.commands import output
 from alert_assets.commands.options import JsonOption, timestamp
+from alert_assets.kernel.durations import spell_duration
 from alert_assets.notify.alert import KINDS, SEVERITIES, Alert
 from alert_assets.notify.limits import Limit
 from alert_assets.notify.routing.business_hours import DAYS, BusinessHours
@@ -98,7 +99,7 @@ def test_alert(
 ) -> None:
     """Show where an alert would go, when it escalates and why. Nobody is told."""
     routing = load_routing(_configured(file))
-    opened_at = at or datetime.now(timezone.utc)
+    opened_at = at or datetime.now(UTC)
     alert = routing.enrich(
         Alert(
             kind=kind,  # type: ignore[arg-type]
@@ -279,11 +280,4 @@ def _wait(step: EscalationStep) -> str:
 
 def _span(duration: timedelta | None) -> str:
     """As a routing file has it: `90s`, `5m`, `2h`, `1d`."""
-    if duration is None:
-        return "-"
-    seconds = int(duration.total_seconds())
-    size, unit = next((size, unit) for size, unit in _SIZES if seconds % size == 0)
-    return f"{seconds // size}{unit}"
-
-
-_SIZES = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
+    return "-" if duration is None else spell_duration(duration)

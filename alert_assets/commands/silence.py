@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -45,7 +45,7 @@ def list_silences(
         return output.print_json({"silences": [_json(silence) for silence in found]})
     if not found:
         return typer.echo("There has been no silence." if everything else "Nothing is silenced.")
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     table = output.rows(
         "No.", "Kind", "From (UTC)", "Until (UTC)", "", "Alerts", "Who", "Why", right=("No.",), keep=("No.", "Kind")
     )
@@ -88,7 +88,7 @@ def add(
     made = _notifications().silence(matchers or [], until, who, why, kind=kind, starts_at=starts_at)
     if as_json:
         return output.print_json(_json(made))
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     begin = f" from {output.stamp_and_age(made.starts_at, now)}" if starts_at else ""
     return typer.echo(
         f"{made.kind.capitalize()} {made.id}: {output.line(made.match)}{begin} "

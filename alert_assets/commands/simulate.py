@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from typing import Annotated, Any
@@ -123,7 +123,7 @@ def simulate(
 
     settings = load_settings()
     hours = hours or 1
-    begins = datetime.now(timezone.utc) if live else start or default_start(hours)
+    begins = datetime.now(UTC) if live else start or default_start(hours)
     timeline = Timeline(seed, begins, events, _chosen(scenario))
     writer = LandingWriter(landing_dir or _local_landing_dir(settings), name=name, compression=compress)
     faults = _faults(
@@ -196,7 +196,7 @@ def _local_landing_dir(settings: Settings) -> Path:
 
 
 def _warn_of_the_future(end: datetime, settings: Settings) -> None:
-    if end > datetime.now(timezone.utc):
+    if end > datetime.now(UTC):
         typer.echo(
             f"Warning: this history ends at {end:%Y-%m-%dT%H:%M:%SZ}, which is not over yet. The pipeline quarantines "
             f"events more than {settings.max_future_skew_minutes} minutes ahead; choose an earlier --start.",

@@ -11,7 +11,8 @@ from alert_assets.commands import output
 from alert_assets.commands.lake import reading, records
 from alert_assets.commands.options import JsonOption
 from alert_assets.contracts import SLO_STATUS
-from alert_assets.lake.lakehouse import Lakehouse, utc_now
+from alert_assets.kernel.clock import utc_now
+from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import load_settings
 from alert_assets.slo.budget import Slo
 from alert_assets.slo.openslo import PACKAGED, OpenSloError, load_slos

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import typer
 
@@ -48,7 +48,7 @@ def status(as_json: JsonOption = False) -> None:
             [
                 ("Process", str(server.pid)),
                 ("Endpoint", server.endpoint),
-                ("Started", output.stamp_and_age(server.started_at, datetime.now(timezone.utc))),
+                ("Started", output.stamp_and_age(server.started_at, datetime.now(UTC))),
                 ("Log", str(server.log_dir)),
             ]
         ),

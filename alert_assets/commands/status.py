@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -21,7 +21,8 @@ from alert_assets.contracts import (
 )
 from alert_assets.errors import UserError
 from alert_assets.ingest.landing import backlog
-from alert_assets.lake.lakehouse import Lakehouse, utc_now
+from alert_assets.kernel.clock import utc_now
+from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings, load_settings
 
 app = typer.Typer(add_completion=False)
@@ -120,7 +121,7 @@ def _table(lakehouse: Lakehouse, name: str) -> TableStatus:
         name=name,
         rows=snapshot.row_count,
         version=snapshot.version,
-        last_commit=None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, timezone.utc),
+        last_commit=None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC),
         newest_column=column,
         newest=snapshot.newest(column),
     )

@@ -22,10 +22,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from alert_assets.contracts.odcs_file import CustomProperty, Document, Property, Quality
 from alert_assets.errors import UserError
+
+if TYPE_CHECKING:
+    from alert_assets.contracts.odcs_file import CustomProperty, Document, Property, Quality
 
 Party = Literal["producers", "consumers"]
 

@@ -10,11 +10,12 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from alert_assets.contracts.catalog import Contract
 from alert_assets.contracts.columns import spell
 
 if TYPE_CHECKING:
     from deltalake import Schema
+
+    from alert_assets.contracts.catalog import Contract
 
 
 @dataclass(frozen=True)

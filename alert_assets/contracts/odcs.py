@@ -11,13 +11,16 @@ Map keys and values have no properties in the standard: their types are in `phys
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from alert_assets.contracts.catalog import Contract
 from alert_assets.contracts.columns import Column, DeltaType, simple_string
 from alert_assets.contracts.vocabulary import FIRST_YEAR, LAST_YEAR, MEASUREMENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from alert_assets.contracts.catalog import Contract
 
 API_VERSION = "v3.1.0"
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError, field_validator
 
-from alert_assets.contracts.catalog import Contract
 from alert_assets.contracts.odcs import SUFFIX, to_odcs
 from alert_assets.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from alert_assets.contracts.catalog import Contract
 
 _NEXT = "Write it again with `alert-assets contracts export`, or correct the line."
 

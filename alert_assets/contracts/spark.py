@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 import pyspark.sql.types as T
 
-from alert_assets.contracts.catalog import Contract
+if TYPE_CHECKING:
+    from alert_assets.contracts.catalog import Contract
 
 
 @cache

@@ -10,12 +10,16 @@ is a rule of its own. -0.0 is 0.0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alert_assets.contracts.catalog import Contract
-from alert_assets.contracts.columns import Column
+from alert_assets.kernel.sql import literal, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from alert_assets.contracts.catalog import Contract
+    from alert_assets.contracts.columns import Column
 
 
 @dataclass(frozen=True)
@@ -119,19 +123,3 @@ _CHECKS: dict[str, tuple[str, Callable[[str, Mapping[str, Any]], tuple[str, str]
 
 #: What a required text may not consist of, as the event contract has it.
 _BLANKS = " \t\n\r\x0b\x0c"
-
-
-def quote(name: str) -> str:
-    """A column name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(value: str | int | float) -> str:
-    """A text, number or boolean as an SQL literal."""
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (int, float)) and value - value == 0:
-        return repr(value)
-    raise NotImplementedError(f"{value!r} has no SQL literal; use a text, a finite number or a boolean")

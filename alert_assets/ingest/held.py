@@ -8,21 +8,24 @@ and no line comes twice. A discard only marks the lines. They stay in the table,
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE
 from alert_assets.errors import UserError
 from alert_assets.ingest.query import as_it_came, late_by, quarantine_rows, watermark
-from alert_assets.lake.lakehouse import Lakehouse, records, utc_now
+from alert_assets.kernel.clock import utc_now
+from alert_assets.lake.lakehouse import Lakehouse, records
 from alert_assets.notify.facts import held_alert, held_decided_alert
-from alert_assets.settings import Settings
 from alert_assets.state.database import State, audit, raise_alert
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
     from pyspark.sql import SparkSession
+
+    from alert_assets.settings import Settings
 
 RELEASED, DISCARDED = "released", "discarded"
 

@@ -17,11 +17,10 @@ from __future__ import annotations
 
 import string
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add, and_, or_
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyspark.sql.types as T
 from pyspark.sql import Column, DataFrame
@@ -30,6 +29,9 @@ from pyspark.sql import functions as F
 from alert_assets.contracts import EVENT
 from alert_assets.contracts.spark import spark_schema
 from alert_assets.contracts.vocabulary import EVERY, FIRST_YEAR, LAST_YEAR, MEASUREMENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 MALFORMED = "malformed_json"
 

@@ -8,12 +8,15 @@ Pickled by value: a worker needs pyarrow, not this package. Hence no import of o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import fs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 #: A landed line, as Spark's DDL and as Arrow has it. `raw` is the line as it came; its bytes need not be UTF-8.
 LINE = "raw string, _source_file string, _landed_at timestamp, _ingested_at timestamp"

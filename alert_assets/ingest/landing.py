@@ -18,21 +18,23 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from alert_assets.errors import UserError
-from alert_assets.settings import Settings
 
 if TYPE_CHECKING:
     # Imported where it is used: Dagster loads this module in every process, and pyarrow brings NumPy with it.
+    from collections.abc import Iterable
+
     from pyarrow import fs
+
+    from alert_assets.settings import Settings
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
 
@@ -42,7 +44,7 @@ RENEW_AT_ENTRIES = 10_000
 #: In a new checkpoint: how many files were ingested under the ones before it.
 _RENEWED = "alert_assets.json"
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -384,4 +386,4 @@ def _hidden(relative: str) -> bool:
 
 
 def _modified(info: fs.FileInfo) -> datetime:
-    return datetime.fromtimestamp((info.mtime_ns or 0) / 1e9, timezone.utc)
+    return datetime.fromtimestamp((info.mtime_ns or 0) / 1e9, UTC)

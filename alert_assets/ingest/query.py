@@ -16,7 +16,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
@@ -27,26 +27,20 @@ from alert_assets.contracts.vocabulary import MEASUREMENTS
 from alert_assets.errors import UserError
 from alert_assets.ingest.batch_gate import BatchFigures, BatchLimits, broken_limits
 from alert_assets.ingest.landing import archive_ingested, backlog, broken_files, checkpoint, filesystem_of
-from alert_assets.lake.lakehouse import (
-    BATCH_APP,
-    Lakehouse,
-    SetAside,
-    Snapshot,
-    WrittenFiles,
-    glob_literal,
-    utc_now,
-)
-from alert_assets.settings import Settings
+from alert_assets.kernel.clock import utc_now
+from alert_assets.kernel.filesystems import glob_literal
+from alert_assets.lake.lakehouse import BATCH_APP, Lakehouse, SetAside, Snapshot, WrittenFiles
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
     from alert_assets.ingest.plain_lines import PlainLines
+    from alert_assets.settings import Settings
 
 #: Application transaction that numbers the replays of quarantine, in bronze and in quarantine.
 REPLAY_APP = "alert_assets/replay"
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: Files that one query names. The names become a pattern that Spark holds against every file it lists.
 _FILES_PER_QUERY = 2_000

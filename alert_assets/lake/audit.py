@@ -8,15 +8,17 @@ aside, because upstream still has it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from alert_assets.contracts import Contract
-from alert_assets.contracts.columns import Rule
 from alert_assets.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
     import pyarrow as pa
+
+    from alert_assets.contracts import Contract
+    from alert_assets.contracts.columns import Rule
 
 
 class AuditFailed(UserError):

@@ -16,10 +16,9 @@ second; so that this is never somebody's merge, the table's lock is held while c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from itertools import accumulate, groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -44,9 +43,12 @@ from alert_assets.contracts import (
     Contract,
 )
 from alert_assets.ingest.landing import filesystem_of
-from alert_assets.lake.lakehouse import Lakehouse, cursor_app, local_path
+from alert_assets.kernel.filesystems import local_path
+from alert_assets.lake.lakehouse import Lakehouse, cursor_app
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
     from deltalake import DeltaTable
     from deltalake.transaction import AddAction
 
@@ -90,7 +92,7 @@ _BATCH_ROWS = 32_768
 #: Key of a compaction's figures in its commit. Not that of our own commits, which bring rows.
 MAINTENANCE_INFO = "alert_assets_maintenance"
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -152,7 +154,7 @@ def is_settled(file: DataFile, settled: int | None) -> bool:
 
 def slot_start(at: datetime, now: datetime) -> datetime:
     """The day that a time is in, or its month once that is a while ago: rows of different slots share no file."""
-    day = at.astimezone(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
+    day = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return day if now - day <= _DAYS_KEPT_APART else day.replace(day=1)
 
 
@@ -212,7 +214,7 @@ def data_files(table: DeltaTable, time_column: str) -> list[DataFile]:
             return [None] * actions.num_rows
         # Aware times of Arrow need pandas, whose import takes longer than all the rest.
         found = actions[name].cast(pa.timestamp("us")).to_pylist()
-        return [at and at.replace(tzinfo=timezone.utc) for at in found]
+        return [at and at.replace(tzinfo=UTC) for at in found]
 
     return [
         DataFile(path, size, rows or 0, low, high, batch)

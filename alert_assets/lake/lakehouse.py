@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -25,18 +24,23 @@ from urllib.parse import unquote
 
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, Schema, Transaction, write_deltalake
 from deltalake.exceptions import TableNotFoundError
-from deltalake.transaction import AddAction
 from filelock import FileLock, Timeout
 
-from alert_assets.contracts import Contract
 from alert_assets.contracts.columns import delta_schema
 from alert_assets.errors import UserError
+from alert_assets.kernel.filesystems import glob_literal, local_path
+from alert_assets.kernel.intervals import Interval, merge_intervals
 from alert_assets.lake.rows import rows_of
-from alert_assets.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
     import pyarrow as pa
+    from deltalake.transaction import AddAction
     from pyspark.sql import Column, DataFrame, SparkSession
+
+    from alert_assets.contracts import Contract
+    from alert_assets.settings import Settings
 
 #: Application id under which a table counts the commits that changed rows; the count is `_batch_id`.
 BATCH_APP = "alert_assets/batch"
@@ -49,14 +53,6 @@ _PART, _KEPT, _ASIDE = "part", "kept", "aside"
 
 #: Key of our own part of a commit's metadata.
 COMMIT_INFO = "alert_assets"
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A closed range of time, UTC."""
-
-    start: datetime
-    end: datetime
 
 
 class LakehouseError(UserError):
@@ -321,7 +317,7 @@ class Lakehouse:
             if commit["version"] <= after_version:
                 break
             if COMMIT_INFO in commit:
-                at = datetime.fromtimestamp(commit["timestamp"] / 1000, timezone.utc)
+                at = datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
                 found.append({"version": commit["version"], "committed_at": at, **commit[COMMIT_INFO]})
         return found[::-1]
 
@@ -650,39 +646,13 @@ def _naive(arrow_type: pa.DataType) -> pa.DataType:
 
 def _aware(value: Any) -> Any:
     if isinstance(value, datetime):
-        return value.replace(tzinfo=timezone.utc)
+        return value.replace(tzinfo=UTC)
     if isinstance(value, dict):
         return {name: _aware(part) for name, part in value.items()}
     return [_aware(part) for part in value] if isinstance(value, list) else value
-
-
-def local_path(uri: str) -> str:
-    """A `file://` URL as a path, any other URL as it is, without a slash at the end."""
-    return unquote(uri.removeprefix("file://")).rstrip("/") if uri.startswith("file://") else uri.rstrip("/")
-
-
-def glob_literal(path: str) -> str:
-    """A path as a pattern that only it matches: Spark takes what it is to read for a pattern."""
-    return "".join(f"\\{char}" if char in "\\*?[]{}^," else char for char in path)
 
 
 def _touches(merged: list[Interval], start: datetime, end: datetime) -> bool:
     # The last interval that starts no later than `end` is the only one that can reach back to `start`.
     i = bisect_right([interval.start for interval in merged], end) - 1
     return i >= 0 and merged[i].end >= start
-
-
-def merge_intervals(intervals: Iterable[Interval]) -> list[Interval]:
-    """The same stretch of time as fewer intervals, in order, none touching another."""
-    merged: list[Interval] = []
-    for interval in sorted(intervals, key=lambda i: i.start):
-        if merged and interval.start <= merged[-1].end:
-            merged[-1] = Interval(merged[-1].start, max(merged[-1].end, interval.end))
-        else:
-            merged.append(interval)
-    return merged
-
-
-def utc_now() -> datetime:
-    """Now, with its time zone."""
-    return datetime.now(timezone.utc)

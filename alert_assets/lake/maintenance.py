@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from pyarrow import ArrowException, fs
 from alert_assets.contracts import ALL_CONTRACTS, BRONZE_EVENTS, Contract
 from alert_assets.errors import UserError
 from alert_assets.ingest.landing import archive_ingested, filesystem_of, waiting_for_archive
+from alert_assets.kernel.filesystems import local_path
 from alert_assets.lake.compaction import (
     TIME_COLUMNS,
     Compaction,
@@ -33,13 +33,16 @@ from alert_assets.lake.compaction import (
     settled_batch_id,
     target_bytes,
 )
-from alert_assets.lake.lakehouse import Lakehouse, LakehouseError, local_path
-from alert_assets.settings import Settings
+from alert_assets.lake.lakehouse import Lakehouse, LakehouseError
 from alert_assets.state.database import State
 from alert_assets.state.retention import prunable_rows, prune_state
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
     from deltalake import DeltaTable
+
+    from alert_assets.settings import Settings
 
 #: Tables that are maintained.
 TABLES: tuple[Contract, ...] = tuple(ALL_CONTRACTS[name] for name in TIME_COLUMNS)
@@ -244,7 +247,7 @@ def log_entries(table: DeltaTable) -> tuple[int, datetime | None]:
     found = filesystem.get_file_info(fs.FileSelector(f"{root}/_delta_log"))
     commits = [info for info in found if re.fullmatch(r"\d{20}\.json", info.base_name)]
     oldest = min((info.mtime_ns for info in commits if info.mtime_ns), default=None)
-    return len(commits), oldest and datetime.fromtimestamp(oldest / 1e9, timezone.utc)
+    return len(commits), oldest and datetime.fromtimestamp(oldest / 1e9, UTC)
 
 
 # Landing files

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
 from deltalake.transaction import AddAction
 from pyarrow import fs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from deltalake import DeltaTable
 
 #: Columns whose range goes into the log.
 _RANGED_TYPES = ("timestamp", "long", "integer", "double")

@@ -7,7 +7,7 @@ done on them, pyarrow is right (:mod:`alert_assets.lake.lakehouse`).
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from deltalake import DeltaTable, QueryBuilder
@@ -70,7 +70,7 @@ def _values(column: Any) -> list[Any]:
 
 def _utc(value: Any) -> Any:
     if isinstance(value, datetime):
-        return value.replace(tzinfo=timezone.utc)
+        return value.replace(tzinfo=UTC)
     if isinstance(value, dict):
         return {name: _utc(part) for name, part in value.items()}
     return [_utc(part) for part in value] if isinstance(value, list) else value

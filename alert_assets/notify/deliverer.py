@@ -15,11 +15,10 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, or_, select
 
@@ -27,7 +26,11 @@ from alert_assets.notify.alert import Alert
 from alert_assets.notify.channels.channel import Action, Channel, ChannelError, Delivered, Message
 from alert_assets.notify.routing.rules import LOG
 from alert_assets.notify.store.tables import channel_states, decisions, deliveries
-from alert_assets.state.database import State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from alert_assets.state.database import State
 
 #: Most of an error that is kept.
 _ERROR_LENGTH = 500

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, case, false, func, or_, select
 
@@ -24,6 +22,10 @@ from alert_assets.notify.routing.rules import LOG, Routing
 from alert_assets.notify.store.episodes import EpisodeBook
 from alert_assets.notify.store.tables import decisions, episodes
 from alert_assets.state.database import State, StateError, outbox, storable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
 
 #: Episodes that are ended in one transaction because they are quiet.
 _QUIET_AT_ONCE = 1_000

@@ -8,14 +8,16 @@ routing's business, and whether it may be told now is decided by silences, group
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from alert_assets.notify.alert import SEVERITIES, Alert, Severity
 from alert_assets.notify.channels.channel import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 State = Literal["open", "acknowledged", "resolved"]
 

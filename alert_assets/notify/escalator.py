@@ -7,19 +7,23 @@ nothing is told, and what has become due meanwhile is due when it ends.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from sqlalchemy import or_, select
 
 from alert_assets.notify.channels.channel import Action
 from alert_assets.notify.episode import Episode, Rules
 from alert_assets.notify.routing.escalation import acknowledge_by, due_steps, next_due, resolve_by
-from alert_assets.notify.routing.rules import Plan, Routing
 from alert_assets.notify.store.episodes import EpisodeBook
 from alert_assets.notify.store.tables import episodes
-from alert_assets.state.database import State
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from alert_assets.notify.routing.rules import Plan, Routing
+    from alert_assets.state.database import State
 
 #: Episodes that are looked at in one transaction.
 _AT_ONCE = 500

@@ -7,13 +7,15 @@ fingerprint. A fact that ends an episode is a `resolved` alert of the same episo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alert_assets.breaker.rules import ALARMING, Transition
 from alert_assets.contracts import ALL_CONTRACTS, GOLD_INCIDENTS
 from alert_assets.notify.alert import Alert, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
 
 _DATA_PLATFORM = "team:data-platform"
 

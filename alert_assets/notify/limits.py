@@ -20,12 +20,14 @@ Two rules, both pure functions of what is stored, so that a restart in the middl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from alert_assets.notify.alert import SEVERITIES, Alert, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 #: Kinds of things that a text lists; the rest is a number.
 _LISTED = 10

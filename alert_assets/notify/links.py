@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from alert_assets.notify.alert import Alert
+if TYPE_CHECKING:
+    from alert_assets.notify.alert import Alert
 
 
 def with_links(alert: Alert, dagster_url: str) -> Alert:

@@ -7,14 +7,17 @@ told of it before, and what still goes on at the end is told then.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from alert_assets.errors import UserError
-from alert_assets.notify.alert import Alert
 from alert_assets.notify.routing.rules import MATCHED, Matcher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from alert_assets.notify.alert import Alert
 
 #: What a silence may look at, besides `labels.NAME`: one may be for a single thing, too.
 FIELDS = (*MATCHED, "episode", "title")

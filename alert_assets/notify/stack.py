@@ -7,16 +7,16 @@ that is half configured stops nobody but those who would use it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from alert_assets.settings import Settings
 from alert_assets.state.database import State
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from alert_assets.notify.channels import Channel
     from alert_assets.notify.deliverer import Deliverer
     from alert_assets.notify.dispatcher import Dispatcher
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from alert_assets.notify.escalator import Escalator
     from alert_assets.notify.routing.rules import Routing
     from alert_assets.notify.store.notifications import Notifications
+    from alert_assets.settings import Settings
 
 
 class Telling:

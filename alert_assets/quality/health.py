@@ -17,11 +17,13 @@ leave open is decided here:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
 
 #: What the metrics but duration look at: runs that ended in the time before.
 WINDOW = timedelta(hours=24)

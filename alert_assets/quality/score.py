@@ -6,10 +6,12 @@ mean of the dimensions that have data; the weights of the others are shared out 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
 
 #: In the order they are stored.
 DIMENSIONS = ("completeness", "uniqueness", "validity", "accuracy", "consistency", "timeliness")

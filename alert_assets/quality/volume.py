@@ -10,10 +10,13 @@ flagged themselves. A lasting new level is flagged until the commits that are lo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 #: Fewer commits than this are no baseline: their median and MAD say little.
 MIN_BASELINE = 8

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 Event = dict[str, Any]
@@ -55,20 +55,7 @@ def to_line(event: Event) -> str:
 
 def rfc3339(when: datetime) -> str:
     """UTC with milliseconds and a Z, e.g. 2026-02-14T09:30:00.000Z."""
-    return when.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.") + f"{when.microsecond // 1000:03d}Z"
-
-
-def parse_rfc3339(text: str) -> datetime:
-    """An aware UTC time.
-
-    Raises:
-        ValueError: not a date and time, or without an offset.
-    """
-    # Python 3.10 does not read the Z.
-    when = datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text)
-    if when.tzinfo is None:
-        raise ValueError(f"{text!r} has no offset from UTC; append a Z")
-    return when.astimezone(timezone.utc)
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{when.microsecond // 1000:03d}Z"
 
 
 def _event(event_type: str, application_id: str, host: str | None, source: str, *parts: dict[str, Any]) -> Event:

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alert_assets.simulator.events import Event, parse_rfc3339, rfc3339, to_line
+from alert_assets.kernel.clock import parse_rfc3339
+from alert_assets.simulator.events import Event, rfc3339, to_line
 from alert_assets.simulator.noise import BACKGROUND
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 
 @dataclass(frozen=True)
@@ -144,8 +147,7 @@ class FaultInjector:
         good = [to_line(event) for event in events]
         extra: list[tuple[float, str]] = []
         for kind in fields(self._faults):
-            for _ in range(self._owed(kind.name)):
-                extra.append(self._fault(kind.name, events, good, first))
+            extra.extend(self._fault(kind.name, events, good, first) for _ in range(self._owed(kind.name)))
         placed = sorted([*enumerate(good), *extra], key=lambda item: item[0])
         return [line for _, line in placed]
 

@@ -12,15 +12,18 @@ import io
 import os
 import re
 import secrets
-from collections.abc import Iterable
-from datetime import datetime, timezone
-from enum import Enum
-from pathlib import Path
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from alert_assets.errors import UserError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
 
-class Compression(str, Enum):
+
+class Compression(StrEnum):
     """`mixed` compresses every second file."""
 
     NONE = "none"
@@ -109,5 +112,5 @@ def _gzip(data: bytes) -> bytes:
 
 
 def _unused_name() -> str:
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     return f"events-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"

@@ -6,11 +6,14 @@ errors, so that the noise never changes the facts of an incident.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from random import Random
+from typing import TYPE_CHECKING
 
 from alert_assets.simulator.events import Event, alert, deployment, log, metric
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
 
 #: Lowest and highest normal value.
 Range = tuple[float, float]

@@ -7,15 +7,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from threading import Event as StopSignal
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from alert_assets.simulator.events import Event, rfc3339
 from alert_assets.simulator.faults import NO_FAULTS, FaultCounts, FaultInjector, Faults
-from alert_assets.simulator.landing import LandingWriter
 from alert_assets.simulator.timeline import HOUR, Moment, Timeline
+
+if TYPE_CHECKING:
+    from alert_assets.simulator.landing import LandingWriter
 
 #: A live file is cut at this many events, so that a fast stream does not grow files without bound.
 MAX_EVENTS_PER_FILE = 10_000
@@ -109,7 +111,7 @@ class _Run:
 
 def default_start(hours: int) -> datetime:
     """Where a history of `hours` begins that ends now."""
-    return datetime.now(timezone.utc).replace(microsecond=0) - hours * HOUR
+    return datetime.now(UTC).replace(microsecond=0) - hours * HOUR
 
 
 def write_history(
@@ -159,7 +161,7 @@ def stream(
     begun = time.monotonic()
     while upcoming is not None:
         stopped = stop.wait(max(0, min(flush_seconds, begun + end - time.monotonic())))
-        elapsed, now = time.monotonic() - begun, datetime.now(timezone.utc)
+        elapsed, now = time.monotonic() - begun, datetime.now(UTC)
         happened = []
         while upcoming is not None and upcoming[0] <= min(elapsed, end):
             second, moment = upcoming

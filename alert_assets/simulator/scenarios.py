@@ -7,11 +7,14 @@ evaluated every minute repeats them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from random import Random
+from typing import TYPE_CHECKING
 
 from alert_assets.simulator.events import Event, alert, deployment, log, metric
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from random import Random
 
 #: Minutes after the scenario's T+0, and what happens then.
 Step = tuple[float, Event]

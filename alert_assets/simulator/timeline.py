@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from alert_assets.errors import UserError
 from alert_assets.simulator.events import Event, rfc3339, stamp
 from alert_assets.simulator.noise import background_event
 from alert_assets.simulator.scenarios import SCENARIOS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HOUR = timedelta(hours=1)
 HOUR_SECONDS = 3600

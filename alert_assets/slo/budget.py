@@ -10,15 +10,17 @@ A burn rate of few events is noise (one bad of two is 50 %), so nothing fires be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alert_assets.slo.sli import Counts, CountsBetween, History, Indicator, Latency
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 _WINDOWS_FILE = Path(__file__).with_name("burn_rate_windows.yaml")
 

@@ -8,10 +8,9 @@ bronze's log. So a measurement costs what is new, and a look at the log.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from deltalake import QueryBuilder
@@ -19,11 +18,15 @@ from deltalake.exceptions import DeltaError
 
 from alert_assets.checks.sql import hour_of, within
 from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, GOLD_INCIDENTS, PIPELINE_LATENCY, Contract
+from alert_assets.kernel.intervals import bucket_intervals
+from alert_assets.kernel.sql import literal
 from alert_assets.lake.lakehouse import BATCH_APP, Lakehouse, cursor_app
 from alert_assets.lake.rows import file_statistics, query
 from alert_assets.slo.latency import latency_row
 from alert_assets.slo.sli import STAGE_TABLES
-from alert_assets.transforms.refresh import bucket_intervals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
 
 #: A stage that no SLO is about is measured against this.
 _DEFAULT_THRESHOLD_SECONDS = 300.0
@@ -101,7 +104,8 @@ def _new_incidents(lakehouse: Lakehouse, version: int, batch: int, columns: Sequ
     key = ("fingerprint", "window_start")
     try:
         now, before = (lakehouse.snapshot(GOLD_INCIDENTS, number).table for number in (version, version - 1))
-        assert now is not None and before is not None
+        assert now is not None
+        assert before is not None
         of_commit = f"_batch_id = {batch}"
         hours = query(f"SELECT DISTINCT {hour_of('window_start')} AS hour FROM t WHERE {of_commit}", t=now)
         near = within("window_start", bucket_intervals(sorted(row["hour"] for row in hours), timedelta(hours=1)))
@@ -161,7 +165,7 @@ class _NewestEvents:
         divided = [file for file in self._mixed if file["min._batch_id"] <= batch < file["max._batch_id"]]
         if not any(known is None or file["max.timestamp"] > known for file in divided):
             return known
-        newer = "" if known is None else f" AND timestamp > TIMESTAMP '{known.isoformat()}'"
+        newer = "" if known is None else f" AND timestamp > {literal(known)}"
         # From the oldest batch that shares a file: whole files before it hold nothing newer.
         first = min(file["min._batch_id"] for file in divided)
         found = query(

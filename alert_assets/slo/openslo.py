@@ -22,20 +22,23 @@ runs            count: succeeded, and count: all (ratioMetric); job, default all
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
 from alert_assets.contracts import ALL_CONTRACTS, CONTRACTS
 from alert_assets.errors import UserError
+from alert_assets.kernel.durations import parse_duration
 from alert_assets.kernel.yaml_lines import YamlDocument, YamlPath, YamlProblem, listed, path_within, read_documents
 from alert_assets.slo.budget import Slo, windows_within
 from alert_assets.slo.sli import Freshness, Indicator, Latency, QualityScore, RunSuccess, ValidLines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
 
 #: The SLOs that come with the package.
 PACKAGED = Path(__file__).with_name("objectives")
@@ -47,7 +50,6 @@ OPENS_BREAKER = "alert-assets.internal/opens-breaker"
 DEFAULT_MIN_EVENTS = 20
 
 _ANNOTATION_PREFIX = "alert-assets.internal/"
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
 Text = Annotated[str, Field(max_length=1050)]
@@ -169,7 +171,10 @@ class _TimeWindow(_Model):
     @field_validator("duration")
     @classmethod
     def _of_known_length(cls, value: str) -> str:
-        if not re.fullmatch(r"[1-9][0-9]{0,5}[mhdw]", value) or not timedelta(hours=1) <= _period(value) <= _YEAR:
+        if (
+            not re.fullmatch(r"[1-9][0-9]{0,5}[mhdw]", value)
+            or not timedelta(hours=1) <= parse_duration(value) <= _YEAR
+        ):
             raise ValueError("a whole number and m, h, d or w, from 1h to 366d (months differ in length)")
         return value
 
@@ -356,7 +361,7 @@ def _slo(entry: _SloObject, named: Mapping[tuple[str, str], _Object]) -> Slo:
         service=spec.service,
         indicator=_indicator(spec, named),
         target=target,
-        window=_period(spec.time_window[0].duration),
+        window=parse_duration(spec.time_window[0].duration),
         min_events=int(entry.metadata.annotations.get(MIN_EVENTS, DEFAULT_MIN_EVENTS)),
         opens_breaker=entry.metadata.annotations.get(OPENS_BREAKER),
         description=spec.description,
@@ -455,10 +460,6 @@ def _same_threshold(slo: Slo, thresholds: dict[str, float]) -> None:
             ("spec", "objectives", 0, "value"),
             f"another SLO measures {stage} with {thresholds[stage]:g} seconds; a stage has one threshold",
         )
-
-
-def _period(duration: str) -> timedelta:
-    return timedelta(**{_UNITS[duration[-1]]: int(duration[:-1])})
 
 
 def _explain(document: YamlDocument, error: ValidationError) -> Iterator[str]:

@@ -16,14 +16,16 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from itertools import accumulate
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from alert_assets.breaker.rules import Interval
 from alert_assets.contracts import ALL_CONTRACTS
-from alert_assets.quality.health import RunRecord
+
+if TYPE_CHECKING:
+    from alert_assets.breaker.rules import Interval
+    from alert_assets.quality.health import RunRecord
 
 Amount = int | Fraction
 #: A row of a table, by the column names of its contract.
@@ -39,7 +41,7 @@ STAGE_TABLES = {
 #: The stage whose rows say when a table was committed to, and how new it was then.
 FRESHNESS_STAGES = {"bronze_events": "event_to_bronze", "gold_incidents": "event_to_gold"}
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MICROSECONDS_A_MINUTE = 60_000_000
 #: Later than any time.

@@ -19,13 +19,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alert_assets.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 JAVA_VERSION = 17
 
@@ -112,7 +115,7 @@ def running_server() -> SparkServer | None:
                 pid=pid,
                 endpoint=f"{known['host']}:{known['port']}" if {"host", "port"} <= known.keys() else None,
                 spark_version=str(known["spark_version"]) if "spark_version" in known else None,
-                started_at=datetime.fromtimestamp(source.stat().st_mtime, timezone.utc),
+                started_at=datetime.fromtimestamp(source.stat().st_mtime, UTC),
                 log_dir=path.with_name("logs"),
             )
     return None

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     DDL,
@@ -50,7 +49,11 @@ from sqlalchemy.pool import NullPool, StaticPool
 from sqlalchemy.types import TypeDecorator
 
 from alert_assets.errors import UserError
-from alert_assets.notify.alert import Alert
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from alert_assets.notify.alert import Alert
 
 #: Grows when the tables change in a way that an older program would get wrong.
 SCHEMA_VERSION = 2
@@ -78,12 +81,12 @@ class Utc(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError(f"{value} has no time zone")
-        return value.astimezone(timezone.utc)
+        return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
-        return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def storable(words: str) -> str:
@@ -449,7 +452,7 @@ def _make(connection: Connection) -> None:
     """Bring a database of any earlier version, or of none, to this one: so far, tables have only been added."""
     _create_tables(connection)
     if not connection.execute(_schema.update().values(version=SCHEMA_VERSION)).rowcount:
-        made_at = datetime.now(timezone.utc)
+        made_at = datetime.now(UTC)
         connection.execute(_schema.insert().values(one_row=1, version=SCHEMA_VERSION, made_at=made_at))
 
 

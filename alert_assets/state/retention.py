@@ -8,17 +8,20 @@ alert goes together with its decisions, so the ledger's totals add up before and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, exists, func, or_, select, text
 
 from alert_assets.notify.store.tables import decisions, deliveries, digests, episodes, silences
-from alert_assets.settings import Settings
 from alert_assets.state.database import State, breaker_admissions, outbox, run_outcomes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from alert_assets.settings import Settings
 
 #: Rows of a table in one transaction, in which nobody else can write.
 _ROWS_AT_ONCE = 1_000

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pyspark.sql.types as T
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from alert_assets.contracts import Contract
 from alert_assets.contracts.spark import spark_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from alert_assets.contracts import Contract
 
 
 def changed_rows(before: DataFrame, after: DataFrame, contract: Contract, key: Sequence[str]) -> DataFrame:

@@ -8,12 +8,15 @@ that the watermark has not passed, so a stateful streaming aggregation would hol
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from alert_assets.contracts.vocabulary import SEVERITIES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 UNIT_SEPARATOR = "\x1f"
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from alert_assets.lake.lakehouse import Interval, merge_intervals
+from alert_assets.kernel.sql import literal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pyspark.sql import Column, DataFrame
+
+    from alert_assets.kernel.intervals import Interval
 
 #: Up to so many numbers are looked for one by one; beyond, by a join.
 _SPELLED_OUT = 64
@@ -39,14 +41,6 @@ def bucket_counts(frame: DataFrame, number: Column) -> dict[int, int]:
 
     counted = frame.groupBy(number.alias("n")).agg(F.count("*").alias("rows")).where("n IS NOT NULL")
     return dict(sorted((row["n"], row["rows"]) for row in counted.collect()))
-
-
-def bucket_intervals(numbers: Iterable[int], width: timedelta, *, before: int = 0, after: int = 0) -> list[Interval]:
-    """The time that buckets of a width, counted from the epoch, cover, with neighbours on either side."""
-    epoch = datetime(1970, 1, 1, tzinfo=timezone.utc)
-    return merge_intervals(
-        Interval(epoch + width * (number - before), epoch + width * (number + 1 + after)) for number in numbers
-    )
 
 
 def above(cursor: int) -> Column:
@@ -79,5 +73,5 @@ def _long(number: int) -> Column:
 
 def sql_envelope(column: str, intervals: list[Interval]) -> str:
     """SQL over the target of a merge that holds for every row in the intervals."""
-    first, last = (f"TIMESTAMP '{at:%Y-%m-%d %H:%M:%S.%f}+00:00'" for at in (intervals[0].start, intervals[-1].end))
+    first, last = literal(intervals[0].start), literal(intervals[-1].end)
     return f"t.{column} >= {first} AND t.{column} <= {last}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from alert_assets.analysis.analyst import IncidentContext
 from alert_assets.settings import Settings
 
-NOON = datetime(2026, 2, 14, 12, 0, tzinfo=timezone.utc)
+NOON = datetime(2026, 2, 14, 12, 0, tzinfo=UTC)
 
 GOOD_ANSWER = {
     "summary": "cpu_high fired on payments-api host-a.",
@@ -50,7 +50,7 @@ def gold_row(**changes: Any) -> dict[str, Any]:
                 "deployment_id": "dep-1",
                 "version": "v2.3.1",
                 "change_type": "rolling_update",
-                "timestamp": datetime(2026, 2, 14, 10, 5, 0, 123456, tzinfo=timezone.utc),
+                "timestamp": datetime(2026, 2, 14, 10, 5, 0, 123456, tzinfo=UTC),
             }
         ],
         "error_summary": [("TimeoutException", 12)],

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alert_assets_tests.analysis.examples import GOOD_ANSWER
+
+if TYPE_CHECKING:
+    import ssl
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ def test_a_gold_row_becomes_what_its_text_shows() -> None:
     assert (built.application_id, built.host, built.alert_type) == ("payments-api", "host-a", "cpu_high")
     assert built.errors == {"TimeoutException": 12}
     assert built.metrics == Metrics(cpu_max=94.5)
-    assert built.deployments[0].timestamp == datetime(2026, 2, 14, 10, 5, tzinfo=timezone.utc)
+    assert built.deployments[0].timestamp == datetime(2026, 2, 14, 10, 5, tzinfo=UTC)
     assert built.prior_alert_count == 3
 
 

@@ -10,8 +10,7 @@ import ssl
 import subprocess
 from datetime import timedelta
 from email.utils import format_datetime
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -33,6 +32,9 @@ from alert_assets_tests.analysis.fake_model import (
     stall,
     status,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RICH = context(
     "rich", deployments=(Deployment("v2", None, NOON),), errors={"TimeoutException": 12}, prior_alert_count=2

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from benchmarks.memory import MemoryWatch, memory_mib
 from benchmarks.processes import BenchError, OutOfTime, environment, python, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def start(script: str, folder: Path, **options):

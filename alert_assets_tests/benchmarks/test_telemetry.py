@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import datetime, timedelta
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 
 from benchmarks.telemetry import MIXED, PROFILES, SKEW, START, STORM, generate, write_files
 from benchmarks.yardstick import landing_to_gold
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 some_profile = st.sampled_from(sorted(PROFILES)).map(PROFILES.__getitem__)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
-from multiprocessing.synchronize import Barrier
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alert_assets.breaker.rules import Rules
 from alert_assets.breaker.store import CircuitBreakers, ProcessOwner
 from alert_assets.state.database import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from multiprocessing.synchronize import Barrier
 
 PATIENCE_SECONDS = 60
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from alert_assets.breaker.store import circuit_breakers
 from alert_assets.contracts import BRONZE_EVENTS
-from alert_assets.lake.lakehouse import utc_now
+from alert_assets.kernel.clock import utc_now
 from alert_assets_tests.support.dagster_site import DagsterDev, Site, kill, materialize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -105,7 +107,9 @@ def test_every_launch_is_refused_no_retry_is_spent_and_nothing_counts(site: Site
     assert breakers.outcomes(utc_now() - timedelta(hours=1)) == []
     assert [step.cause for step in breakers.history()] == ["forced_open"]
     (shown,) = dev.await_(lambda: observations(dev), "observation of the transition")
-    assert shown["breaker"] == "pipeline" and shown["to"] == "OPEN" and shown["who"] == "ann"
+    assert shown["breaker"] == "pipeline"
+    assert shown["to"] == "OPEN"
+    assert shown["who"] == "ann"
 
     # What lands waits, and the sensor says why.
     site.land_sample()
@@ -149,7 +153,8 @@ def terminals(tmp_path: Path) -> Site:
 def test_three_failures_from_terminals_open_it_and_one_of_two_runs_is_the_probe(terminals: Site) -> None:
     for _ in range(3):
         code, said = materialize_bronze(terminals)
-        assert code == 1 and "does not exist" in said
+        assert code == 1
+        assert "does not exist" in said
     code, said = materialize_bronze(terminals)
     assert code == 1
     assert "Circuit breaker pipeline is OPEN and refuses this run: 3 runs in a row failed" in said

@@ -18,7 +18,7 @@ from alert_assets.breaker.gate import gated_executor, would_be_refused
 from alert_assets.breaker.guard import REFUSED_TAGS, BreakerOpen, guarded_lakehouse, upstream_breakers
 from alert_assets.breaker.store import CircuitBreakers, circuit_breakers
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_ALERTS, SLO_STATUS
-from alert_assets.lake.lakehouse import utc_now
+from alert_assets.kernel.clock import utc_now
 from alert_assets.settings import Settings
 from alert_assets.state.database import record_check
 from alert_assets_tests.conftest import settings_in
@@ -146,7 +146,8 @@ def test_a_closed_breaker_lets_runs_through_and_hears_how_they_end(site: Site) -
     assert not result.success
     assert site.outcomes()[2:] == [("analysis", "failure"), ("pipeline", "success")]
     (failure,) = [o for o in site.breakers.outcomes(utc_now() - timedelta(hours=1)) if o.outcome == "failure"]
-    assert failure.error == "platinum_incidents: the model is off" and failure.run_id == result.run_id
+    assert failure.error == "platinum_incidents: the model is off"
+    assert failure.run_id == result.run_id
     site.fail("bronze_events")
     assert not site.run("bronze_events", "platinum_incidents").success
     assert site.outcomes()[4:] == [("analysis", "failure"), ("pipeline", "failure")]
@@ -161,10 +162,12 @@ def test_three_failures_open_it_the_fourth_is_refused_and_refusals_count_for_not
     result = site.run("bronze_events")
 
     said = refusal(result)
-    assert "Circuit breaker pipeline is OPEN" in said and "the disk is full" in said
+    assert "Circuit breaker pipeline is OPEN" in said
+    assert "the disk is full" in said
     assert "alert-assets breaker reset pipeline --why" in said
     run = site.instance.get_run_by_id(result.run_id)
-    assert run is not None and REFUSED_TAGS.items() <= run.tags.items()
+    assert run is not None
+    assert REFUSED_TAGS.items() <= run.tags.items()
     assert [outcome for _, outcome in site.outcomes()] == ["failure"] * 3, "a refusal is no outcome"
     site.heal("bronze_events")
     site.breakers.reset("pipeline", "ann", "made room")
@@ -216,7 +219,8 @@ def test_a_blocking_check_that_failed_upstream_refuses_later_runs_too(site: Site
 
     said = refusal(site.run("gold_incidents"))
 
-    assert "Check key_unique of silver_alerts failed" in said and "2 keys are there twice." in said
+    assert "Check key_unique of silver_alerts failed" in said
+    assert "2 keys are there twice." in said
     assert "freshness" not in said
     assert refusal(site.run("platinum_incidents")).count("Check key_unique") == 1
     assert site.run("bronze_events", "silver_alerts").success, "the table itself may be repaired"
@@ -236,7 +240,8 @@ def test_without_its_state_database_nothing_is_known_and_nothing_runs(site: Site
 
     assert "alert_assets.db" in refusal(result)
     run = site.instance.get_run_by_id(result.run_id)
-    assert run is not None and REFUSED_TAGS.items() <= run.tags.items(), "it is no failure of the pipeline"
+    assert run is not None
+    assert REFUSED_TAGS.items() <= run.tags.items(), "it is no failure of the pipeline"
     database.unlink()
     assert site.run("bronze_events").success
 
@@ -277,11 +282,13 @@ def test_the_write_path_refuses_what_no_gate_has_seen(site: Site) -> None:
 
     (failed,) = result.get_step_failure_events()
     error = failed.step_failure_data.error
-    assert error is not None and error.cause is not None
+    assert error is not None
+    assert error.cause is not None
     assert error.cause.cls_name == BreakerOpen.__name__
     assert "Circuit breaker pipeline is OPEN and refuses this run" in error.cause.message
     run = site.instance.get_run_by_id(result.run_id)
-    assert run is not None and REFUSED_TAGS.items() <= run.tags.items()
+    assert run is not None
+    assert REFUSED_TAGS.items() <= run.tags.items()
     assert [outcome for _, outcome in site.outcomes()] == ["success", *["failure"] * 3]
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -30,7 +30,10 @@ from alert_assets.breaker.rules import (
 )
 from alert_assets.settings import load_settings
 
-T0 = datetime(2026, 2, 14, 10, 0, tzinfo=timezone.utc)
+if TYPE_CHECKING:
+    from pathlib import Path
+
+T0 = datetime(2026, 2, 14, 10, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 RULES = Rules()
@@ -77,7 +80,8 @@ def test_it_opens_with_the_last_of_a_row_of_failures(outcomes: list[Outcome], th
         is_row = len(judged) >= threshold and set(judged[-threshold:]) == {"failure"}
         assert (state.name == "OPEN") == is_row
         if is_row:
-            assert step and step.cause == "consecutive_failures"
+            assert step
+            assert step.cause == "consecutive_failures"
             break
 
 
@@ -95,7 +99,9 @@ def test_it_opens_at_the_share_with_enough_runs(runs: int, failures: int, percen
 def test_a_success_never_opens_it() -> None:
     """Nine of nine failed, were it not for the row; the tenth is well, and nine of ten is still too many."""
     step = Closed(recent_runs=9, recent_failures=9).success("r", T0, RULES)
-    assert step and step.state == Closed(recent_runs=10, recent_failures=9) and step.cause is None
+    assert step
+    assert step.state == Closed(recent_runs=10, recent_failures=9)
+    assert step.cause is None
 
 
 @given(st.integers(1, 60), st.integers(60, 100_000), st.integers(1, 20))
@@ -107,17 +113,22 @@ def test_the_timeout_doubles_up_to_its_cap_and_starts_over(base: int, cap: int, 
         assert state.timeout == min(base * 2**number, cap) * SECOND
         assert state.since == T0
         now = state.retry_at
-        assert not state.admits(now - SECOND) and state.admits(now)
+        assert not state.admits(now - SECOND)
+        assert state.admits(now)
         probe = state.admitted(f"p{number}", now).state
         failed = probe.failure(f"p{number}", now + SECOND, rules)
-        assert failed and failed.cause == "probe_failed"
-        assert isinstance(failed.state, Open) and failed.state.retry_at == now + SECOND + failed.state.timeout
+        assert failed
+        assert failed.cause == "probe_failed"
+        assert isinstance(failed.state, Open)
+        assert failed.state.retry_at == now + SECOND + failed.state.timeout
         state = failed.state
     assert isinstance(state, Open)
     closed = state.admitted("last", state.retry_at).state.success("last", state.retry_at, rules)
-    assert closed and closed.state == Closed(state.retry_at)
+    assert closed
+    assert closed.state == Closed(state.retry_at)
     tripped = Closed().trip("burning", T0, rules).state
-    assert isinstance(tripped, Open) and tripped.timeout == base * SECOND
+    assert isinstance(tripped, Open)
+    assert tripped.timeout == base * SECOND
 
 
 def test_a_cap_below_the_base_shortens_nothing() -> None:
@@ -139,7 +150,8 @@ def test_a_probe_that_dies(span: timedelta) -> None:
     step = HALF_OPEN.elapsed(now, RULES)
     assert (step is not None) == (span > RULES.probe_lease)
     gone = HALF_OPEN.elapsed(now, RULES, probe_gone=True)
-    assert gone and gone.cause == "probe_lost"
+    assert gone
+    assert gone.cause == "probe_lost"
     # Not when somebody looked: who only looks writes nothing down, and would put the next probe off for ever.
     assert gone.at == HALF_OPEN.heard_at
     assert isinstance(gone.state, Open)
@@ -151,7 +163,8 @@ def test_a_probe_that_dies(span: timedelta) -> None:
 def test_a_cancelled_probe_frees_the_way() -> None:
     now = T0 + 6 * MINUTE
     step = HALF_OPEN.neutral("probe", now, RULES)
-    assert step and step.cause == "probe_cancelled"
+    assert step
+    assert step.cause == "probe_cancelled"
     assert step.state == Open(T0, HALF_OPEN.reason, retry_at=now, timeout=5 * MINUTE)
     assert step.state.admits(now)
 
@@ -166,7 +179,8 @@ def test_by_hand_whatever_it_was(state: State, span: timedelta) -> None:
         assert hold.admits(now) is admits
         assert (lapsed is not None) == (now >= until)
         if lapsed:
-            assert lapsed.at == until and lapsed.cause == "override_expired"
+            assert lapsed.at == until
+            assert lapsed.cause == "override_expired"
             # OPEN with a probe due at once, or CLOSED with nothing counted.
             assert lapsed.state.admits(until)
             assert isinstance(lapsed.state, Open) or lapsed.state == Closed(until)
@@ -209,11 +223,13 @@ SINCE = "It has been open since 2026-02-14 10:00:00Z"
 )
 def test_what_a_refused_person_reads(state: Open | HalfOpen | ForcedOpen, sentence: str) -> None:
     refused = refusal(state, "pipeline", T0)
-    assert isinstance(refused, Refusal) and str(refused) == sentence
+    assert isinstance(refused, Refusal)
+    assert str(refused) == sentence
 
 
 def test_an_error_is_quoted_on_one_line_and_cut() -> None:
     step = replace(Closed(), consecutive_failures=2).failure("r3", T0, RULES, "line 1\n  line 2\n" + "x" * 10_000)
     assert step.reason.startswith("3 runs in a row failed, the last was run r3: line 1 line 2 xxx")
-    assert step.reason.endswith("x…") and len(step.reason) < 400
+    assert step.reason.endswith("x…")
+    assert len(step.reason) < 400
     assert Closed().failure("r", T0, replace(RULES, failure_threshold=1)).reason == "a run failed, run r"

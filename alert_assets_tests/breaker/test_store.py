@@ -8,9 +8,8 @@ import signal
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
-from pathlib import Path
-from typing import Literal
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,7 +23,6 @@ from alert_assets.breaker.store import (
     CircuitBreakers,
     ProcessOwner,
     circuit_breakers,
-    expiry,
 )
 from alert_assets.errors import UserError
 from alert_assets.notify.alert import Alert
@@ -33,9 +31,12 @@ from alert_assets.state.database import State, audit_log, outbox, run_outcomes
 from alert_assets_tests.breaker.rivals import claim, probe, processes, write_first
 from alert_assets_tests.support.postgres import postgres_cluster, postgres_url
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 __all__ = ["postgres_cluster", "postgres_url"]
 
-T0 = datetime(2026, 2, 14, 10, 0, tzinfo=timezone.utc)
+T0 = datetime(2026, 2, 14, 10, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 
@@ -109,7 +110,8 @@ def test_three_failures_open_it_and_a_probe_closes_it(url: str, clock: Clock) ->
     assert "run r5 is probing" in str(busy)
 
     (closed,) = breakers.record("r5", "success", ["pipeline"], reported_by="executor")
-    assert closed.cause == "probe_succeeded" and breakers.admit(["pipeline"], "r6").probe_of == ()
+    assert closed.cause == "probe_succeeded"
+    assert breakers.admit(["pipeline"], "r6").probe_of == ()
     assert causes(breakers) == ["consecutive_failures", "probe_started", "probe_succeeded"]
 
 
@@ -141,7 +143,8 @@ def test_a_run_that_only_reads_waits_for_the_probe(breakers: CircuitBreakers, cl
 
     (refusal,) = breakers.admit(["analysis"], "r2", upstream=["pipeline"]).refusals
     assert breakers.peek(["analysis"], upstream=["pipeline"]) == (refusal,)
-    assert refusal.is_upstream and "pipeline, which guards tables upstream, is OPEN" in str(refusal)
+    assert refusal.is_upstream
+    assert "pipeline, which guards tables upstream, is OPEN" in str(refusal)
     assert status(breakers).state == "OPEN"
     assert breakers.admit(["analysis"], "r1", upstream=["pipeline"]).admitted
     assert not breakers.admit([], "r3", upstream=["pipeline"]).admitted
@@ -245,7 +248,8 @@ def test_a_heartbeat_keeps_the_probe(breakers: CircuitBreakers, clock: Clock) ->
     breakers.admit(["pipeline"], "r4")
     for _ in range(10):
         clock.forward(119 * SECOND)
-        assert breakers.heartbeat("r4") and not breakers.heartbeat("r5")
+        assert breakers.heartbeat("r4")
+        assert not breakers.heartbeat("r5")
         clock.forward(119 * SECOND)
         assert breakers.admit(["pipeline"], "r4").probe_of == ("pipeline",), "asking again is a sign of life too"
         assert not breakers.admit(["pipeline"], "r5").admitted
@@ -275,7 +279,8 @@ def test_a_probe_that_nobody_missed_may_be_late(breakers: CircuitBreakers, clock
 def test_overrides_lapse(breakers: CircuitBreakers, clock: Clock) -> None:
     breakers.open("pipeline", "ana", "migration", until=T0 + 30 * MINUTE)
     (refusal,) = breakers.admit(["pipeline"], "r1").refusals
-    assert refusal.reason == "held open by ana: migration" and refusal.retry_at == T0 + 30 * MINUTE
+    assert refusal.reason == "held open by ana: migration"
+    assert refusal.retry_at == T0 + 30 * MINUTE
     clock.forward(30 * MINUTE)
     assert breakers.admit(["pipeline"], "r2").probe_of == ("pipeline",)
 
@@ -315,20 +320,6 @@ def test_when_it_was_open(breakers: CircuitBreakers, clock: Clock) -> None:
     assert minutes(20, "pipeline", "analysis") == [("analysis", 30, 50), ("pipeline", 40, 50)]
     assert minutes(45, "pipeline", "analysis", "other") == [("analysis", 45, 50), ("pipeline", 45, 50)]
     assert minutes(50, "pipeline") == []
-
-
-@pytest.mark.parametrize(
-    ("text", "after"),
-    [("30m", 30 * MINUTE), ("2h", 120 * MINUTE), ("1d", 1440 * MINUTE), ("2026-02-14T10:00:01Z", SECOND)],
-)
-def test_until(text: str, after: timedelta) -> None:
-    assert expiry(text, T0) == T0 + after
-
-
-@pytest.mark.parametrize("text", ["", "soon", "30", "2026-02-14", "2026-02-14T10:00:00", "-1h"])
-def test_until_when(text: str) -> None:
-    with pytest.raises(ValueError, match="neither a time from now like 30m"):
-        expiry(text, T0)
 
 
 # History, notifications, audit, log
@@ -398,7 +389,8 @@ def test_text_from_outside(url: str, clock: Clock) -> None:
     breakers.record("r1", "failure", ["pipeline"], reported_by="x", error="nul \x00 half \ud800 決 " + "x" * 10_000)
 
     (step,) = breakers.history()
-    assert "nul \ufffd half ? 決" in step.reason and len(step.reason) < 400
+    assert "nul \ufffd half ? 決" in step.reason
+    assert len(step.reason) < 400
     with breakers.state.reading() as connection:
         assert len(connection.scalar(select(run_outcomes.c.error)) or "") == 2_000
         assert "決" in connection.execute(select(outbox.c.payload)).scalar_one()["description"]
@@ -418,7 +410,7 @@ def test_the_settings_rule(tmp_path: Path) -> None:
 def test_two_at_the_same_moment_give_one_probe(url: str) -> None:
     """Fifty times. The breakers have been open for a day; the rivals' clock is the real one."""
     rounds = [f"b{number}" for number in range(50)]
-    yesterday = Clock(datetime.now(timezone.utc) - timedelta(days=1))
+    yesterday = Clock(datetime.now(UTC) - timedelta(days=1))
     before = CircuitBreakers(State(url), Rules(failure_threshold=1), yesterday)
     for name in rounds:
         fail(before, "f", name=name)
@@ -442,12 +434,12 @@ def test_two_may_be_the_first_to_write(tmp_path: Path, postgres_url: str) -> Non
 
 
 def test_sigkill_frees_the_way(url: str) -> None:
-    clock = Clock(datetime.now(timezone.utc) - timedelta(hours=1))
+    clock = Clock(datetime.now(UTC) - timedelta(hours=1))
     breakers = CircuitBreakers(State(url), Rules(failure_threshold=1), clock)
     fail(breakers, "f")
     with processes(probe, (url,)) as answers:
         victim, admission = answers.get(timeout=60)
-        clock.now = datetime.now(timezone.utc)
+        clock.now = datetime.now(UTC)
         assert admission.probe_of == ("pipeline",)
         assert not breakers.admit(["pipeline"], "r1").admitted
         assert status(breakers).state == "HALF_OPEN"
@@ -457,7 +449,8 @@ def test_sigkill_frees_the_way(url: str) -> None:
         os.waitid(os.P_PID, victim, os.WEXITED | os.WNOWAIT)
         (refusal,) = breakers.admit(["pipeline"], "r1").refusals
 
-    assert refusal.state == "OPEN" and "run victim, which was probing, is gone" in refusal.reason
+    assert refusal.state == "OPEN"
+    assert "run victim, which was probing, is gone" in refusal.reason
     assert causes(breakers) == ["consecutive_failures", "probe_started", "probe_lost"]
     clock.forward(10 * MINUTE)
     assert breakers.admit(["pipeline"], "r1").probe_of == ("pipeline",)

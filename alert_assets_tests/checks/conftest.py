@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from alert_assets.settings import Settings
 from alert_assets_tests.checks.lake import Lake
 from alert_assets_tests.checks.lake import healthy as fill
+
+if TYPE_CHECKING:
+    from alert_assets.settings import Settings
 
 
 @pytest.fixture

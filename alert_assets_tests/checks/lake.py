@@ -7,28 +7,31 @@ see the tables as they are in operation.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta, timezone
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from deltalake import CommitProperties, Transaction, write_deltalake
 
 from alert_assets.breaker.rules import Rules
 from alert_assets.breaker.store import CircuitBreakers
-from alert_assets.checks.check import Finding
 from alert_assets.checks.evaluate import Evaluation, evaluate, record
 from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, GOLD_INCIDENTS, SILVER_ALERTS, Contract
 from alert_assets.defs.medallion.platinum import refresh_platinum
 from alert_assets.lake.lakehouse import BATCH_APP, COMMIT_INFO, Lakehouse, cursor_app
-from alert_assets.settings import Settings
 from alert_assets.state.database import State
 from alert_assets_tests.oracle import reference
 from alert_assets_tests.support.pipeline import arrow_rows
 
-T0 = datetime(2026, 2, 14, 10, tzinfo=timezone.utc)
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from alert_assets.checks.check import Finding
+    from alert_assets.settings import Settings
+
+T0 = datetime(2026, 2, 14, 10, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 LANDING_APP = "alert_assets/landing/q1"
 
@@ -136,7 +139,7 @@ class Lake:
         """When the table's last commit was made, by the clock of this machine."""
         table = self.lakehouse.table(contract)
         assert table is not None
-        return datetime.fromtimestamp(table.history(1)[0]["timestamp"] / 1000, timezone.utc)
+        return datetime.fromtimestamp(table.history(1)[0]["timestamp"] / 1000, UTC)
 
     def rows(self, contract: Contract) -> list[Row]:
         return arrow_rows(self.lakehouse.rows(contract))

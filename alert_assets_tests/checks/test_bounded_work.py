@@ -3,12 +3,9 @@ nobody may miss them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
@@ -26,6 +23,12 @@ from alert_assets.defs.notifications.sensors import changed_incidents
 from alert_assets.lake.rows import file_statistics
 from alert_assets.slo.commit_latency import measure_latency
 from alert_assets_tests.checks.lake import DAY, MINUTE, T0, Lake, alert, line, metric
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    import pyarrow as pa
 
 TIMES = {
     BRONZE_EVENTS: "timestamp",
@@ -113,7 +116,8 @@ def test_new_analyses_are_told_apart_after_compaction_and_by_hour_after_vacuum(g
     table.optimize.compact()
     table.vacuum(0, dry_run=False, enforce_retention_duration=False)
     finding = grown.check(PLATINUM_INCIDENTS, "required_not_null")
-    assert finding.passed and finding.numbers["rows"] == len(grown.rows(PLATINUM_INCIDENTS))
+    assert finding.passed
+    assert finding.numbers["rows"] == len(grown.rows(PLATINUM_INCIDENTS))
 
 
 def test_platinum_reads_of_gold_what_is_new(grown: Lake):

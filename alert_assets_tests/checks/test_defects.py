@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE
-from alert_assets_tests.checks.lake import Lake
 from alert_assets_tests.oracle import reference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from alert_assets_tests.checks.lake import Lake
 
 TELEMETRY = Path(__file__).resolve().parents[3] / "shared" / "telemetry"
 
@@ -30,7 +33,7 @@ CATCHERS = (
 )
 
 #: Three years later: an epoch that is off by 200,000,000 seconds, six years, into the future is noticed there.
-NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 Json = dict[str, Any]
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -17,6 +16,9 @@ from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, SILVER_ALERTS, Contract
 from alert_assets.state.database import latest_checks
 from alert_assets_tests.checks.lake import HOUR, MINUTE, T0, Lake, line
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 @pytest.mark.parametrize("contract", CONTRACTS.values(), ids=CONTRACTS)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,11 +11,14 @@ from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, CONTRACTS
 from alert_assets.defs.medallion.platinum import refresh_platinum
 from alert_assets.ingest.query import replay_quarantine
 from alert_assets_tests.checks.lake import Lake
-from alert_assets_tests.conftest import NewPipeline
 from alert_assets_tests.crash.telemetry import FILES, land
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pyspark.sql import SparkSession
+
+    from alert_assets_tests.conftest import NewPipeline
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +39,7 @@ def test_the_pipelines_own_tables_pass(new_pipeline: NewPipeline, spark: SparkSe
     """Storms, late events, redeliveries, broken lines, a replay and a rebuild."""
     pipeline = new_pipeline(tmp_path / "data", max_files_per_trigger=1)
     lake = Lake(pipeline.settings)
-    lake.now = datetime.now(timezone.utc)
+    lake.now = datetime.now(UTC)
     for number in range(FILES):
         land(pipeline.landing, number)
         pipeline.run()

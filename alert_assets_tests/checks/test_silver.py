@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,6 +10,9 @@ from alert_assets.contracts import BRONZE_EVENTS, SILVER_ALERTS
 from alert_assets.lake.lakehouse import cursor_app
 from alert_assets_tests.checks.lake import DAY, HOUR, MINUTE, T0, Lake, alert, line
 from alert_assets_tests.conftest import settings_in
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DIMENSIONS = {"completeness", "uniqueness", "validity", "accuracy", "consistency", "timeliness"}
 

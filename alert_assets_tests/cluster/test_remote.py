@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+from typing import TYPE_CHECKING
 
 import pytest
 
 from alert_assets.errors import UserError
-from alert_assets.settings import Settings
 from alert_assets.spark.session import spark_conf, spark_resource
+
+if TYPE_CHECKING:
+    from alert_assets.settings import Settings
 
 
 def test_a_server_that_is_not_there_is_said_to_be_at_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,4 +34,5 @@ def test_how_big_a_cluster_is_and_how_it_cuts_its_work_is_its_own(
     remote = spark_conf(settings)
 
     assert {"spark.master", "spark.driver.memory", "spark.sql.shuffle.partitions"} <= local.keys() - remote.keys()
-    assert remote["spark.sql.session.timeZone"] == "UTC" and remote["spark.sql.ansi.enabled"] == "true"
+    assert remote["spark.sql.session.timeZone"] == "UTC"
+    assert remote["spark.sql.ansi.enabled"] == "true"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -17,10 +17,12 @@ from alert_assets.contracts import (
     Contract,
 )
 from alert_assets.lake.lakehouse import Lakehouse
-from alert_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from alert_assets.settings import Settings
 
 #: Before every sample, so that none is from the future.
-T0 = datetime(2026, 2, 14, 10, 6, tzinfo=timezone.utc)
+T0 = datetime(2026, 2, 14, 10, 6, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 Row = dict[str, Any]

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import getpass
 import re
-from datetime import datetime, timezone
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 
 from alert_assets.breaker.store import circuit_breakers
-from alert_assets.settings import Settings
 from alert_assets.state.database import State
-from alert_assets_tests.commands.conftest import Run
 from alert_assets_tests.notify.desk import Desk, refused
+
+if TYPE_CHECKING:
+    from alert_assets.settings import Settings
+    from alert_assets_tests.commands.conftest import Run
 
 
 @pytest.fixture
 def desk(settings: Settings) -> Desk:
-    return Desk(State(settings.state_url), now=datetime.now(timezone.utc))
+    return Desk(State(settings.state_url), now=datetime.now(UTC))
 
 
 def test_before_anything_happened(settings: Settings, run: Run) -> None:
@@ -37,8 +40,10 @@ def test_a_list(desk: Desk, run: Run) -> None:
     assert re.search(r"[0-9a-f]{8} +HIGH +open +20.{17}Z +0 s ago +1 +notified +disk .*is \[bold\]full", result.out), (
         result.out
     )
-    assert "\x1b" not in result.out and "cpu" not in result.out
-    assert result.code == 0 and run("alerts", "--fail-if-any").code == 1
+    assert "\x1b" not in result.out
+    assert "cpu" not in result.out
+    assert result.code == 0
+    assert run("alerts", "--fail-if-any").code == 1
     assert "resolved" in run("alerts", "--all").out
     listed = run("alerts", "--all", "--since", "1h", "--json").json["episodes"]
     assert sorted(episode["fingerprint"] for episode in listed) == ["cpu", "disk"]
@@ -53,7 +58,9 @@ def test_one_in_full(desk: Desk, run: Run) -> None:
     out = run("alerts", "show", name[:4]).out
     for said in (name, "Make room.", "https://wiki/disk", "application payments-api", "the service said no", "dead"):
         assert said in out
-    assert "slack: #alerts" in out and "\x1b" not in out and "it is new" in out
+    assert "slack: #alerts" in out
+    assert "\x1b" not in out
+    assert "it is new" in out
     shown = run("alerts", "show", name, "--json").json
     assert [delivery["status"] for delivery in shown["deliveries"]][:2] == ["dead", "sent"]
     assert {row["outcome"] for row in shown["ledger"]} == {"notified", "dead"}
@@ -77,9 +84,11 @@ def test_the_ledger(desk: Desk, run: Run) -> None:
     desk.fire()
     desk.raise_()
     out = run("alerts", "ledger").out
-    assert "its episode is known and no worse" in out and out.endswith("2 alerts: 1 notified, 1 recorded.\n")
+    assert "its episode is known and no worse" in out
+    assert out.endswith("2 alerts: 1 notified, 1 recorded.\n")
     found = run("alerts", "ledger", "--outcome", "recorded", "--json").json
-    assert found["is_complete"] and {row["outcome"] for row in found["ledger"]} == {"recorded"}
+    assert found["is_complete"]
+    assert {row["outcome"] for row in found["ledger"]} == {"recorded"}
     name = desk.people.episodes()[0].id
     assert len(run("alerts", "ledger", "--episode", name[:4], "--limit", "1", "--json").json["ledger"]) == 1
 
@@ -99,7 +108,8 @@ def test_wrong_use(desk: Desk, run: Run, args: list[str], said: str) -> None:
     desk.fire()
     result = run("alerts", *args)
     assert (result.code, result.out) == (2, "")
-    assert said in result.err and "Traceback" not in result.err
+    assert said in result.err
+    assert "Traceback" not in result.err
 
 
 def test_telling_without_a_daemon(run: Run, settings: Settings) -> None:

@@ -12,14 +12,17 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from alert_assets.breaker.store import CircuitBreakers, circuit_breakers
-from alert_assets.settings import Settings
-from alert_assets_tests.commands.conftest import Run
+
+if TYPE_CHECKING:
+    from alert_assets.settings import Settings
+    from alert_assets_tests.commands.conftest import Run
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,9 +60,12 @@ def test_an_open_breaker(breakers: CircuitBreakers, run: Run) -> None:
     assert re.search(
         r"pipeline +OPEN +20.{17}Z +0 s ago +3 runs in a row failed, the last was run r3: OSError", result.out
     )
-    assert "One run may probe from 20" in result.out and "(in 4 min)" in result.out
-    assert "\x1b" not in result.out and "disk [bold]full" in result.out
-    assert result.code == 0 and run("breaker", "status", "--fail-if-open").code == 1
+    assert "One run may probe from 20" in result.out
+    assert "(in 4 min)" in result.out
+    assert "\x1b" not in result.out
+    assert "disk [bold]full" in result.out
+    assert result.code == 0
+    assert run("breaker", "status", "--fail-if-open").code == 1
     (_, pipeline) = run("breaker", "status", "--json").json["breakers"]
     assert (pipeline["name"], pipeline["state"], pipeline["cause"]) == ("pipeline", "OPEN", "consecutive_failures")
     assert run("breaker", "status", "--json", "--fail-if-open").code == 1
@@ -68,13 +74,14 @@ def test_an_open_breaker(breakers: CircuitBreakers, run: Run) -> None:
 def test_a_probe(breakers: CircuitBreakers, run: Run) -> None:
     fail(breakers, "r1", "r2", "r3")
     breakers.reset("pipeline", "ana", "x")
-    breakers.open("pipeline", "ana", "x", until=datetime.now(timezone.utc) + timedelta(milliseconds=50))
+    breakers.open("pipeline", "ana", "x", until=datetime.now(UTC) + timedelta(milliseconds=50))
     time.sleep(0.06)
     assert "One run may probe now." in run("breaker", "status").out
     breakers.admit(["pipeline"], "r4")
 
     out = run("breaker", "status").out
-    assert "HALF_OPEN" in out and "Run r4 is probing, heard of 0 s ago. Opened because" in out
+    assert "HALF_OPEN" in out
+    assert "Run r4 is probing, heard of 0 s ago. Opened because" in out
 
 
 def test_hold_and_reset(breakers: CircuitBreakers, run: Run) -> None:
@@ -129,8 +136,10 @@ def test_a_database_that_is_not_there(settings: Settings, run: Run, monkeypatch:
     monkeypatch.setenv("ALERTS_STATE_URL", "postgresql+psycopg://ana:secret@127.0.0.1:1/alerts")
     result = run("breaker", "status")
 
-    assert result.code == 2 and result.err.startswith("Error: The state database postgresql+psycopg://ana:***@127")
-    assert "secret" not in result.err and result.err.count("\n") == 1
+    assert result.code == 2
+    assert result.err.startswith("Error: The state database postgresql+psycopg://ana:***@127")
+    assert "secret" not in result.err
+    assert result.err.count("\n") == 1
 
 
 def watching(settings: Settings, **popen: object) -> subprocess.Popen[bytes]:

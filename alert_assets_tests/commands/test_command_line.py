@@ -6,17 +6,21 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from alert_assets.commands import output
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, GOLD_INCIDENTS, PLATINUM_INCIDENTS
-from alert_assets.settings import Settings
-from alert_assets_tests.commands.conftest import Run
 from alert_assets_tests.commands.lake import T0, analysis, event, incident, quarantined, write
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from alert_assets.settings import Settings
+    from alert_assets_tests.commands.conftest import Run
 
 ROOT = Path(__file__).parents[2]
 
@@ -164,13 +168,15 @@ def test_colours_only_where_asked_for(lake: Settings) -> None:
 
     assert "\x1b" not in plain.stdout
     # The message's own escape is shown as text in both.
-    assert "\\u{001b}[31m" in plain.stdout and "\\u{001b}[31m" in forced.stdout
+    assert "\\u{001b}[31m" in plain.stdout
+    assert "\\u{001b}[31m" in forced.stdout
 
 
 def test_the_object_is_all_there_is_on_stdout(lake: Settings) -> None:
     for args in (["incidents"], ["status"], ["quarantine"], ["quarantine", "reasons"], ["settings"]):
         done = in_a_process(f"from alert_assets.cli import main; main({[*args, '--json']})")
-        assert isinstance(json.loads(done.stdout), dict) and done.stdout.isascii()
+        assert isinstance(json.loads(done.stdout), dict)
+        assert done.stdout.isascii()
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
 from alert_assets.contracts import ALL_CONTRACTS
-from alert_assets.settings import Settings
-from alert_assets_tests.commands.conftest import Run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from alert_assets.settings import Settings
+    from alert_assets_tests.commands.conftest import Run
 
 
 @pytest.fixture

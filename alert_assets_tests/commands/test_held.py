@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,8 +11,10 @@ from alert_assets.ingest.held import held_batches, tell
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings, load_settings
 from alert_assets.state.database import State, audit_log, outbox
-from alert_assets_tests.commands.conftest import Run
 from alert_assets_tests.commands.lake import MINUTE, T0, write
+
+if TYPE_CHECKING:
+    from alert_assets_tests.commands.conftest import Run
 
 
 def held_line(batch: int, raw: str, **fields: Any) -> dict[str, Any]:
@@ -52,15 +54,19 @@ def test_the_waiting_batches_newest_first(run: Run, lake: Lakehouse) -> None:
     result = run("held")
     lines = result.out.splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["5", "4"]
-    assert "file-4.jsonl and 1 more" in lines[2] and "waits" in lines[2] and "40.0 % of 100 lines" in lines[2]
+    assert "file-4.jsonl and 1 more" in lines[2]
+    assert "waits" in lines[2]
+    assert "40.0 % of 100 lines" in lines[2]
     assert run("held", "--fail-if-any").code == 1
     assert [batch["number"] for batch in run("held", "--all", "--json").json["batches"]] == [5, 4, 3]
 
 
 def test_one_batch_in_full(run: Run, lake: Lakehouse) -> None:
     out = run("held", "show", "5").out
-    assert "\x1b" not in out and "\\u{001b}[31mred" in out
-    assert "none yet: it waits" in out and "/landing/file-5.jsonl" in out
+    assert "\x1b" not in out
+    assert "\\u{001b}[31mred" in out
+    assert "none yet: it waits" in out
+    assert "/landing/file-5.jsonl" in out
     assert "discarded by bob" in run("held", "show", "3").out
     shown = run("held", "show", "4", "--json").json
     assert (shown["lines"], len(shown["sample"]), shown["decision"]) == (2, 2, None)
@@ -74,7 +80,8 @@ def test_a_discard_is_decided_once_with_a_reason(run: Run, lake: Lakehouse) -> N
     assert (decided.decision, decided.decided_by, decided.decided_why) == ("discarded", "ann", "a broken test")
     assert [batch.number for batch in held_batches(lake, waiting_only=True)] == [5]
     again = run("held", "discard", "4", "--why", "again")
-    assert again.code == 2 and "Held batch 4 was discarded by ann" in again.err
+    assert again.code == 2
+    assert "Held batch 4 was discarded by ann" in again.err
     with State(load_settings().state_url).reading() as connection:
         (told,) = connection.execute(outbox.select()).mappings().all()
         (action,) = connection.execute(audit_log.select()).mappings().all()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from alert_assets.commands.incidents import NOT_ANALYSED, Severity
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS
-from alert_assets.settings import Settings
-from alert_assets_tests.commands.conftest import Run
 from alert_assets_tests.commands.lake import T0, analysis, incident, write
+
+if TYPE_CHECKING:
+    from alert_assets.settings import Settings
+    from alert_assets_tests.commands.conftest import Run
 
 HOSTILE = "[bold red]x[/bold red] \x1b[31mred\x1b[0m \x1b]0;title\x07 \u202eevil :smile:"
 
@@ -23,7 +25,8 @@ def lake(settings: Settings, *gold: dict[str, Any], analysed: bool = True) -> No
 
 
 def test_without_a_lake_there_are_no_incidents(run: Run) -> None:
-    assert "No incidents yet" in (result := run("incidents")).out and result.code == 0
+    assert "No incidents yet" in (result := run("incidents")).out
+    assert result.code == 0
     assert run("incidents", "--json").json == {"total": 0, "incidents": []}
 
 
@@ -35,7 +38,8 @@ def test_a_row_has_what_a_person_needs_at_night(settings: Settings, run: Run) ->
     assert heading.split("  ")[0] == "Time (UTC)"
     for shown in ("2026-02-14 10:07:00Z", "ago", "CRITICAL", "payments-api", "host-a", "cpu_high", "12", "80%"):
         assert shown in row
-    assert "Hypothesis: the rollout of v2.3.1" in row and gold["incident_id"] in row
+    assert "Hypothesis: the rollout of v2.3.1" in row
+    assert gold["incident_id"] in row
 
 
 def test_newest_first_and_at_most_the_limit(settings: Settings, run: Run) -> None:
@@ -76,7 +80,7 @@ def test_filters(settings: Settings, run: Run, options: list[str], ids: list[str
 
 
 def test_since_takes_an_age(settings: Settings, run: Run) -> None:
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     lake(settings, incident(1, alert_timestamp=now - timedelta(hours=3)), incident(2, alert_timestamp=now))
 
     assert [run("incidents", "--since", age, "--json").json["total"] for age in ("90m", "2h", "1d")] == [1, 1, 2]
@@ -117,7 +121,8 @@ def test_what_the_analyst_could_not_do_is_shown(settings: Settings, run: Run) ->
 
     assert "analysis failed: no answer within 30 s" in run("incidents").out
     full = run("incidents", "0001").out
-    assert "no answer within 30 s" in full and "Attempts     2" in full
+    assert "no answer within 30 s" in full
+    assert "Attempts     2" in full
     assert "evidence has changed" in full
 
 
@@ -162,7 +167,8 @@ def test_an_id_that_does_not_name_one(settings: Settings, run: Run, given: str, 
     result = run("incidents", "show", given)
 
     assert (result.code, result.out) == (2, "")
-    assert message in result.err and len(result.err.splitlines()) == 1
+    assert message in result.err
+    assert len(result.err.splitlines()) == 1
 
 
 def test_without_a_lake_no_id_is_known(run: Run) -> None:
@@ -193,7 +199,8 @@ def test_text_from_outside_steers_nothing(settings: Settings, run: Run, monkeypa
         for args in ([], ["0001"], ["--json"]):
             out = run("incidents", *args).out
             assert not {"\x1b", "\x07", "\u202e"} & set(out)
-            assert "[bold red]x" in out and ":smile:" in out
+            assert "[bold red]x" in out
+            assert ":smile:" in out
 
 
 def test_any_script_can_be_read(settings: Settings, run: Run) -> None:
@@ -201,7 +208,9 @@ def test_any_script_can_be_read(settings: Settings, run: Run) -> None:
 
     for args in ([], ["0001"]):
         out = run("incidents", *args).out
-        assert "決済サービス" in out and "höst-ü" in out and "メモリ不足 🔥" in out
+        assert "決済サービス" in out
+        assert "höst-ü" in out
+        assert "メモリ不足 🔥" in out
 
 
 @pytest.mark.parametrize("columns", [80, 120, 200])

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from alert_assets.contracts import BRONZE_EVENTS, PIPELINE_HEALTH
 from alert_assets.lake.lakehouse import Lakehouse
-from alert_assets.settings import Settings
-from alert_assets_tests.commands.conftest import Run
 from alert_assets_tests.commands.lake import event
 from alert_assets_tests.lake.appending import append
+
+if TYPE_CHECKING:
+    from alert_assets.settings import Settings
+    from alert_assets_tests.commands.conftest import Run
 
 
 @pytest.fixture
@@ -26,7 +29,8 @@ def lake(settings: Settings) -> Lakehouse:
 def test_before_there_is_anything(run: Run) -> None:
     result = run("maintenance", "status")
     assert result.code == 0
-    assert "No table is there yet." in result.out and "The landing folder" in result.out
+    assert "No table is there yet." in result.out
+    assert "The landing folder" in result.out
     result = run("maintenance", "run")
     assert (result.code, result.err) == (0, "")
     assert "0 landing files archived, 0 state rows removed." in result.out
@@ -37,7 +41,8 @@ def test_status_shows_what_is_due(run: Run) -> None:
     result = run("maintenance", "status", "--vacuum")
     shown = {line.split()[0]: line.split() for line in result.out.splitlines() if line}
     assert result.code == 0
-    assert shown["bronze_events"][1] == "4" and shown["bronze_events"][6:10] == ["4", "0", "4", "0"]
+    assert shown["bronze_events"][1] == "4"
+    assert shown["bronze_events"][6:10] == ["4", "0", "4", "0"]
     assert "none (ALERTS_ARCHIVE_DIR is not set)" in result.out
     found = run("maintenance", "status", "--json").json
     (table,) = found["tables"]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import base64
 import sys
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from alert_assets.contracts import BRONZE_QUARANTINE
 from alert_assets.ingest import query as ingestion
-from alert_assets.settings import Settings
-from alert_assets_tests.commands.conftest import Run
 from alert_assets_tests.commands.lake import T0, quarantined, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from alert_assets.settings import Settings
+    from alert_assets_tests.commands.conftest import Run
 
 LONG = '{"event_id": "e1", "message": "' + "m" * 5_000 + '"}'
 
@@ -41,8 +44,12 @@ def test_without_a_lake_nothing_is_in_quarantine(run: Run) -> None:
 def test_the_open_lines_newest_first(lake: Settings, run: Run) -> None:
     _, first, second = run("quarantine").out.splitlines()
 
-    assert "2026-02-14 10:07:00Z" in first and "ago" in first and "sample-0001.jsonl" in first
-    assert "missing:severity, invalid:timestamp" in first and first.endswith("…") and len(first) < 300
+    assert "2026-02-14 10:07:00Z" in first
+    assert "ago" in first
+    assert "sample-0001.jsonl" in first
+    assert "missing:severity, invalid:timestamp" in first
+    assert first.endswith("…")
+    assert len(first) < 300
     assert "malformed_json" in second
 
 
@@ -83,7 +90,8 @@ def test_counts_by_reason(lake: Settings, run: Run) -> None:
         "missing:event_id": (0, 1),
     }
     out = run("quarantine", "reasons").out
-    assert "missing:event_id      0         1" in out and "2 lines open, 1 replayed." in out
+    assert "missing:event_id      0         1" in out
+    assert "2 lines open, 1 replayed." in out
 
 
 def test_only_a_condition_that_is_asked_for_fails(lake: Settings, run: Run) -> None:
@@ -102,7 +110,8 @@ def test_lines_steer_nothing_and_fit(
     out = run("quarantine", "--all").out
 
     assert not {"\x1b", "\x00", "\ufeff"} & set(out)
-    assert "\\u{001b}[31mred" in out and "[bold]" in out
+    assert "\\u{001b}[31mred" in out
+    assert "[bold]" in out
     assert all(reason in out for reason in ("missing:severity", "invalid:timestamp", "malformed_json", "replayed"[1:]))
     assert columns is None or max(map(len, out.splitlines())) <= columns
 
@@ -142,7 +151,8 @@ def test_replay_says_what_moved(lake: Settings, run: Run, replay: Replay) -> Non
 def test_a_reason_before_replay_is_not_overlooked(lake: Settings, run: Run, replay: Replay) -> None:
     result = run("quarantine", "--reason", "malformed_json", "replay")
 
-    assert result.code == 2 and "--reason before `replay`" in result.err
+    assert result.code == 2
+    assert "--reason before `replay`" in result.err
     assert replay.reasons == []
 
 

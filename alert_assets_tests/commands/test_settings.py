@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from alert_assets.commands.output import without_credentials
 from alert_assets.settings import Settings
-from alert_assets_tests.commands.conftest import Run
+
+if TYPE_CHECKING:
+    from alert_assets_tests.commands.conftest import Run
 
 
 def test_every_setting_with_its_variable_value_and_source(
@@ -30,7 +33,9 @@ def test_every_setting_with_its_variable_value_and_source(
         "LANDING_DIR": (settings.landing_dir, "default"),
     }
     out = run("settings").out
-    assert "ALERTS_DEDUP_WINDOW_MINUTES" in out and "7 (.env)" in out and "aligned to the epoch" in out
+    assert "ALERTS_DEDUP_WINDOW_MINUTES" in out
+    assert "7 (.env)" in out
+    assert "aligned to the epoch" in out
     assert "application_id,host,alert_type (default)" in out
 
 
@@ -41,7 +46,8 @@ def test_secrets_are_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
     for out in (run("settings").out, run("settings", "--json").out):
         assert "hunter2" not in out
-        assert "(hidden)" in out and "postgresql://user:***@db/alerts" in out
+        assert "(hidden)" in out
+        assert "postgresql://user:***@db/alerts" in out
 
 
 @pytest.mark.parametrize(
@@ -63,4 +69,5 @@ def test_settings_that_cannot_be_used(run: Run, monkeypatch: pytest.MonkeyPatch)
     result = run("settings")
 
     assert (result.code, result.out) == (2, "")
-    assert "ALERTS_DEDUP_WINDOW_MINUTES='0'" in result.err and "ALERTS_SPARK_MEMORY='lots'" in result.err
+    assert "ALERTS_DEDUP_WINDOW_MINUTES='0'" in result.err
+    assert "ALERTS_SPARK_MEMORY='lots'" in result.err

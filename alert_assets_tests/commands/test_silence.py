@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timezone
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 
-from alert_assets.settings import Settings
 from alert_assets.state.database import State
-from alert_assets_tests.commands.conftest import Run
 from alert_assets_tests.notify.desk import Desk
+
+if TYPE_CHECKING:
+    from alert_assets.settings import Settings
+    from alert_assets_tests.commands.conftest import Run
 
 
 @pytest.fixture
 def desk(settings: Settings) -> Desk:
-    return Desk(State(settings.state_url), now=datetime.now(timezone.utc))
+    return Desk(State(settings.state_url), now=datetime.now(UTC))
 
 
 def test_before_there_was_one(settings: Settings, run: Run) -> None:
@@ -29,15 +32,16 @@ def test_add_and_expire(desk: Desk, run: Run) -> None:
     assert re.fullmatch(r"Silence 1: application is payments-api until 20.{17}Z \(in 1 h\)\.\n", added.out), added.out
     listed = run("silence").out
     assert re.search(r"1 +silence +20.*in 1 h +application is payments-api +ana +migration", listed), listed
-    desk.now = datetime.now(timezone.utc)
+    desk.now = datetime.now(UTC)
     desk.fire()
     assert desk.told() == []
 
     assert run("silence", "expire", "1", "--why", "done").out == "Silence 1 is over: application is payments-api.\n"
-    desk.now = datetime.now(timezone.utc)
+    desk.now = datetime.now(UTC)
     desk.tick()
     assert desk.told() == ["open disk"]
-    assert run("silence").out == "Nothing is silenced.\n" and "migration" in run("silence", "--all").out
+    assert run("silence").out == "Nothing is silenced.\n"
+    assert "migration" in run("silence", "--all").out
 
 
 def test_a_maintenance_window(desk: Desk, run: Run) -> None:
@@ -66,4 +70,5 @@ def test_a_maintenance_window(desk: Desk, run: Run) -> None:
 def test_wrong_use(settings: Settings, run: Run, args: list[str], said: str) -> None:
     result = run("silence", *args)
     assert (result.code, result.out) == (2, "")
-    assert said in result.err and "Traceback" not in result.err
+    assert said in result.err
+    assert "Traceback" not in result.err

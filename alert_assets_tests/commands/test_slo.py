@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from alert_assets.contracts import SLO_STATUS
 from alert_assets.quality.health import RunRecord
-from alert_assets.settings import Settings
 from alert_assets.slo.budget import slo_status
 from alert_assets.slo.openslo import PACKAGED, load_slos
 from alert_assets.slo.sli import History
-from alert_assets_tests.commands.conftest import Run
 from alert_assets_tests.commands.lake import MINUTE, T0, Row, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from alert_assets.settings import Settings
+    from alert_assets_tests.commands.conftest import Run
 
 
 def evaluated(at: timedelta, status: str, runs: int) -> list[Row]:
@@ -27,7 +31,8 @@ def evaluated(at: timedelta, status: str, runs: int) -> list[Row]:
 def test_before_the_first_evaluation(run: Run) -> None:
     result = run("slo", "status", "--fail-if-burning")
     assert result.code == 0
-    assert "No SLO has been evaluated yet" in result.out and "--select slo_status" in result.out
+    assert "No SLO has been evaluated yet" in result.out
+    assert "--select slo_status" in result.out
     assert run("slo", "status", "--json").json["slos"] == []
 
 
@@ -36,9 +41,11 @@ def test_the_last_evaluation_is_shown(settings: Settings, run: Run) -> None:
     result = run("slo", "status")
     shown = {line.split()[0]: line for line in result.out.splitlines() if line}
 
-    assert result.code == 0 and result.err == ""
+    assert result.code == 0
+    assert result.err == ""
     assert shown["run-success"].split()[1:5] == ["ok", "95.00%", "100.00%", "100.00%"]
-    assert "0 of 30" in shown["run-success"] and "30d" in shown["run-success"]
+    assert "0 of 30" in shown["run-success"]
+    assert "30d" in shown["run-success"]
     assert shown["gold-freshness"].split()[1] == "no_data"
     assert "Evaluated 2026-02-14 10:07:00Z" in result.out
     assert run("slo", "status", "--fail-if-burning").code == 0
@@ -114,4 +121,5 @@ def test_check_names_file_line_and_field(run: Run, folder: Path, monkeypatch: py
 def test_check_a_folder_that_is_not_there_is_wrong_use(run: Run, tmp_path: Path) -> None:
     result = run("slo", "check", str(tmp_path / "nowhere"))
     assert result.code == 2
-    assert "cannot be read" in result.err and "ALERTS_SLO_DIR" in result.err
+    assert "cannot be read" in result.err
+    assert "ALERTS_SLO_DIR" in result.err

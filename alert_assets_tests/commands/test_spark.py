@@ -8,13 +8,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from alert_assets.spark import server as spark_server
 from alert_assets.spark.server import discovery_file, running_server, stop_server
-from alert_assets_tests.commands.conftest import Run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from alert_assets_tests.commands.conftest import Run
 
 CLASS = "org.apache.spark.sql.connect.service.SparkConnectServer"
 PID_FILE = f"spark-local-connect-{CLASS}-1.pid"
@@ -41,7 +45,8 @@ def start() -> Iterator[Start]:
         wait = f"{fresh}\n{code}\nimport time; print('up', flush=True); time.sleep(600)"
         process = subprocess.Popen([sys.executable, "-c", wait, name], stdout=subprocess.PIPE, text=True)
         started.append(process)
-        assert process.stdout is not None and process.stdout.readline() == "up\n"
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
         return process
 
     yield start
@@ -70,7 +75,9 @@ def test_one_that_runs_is_shown_and_stopped(record: Path, run: Run, start: Start
     (record.parent / PID_FILE).write_text(f"{server.pid}\n")
     shown = run("spark", "status").out
 
-    assert "Spark 4.3.0 runs." in shown and "localhost:15002" in shown and str(server.pid) in shown
+    assert "Spark 4.3.0 runs." in shown
+    assert "localhost:15002" in shown
+    assert str(server.pid) in shown
     assert run("spark", "status", "--json").json["endpoint"] == "localhost:15002"
     assert "hunter2" not in shown + run("spark", "status", "--json").out
     assert run("spark", "stop").out == "The warm Spark server is stopped.\n"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, GOLD_INCIDENTS
-from alert_assets.settings import Settings
-from alert_assets_tests.commands.conftest import Run
 from alert_assets_tests.commands.lake import T0, event, incident, quarantined, write
+
+if TYPE_CHECKING:
+    from alert_assets.settings import Settings
+    from alert_assets_tests.commands.conftest import Run
 
 
 @pytest.fixture
@@ -38,13 +41,14 @@ def test_without_a_lake_and_without_a_landing_zone(run: Run) -> None:
 
     assert result.code == 0
     assert result.out.count("no table yet") == 5
-    assert "does not exist" in " ".join(result.out.split()) and "0 lines open" in result.out
+    assert "does not exist" in " ".join(result.out.split())
+    assert "0 lines open" in result.out
 
 
 def test_rows_versions_and_ages(settings: Settings, landing: Path, run: Run) -> None:
     write(settings, BRONZE_EVENTS, *(event(number) for number in range(5)))
     write(settings, GOLD_INCIDENTS, incident(2))
-    before = datetime.now(timezone.utc)
+    before = datetime.now(UTC)
     found = run("status", "--json").json
 
     tables = {table["name"]: table for table in found["tables"]}
@@ -82,7 +86,8 @@ def test_the_backlog(settings: Settings, landing: Path, run: Run) -> None:
     assert (found["unfinished_files"], found["ingested_files"]) == (1, 1)
     assert 0 <= found["oldest_pending_age_seconds"] < 300
     out = run("status").out
-    assert "2 files, 2.0 kB, oldest" in out and "1 file of a batch that was begun" in out
+    assert "2 files, 2.0 kB, oldest" in out
+    assert "1 file of a batch that was begun" in out
     assert [run("status", "--max-backlog", limit).code for limit in ("2", "3")] == [1, 0]
 
 
@@ -101,7 +106,7 @@ def test_the_share_of_quarantine_is_of_all_lines(settings: Settings, run: Run) -
 
 def test_age_is_a_condition(settings: Settings, landing: Path, run: Run) -> None:
     assert run("status", "--max-age-minutes", "5").code == 1
-    write(settings, BRONZE_EVENTS, event(0, timestamp=datetime.now(timezone.utc) - timedelta(minutes=3)))
+    write(settings, BRONZE_EVENTS, event(0, timestamp=datetime.now(UTC) - timedelta(minutes=3)))
 
     assert [run("status", "--max-age-minutes", limit).code for limit in ("2.5", "30")] == [1, 0]
     result = run("status", "--max-age-minutes", "2", "--json")
@@ -125,7 +130,8 @@ def test_it_fits_eighty_columns(settings: Settings, run: Run, monkeypatch: pytes
 
     # A folder is not broken: it is there to be copied.
     assert max(len(line) for line in out.splitlines() if str(settings.data_dir) not in line) <= 80
-    assert "platinum_incidents" in out and "2026-02-14 10:06:00Z" in out
+    assert "platinum_incidents" in out
+    assert "2026-02-14 10:06:00Z" in out
 
 
 def test_a_lake_that_cannot_be_read_is_one_line(settings: Settings, run: Run) -> None:
@@ -135,4 +141,5 @@ def test_a_lake_that_cannot_be_read_is_one_line(settings: Settings, run: Run) ->
     result = run("status")
 
     assert (result.code, result.out) == (2, "")
-    assert "cannot be read" in result.err and len(result.err.splitlines()) == 1
+    assert "cannot be read" in result.err
+    assert len(result.err.splitlines()) == 1

@@ -7,14 +7,16 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from alert_assets.contracts import ALL_CONTRACTS, columns
-from alert_assets.contracts.catalog import Contract
 from alert_assets.contracts.columns import Column, columns_of, delta_schema, from_model, simple_string, written_down
 from alert_assets.contracts.spark import spark_schema
+
+if TYPE_CHECKING:
+    from alert_assets.contracts.catalog import Contract
 
 EVERY_CONTRACT = pytest.mark.parametrize("contract", ALL_CONTRACTS.values(), ids=lambda contract: contract.name)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
@@ -12,6 +12,9 @@ from alert_assets.contracts import ALL_CONTRACTS, GOLD_INCIDENTS, SILVER_ALERTS,
 from alert_assets.contracts.drift import Drift, schema_drift
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def made(folder: Path, contract: Contract) -> DeltaTable:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -20,11 +19,15 @@ from alert_assets.contracts import (
     PLATINUM_INCIDENTS,
     Contract,
 )
-from alert_assets.contracts.sql_rules import literal, quote, row_rules
+from alert_assets.contracts.sql_rules import row_rules
+from alert_assets.kernel.sql import literal, quote
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings, load_settings
 from alert_assets_tests.commands.lake import analysis, event, incident, write
 from alert_assets_tests.contracts.odd_model import contract
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ODD = contract("Odd")
 NAN, INFINITY = float("nan"), float("inf")
@@ -42,7 +45,7 @@ GOOD: dict[str, Any] = {
     "select": "it's 12",
     "prefix": "abc",
     "flag": True,
-    "day": datetime(2026, 2, 14, tzinfo=timezone.utc),
+    "day": datetime(2026, 2, 14, tzinfo=UTC),
     "blob": b"",
     "pair": {"a": None, "b": None},
     "pairs": [],

@@ -7,10 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,13 +23,17 @@ from alert_assets.contracts import (
     Contract,
 )
 from alert_assets.lake.lakehouse import Lakehouse
-from alert_assets.settings import Settings
 from alert_assets.spark.server import DISCOVERY_VARIABLE, stop_server
 from alert_assets_tests.conftest import settings_in
 from alert_assets_tests.crash import victim
-from alert_assets_tests.crash.kill import Kill
 from alert_assets_tests.crash.telemetry import FILES, land
 from alert_assets_tests.support.pipeline import Row, arrow_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from alert_assets.settings import Settings
+    from alert_assets_tests.crash.kill import Kill
 
 #: What differs from run to run over the same files.
 _RUN_COLUMNS = ("_batch_id", "_ingested_at", "analyzed_at")

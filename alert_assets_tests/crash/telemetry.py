@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import datetime, timedelta, timezone
-from pathlib import Path
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
-_START = datetime(2024, 3, 1, 10, tzinfo=timezone.utc)
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_START = datetime(2024, 3, 1, 10, tzinfo=UTC)
 
 #: Beyond the usual future skew, within that of a replay that allows a day.
-_SOON = (datetime.now(timezone.utc) + timedelta(hours=3)).isoformat()
+_SOON = (datetime.now(UTC) + timedelta(hours=3)).isoformat()
 
 FILES = 3
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, Contract
 from alert_assets.errors import UserError
 from alert_assets.ingest import query as ingestion
-from alert_assets.settings import Settings
-from alert_assets_tests.conftest import NewPipeline
-from alert_assets_tests.crash.conftest import Expected, Site
 from alert_assets_tests.crash.kill import DyingBatch, Kill, Victim
 from alert_assets_tests.crash.telemetry import FILES, land, landing_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from alert_assets.settings import Settings
+    from alert_assets_tests.conftest import NewPipeline
+    from alert_assets_tests.crash.conftest import Expected, Site
 
 #: The second of three batches, step by step.
 STEPS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +11,9 @@ from alert_assets_tests.conftest import settings_in
 from alert_assets_tests.crash.conftest import Expected, Site
 from alert_assets_tests.crash.kill import Kill
 from alert_assets_tests.crash.telemetry import FILES, land
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: With it, the events three hours ahead pass.
 A_DAY = {"max_future_skew_minutes": 1440}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +11,9 @@ from alert_assets_tests.conftest import settings_in
 from alert_assets_tests.crash.conftest import ALL_STEPS, Expected, Site
 from alert_assets_tests.crash.kill import Kill
 from alert_assets_tests.crash.telemetry import FILES, land
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TABLES = (SILVER_ALERTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 import pyarrow as pa
 from deltalake import write_deltalake
@@ -7,7 +9,9 @@ from deltalake import write_deltalake
 from alert_assets.contracts import CONTRACTS, GOLD_INCIDENTS
 from alert_assets.defs.delta_tables import delta_table_resources
 from alert_assets.lake.lakehouse import Lakehouse
-from alert_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from alert_assets.settings import Settings
 
 
 def test_there_is_a_resource_for_each_table_and_it_loads_the_table_of_the_lake(settings: Settings) -> None:

@@ -7,16 +7,20 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.errors import UserError
 from alert_assets.ingest.query import IngestReport
-from alert_assets_tests.conftest import NewPipeline
-from alert_assets_tests.support.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from alert_assets_tests.conftest import NewPipeline
+    from alert_assets_tests.support.pipeline import Pipeline
 
 
 def alert(name: str, **more: str) -> bytes:
@@ -40,7 +44,8 @@ def test_a_truncated_gzip_is_reported_and_left_until_it_is_whole(pipeline):
 
     report = pipeline.ingest()
     assert set(report.broken) == {str(broken), str(pipeline.landing / "no-gzip.jsonl.gz")}
-    assert (report.lines, report.rows) == (1, 1) and event_ids(pipeline) == ["good"]
+    assert (report.lines, report.rows) == (1, 1)
+    assert event_ids(pipeline) == ["good"]
     assert any(str(broken) in message for message in pipeline.log)
     before = pipeline.versions()
     assert set(pipeline.ingest().broken) == set(report.broken)
@@ -48,7 +53,8 @@ def test_a_truncated_gzip_is_reported_and_left_until_it_is_whole(pipeline):
 
     broken.write_bytes(whole)
     report = pipeline.ingest()
-    assert (report.rows, len(report.broken)) == (100, 1) and len(event_ids(pipeline)) == 101
+    assert (report.rows, len(report.broken)) == (100, 1)
+    assert len(event_ids(pipeline)) == 101
 
 
 def test_names_of_every_kind_and_files_without_events(pipeline):
@@ -128,7 +134,8 @@ def test_a_lake_that_cannot_be_written_is_named_and_nothing_is_taken(new_pipelin
     with pytest.raises(UserError, match=r"The lake .*lake cannot be written: Not a directory.*ALERTS_LAKE_DIR"):
         pipeline.ingest()
     occupied.unlink()
-    assert pipeline.ingest().rows == 1 and event_ids(pipeline) == ["a"]
+    assert pipeline.ingest().rows == 1
+    assert event_ids(pipeline) == ["a"]
 
 
 @pytest.fixture
@@ -157,10 +164,12 @@ def test_a_full_disk_is_named_nothing_of_the_batch_is_seen_and_the_next_run_repa
 
     with pytest.raises(UserError, match=r"cannot be written: .*No space left on device"):
         pipeline.ingest()
-    assert pipeline.versions() == before and event_ids(pipeline) == ["first"]
+    assert pipeline.versions() == before
+    assert event_ids(pipeline) == ["first"]
 
     subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
     report = pipeline.run()
     assert (report.rows, report.quarantined) == (100, 1)
-    assert len(event_ids(pipeline)) == 101 and len(pipeline.rows(GOLD_INCIDENTS)) == 101
+    assert len(event_ids(pipeline)) == 101
+    assert len(pipeline.rows(GOLD_INCIDENTS)) == 101
     assert [row["raw"] for row in pipeline.rows(BRONZE_QUARANTINE)] == ["null"]

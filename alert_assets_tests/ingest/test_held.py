@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
@@ -21,8 +21,10 @@ from alert_assets.ingest.query import BatchHeld
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.spark.session import spark_resource
 from alert_assets.state.database import outbox
-from alert_assets_tests.conftest import NewPipeline
-from alert_assets_tests.support.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from alert_assets_tests.conftest import NewPipeline
+    from alert_assets_tests.support.pipeline import Pipeline
 
 
 def alert(event_id: str, **fields: Any) -> bytes:
@@ -107,7 +109,8 @@ def test_a_release_publishes_every_line_once(pipeline: Pipeline) -> None:
     assert len(pipeline.rows(BRONZE_QUARANTINE)) == 9
     (decided,) = held_batches(pipeline.lakehouse)
     assert (decided.decision, decided.decided_by, decided.decided_why) == ("released", "ann", "looked at it")
-    assert decided.decided_at is not None and decided.lines == 22
+    assert decided.decided_at is not None
+    assert decided.lines == 22
     assert held_batches(pipeline.lakehouse, waiting_only=True) == []
     pipeline.run()
     assert pipeline.by_key(SILVER_ALERTS).popitem()[1]["alert_count"] == 13
@@ -146,7 +149,8 @@ def test_a_release_that_was_cut_short_is_finished_and_no_line_comes_twice(
             held.discard(pipeline.lakehouse, 1, who="ann", why="no")
         report = held.release(pipeline.spark, pipeline.lakehouse, pipeline.settings, 1, who="ann", why="second try")
         assert report == ReleaseReport(rows=12, quarantined=9)
-    assert len(ids(pipeline)) == 13 and len(pipeline.rows(BRONZE_QUARANTINE)) == 9
+    assert len(ids(pipeline)) == 13
+    assert len(pipeline.rows(BRONZE_QUARANTINE)) == 9
 
 
 def test_a_discarded_batch_stays_and_is_never_published(pipeline: Pipeline) -> None:
@@ -206,8 +210,10 @@ def test_bad_batches_in_a_row_open_the_breaker_and_the_landing_zone_keeps_what_f
 
     (failed,) = refused.get_step_failure_events()
     data = failed.step_failure_data.user_failure_data
-    assert data is not None and data.description is not None
-    assert "Circuit breaker pipeline is OPEN" in data.description and "quarantine_share" in data.description
+    assert data is not None
+    assert data.description is not None
+    assert "Circuit breaker pipeline is OPEN" in data.description
+    assert "quarantine_share" in data.description
     assert len(held_batches(pipeline.lakehouse)) == 3
     assert [file.name for file in backlog(settings).pending] == ["3.jsonl"]
     assert pipeline.lakehouse.rows(BRONZE_EVENTS).num_rows == 0

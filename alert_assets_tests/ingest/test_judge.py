@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, fields
-from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pyspark.sql import SparkSession
@@ -19,7 +18,10 @@ from alert_assets_tests.oracle.generate import BAD_VALUES, BOM, MALFORMED, _dump
 from alert_assets_tests.oracle.reference import Blank, Event, Quarantined
 from alert_assets_tests.support.pipeline import arrow_rows
 
-NOW = datetime(2026, 2, 14, 12, tzinfo=timezone.utc)
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOW = datetime(2026, 2, 14, 12, tzinfo=UTC)
 SKEW_MINUTES = 5
 
 _COMMON = {
@@ -186,6 +188,7 @@ def test_awkward_line(by_line, name):
 def test_a_line_of_20_mb_is_judged_and_does_not_stop_the_others(spark, tmp_path):
     huge = _alert(message="x" * 20_000_000)
     found = dict(judge_lines(spark, tmp_path, [_alert(), huge, b"null"]))
-    assert found[_alert()].reasons == [] and found[b"null"].reasons == MALFORMED_JSON
+    assert found[_alert()].reasons == []
+    assert found[b"null"].reasons == MALFORMED_JSON
     assert found[huge].reasons == []
     assert found[huge].event["message"] == "x" * 20_000_000

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gzip
-from datetime import datetime, timezone
-from pathlib import Path
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -16,8 +16,11 @@ from alert_assets.ingest import landed_lines as module
 from alert_assets.ingest.landed_lines import landed_lines, plain_path
 from alert_assets_tests.oracle.reference import read_lines
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 TIME = pa.timestamp("us", "UTC")
-LANDED, BEGAN = (datetime(2026, 2, 14, hour, tzinfo=timezone.utc) for hour in (10, 11))
+LANDED, BEGAN = (datetime(2026, 2, 14, hour, tzinfo=UTC) for hour in (10, 11))
 
 
 def _files(*paths: Path) -> pa.RecordBatch:
@@ -68,7 +71,8 @@ def test_a_file_of_several_blocks_is_handed_on_in_parts(folder: Path) -> None:
     lines = [b"%d" % n * 1_000 for n in range(20_000)]
     path.write_bytes(b"\n".join(lines))
     batches = list(landed_lines([_files(path)]))
-    assert len(batches) > 5 and max(batch.nbytes for batch in batches) < 5 * module._BLOCK
+    assert len(batches) > 5
+    assert max(batch.nbytes for batch in batches) < 5 * module._BLOCK
     assert _raw(pa.Table.from_batches(batches)) == lines
 
 

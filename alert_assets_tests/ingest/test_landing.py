@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from alert_assets_tests.conftest import NewPipeline, settings_in
 if TYPE_CHECKING:
     from alert_assets_tests.support.pipeline import Pipeline
 
-LANDED = datetime(2026, 2, 14, 23, 59, 58, 123456, tzinfo=timezone.utc)
+LANDED = datetime(2026, 2, 14, 23, 59, 58, 123456, tzinfo=UTC)
 DAY = "2026-02-14"
 
 
@@ -79,8 +79,10 @@ def test_committed_files_move_and_the_others_stay(settings: Settings):
     assert in_landing(settings) == {"begun.jsonl", "new.jsonl", ".half.jsonl"}
     waiting = backlog(settings)
     assert [file.name for file in waiting.pending] == ["new.jsonl"]
-    assert len(waiting.unfinished) == 1 and waiting.ingested == 2
-    assert archive_ingested(settings) == 0 and waiting_for_archive(settings) == (0, 3)
+    assert len(waiting.unfinished) == 1
+    assert waiting.ingested == 2
+    assert archive_ingested(settings) == 0
+    assert waiting_for_archive(settings) == (0, 3)
 
 
 def test_without_an_archive_files_stay(settings: Settings):
@@ -175,7 +177,8 @@ def test_a_long_list_of_files_begins_anew(settings: Settings):
     assert backlog(settings).ingested == 6
     assert archive_ingested(settings) == 3
     assert checkpoint(settings).endswith("/landing-000002")
-    assert backlog(settings).ingested == 6 and waiting_for_archive(settings) == (0, 0)
+    assert backlog(settings).ingested == 6
+    assert waiting_for_archive(settings) == (0, 0)
 
 
 @pytest.mark.usefixtures("soon")

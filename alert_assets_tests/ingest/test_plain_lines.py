@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyspark.sql import SparkSession
 
 from alert_assets.contracts import BRONZE_EVENTS
-from alert_assets.ingest.plain_lines import PlainLines
 from alert_assets.ingest.query import plain_lines
 from alert_assets.lake.lakehouse import records
 from alert_assets.settings import load_settings
@@ -30,6 +28,11 @@ from alert_assets_tests.ingest.test_judge import (
 )
 from alert_assets_tests.oracle import reference
 from alert_assets_tests.oracle.reference import Event
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from alert_assets.ingest.plain_lines import PlainLines
 
 TIME = pa.timestamp("us", "UTC")
 LINES = pa.schema([("raw", pa.string()), ("_source_file", pa.string()), ("_landed_at", TIME), ("_ingested_at", TIME)])
@@ -86,7 +89,9 @@ def test_what_is_accepted_is_valid_to_the_oracle_and_has_its_values(plain: Plain
 def test_an_ordinary_line_is_accepted(plain: PlainLines, kind: str) -> None:
     for separators in ((",", ":"), (", ", ": ")):
         (row,) = _accepted(plain, [json.dumps(RECORDS[kind], separators=separators).encode()])
-        assert row["event_type"] == kind and row["_batch_id"] == 7 and row["_source_file"] == "f"
+        assert row["event_type"] == kind
+        assert row["_batch_id"] == 7
+        assert row["_source_file"] == "f"
     assert list(row) == list(BRONZE_EVENTS.columns)
 
 
@@ -120,7 +125,8 @@ def test_unknown_members_are_rescued_in_the_judges_words(
     ]
     accepted = {row["event_id"]: row["_rescued"] for row in _accepted(plain, lines)}
     judged = {found.event["event_id"]: found.rescued for _, found in judge_lines(spark, tmp_path, lines)}
-    assert accepted == judged and len(judged) == len(lines)
+    assert accepted == judged
+    assert len(judged) == len(lines)
 
 
 def test_a_known_member_of_the_wrong_type_is_no_unknown_one(plain: PlainLines) -> None:
@@ -150,14 +156,16 @@ def test_an_awkward_line_spoils_nothing_for_the_lines_around_it(plain: PlainLine
     passed_on = others["raw"].cast(pa.binary()).to_pylist()
     assert passed_on.count(awkward) == 2, "a line that is not valid is passed on as it came"
     # One Arrow does not take apart, such as one with a key that is there twice, takes a few along to the judge.
-    assert accepted.num_rows + len(passed_on) == 5 and accepted.num_rows in (0, 3)
+    assert accepted.num_rows + len(passed_on) == 5
+    assert accepted.num_rows in (0, 3)
 
 
 def test_a_line_that_arrow_does_not_take_apart_takes_only_a_few_along(plain: PlainLines) -> None:
     lines = [json.dumps({**RECORDS["metric"], "event_id": f"m-{n}"}).encode() for n in range(1_000)]
     lines[500] = lines[500][:-1] + b', "host": "again"}'
     accepted, others = plain.split(_table(lines))
-    assert accepted.num_rows > 980 and accepted.num_rows + others.num_rows == 1_000
+    assert accepted.num_rows > 980
+    assert accepted.num_rows + others.num_rows == 1_000
     assert accepted["event_id"].to_pylist() == sorted(accepted["event_id"].to_pylist(), key=lambda name: int(name[2:]))
 
 

@@ -30,7 +30,8 @@ Identifier: [id = 4, runId = 6]"""
 )
 def test_the_cause_is_told_in_one_line(settings, text, told):
     message = _explain(RuntimeError(text), settings)
-    assert re.search(told, message) and "\n" not in message
+    assert re.search(told, message)
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize(("folder", "told"), [("landing_dir", "cannot be read: "), ("lake_dir", "cannot be written: ")])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from alert_assets.contracts import BRONZE_EVENTS, Contract
 from alert_assets.lake.lakehouse import Lakehouse
-from alert_assets.settings import Settings
 from alert_assets_tests.commands.lake import T0, Row, event
+
+if TYPE_CHECKING:
+    from alert_assets.settings import Settings
 
 
 def append(lakehouse: Lakehouse, contract: Contract, *rows: Row) -> None:

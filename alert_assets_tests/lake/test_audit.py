@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -11,8 +11,10 @@ import pytest
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_ALERTS, Contract
 from alert_assets.lake.audit import AuditFailed, audit
 from alert_assets.lake.lakehouse import Lakehouse
-from alert_assets.settings import Settings
 from alert_assets_tests.commands.lake import T0, analysis, incident, sha
+
+if TYPE_CHECKING:
+    from alert_assets.settings import Settings
 
 
 @pytest.fixture

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from deltalake import DeltaTable, TableFeatures
@@ -24,6 +23,7 @@ from alert_assets.contracts import (
     SILVER_ALERTS,
     Contract,
 )
+from alert_assets.kernel.intervals import Interval
 from alert_assets.lake import compaction
 from alert_assets.lake.compaction import (
     TIME_COLUMNS,
@@ -38,8 +38,7 @@ from alert_assets.lake.compaction import (
     settled_batch_id,
     slot_start,
 )
-from alert_assets.lake.lakehouse import Interval, Lakehouse, cursor_app
-from alert_assets.settings import Settings
+from alert_assets.lake.lakehouse import Lakehouse, cursor_app
 from alert_assets.slo.commit_latency import measure_latency
 from alert_assets.state.database import State
 from alert_assets_tests.checks.lake import DAY, HOUR, MINUTE, T0, Lake, alert, line, metric
@@ -47,6 +46,11 @@ from alert_assets_tests.checks.lake import healthy as fill
 from alert_assets_tests.commands.lake import Row, event
 from alert_assets_tests.conftest import settings_in
 from alert_assets_tests.lake.appending import append, append_events
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from alert_assets.settings import Settings
 
 MB = 1_000_000
 TARGET = 128 * MB
@@ -193,7 +197,9 @@ def test_rows_stay_as_they_are_and_statistics_prune(lakehouse: Lakehouse, state:
 
     done = run(lakehouse, state, BRONZE_EVENTS)
 
-    assert done.skipped is None and done.compacted == 8 and done.written > 2
+    assert done.skipped is None
+    assert done.compacted == 8
+    assert done.written > 2
     snapshot = lakehouse.snapshot(BRONZE_EVENTS)
     assert all_rows(lakehouse, BRONZE_EVENTS) == before
     assert len(snapshot.files()) == done.written
@@ -201,7 +207,8 @@ def test_rows_stay_as_they_are_and_statistics_prune(lakehouse: Lakehouse, state:
     assert snapshot.files(newer_than=batches) == [], "nobody downstream reads them again"
     assert snapshot.last_batch_id == batches
     for found in data_files(DeltaTable(lakehouse.uri(BRONZE_EVENTS)), "timestamp"):
-        assert found.low is not None and found.high is not None
+        assert found.low is not None
+        assert found.high is not None
         assert slot_start(found.low, T0) == slot_start(found.high, T0)
     # Sorted rows take less room than was reckoned, so a second run may join some; then nothing is due.
     run(lakehouse, state, BRONZE_EVENTS)
@@ -218,7 +225,8 @@ def test_the_cost_depends_on_what_is_new(lakehouse: Lakehouse, state: State, mon
     for batch in range(2):
         append(lakehouse, BRONZE_EVENTS, *[odd_event(90_000 + 10 * batch + i, T0 + i * MINUTE) for i in range(3)])
     again = run(lakehouse, state, BRONZE_EVENTS)
-    assert again.compacted == 2 and again.written == 1
+    assert again.compacted == 2
+    assert again.written == 1
 
 
 def test_every_table_can_be_compacted(healthy: Lake):
@@ -260,7 +268,8 @@ def test_checks_and_latency_read_on_as_if_nothing_had_happened(healthy: Lake):
     commits = {c.name: healthy.lakehouse.commits(c) for c in CONTRACTS.values()}
     everything = verdicts(full=True)
     measured = measure_latency(healthy.lakehouse, {})
-    assert measured and any(row["row_count"] for row in measured)
+    assert measured
+    assert any(row["row_count"] for row in measured)
 
     for contract in CONTRACTS.values():
         assert run(healthy.lakehouse, state, contract).compacted > 1, contract.name
@@ -320,7 +329,8 @@ def test_an_append_meanwhile_loses_nothing(lakehouse: Lakehouse, state: State, m
     monkeypatch.setattr(compaction, "_rewrite", rewrite_slowly)
     with lakehouse.writing(BRONZE_EVENTS):
         done = run(Lakehouse(lakehouse.settings.model_copy(update={"lock_timeout_seconds": 1})), state, BRONZE_EVENTS)
-    assert done.compacted == 4 and done.skipped is None
+    assert done.compacted == 4
+    assert done.skipped is None
     found = lakehouse.rows(BRONZE_EVENTS)["event_id"].to_pylist()
     assert sorted(found) == ["e0", "e1", "e2", "e3", "e99"]
 
@@ -337,7 +347,9 @@ def test_a_change_meanwhile_wins(lakehouse: Lakehouse, state: State, monkeypatch
 
     monkeypatch.setattr(compaction, "_rewrite", rewrite_slowly)
     done = run(lakehouse, state, BRONZE_QUARANTINE)
-    assert done.compacted == 0 and done.skipped is not None and "changed meanwhile" in done.skipped
+    assert done.compacted == 0
+    assert done.skipped is not None
+    assert "changed meanwhile" in done.skipped
     rows = {row["raw"]: row["replayed_at"] for row in lakehouse.rows(BRONZE_QUARANTINE).to_pylist()}
     assert set(rows) == {f"line {n}" for n in range(4)}
     assert [raw for raw, replayed in rows.items() if replayed] == ["line 2"]
@@ -355,7 +367,8 @@ def test_a_change_between_two_groups_is_not_undone(lakehouse: Lakehouse, state: 
         lakehouse.update(BRONZE_QUARANTINE, f"_batch_id = {groups[-1][0].last_batch_id}", {"replayed_at": T0})
 
     done = compact(lakehouse, state, BRONZE_QUARANTINE, T0 + DAY, change_the_last)
-    assert done.commits == len(groups) - 1 and "planned anew by the next run" in (done.skipped or "")
+    assert done.commits == len(groups) - 1
+    assert "planned anew by the next run" in (done.skipped or "")
     assert run(lakehouse, state, BRONZE_QUARANTINE).skipped is None
     rows = lakehouse.rows(BRONZE_QUARANTINE).to_pylist()
     assert sorted(row["raw"] for row in rows) == sorted(f"line {number}" for number in range(16))
@@ -378,7 +391,8 @@ def test_a_table_that_is_being_written_is_left_for_later(healthy: Lake, contract
     with healthy.lakehouse.writing(held):
         done = run(impatient, state, contract)
     assert done.compacted == 0
-    assert done.skipped is not None and f"{contract.name} has been written for more than" in done.skipped
+    assert done.skipped is not None
+    assert f"{contract.name} has been written for more than" in done.skipped
     assert healthy.lakehouse.snapshot(contract).version == before
     data = Path(healthy.lakehouse.uri(contract), "data")
     assert not data.exists() or not any(data.iterdir()), "what was written is removed"
@@ -397,7 +411,8 @@ def test_against_a_process_that_goes_on_appending(settings: Settings, lakehouse:
     run(lakehouse, state, BRONZE_EVENTS)
     found = lakehouse.rows(BRONZE_EVENTS)["event_id"].to_pylist()
     assert sorted(found) == sorted(f"e{n}" for n in range(count))
-    assert compacted > 0 and len(lakehouse.snapshot(BRONZE_EVENTS).files()) < count
+    assert compacted > 0
+    assert len(lakehouse.snapshot(BRONZE_EVENTS).files()) < count
 
 
 def test_stopping_in_the_middle_keeps_what_was_committed(
@@ -447,7 +462,8 @@ def test_a_table_with_features_of_others_is_left_alone(lakehouse: Lakehouse, sta
     assert table is not None
     table.alter.add_feature([TableFeatures.DeletionVectors], allow_protocol_versions_increase=True)
     done = run(lakehouse, state, BRONZE_EVENTS)
-    assert done.compacted == 0 and "altered by another program" in (done.skipped or "")
+    assert done.compacted == 0
+    assert "altered by another program" in (done.skipped or "")
 
 
 def test_merged_tables_get_smaller_files():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,20 +19,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
-from alert_assets.lake.lakehouse import (
-    Interval,
-    Lakehouse,
-    LakehouseError,
-    Snapshot,
-    _touches,
-    cursor_app,
-    merge_intervals,
-)
-from alert_assets.settings import Settings
+from alert_assets.kernel.intervals import Interval, merge_intervals
+from alert_assets.lake.lakehouse import Lakehouse, LakehouseError, Snapshot, _touches, cursor_app
 from alert_assets_tests.conftest import settings_in
-from alert_assets_tests.support.pipeline import Pipeline
 
-START = datetime(2026, 2, 14, 10, tzinfo=timezone.utc)
+if TYPE_CHECKING:
+    from alert_assets.settings import Settings
+    from alert_assets_tests.support.pipeline import Pipeline
+
+START = datetime(2026, 2, 14, 10, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 MICROSECOND = timedelta(microseconds=1)
 
@@ -102,7 +97,8 @@ def test_a_table_that_is_not_there_is_empty_and_has_seen_nothing(lakehouse):
     assert (snapshot.version, snapshot.row_count, snapshot.last_batch_id, snapshot.files()) == (-1, 0, 0, [])
     assert snapshot.newest("first_seen_timestamp") is None
     assert lakehouse.cursor(SILVER_ALERTS, BRONZE_EVENTS) == 0
-    assert lakehouse.rows(SILVER_ALERTS).num_rows == 0 and lakehouse.commits(SILVER_ALERTS) == []
+    assert lakehouse.rows(SILVER_ALERTS).num_rows == 0
+    assert lakehouse.commits(SILVER_ALERTS) == []
 
 
 def test_the_batch_id_grows_with_commits_that_change_rows_and_only_those(lakehouse):
@@ -223,7 +219,8 @@ def test_a_merge_does_not_write_the_whole_table_anew(tmp_path):
         within = f"t.window_start >= TIMESTAMP '{times[-1] - 5 * MINUTE:%Y-%m-%d %H:%M:%S}+00:00'"
         lakehouse.merge(SILVER_ALERTS, SILVER_ALERTS.key, rows, {CURSOR: number}, within=within)
     after = set(lakehouse.snapshot(SILVER_ALERTS).files())
-    assert len(before) > 2 and len(before - after) < len(before) / 2
+    assert len(before) > 2
+    assert len(before - after) < len(before) / 2
 
 
 # What Spark writes
@@ -238,7 +235,8 @@ def test_a_write_that_fails_leaves_nothing_that_a_reader_sees(spark, lakehouse):
     with pytest.raises(RuntimeError):
         lakehouse.write_from_spark(SILVER_ALERTS, rows, {CURSOR: 1}, fail)
     table = lakehouse.table(SILVER_ALERTS)
-    assert table is not None and table.file_uris() == []
+    assert table is not None
+    assert table.file_uris() == []
     assert lakehouse.cursor(SILVER_ALERTS, BRONZE_EVENTS) == 0
     assert lakehouse.write_from_spark(SILVER_ALERTS, rows, {CURSOR: 1}, {}) == 1
     assert batch_ids(lakehouse) == {"a": 1}
@@ -285,7 +283,7 @@ def many_files(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
 @cache
 def _times(path: str) -> list[datetime]:
     times = pq.read_table(path, columns=["first_seen_timestamp"]).column(0)
-    return [time.as_py().replace(tzinfo=timezone.utc) for time in times.cast(pa.timestamp("us")) if time.is_valid]
+    return [time.as_py().replace(tzinfo=UTC) for time in times.cast(pa.timestamp("us")) if time.is_valid]
 
 
 MOMENTS = st.integers(-10, 70).flatmap(
@@ -336,5 +334,6 @@ def test_a_snapshot_does_not_change_while_others_write(lakehouse):
     snapshot = lakehouse.snapshot(SILVER_ALERTS)
     files = snapshot.files()
     merge(lakehouse, silver_rows(("b", START)), cursor=2)
-    assert snapshot.files() == files and snapshot.row_count == 1
+    assert snapshot.files() == files
+    assert snapshot.row_count == 1
     assert DeltaTable(lakehouse.uri(SILVER_ALERTS)).version() == snapshot.version + 1

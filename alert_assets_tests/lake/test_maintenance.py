@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -16,8 +15,9 @@ from deltalake import DeltaTable
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, CONTRACTS, GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.errors import UserError
+from alert_assets.kernel.clock import utc_now
 from alert_assets.lake import compaction, maintenance
-from alert_assets.lake.lakehouse import Lakehouse, LakehouseError, cursor_app, utc_now
+from alert_assets.lake.lakehouse import Lakehouse, LakehouseError, cursor_app
 from alert_assets.lake.maintenance import (
     TABLES,
     MaintenanceReport,
@@ -34,6 +34,9 @@ from alert_assets_tests.conftest import NewPipeline, settings_in
 from alert_assets_tests.crash.telemetry import FILES, land
 from alert_assets_tests.lake.appending import append
 from alert_assets_tests.notify.desk import Desk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 DAYS = timedelta(days=1)
 
@@ -124,7 +127,8 @@ def test_vacuum_removes_what_nobody_needs_and_nothing_else(lake: Lake, settings:
     running.mkdir()
     (running / "part-0.parquet").write_bytes(b"being written")
     assert run(settings).tables[0].vacuumed_files == 4
-    assert not crashed.exists() and (running / "part-0.parquet").exists()
+    assert not crashed.exists()
+    assert (running / "part-0.parquet").exists()
     assert sorted(map(repr, lake.rows(BRONZE_EVENTS))) == before
 
 
@@ -161,7 +165,8 @@ def test_a_checkpoint_that_is_owed_and_expired_log_entries(settings: Settings):
     for path in [*log.glob("*.checkpoint.parquet"), log / "_last_checkpoint"]:
         path.unlink()
     table = lakehouse.table(SILVER_ALERTS)
-    assert table is not None and newest_checkpoint(table) is None
+    assert table is not None
+    assert newest_checkpoint(table) is None
     age(log, 31)
     report = run(settings, tables=[SILVER_ALERTS])
     assert report.tables[0].checkpoint_version == 120
@@ -198,7 +203,8 @@ def test_every_commit_path_writes_checkpoints(settings: Settings, path: str):
     assert lakehouse.snapshot(BRONZE_EVENTS).version == 48
     PATHS[path](lakehouse)
     table = lakehouse.table(BRONZE_EVENTS)
-    assert table is not None and (table.version(), newest_checkpoint(table)) == (49, 49)
+    assert table is not None
+    assert (table.version(), newest_checkpoint(table)) == (49, 49)
 
 
 def test_log_entries_that_are_young_stay(settings: Settings):
@@ -253,9 +259,11 @@ def test_upkeep_tells_what_is_due(settings: Settings):
     shape = upkeep(settings, BRONZE_EVENTS, T0 + DAYS, vacuum=True)
     assert shape is not None
     assert (shape.files, shape.small_files, shape.unsettled_files, shape.due_files) == (5, 5, 2, 3)
-    assert shape.bytes > shape.median_bytes > 0 and shape.target_bytes == 1_000_000
+    assert shape.bytes > shape.median_bytes > 0
+    assert shape.target_bytes == 1_000_000
     assert (shape.version, shape.checkpoint_version, shape.log_commits) == (5, None, 6)
-    assert shape.oldest_commit is not None and utc_now() - shape.oldest_commit < 10 * MINUTE
+    assert shape.oldest_commit is not None
+    assert utc_now() - shape.oldest_commit < 10 * MINUTE
     assert shape.vacuum_files == 4
     assert upkeep(settings, BRONZE_EVENTS, T0).vacuum_files is None  # type: ignore[union-attr]
 
@@ -271,7 +279,8 @@ def test_spark_reads_on_and_everything_comes_out_the_same(new_pipeline: NewPipel
             land(pipeline.landing, number)
             pipeline.run()
         report = run(kept.settings)
-        assert report.problems == report.skipped == {} and report.archived_files == 1
+        assert report.problems == report.skipped == {}
+        assert report.archived_files == 1
         compacted += sum(table.compaction.compacted for table in report.tables)
     assert compacted > 2 * FILES
     for contract in (SILVER_ALERTS, GOLD_INCIDENTS):

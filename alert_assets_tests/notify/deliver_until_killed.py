@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from alert_assets.notify.channels.channel import ChannelError, Delivered, Message
 from alert_assets.notify.deliverer import Deliverer, DeliveryRules, waiting
@@ -51,6 +51,6 @@ if __name__ == "__main__":
     dispatcher = Dispatcher(state, routing(), list(channels), batch_rows=40, budget_seconds=0)
     deliverer = Deliverer(state, channels, rules)
     print("ready", flush=True)
-    while dispatcher.tick(datetime.now(timezone.utc)) or waiting(state):
-        if not deliverer.tick(datetime.now(timezone.utc)):
+    while dispatcher.tick(datetime.now(UTC)) or waiting(state):
+        if not deliverer.tick(datetime.now(UTC)):
             time.sleep(0.02)

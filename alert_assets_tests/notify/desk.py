@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select
@@ -20,7 +20,7 @@ from alert_assets.notify.store.notifications import Notifications
 from alert_assets.notify.store.tables import deliveries
 from alert_assets.state.database import State, raise_alert
 
-T0 = datetime(2026, 2, 14, 10, tzinfo=timezone.utc)
+T0 = datetime(2026, 2, 14, 10, tzinfo=UTC)
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 PAGER, SLACK, LOG = Destination("pagerduty"), Destination("slack", ("#alerts",)), Destination("log")
 MANAGER = Destination("email", ("manager@example.com",))

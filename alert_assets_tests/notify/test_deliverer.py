@@ -9,10 +9,10 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -33,6 +33,9 @@ from alert_assets_tests.notify.desk import (
     refused,
 )
 from alert_assets_tests.support.postgres import postgres_cluster, postgres_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["postgres_cluster", "postgres_url"]
 
@@ -63,13 +66,15 @@ def send(desk: Desk, after: timedelta = timedelta()) -> int:
 def test_each_message_once_and_with_what_the_first_one_returned(desk: Desk) -> None:
     desk.fire("a", severity="CRITICAL")
     desk.fire("b")
-    assert send(desk) == 5 and send(desk) == 0
+    assert send(desk) == 5
+    assert send(desk) == 0
     desk.over("a")
     assert send(desk) == 3
     slack = desk.channels["slack"].messages
     assert actions(desk.channels["slack"]) == ["open a", "open b", "resolve a"]
     assert [message.reference for message in slack] == [None, None, "slack-1"]
-    assert slack[0].recipients == ("#alerts",) and slack[2].alert.status == "resolved"
+    assert slack[0].recipients == ("#alerts",)
+    assert slack[2].alert.status == "resolved"
     assert slack[0].episode == slack[2].episode != slack[1].episode
     assert len({message.key for message in slack}) == 3
     assert waiting(desk.state) == {}
@@ -94,7 +99,8 @@ def test_a_dead_message_does_not_hold_up_the_next(desk: Desk) -> None:
     send(desk)
     assert actions(desk.channels["slack"]) == ["resolve a"]
     (dead,) = desk.people.ledger(outcome="dead")
-    assert dead.destination == "slack" and "the service said no" in dead.reason
+    assert dead.destination == "slack"
+    assert "the service said no" in dead.reason
     send(desk, SECOND)
     (said,) = [m for m in desk.channels["log"].messages if m.alert.title.startswith("Not delivered")]
     assert said.alert.description == "open could not be delivered through slack: the service said no"
@@ -105,7 +111,8 @@ def test_the_log_itself_may_be_broken(desk: Desk) -> None:
     desk.fire("a")
     send(desk)
     send(desk, SECOND)
-    assert actions(desk.channels["log"]) == [] and len(desk.people.ledger(outcome="dead")) == 1
+    assert actions(desk.channels["log"]) == []
+    assert len(desk.people.ledger(outcome="dead")) == 1
 
 
 def test_retry_after_is_honoured(desk: Desk) -> None:
@@ -127,14 +134,16 @@ def test_a_broken_channel_is_left_alone_and_then_tried_with_one(desk: Desk) -> N
         desk.fire(f"a{number}")
     slack.fails = [refused()] * 100
     send(desk)
-    assert len(slack.fails) == 95 and len(desk.channels["log"].messages) == 20
+    assert len(slack.fails) == 95
+    assert len(desk.channels["log"].messages) == 20
     send(desk, 29 * SECOND)
     assert len(slack.fails) == 95
     send(desk, 5 * SECOND)
     assert len(slack.fails) == 94
     with desk.state.reading() as connection:
         (row,) = connection.execute(select(channel_states).where(channel_states.c.channel == "slack")).mappings()
-    assert row["paused_until"] == pytest.approx(desk.now + MINUTE, abs=SECOND) and row["consecutive_failures"] == 6
+    assert row["paused_until"] == pytest.approx(desk.now + MINUTE, abs=SECOND)
+    assert row["consecutive_failures"] == 6
     slack.fails = []
     send(desk, 62 * SECOND)
     send(desk, 20 * MINUTE)
@@ -154,7 +163,8 @@ def test_a_slow_channel_holds_up_no_other(desk: Desk) -> None:
     for number in range(10):
         desk.fire(f"a{number}")
     send(desk)
-    assert len(desk.channels["log"].messages) == 10 and 1 <= len(slow.messages) <= 3
+    assert len(desk.channels["log"].messages) == 10
+    assert 1 <= len(slow.messages) <= 3
     # What was claimed and not tried is free again.
     assert desk.restarted().deliverer.tick(desk.now) == 10 - len(slow.messages)
 
@@ -175,7 +185,8 @@ def test_it_is_given_up_in_the_end(desk: Desk) -> None:
     for _ in range(100):
         send(desk, HOUR)
     (row,) = [row for row in desk.people.deliveries(desk.people.episodes()[0].id) if row.channel == "slack"]
-    assert row.status == "dead" and 70 <= row.attempts <= 75
+    assert row.status == "dead"
+    assert 70 <= row.attempts <= 75
     assert "given up after 3 days" in desk.people.ledger(outcome="dead")[0].reason
 
 
@@ -268,7 +279,7 @@ def test_a_thousand_alerts_while_everything_fails(
     """Channels fail at random and the process is killed at random; each alert arrives once, in order."""
     url, taken = service
     location = f"sqlite:///{tmp_path / 'alerts.db'}"
-    state, now = State(location), datetime.now(timezone.utc)
+    state, now = State(location), datetime.now(UTC)
     with state.writing() as connection:
         for number in range(500):
             raise_alert(connection, alert(f"a{number}", now), f"open/{number}")
@@ -280,7 +291,8 @@ def test_a_thousand_alerts_while_everything_fails(
         assert time.monotonic() < deadline, (waiting(state), kills)
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
             try:
-                assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+                assert process.stdout is not None
+                assert process.stdout.readline() == b"ready\n"
                 process.wait(chance.uniform(0.1, 1.5))
             except subprocess.TimeoutExpired:
                 kills += 1
@@ -294,7 +306,8 @@ def test_a_thousand_alerts_while_everything_fails(
         order: dict[object, list[object]] = defaultdict(list)
         for message in taken[channel].values():
             order[message["episode"]].append(message["action"])
-        assert len(order) == 500 and all(said == ["open", "resolve"] for said in order.values())
+        assert len(order) == 500
+        assert all(said == ["open", "resolve"] for said in order.values())
     with state.reading() as connection:
         assert set(connection.scalars(select(deliveries.c.status))) == {"sent"}
     assert ledger_totals(state).by_outcome == {"notified": 1_000}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from alert_assets.notify import facts
 from alert_assets.notify.alert import Alert
 from alert_assets_tests.commands.lake import analysis, incident
 
-NOON = datetime(2026, 2, 14, 12, tzinfo=timezone.utc)
+NOON = datetime(2026, 2, 14, 12, tzinfo=UTC)
 
 
 def step(to: Any, cause: Any) -> Alert:
@@ -28,8 +28,10 @@ def test_a_breaker_is_one_episode_that_is_over_when_it_is_closed() -> None:
     assert {alert.episode for alert in (opened, probing, closed)} == {"breaker/pipeline"}
     assert [alert.status for alert in (opened, probing, closed)] == ["firing", "firing", "resolved"]
     assert [alert.priority for alert in (opened, probing, closed)] == ["P1", "P4", "P4"]
-    assert "breaker reset pipeline --why" in (opened.suggested_action or "") and closed.suggested_action is None
-    assert "bronze_events" in opened.description and "platinum_incidents" not in opened.description
+    assert "breaker reset pipeline --why" in (opened.suggested_action or "")
+    assert closed.suggested_action is None
+    assert "bronze_events" in opened.description
+    assert "platinum_incidents" not in opened.description
 
 
 @pytest.mark.parametrize(
@@ -72,9 +74,11 @@ def test_an_incident_is_its_fingerprint_and_over_when_nothing_fired_since_the_re
     gold = incident(1)
     firing = facts.incident_alert(gold, None)
     assert (firing.episode, firing.status, firing.count) == (f"incident/{gold['fingerprint']}", "firing", 12)
-    assert firing.description == gold["incident_context_text"] and firing.suggested_action is None
+    assert firing.description == gold["incident_context_text"]
+    assert firing.suggested_action is None
     analysed = facts.incident_alert(gold, analysis(gold))
-    assert "the rollout of v2.3.1" in analysed.description and analysed.suggested_action == "Roll v2.3.1 back."
+    assert "the rollout of v2.3.1" in analysed.description
+    assert analysed.suggested_action == "Roll v2.3.1 back."
     last = gold["last_seen_timestamp"]
     assert facts.incident_alert({**gold, "resolved_at": last}, None).status == "resolved"
     fired_again = {**gold, "resolved_at": last - timedelta(seconds=1)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
@@ -23,7 +23,7 @@ from alert_assets.notify.limits import (
     tally,
 )
 
-T0 = datetime(2026, 2, 14, 10, tzinfo=timezone.utc)
+T0 = datetime(2026, 2, 14, 10, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 
@@ -103,7 +103,8 @@ def test_the_next_allowed_moment_is_allowed_and_the_first(times: list[datetime],
         if at <= now and all(allowed(sent, at, limit) for limit in rates):
             sent.append(at)
     at = next_allowed(sent, now, rates)
-    assert at >= now and all(allowed(sent, at, limit) for limit in rates)
+    assert at >= now
+    assert all(allowed(sent, at, limit) for limit in rates)
     if at > now:
         assert not all(allowed(sent, at - timedelta(microseconds=1), limit) for limit in rates)
 
@@ -126,13 +127,15 @@ def test_the_last_place_is_kept_for_a_summary() -> None:
     limit = Limit(3, MINUTE)
     assert decide([T0], T0, [limit]) == "tell"
     assert decide([T0, T0], T0, [limit]) == "count"
-    assert allowed([T0, T0], T0, limit) and not allowed([T0, T0, T0], T0, limit)
+    assert allowed([T0, T0], T0, limit)
+    assert not allowed([T0, T0, T0], T0, limit)
     assert next_allowed([T0, T0, T0], T0 + SECOND, [limit]) == T0 + MINUTE
     assert decide([T0, T0, T0], T0 + MINUTE, [limit]) == "tell"
 
 
 def test_without_a_limit_everything_is_told() -> None:
-    assert decide([T0] * 1000, T0, []) == "tell" and next_allowed([T0] * 1000, T0, []) == T0
+    assert decide([T0] * 1000, T0, []) == "tell"
+    assert next_allowed([T0] * 1000, T0, []) == T0
 
 
 def test_limits_of_a_channel() -> None:
@@ -145,8 +148,10 @@ def test_limits_of_a_channel() -> None:
 
 def test_a_group_is_joined_within_its_window() -> None:
     assert not joins(None, T0, MINUTE)
-    assert joins(T0, T0, MINUTE) and joins(T0, T0 + MINUTE - SECOND, MINUTE)
-    assert not joins(T0, T0 + MINUTE, MINUTE) and not joins(T0, T0 - SECOND, MINUTE)
+    assert joins(T0, T0, MINUTE)
+    assert joins(T0, T0 + MINUTE - SECOND, MINUTE)
+    assert not joins(T0, T0 + MINUTE, MINUTE)
+    assert not joins(T0, T0 - SECOND, MINUTE)
 
 
 @given(arrivals, st.integers(1, 40))

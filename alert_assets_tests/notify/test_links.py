@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from alert_assets.notify.alert import Alert
 from alert_assets.notify.links import with_links
 from alert_assets.notify.routing.file import load_routing
 
-NOON = datetime(2026, 2, 14, 12, tzinfo=timezone.utc)
+NOON = datetime(2026, 2, 14, 12, tzinfo=UTC)
 ALERT = Alert("check_failure", "check/silver_alerts/schema", "HIGH", "failed", NOON, NOON)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ from alert_assets.errors import UserError
 from alert_assets.notify.alert import Alert
 from alert_assets.notify.silence import Silence, parse_matcher, silenced_by
 
-T0 = datetime(2026, 2, 14, 10, tzinfo=timezone.utc)
+T0 = datetime(2026, 2, 14, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 ALERT = Alert(
     "incident", "disk", "HIGH", "disk is full", T0, T0, application="payments-api", labels={"team": "web", "a.b": "c"}

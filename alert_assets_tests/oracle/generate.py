@@ -15,15 +15,17 @@ import gzip
 import json
 import random
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from pathlib import Path
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 MICROSECOND = timedelta(microseconds=1)
 MINUTE = timedelta(minutes=1)
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SPAN = timedelta(hours=6)
 BOM = b"\xef\xbb\xbf"
 
@@ -93,9 +95,7 @@ def generate_lines(
     n_repeated = count // 8
     events = telemetry.events(count - n_edges - n_dirty - n_conflicts - n_repeated)
 
-    arrivals: list[tuple[datetime, bytes]] = []
-    for event in events:
-        arrivals.append((_arrival(rng, event.instant), _encode(rng, event)))
+    arrivals = [(_arrival(rng, event.instant), _encode(rng, event)) for event in events]
     for _ in range(n_repeated if events else 0):
         position = rng.randrange(len(events))
         arrived, line = arrivals[position]
@@ -105,10 +105,10 @@ def generate_lines(
     for _ in range(n_conflicts if alerts else 0):
         event = _contradict(rng, rng.choice(alerts))
         arrivals.append((_arrival(rng, event.instant), _encode(rng, event)))
-    for instant in edges[:n_edges]:
-        arrivals.append((now, _encode(rng, telemetry.metric(rng.choice(APPLICATIONS), instant))))
-    for position in range(n_dirty):
-        arrivals.append((now - SPAN * rng.random(), _dirty_line(rng, telemetry, position)))
+    arrivals.extend(
+        (now, _encode(rng, telemetry.metric(rng.choice(APPLICATIONS), instant))) for instant in edges[:n_edges]
+    )
+    arrivals.extend((now - SPAN * rng.random(), _dirty_line(rng, telemetry, position)) for position in range(n_dirty))
     while len(arrivals) < count:  # too few events to repeat or contradict
         arrivals.append((now, _encode(rng, telemetry.log(rng.choice(APPLICATIONS), now))))
     arrivals.sort(key=lambda arrival: arrival[0])
@@ -314,7 +314,7 @@ class _Telemetry:
         return [make(application, instant) for make in makers]
 
     def _from_long_ago(self) -> list[_Event]:
-        oldest = datetime(2000, 1, 1, tzinfo=timezone.utc)
+        oldest = datetime(2000, 1, 1, tzinfo=UTC)
         instant = self.rng.choice((oldest, self.now - timedelta(days=3), self.now - timedelta(days=400)))
         make = self.rng.choice((self.log, self.metric, self.alert))
         return [make(self.rng.choice(APPLICATIONS), instant)]

@@ -23,12 +23,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-UTC = timezone.utc
+if TYPE_CHECKING:
+    from pathlib import Path
+
+UTC = UTC
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UNIT_SEPARATOR = "\x1f"
 BOM = b"\xef\xbb\xbf"

@@ -9,22 +9,25 @@ import json
 import random
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, GOLD_INCIDENTS, SILVER_ALERTS, Contract
 from alert_assets.ingest.query import IngestReport
-from alert_assets.settings import Settings
-from alert_assets_tests.conftest import NewPipeline
 from alert_assets_tests.oracle import reference
 from alert_assets_tests.oracle.generate import generate_lines, write_files
 from alert_assets_tests.oracle.reference import Event, Quarantined
-from alert_assets_tests.support.pipeline import Pipeline, Row
 
-NOW = datetime(2024, 3, 1, 12, tzinfo=timezone.utc)
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from alert_assets.settings import Settings
+    from alert_assets_tests.conftest import NewPipeline
+    from alert_assets_tests.support.pipeline import Pipeline, Row
+
+NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
 
 #: The oracle's name of each event column, in the names of the table.
 _COLUMNS = {field.name: field.name for field in fields(Event)} | {"rescued": "_rescued"}
@@ -49,7 +52,7 @@ def expected_of(lines: list[bytes], settings: Settings) -> Expected:
 
 def make_lines(seed: int, count: int, **options: Any) -> list[bytes]:
     """Generated lines whose verdict is the same today as it was at NOW: the pipeline's clock is the real one."""
-    today = datetime.now(timezone.utc)
+    today = datetime.now(UTC)
     generated = generate_lines(seed, count, now=NOW, **options)
     return [line for line in generated if reference.judge(line, NOW, 5) == reference.judge(line, today, 5)]
 
@@ -110,7 +113,8 @@ def _spelled(event: dict[str, Any]) -> str:
 
 def test_every_line_is_accounted_for(one_batch, lines, expected):
     pipeline, report = one_batch
-    assert report.batches == 1 and not report.broken
+    assert report.batches == 1
+    assert not report.broken
     assert report.lines == len(lines) == report.rows + report.quarantined + report.blank
     assert (report.rows, report.quarantined) == (len(expected.events), len(expected.quarantined))
     assert pipeline.lakehouse.snapshot(BRONZE_EVENTS).row_count == report.rows

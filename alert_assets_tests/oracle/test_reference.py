@@ -9,10 +9,9 @@ import json
 import random
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from itertools import count
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -39,7 +38,10 @@ from alert_assets_tests.oracle.reference import (
     window_start,
 )
 
-NOW = datetime(2026, 2, 14, 12, 0, tzinfo=timezone.utc)
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOW = datetime(2026, 2, 14, 12, 0, tzinfo=UTC)
 SKEW_MINUTES = 5
 MICROSECOND = timedelta(microseconds=1)
 
@@ -145,7 +147,8 @@ def test_a_full_line_is_stored_normalised():
 
 def test_the_sign_of_zero_is_gone():
     stored = accepted(record("metric", cpu_percent=-0.0, metrics={"x": -1e-400}))
-    assert str(stored.cpu_percent) == "0.0" and str(stored.metrics) == "{'x': 0.0}"
+    assert str(stored.cpu_percent) == "0.0"
+    assert str(stored.metrics) == "{'x': 0.0}"
 
 
 def test_defaults_are_for_alerts_only():
@@ -283,9 +286,11 @@ def test_reasons_are_sorted_distinct_and_name_known_fields(event_type, changes):
     if isinstance(verdict, Quarantined):
         assert verdict.reasons == sorted(set(verdict.reasons)) != []
         kinds = {reason.split(":")[0] for reason in verdict.reasons}
-        assert kinds <= {"missing", "invalid"} and {reason.split(":")[1] for reason in verdict.reasons} <= {*READERS}
+        assert kinds <= {"missing", "invalid"}
+        assert {reason.split(":")[1] for reason in verdict.reasons} <= {*READERS}
     else:
-        assert isinstance(verdict, Event) and verdict.rescued is None
+        assert isinstance(verdict, Event)
+        assert verdict.rescued is None
 
 
 # --- late -------------------------------------------------------------------------------------------------------
@@ -388,7 +393,8 @@ def test_an_event_with_two_contents_has_a_row_for_each():
     events = [firing, dataclasses.replace(firing, status="resolved"), firing, alert("10:01")]
     (choices,) = silver_choices(events, KNOBS).values()
     assert sorted((row["alert_count"], row["duplicate_count"]) for row in choices) == [(1, 2), (2, 2)]
-    assert only_row(events) in choices and only_row(events[::-1]) == only_row(events)
+    assert only_row(events) in choices
+    assert only_row(events[::-1]) == only_row(events)
 
 
 # --- gold -------------------------------------------------------------------------------------------------------
@@ -478,7 +484,8 @@ def test_the_sample_of_the_design():
     ]
     assert row["error_summary"] == {"TimeoutException": 12, "DBConnectionError": 4}
     assert row["metric_summary"] == {"cpu_max": 94.5, "cpu_avg": 72.1, "memory_max": 68.2, "error_rate_max": 0.15}
-    assert row["duplicate_count"] == 1 and row["prior_alert_count"] == 3
+    assert row["duplicate_count"] == 1
+    assert row["prior_alert_count"] == 3
 
 
 def test_an_incident_without_evidence():
@@ -492,7 +499,8 @@ def test_the_lookback_includes_both_ends():
     edges = ["09:39:59.999999", "09:40", "10:40", "10:40:00.000001"]
     logs = [event("log", edge, log_level="ERROR", error_code=edge) for edge in edges]
     row = incident_of([alert("10:40", alert_id="A-1"), *logs])
-    assert row["error_summary"] == {"09:40": 1, "10:40": 1} and row["evidence_count"] == 3
+    assert row["error_summary"] == {"09:40": 1, "10:40": 1}
+    assert row["evidence_count"] == 3
 
 
 def test_only_windows_with_a_firing_are_incidents():
@@ -648,7 +656,8 @@ def test_exactly_as_many_lines_as_asked_for(size, flag):
 
 
 def test_lines_are_lines():
-    assert len(LINES) == 4000 and not any(b"\n" in line for line in LINES)
+    assert len(LINES) == 4000
+    assert not any(b"\n" in line for line in LINES)
     assert 2 <= sum(len(line) > 1_000_000 for line in LINES) <= 8
 
 
@@ -660,7 +669,9 @@ def test_lines_that_are_not_dirty_all_pass():
 
 def test_every_kind_of_line_is_there():
     events, quarantined, blank = judge_all(LINES, NOW, SKEW_MINUTES)
-    assert len(events) > 3000 and len(quarantined) > 500 and blank > 50
+    assert len(events) > 3000
+    assert len(quarantined) > 500
+    assert blank > 50
     seen = Counter(reason for line in quarantined for reason in line.reasons)
     required = {"event_id", "event_type", "application_id", "timestamp", "alert_type", "severity", "log_level"}
     required |= {"deployment_id", "version", "metrics"}

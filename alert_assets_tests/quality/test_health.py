@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -15,7 +15,7 @@ from alert_assets.contracts import PIPELINE_HEALTH
 from alert_assets.contracts.spark import spark_schema
 from alert_assets.quality.health import LIMITS, RunRecord, pipeline_health
 
-NOW = datetime(2026, 2, 14, 12, tzinfo=timezone.utc)
+NOW = datetime(2026, 2, 14, 12, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 _ids = count(1)
@@ -104,7 +104,8 @@ def test_refused_and_cancelled_runs_do_not_count_nor_those_of_yesterday() -> Non
 def test_the_detail_names_the_failed_runs() -> None:
     failed = runs("FAILURE", 7)
     detail = health(runs("SUCCESS", 3) + failed, "success_rate_percent")["detail"]
-    assert failed[-1].run_id in detail and detail.endswith("and 2 more")
+    assert failed[-1].run_id in detail
+    assert detail.endswith("and 2 more")
 
 
 # Duration
@@ -117,7 +118,8 @@ def test_duration_against_the_median_of_the_successful_runs_before() -> None:
     assert judged([*history, *failed_at_once, usual], "duration_ratio") == (2, True, 5)
     slow = run(ago=HOUR, minutes=4.1)
     row = health([*history, *failed_at_once, slow], "duration_ratio")
-    assert not row["healthy"] and slow.run_id in row["detail"]
+    assert not row["healthy"]
+    assert slow.run_id in row["detail"]
 
 
 def test_a_run_that_has_not_ended_is_already_slow() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ from alert_assets.contracts import QUALITY_SCORES
 from alert_assets.quality.score import DIMENSIONS, OVERALL, WEIGHTS, Tally, overall_score, score_rows
 
 COLUMNS = set(QUALITY_SCORES.schema.columns) - {"_batch_id"}
-AT = datetime(2026, 2, 14, tzinfo=timezone.utc)
+AT = datetime(2026, 2, 14, tzinfo=UTC)
 
 TALLY = st.integers(0, 10_000).flatmap(lambda total: st.builds(Tally, st.integers(0, total), st.just(total)))
 TALLIES = st.dictionaries(st.sampled_from(DIMENSIONS), TALLY)

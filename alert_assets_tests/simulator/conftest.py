@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
-from datetime import datetime, timezone
-from pathlib import Path
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 
-START = datetime(2026, 2, 14, 9, 30, tzinfo=timezone.utc)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+START = datetime(2026, 2, 14, 9, 30, tzinfo=UTC)
 
 
 @pytest.fixture

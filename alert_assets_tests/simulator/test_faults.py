@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict
-from datetime import datetime, timedelta, timezone
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alert_assets.simulator.events import parse_rfc3339, to_line
+from alert_assets.kernel.clock import parse_rfc3339
+from alert_assets.simulator.events import to_line
 from alert_assets.simulator.faults import INVALID_VALUES, NO_FAULTS, Amount, FaultInjector, Faults
 from alert_assets.simulator.landing import LandingWriter
 from alert_assets.simulator.runs import write_history
@@ -21,7 +21,11 @@ from alert_assets.simulator.timeline import Timeline
 
 from .contract import violations
 
-BEGIN = datetime(2026, 2, 14, 9, 30, tzinfo=timezone.utc)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+BEGIN = datetime(2026, 2, 14, 9, 30, tzinfo=UTC)
 TIMELINE = Timeline(7, BEGIN)
 EVENTS = [moment.stamped(TIMELINE.when(moment), 7) for moment in TIMELINE.hour(0)]
 GOOD = [to_line(event) for event in EVENTS]
@@ -144,7 +148,8 @@ def test_duplicates_are_the_same_bytes_after_the_original() -> None:
     lines = injector(Faults(duplicate=Amount(count=25))).inject(EVENTS)
     added = extras(lines)
 
-    assert len(added) == 25 and set(added) <= set(GOOD)
+    assert len(added) == 25
+    assert set(added) <= set(GOOD)
     assert list(dict.fromkeys(lines)) == GOOD, "the first of each kept its place"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import threading
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 
 from alert_assets.errors import UserError
 from alert_assets.simulator.landing import Compression, LandingWriter
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def names(folder: Path) -> list[str]:

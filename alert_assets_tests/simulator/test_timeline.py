@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
 from random import Random
 
@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alert_assets.errors import UserError
-from alert_assets.simulator.events import Event, parse_rfc3339, rfc3339, to_line
+from alert_assets.kernel.clock import parse_rfc3339
+from alert_assets.simulator.events import Event, rfc3339, to_line
 from alert_assets.simulator.noise import BACKGROUND, SERVICES, background_event
 from alert_assets.simulator.scenarios import SCENARIOS
 from alert_assets.simulator.timeline import HOUR, Timeline
@@ -22,7 +23,7 @@ from .contract import violations
 #: An hour is some 500 events, so a few examples are many events.
 few = settings(max_examples=20, deadline=None)
 seeds = st.integers(min_value=0, max_value=2**63)
-starts = st.integers(10**9, 3 * 10**9).map(lambda second: datetime.fromtimestamp(second, timezone.utc))
+starts = st.integers(10**9, 3 * 10**9).map(lambda second: datetime.fromtimestamp(second, UTC))
 
 
 def lines_of(timeline: Timeline, hour: int = 0) -> list[str]:
@@ -69,7 +70,7 @@ def test_another_seed_start_or_hour_is_another_run(seed: int, begin: datetime) -
 @few
 @given(seeds)
 def test_an_hour_is_in_order_and_stays_in_its_hour(seed: int) -> None:
-    timeline = Timeline(seed, datetime(2026, 2, 14, tzinfo=timezone.utc))
+    timeline = Timeline(seed, datetime(2026, 2, 14, tzinfo=UTC))
     times = [timeline.when(moment) for moment in timeline.hour(2)]
 
     assert times == sorted(times)

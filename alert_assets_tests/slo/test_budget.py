@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
@@ -43,7 +43,10 @@ from alert_assets.slo.sli import (
     freshness_counts,
 )
 
-NOW = datetime(2026, 2, 14, 12, tzinfo=timezone.utc)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOW = datetime(2026, 2, 14, 12, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 FAST = burn_rate_windows()[0]
 
@@ -131,10 +134,12 @@ def test_both_windows_have_to_burn() -> None:
         return Counts((end - start) // MINUTE * 100 - 33, (end - start) // MINUTE * 100)
 
     first = evaluate(SLO, over, NOW).burn_rates[0]
-    assert first.long_burn_rate is not None and first.long_burn_rate > first.limit
+    assert first.long_burn_rate is not None
+    assert first.long_burn_rate > first.limit
     assert (first.short_burn_rate, first.firing) == (0, False)
     first = evaluate(SLO, just_begun, NOW).burn_rates[0]
-    assert first.short_burn_rate is not None and first.short_burn_rate > first.limit
+    assert first.short_burn_rate is not None
+    assert first.short_burn_rate > first.limit
     assert not first.firing
 
 
@@ -144,7 +149,8 @@ def test_below_the_minimum_of_events_nothing_fires() -> None:
 
     few, enough = evaluate(SLO, all_bad(19), NOW), evaluate(SLO, all_bad(20), NOW)
     assert (few.severity, [rate.firing for rate in few.burn_rates]) == (None, [False] * 4)
-    assert few.budget_left_percent is not None and few.budget_left_percent < 0
+    assert few.budget_left_percent is not None
+    assert few.budget_left_percent < 0
     assert (enough.severity, enough.burn_rates[0].events) == ("CRITICAL", 20)
 
 
@@ -394,10 +400,12 @@ def test_a_fast_burn_opens_the_breaker_that_the_slo_names() -> None:
     failing = History(runs=[run("FAILURE")] * 20)
     reasons = breakers_to_open([silent, SLO], slo_status([silent, SLO], failing, NOW))
     assert list(reasons) == ["pipeline"]
-    assert "run-success" in reasons["pipeline"] and "1000.0 times" in reasons["pipeline"]
+    assert "run-success" in reasons["pipeline"]
+    assert "1000.0 times" in reasons["pipeline"]
     assert breakers_to_open([SLO], slo_status([SLO], History(runs=[run("FAILURE")] * 19), NOW)) == {}
     slow = evaluate(SLO, steady(7), NOW).row()
-    assert slow["severity"] == "HIGH" and breakers_to_open([SLO], [slow]) == {}
+    assert slow["severity"] == "HIGH"
+    assert breakers_to_open([SLO], [slow]) == {}
 
 
 def test_what_the_rows_are_measured_with_and_how_far_back_they_go() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pyspark.sql import SparkSession
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pyspark.sql import SparkSession
 
 _RUN = """
 import os, sys
@@ -35,4 +38,5 @@ def test_runs_share_the_servers_python_daemon(spark: SparkSession, tmp_path: Pat
         (folders[0] / f"{number}.txt").write_text("a line\n")
         subprocess.run([sys.executable, "-c", _RUN, *map(str, folders)], check=True)
     found = [file.read_text() for file in folders[1].glob("part-*")]
-    assert len(found) == 2 and len(set(found)) == 1
+    assert len(found) == 2
+    assert len(set(found)) == 1

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta, timezone
-from pathlib import Path
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import func, select, text
@@ -28,9 +28,12 @@ from alert_assets.state.database import (
 )
 from alert_assets_tests.support.postgres import postgres_cluster, postgres_url
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 __all__ = ["postgres_cluster", "postgres_url"]
 
-AT = datetime(2026, 2, 14, 10, 0, 0, 123456, tzinfo=timezone.utc)
+AT = datetime(2026, 2, 14, 10, 0, 0, 123456, tzinfo=UTC)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -78,7 +81,8 @@ def test_times_come_back_as_they_were(state: State) -> None:
         check(connection, "a", east)
     with state.reading() as connection:
         (result,) = latest_checks(connection, ["t"])
-    assert result.at == AT and result.at.utcoffset() == timedelta(0)
+    assert result.at == AT
+    assert result.at.utcoffset() == timedelta(0)
 
 
 def test_a_time_without_a_zone_is_a_bug(state: State) -> None:
@@ -87,7 +91,9 @@ def test_a_time_without_a_zone_is_a_bug(state: State) -> None:
 
 
 def test_a_notification_is_written_once(state: State) -> None:
-    assert tell(state, "k1") and not tell(state, "k1") and tell(state, "k2")
+    assert tell(state, "k1")
+    assert not tell(state, "k1")
+    assert tell(state, "k2")
     with state.reading() as connection:
         rows = connection.execute(select(outbox).order_by(outbox.c.id)).mappings().all()
     assert [(row["idempotency_key"], row["status"]) for row in rows] == [("k1", "pending"), ("k2", "pending")]
@@ -219,8 +225,10 @@ def test_a_server_that_is_not_there(url: str) -> None:
     for attempt in (state.reading, state.writing):
         with pytest.raises(StateError) as raised, attempt():
             pass
-        assert "127.0.0.1" in str(raised.value) and "ALERTS_STATE_URL" in str(raised.value)
-        assert "s3cret" not in str(raised.value) and "\n" not in str(raised.value)
+        assert "127.0.0.1" in str(raised.value)
+        assert "ALERTS_STATE_URL" in str(raised.value)
+        assert "s3cret" not in str(raised.value)
+        assert "\n" not in str(raised.value)
 
 
 def test_a_wrong_database(postgres_cluster: str) -> None:

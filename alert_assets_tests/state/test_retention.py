@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import Connection, Table, delete, func, select, text
@@ -12,7 +12,6 @@ from sqlalchemy.exc import DBAPIError
 from alert_assets.breaker.rules import Rules
 from alert_assets.breaker.store import CircuitBreakers
 from alert_assets.notify.store.tables import decisions, deliveries, episodes, silences
-from alert_assets.settings import Settings
 from alert_assets.state import retention as state_retention
 from alert_assets.state.database import (
     State,
@@ -27,6 +26,11 @@ from alert_assets.state.retention import prunable_rows, prune_state
 from alert_assets_tests.conftest import settings_in
 from alert_assets_tests.notify.desk import HOUR, MINUTE, T0, Desk, alert
 from alert_assets_tests.support.postgres import postgres_cluster, postgres_url
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from alert_assets.settings import Settings
 
 __all__ = ["postgres_cluster", "postgres_url"]
 
@@ -73,8 +77,10 @@ def test_what_is_over_goes_and_what_goes_on_stays(state: State, settings: Settin
     removed = prune_state(state, settings, LATER + HOUR)
 
     totals = desk.people.ledger_totals()
-    assert totals.is_complete and totals.dispatched == 2, "the alerts of a year ago and their decisions went together"
-    assert removed["outbox"] == 3 and removed["episodes"] == 1
+    assert totals.is_complete
+    assert totals.dispatched == 2, "the alerts of a year ago and their decisions went together"
+    assert removed["outbox"] == 3
+    assert removed["episodes"] == 1
     assert {episode.alert.episode for episode in desk.people.episodes(limit=0)} == {"long open", "new"}
     assert desk.people.ledger(limit=0)[-1].at >= LATER
     assert prune_state(state, settings, LATER + HOUR) == {}
@@ -111,7 +117,8 @@ def test_an_alert_about_something_long_ago_is_kept_with_its_decisions(state: Sta
     desk.tick()
     prune_state(state, settings, LATER + HOUR)
     totals = desk.people.ledger_totals()
-    assert totals.dispatched == 1 and totals.is_complete
+    assert totals.dispatched == 1
+    assert totals.is_complete
 
 
 def test_runs_are_kept_for_a_month(state: State, settings: Settings):
@@ -182,7 +189,8 @@ def test_dying_in_the_middle_leaves_the_ledger_closed_and_complete(
         patch.setattr(state_retention, "_delete", die)
         prune_state(state, settings, LATER)
     totals = desk.people.ledger_totals()
-    assert totals.is_complete and totals.dispatched == 2
+    assert totals.is_complete
+    assert totals.dispatched == 2
     with pytest.raises(DBAPIError, match="append-only"), state.writing() as connection:
         connection.execute(text("DELETE FROM decisions"))
 

@@ -12,16 +12,19 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
 from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_ALERTS
 from alert_assets.lake.lakehouse import Lakehouse
-from alert_assets.settings import Settings
 from alert_assets_tests.conftest import settings_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from alert_assets.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DAGSTER = [sys.executable, "-m", "dagster"]

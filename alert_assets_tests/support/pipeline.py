@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from pyspark.sql import SparkSession
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, GOLD_INCIDENTS, SILVER_ALERTS, Contract
 from alert_assets.defs.medallion.gold import refresh_gold
 from alert_assets.defs.medallion.silver import refresh_silver
 from alert_assets.ingest.query import IngestReport, ingest
 from alert_assets.lake.lakehouse import Lakehouse
-from alert_assets.settings import Settings
-from alert_assets.transforms.refresh import Refresh
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyspark.sql import SparkSession
+
+    from alert_assets.settings import Settings
+    from alert_assets.transforms.refresh import Refresh
 
 #: The tables up to gold.
 TABLES = (BRONZE_EVENTS, BRONZE_QUARANTINE, SILVER_ALERTS, GOLD_INCIDENTS)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from datetime import datetime, timezone
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
@@ -15,9 +16,11 @@ from alert_assets.contracts.spark import spark_schema
 from alert_assets.transforms.context import two_decimals, with_context_text
 from alert_assets.transforms.mean import exact_mean, large_part, mean_parts
 from alert_assets_tests.oracle import reference
-from alert_assets_tests.support.pipeline import Row
 
-AT = datetime(2026, 2, 14, 10, 5, 0, 999_999, tzinfo=timezone.utc)
+if TYPE_CHECKING:
+    from alert_assets_tests.support.pipeline import Row
+
+AT = datetime(2026, 2, 14, 10, 5, 0, 999_999, tzinfo=UTC)
 
 
 def _floats() -> list[float]:
@@ -53,7 +56,8 @@ def test_two_decimals_are_those_of_python(spark):
 def test_a_number_too_large_for_a_fraction_reads_as_itself(spark):
     values = [2.0**53, 2.0**70, -(2.0**70), 1e22 / 3, 1.7e308]
     texts = spark.createDataFrame([(values,)], "v array<double>").select(two_decimals(F.col("v"))).first()[0]
-    assert [float(text) for text in texts] == values and all(text.endswith(".00") for text in texts)
+    assert [float(text) for text in texts] == values
+    assert all(text.endswith(".00") for text in texts)
 
 
 def test_a_missing_number_has_no_text(spark):

@@ -3,14 +3,15 @@
 They bring an executor of their own: the gate never stands before the way to open it.
 """
 
-from datetime import datetime, timezone
+from datetime import datetime
 
 import dagster as dg
 from pydantic import Field
 
 from alert_assets.breaker.rules import Transition
-from alert_assets.breaker.store import CircuitBreakers, expiry
+from alert_assets.breaker.store import CircuitBreakers
 from alert_assets.defs.metadata import typed_by_a_person
+from alert_assets.kernel.clock import parse_moment, utc_now
 
 Breakers = dg.ResourceParam[CircuitBreakers]
 
@@ -32,7 +33,7 @@ class Hold(Reset):
 
     def end(self) -> datetime | None:
         """When it ends by itself."""
-        return expiry(self.until, datetime.now(timezone.utc)) if self.until else None
+        return parse_moment(self.until, utc_now(), ahead=True) if self.until else None
 
 
 @dg.op(name="open_breaker")

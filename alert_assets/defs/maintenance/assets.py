@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from alert_assets.defs.metadata import Stopwatch, clear_errors, typed_by_a_person
-from alert_assets.lake.lakehouse import utc_now
+from alert_assets.kernel.clock import utc_now
 from alert_assets.logs import run_log
 from alert_assets.settings import Settings
 

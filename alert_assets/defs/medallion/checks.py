@@ -13,8 +13,9 @@ from alert_assets.checks.check import Check, Finding
 from alert_assets.checks.evaluate import evaluate, record
 from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import Contract
+from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import escape_invisible
-from alert_assets.lake.lakehouse import Lakehouse, utc_now
+from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings
 
 #: Most of one text in a sample; a line of a log may be as long as its writer likes.

@@ -10,11 +10,12 @@ import pyarrow.compute as pc
 
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.defs.metadata import RefreshConfig, Stopwatch, clear_errors, described, table_metadata
+from alert_assets.kernel.intervals import Interval, bucket_intervals
 from alert_assets.lake.audit import audit
-from alert_assets.lake.lakehouse import Interval, Lakehouse, Snapshot, cursor_app
+from alert_assets.lake.lakehouse import Lakehouse, Snapshot, cursor_app
 from alert_assets.settings import Settings
 from alert_assets.spark.session import SparkResource
-from alert_assets.transforms.refresh import Refresh, above, bucket_intervals, only_in, sql_envelope
+from alert_assets.transforms.refresh import Refresh, above, only_in, sql_envelope
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession

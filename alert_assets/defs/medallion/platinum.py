@@ -11,10 +11,12 @@ import dagster as dg
 from alert_assets.checks.sql import hour_of, within
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS
 from alert_assets.defs.metadata import RefreshConfig, Stopwatch, clear_errors, described, table_metadata
-from alert_assets.lake.lakehouse import Interval, Lakehouse, Snapshot, cursor_app, utc_now
+from alert_assets.kernel.clock import utc_now
+from alert_assets.kernel.intervals import Interval, bucket_intervals
+from alert_assets.lake.lakehouse import Lakehouse, Snapshot, cursor_app
 from alert_assets.lake.rows import query
 from alert_assets.settings import Settings
-from alert_assets.transforms.refresh import bucket_intervals, sql_envelope
+from alert_assets.transforms.refresh import sql_envelope
 
 if TYPE_CHECKING:
     from alert_assets.analysis.batch import Outcome
@@ -277,8 +279,7 @@ def _analyze(
             contexts.append(IncidentContext.from_gold_row(row))
         except (KeyError, TypeError, ValueError) as error:
             analyses.append(_failed(context_hash, f"context: {error}"))
-    for outcome in analyze_all(contexts, settings, progress=progress):
-        analyses.append(_columns(outcome))
+    analyses.extend(map(_columns, analyze_all(contexts, settings, progress=progress)))
     for analysis in analyses:
         analysis["attempts"] += by_hash[analysis["context_hash"]]["attempts"]
     return analyses

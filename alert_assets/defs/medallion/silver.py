@@ -8,11 +8,12 @@ import dagster as dg
 
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_ALERTS
 from alert_assets.defs.metadata import RefreshConfig, Stopwatch, clear_errors, described, table_metadata
+from alert_assets.kernel.intervals import bucket_intervals
 from alert_assets.lake.audit import audit
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
 from alert_assets.settings import Settings
 from alert_assets.spark.session import SparkResource
-from alert_assets.transforms.refresh import Refresh, above, bucket_counts, bucket_intervals, only_in, sql_envelope
+from alert_assets.transforms.refresh import Refresh, above, bucket_counts, only_in, sql_envelope
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

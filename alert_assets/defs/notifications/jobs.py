@@ -3,14 +3,14 @@
 They bring an executor of their own: somebody has to be able to take an alert while the gate refuses runs.
 """
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
-from alert_assets.breaker.store import expiry
 from alert_assets.defs.metadata import typed_by_a_person
+from alert_assets.kernel.clock import parse_moment, utc_now
 
 if TYPE_CHECKING:
     from alert_assets.notify.store.notifications import Notifications as NotificationsOfState
@@ -79,7 +79,7 @@ def _reopen(context: dg.OpExecutionContext, config: OneEpisode, notifications: N
 @dg.op(name="silence_alerts")
 def _silence(context: dg.OpExecutionContext, config: SomeAlerts, notifications: Notifications) -> None:
     with typed_by_a_person():
-        until = expiry(config.until, datetime.now(timezone.utc))
+        until = parse_moment(config.until, utc_now(), ahead=True)
         silence = notifications.silence(config.matchers, until, config.who, config.why)
     context.log.info(f"Silence {silence.id} until {silence.until.isoformat()}: {silence.match}")
 
@@ -87,14 +87,14 @@ def _silence(context: dg.OpExecutionContext, config: SomeAlerts, notifications: 
 @dg.op(name="begin_maintenance")
 def _maintenance(context: dg.OpExecutionContext, config: Window, notifications: Notifications) -> None:
     with typed_by_a_person():
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
         window = notifications.silence(
             config.matchers,
-            expiry(config.until, now),
+            parse_moment(config.until, now, ahead=True),
             config.who,
             config.why,
             kind="maintenance",
-            starts_at=expiry(config.begins, now) if config.begins else None,
+            starts_at=parse_moment(config.begins, now, ahead=True) if config.begins else None,
         )
     context.log.info(f"Maintenance window {window.id} until {window.until.isoformat()}: {window.match}")
 

@@ -3,7 +3,7 @@
 No `from __future__ import annotations`: Dagster reads the check's annotations.
 """
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -42,7 +42,7 @@ def ledger_check(context: dg.AssetCheckExecutionContext, telling: dg.ResourcePar
             passed=totals.is_complete,
             severity="ERROR",
             blocking=False,
-            at=datetime.now(timezone.utc),
+            at=datetime.now(UTC),
             run_id=context.run.run_id,
             description=said,
             checked_batch_id=totals.up_to if totals.is_complete else mark,

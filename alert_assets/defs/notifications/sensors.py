@@ -11,7 +11,7 @@ taken what was found, and a fact that is seen twice is told once, by its key.
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -21,14 +21,16 @@ from alert_assets.breaker.guard import REFUSED_TAGS
 from alert_assets.checks.sql import hour_of, within
 from alert_assets.contracts import ALL_CONTRACTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS
 from alert_assets.defs.breaker.sensors import planned_assets
-from alert_assets.lake.lakehouse import Lakehouse, utc_now
+from alert_assets.kernel.clock import utc_now
+from alert_assets.kernel.intervals import bucket_intervals
+from alert_assets.kernel.sql import literal
+from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.lake.rows import query
 from alert_assets.notify.alert import Alert
 from alert_assets.notify.facts import check_alert, incident_alert, run_alert
 from alert_assets.notify.stack import Telling
 from alert_assets.settings import Settings
 from alert_assets.state.database import outbox, raise_alert
-from alert_assets.transforms.refresh import bucket_intervals
 
 #: Runs looked at in one tick, and how far back the first tick looks.
 _RUNS_PER_TICK, _FIRST_LOOK = 200, timedelta(hours=1)
@@ -60,7 +62,7 @@ def run_alerts(
         return dg.SkipReason("No run has ended.")
     with telling.state.writing() as connection:
         told = sum(_tell_of_run(connection, context.instance, record) for record in found)
-    newest = max(record.update_timestamp.astimezone(timezone.utc) for record in found)
+    newest = max(record.update_timestamp.astimezone(UTC) for record in found)
     reason = f"{told} new alerts of {len(found)} runs that ended."
     return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=max(newest, since).isoformat())
 
@@ -71,7 +73,7 @@ def _tell_of_run(connection: Connection, instance: dg.DagsterInstance, record: d
         return 0
     failed = run.status == dg.DagsterRunStatus.FAILURE
     told = [_check_of_others(connection, alert, run.run_id) for alert in _failed_checks(instance, run.run_id)]
-    ended = datetime.fromtimestamp(record.end_time or record.update_timestamp.timestamp(), timezone.utc)
+    ended = datetime.fromtimestamp(record.end_time or record.update_timestamp.timestamp(), UTC)
     if not failed and not _has_failed(connection, run.job_name, before=ended):
         return sum(told)
     error, trace = _why_it_failed(instance, run.run_id) if failed else (None, None)
@@ -81,7 +83,7 @@ def _tell_of_run(connection: Connection, instance: dg.DagsterInstance, record: d
         failed=failed,
         error=error,
         stack_trace=trace,
-        since=datetime.fromtimestamp(record.start_time, timezone.utc) if record.start_time else ended,
+        since=datetime.fromtimestamp(record.start_time, UTC) if record.start_time else ended,
         at=ended,
         owner=_owner(run.asset_selection or planned_assets(instance, run.run_id)),
     )
@@ -136,7 +138,7 @@ def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> Iterable[Alert]
             blocking=bool(check.blocking),
             description=check.description,
             run_id=run_id,
-            at=datetime.fromtimestamp(record.event_log_entry.timestamp, timezone.utc),
+            at=datetime.fromtimestamp(record.event_log_entry.timestamp, UTC),
         )
 
 
@@ -228,7 +230,7 @@ def changed_incidents(
     totals = query(
         f"SELECT count(*) AS number, max(_batch_id) AS batch, max(analyzed_at) AS analysed FROM ({incidents})", **tables
     )[0]
-    fired_lately = f"last_seen_timestamp >= TIMESTAMP '{since.isoformat()}'"
+    fired_lately = f"last_seen_timestamp >= {literal(since)}"
     return ChangedIncidents(
         number=totals["number"],
         gold_batch=totals["batch"] or 0,

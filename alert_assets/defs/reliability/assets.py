@@ -8,7 +8,7 @@ What they compute with is imported when they run: this module is loaded by every
 
 import socket
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -26,7 +26,9 @@ from alert_assets.contracts import (
     Contract,
 )
 from alert_assets.defs.metadata import Stopwatch, clear_errors, described, table_metadata
-from alert_assets.lake.lakehouse import Lakehouse, utc_now
+from alert_assets.kernel.clock import utc_now
+from alert_assets.kernel.sql import literal
+from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.lake.rows import rows_in
 from alert_assets.notify.facts import slo_alert
 from alert_assets.settings import Settings
@@ -134,7 +136,7 @@ def run_records(instance: dg.DagsterInstance, breakers: CircuitBreakers, now: da
             run_id=run.run_id,
             job=run.job_name,
             status=run.status.value,
-            launched_at=record.create_timestamp.astimezone(timezone.utc),
+            launched_at=record.create_timestamp.astimezone(UTC),
             started_at=_moment(record.start_time),
             ended_at=_moment(record.end_time),
             root_run_id=run.root_run_id,
@@ -230,7 +232,7 @@ def slo_history(
     """What the SLOs are told from, as far back as the longest of them looks."""
     from alert_assets.slo.sli import History
 
-    start = f"TIMESTAMP '{since:%Y-%m-%dT%H:%M:%S}Z'"
+    start = literal(since)
     names = sorted({contract.breaker for contract in ALL_CONTRACTS.values() if contract.breaker})
     # Freshness needs to know what the newest event was when the window began: one commit more.
     latency = rows_in(
@@ -263,4 +265,4 @@ def _append(lakehouse: Lakehouse, contract: Contract, rows: list[dict[str, Any]]
 
 
 def _moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -6,7 +6,6 @@ and are held in fields that no `repr` shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from alert_assets.errors import UserError
@@ -14,6 +13,8 @@ from alert_assets.notify.channels.channel import Action, Channel, ChannelError, 
 from alert_assets.settings import PREFIX
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from alert_assets.notify.channels.http import Http
 
 __all__ = ["VARIABLES", "Action", "Channel", "ChannelError", "Delivered", "Message", "channels"]

@@ -9,13 +9,14 @@ sent), so a channel hands the message's key to the service wherever the service 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
-from typing import Protocol
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
 
-from alert_assets.notify.alert import Alert
+if TYPE_CHECKING:
+    from alert_assets.notify.alert import Alert
 
 
-class Action(str, Enum):
+class Action(StrEnum):
     """What is told of an episode."""
 
     OPEN = "open"

@@ -11,12 +11,10 @@ from __future__ import annotations
 import smtplib
 import ssl
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from email.errors import HeaderParseError, MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -24,11 +22,18 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from hashlib import sha256
 from html import escape
+from typing import TYPE_CHECKING
 
+from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import one_line
-from alert_assets.notify.alert import Severity
 from alert_assets.notify.channels import wording
 from alert_assets.notify.channels.channel import Action, ChannelError, Delivered, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from alert_assets.notify.alert import Severity
 
 #: Port on which TLS comes first, RFC 8314.
 _IMPLICIT_TLS_PORT = 465
@@ -40,10 +45,6 @@ _COLORS: dict[Severity, str] = {
     "LOW": "#2563a8",
     "INFO": "#666666",
 }
-
-
-def _utc_now() -> datetime:
-    return datetime.now(timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Email:
     timeout_seconds: float = 10.0
     session_seconds: float = 30.0
     tls: ssl.SSLContext = field(default_factory=ssl.create_default_context, repr=False)
-    clock: Callable[[], datetime] = field(default=_utc_now, repr=False)
+    clock: Callable[[], datetime] = field(default=utc_now, repr=False)
     name: str = "email"
 
     def send(self, message: Message) -> Delivered:

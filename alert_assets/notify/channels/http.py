@@ -16,7 +16,7 @@ import json
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
@@ -102,7 +102,7 @@ def exchange(http: Http, channel: str, request: Request, reason: Reason = lambda
             problem = "cannot be connected to in time"
         except httpx.ConnectError as error:
             problem = _connection_problem(error)
-        except (asyncio.TimeoutError, httpx.TimeoutException):
+        except (TimeoutError, httpx.TimeoutException):
             problem = f"no answer within {http.timeout_seconds:g} seconds"
             break
         except (httpx.HTTPError, OSError, ValueError) as error:
@@ -228,7 +228,7 @@ def _judge(channel: str, url: httpx.URL, answer: _Answer, reason: Reason) -> Res
     raise ChannelError(
         said,
         permanent=not transient,
-        retry_after_seconds=retry_after_seconds(answer.retry_after, datetime.now(timezone.utc)) if transient else None,
+        retry_after_seconds=retry_after_seconds(answer.retry_after, datetime.now(UTC)) if transient else None,
     )
 
 
@@ -249,7 +249,7 @@ def retry_after_seconds(value: str, now: datetime) -> float | None:
         when = parsedate_to_datetime(text)
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
-    aware = when if when.tzinfo else when.replace(tzinfo=timezone.utc)
+    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
     return min(max((aware - now).total_seconds(), 0.0), MAX_RETRY_AFTER_SECONDS)
 
 

@@ -6,16 +6,19 @@ trigger is added to the alert that is open, so repeats and reminders page nobody
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timezone
-from typing import Any
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
 
 from alert_assets.kernel.text import one_line
-from alert_assets.notify.alert import Severity
 from alert_assets.notify.channels import wording
 from alert_assets.notify.channels.channel import Action, Delivered, Message
 from alert_assets.notify.channels.http import Http, Request, exchange, json_object, text_at
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from alert_assets.notify.alert import Severity
 
 DEFAULT_URL = "https://events.pagerduty.com/v2/enqueue"
 
@@ -83,7 +86,7 @@ def _details(message: Message) -> dict[str, Any]:
         "summary": wording.headline(message, _MAX_SUMMARY),
         "source": one_line(alert.application or alert.pipeline or alert.source, 255) or "alert_assets",
         "severity": _SEVERITIES[alert.severity],
-        "timestamp": alert.at.astimezone(timezone.utc).isoformat(timespec="milliseconds"),
+        "timestamp": alert.at.astimezone(UTC).isoformat(timespec="milliseconds"),
         "component": one_line(alert.table or alert.pipeline or "", 255),
         "group": one_line(alert.owner or "", 255),
         "class": alert.kind,

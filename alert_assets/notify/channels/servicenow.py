@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from alert_assets.kernel.text import one_line
-from alert_assets.notify.alert import Severity
 from alert_assets.notify.channels import wording
 from alert_assets.notify.channels.channel import Action, ChannelError, Delivered, Message
 from alert_assets.notify.channels.http import Http, Request, Response, exchange, json_object, text_at
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from alert_assets.notify.alert import Severity
 
 #: Urgency and impact, 1 high to 3 low: ServiceNow's own matrix makes them priorities 1 to 5.
 _URGENCY_AND_IMPACT: Mapping[Severity, tuple[str, str]] = {

@@ -14,14 +14,16 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alert_assets.kernel.text import one_line
 from alert_assets.notify.channels import wording
 from alert_assets.notify.channels.channel import Action, ChannelError, Delivered, Message
 from alert_assets.notify.channels.http import Http, Request, Response, exchange, json_object, text_at
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DEFAULT_URL = "https://slack.com/api/chat.postMessage"
 

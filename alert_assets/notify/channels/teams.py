@@ -8,12 +8,14 @@ threads and has no place for a key.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alert_assets.notify.alert import Severity
 from alert_assets.notify.channels import wording
 from alert_assets.notify.channels.channel import Action, Delivered, Message
 from alert_assets.notify.channels.http import Http, Request, encode, exchange
+
+if TYPE_CHECKING:
+    from alert_assets.notify.alert import Severity
 
 #: A message of more than 28 kB is refused; some of that is Teams' own.
 _MAX_BYTES = 24_000

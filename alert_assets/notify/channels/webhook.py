@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from alert_assets.kernel.clock import utc_now
 from alert_assets.notify.channels.channel import Delivered, Message
 from alert_assets.notify.channels.http import Http, Request, encode, exchange
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
 TIMESTAMP_HEADER, SIGNATURE_HEADER = "X-Alerts-Timestamp", "X-Alerts-Signature"
-
-
-def _utc_now() -> datetime:
-    return datetime.now(timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Webhook:
     url: str = field(repr=False)
     secret: str = field(repr=False)
     http: Http
-    clock: Callable[[], datetime] = field(default=_utc_now, repr=False)
+    clock: Callable[[], datetime] = field(default=utc_now, repr=False)
     name: str = "webhook"
 
     def send(self, message: Message) -> Delivered:

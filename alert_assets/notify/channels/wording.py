@@ -6,15 +6,19 @@ own way. Only http and https links are kept, so that nothing in an alert can bec
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from hashlib import sha256
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from alert_assets.kernel.text import one_line, readable
-from alert_assets.notify.alert import Alert, Severity
 from alert_assets.notify.channels.channel import Action, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from alert_assets.notify.alert import Alert, Severity
 
 _ACTIONS = {
     Action.OPEN: "",
@@ -111,7 +115,7 @@ def plain_text(message: Message, limit: int = 4_000) -> str:
 
 def stamp(moment: datetime) -> str:
     """`2026-02-14 10:06:00Z`."""
-    return f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}Z"
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def bounded_id(text: str, limit: int, safe: str = "-_.:/@") -> str:

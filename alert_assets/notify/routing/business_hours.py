@@ -6,10 +6,13 @@ opening is still at nine. Everything that comes out is UTC.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from itertools import count
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: As in a routing file, by what `date.weekday()` says.
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -26,7 +29,7 @@ class BusinessHours:
         holidays: days on which nobody works, whatever weekday they are.
     """
 
-    zone: tzinfo = timezone.utc
+    zone: tzinfo = UTC
     days: frozenset[int] = frozenset(range(5))
     opens: timedelta = timedelta(hours=9)
     closes: timedelta = timedelta(hours=17)
@@ -34,11 +37,11 @@ class BusinessHours:
 
     def is_open(self, at: datetime) -> bool:
         """Whether people work at that moment; at the closing they do not any more."""
-        return self.next_opening(at) == at.astimezone(timezone.utc)
+        return self.next_opening(at) == at.astimezone(UTC)
 
     def next_opening(self, at: datetime) -> datetime:
         """The moment itself when people work, else when they begin next. UTC."""
-        moment = at.astimezone(timezone.utc)
+        moment = at.astimezone(UTC)
         hours = self._hours_from(at.astimezone(self.zone).date())
         return next(max(moment, opening) for opening, closing in hours if moment < closing)
 
@@ -53,8 +56,8 @@ class BusinessHours:
         for day in (first + timedelta(days=n) for n in count()):
             if day.weekday() in self.days and day not in self.holidays:
                 midnight = datetime.combine(day, time.min, tzinfo=self.zone)
-                opening = (midnight + self.opens).astimezone(timezone.utc)
+                opening = (midnight + self.opens).astimezone(UTC)
                 # An hour that comes twice belongs to the day until it is over for good.
-                closing = (midnight + self.closes).replace(fold=1).astimezone(timezone.utc)
+                closing = (midnight + self.closes).replace(fold=1).astimezone(UTC)
                 if opening < closing:
                     yield opening, closing

@@ -9,12 +9,16 @@ facts are. An acknowledgement stops both the steps and the reminders.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from alert_assets.notify.limits import Limit, next_allowed
-from alert_assets.notify.routing.business_hours import BusinessHours
-from alert_assets.notify.routing.rules import EscalationStep, Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from alert_assets.notify.routing.business_hours import BusinessHours
+    from alert_assets.notify.routing.rules import EscalationStep, Policy
 
 _DAY = timedelta(days=1)
 

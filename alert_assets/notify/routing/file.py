@@ -11,17 +11,18 @@ A file says what differs from the package: sections it does not have are the pac
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import date, timedelta
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from alert_assets.contracts import ALL_CONTRACTS
 from alert_assets.errors import UserError
+from alert_assets.kernel.durations import parse_duration
 from alert_assets.kernel.yaml_lines import YamlDocument, YamlPath, YamlProblem, listed, path_within, read_documents
 from alert_assets.notify.alert import KINDS, SEVERITIES
 from alert_assets.notify.limits import Limit, Limits
@@ -45,12 +46,14 @@ from alert_assets.notify.routing.rules import (
     fits,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
 #: The routing that comes with the package.
 PACKAGED = Path(__file__).with_name("default.yaml")
 
 NEXT_BUSINESS_DAY = "next business day"
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LONGEST = timedelta(days=30)
 #: Sections whose entries are taken from the package one by one.
 _BY_ENTRY = ("policies", "contacts", "teams", "dependencies")
@@ -66,9 +69,8 @@ def _several(value: Any) -> Any:
 
 
 def _duration(value: Any) -> timedelta:
-    if isinstance(value, str) and (parts := re.fullmatch(r"([1-9][0-9]{0,7})([smhd])", value)):
-        duration = timedelta(**{_UNITS[parts[2]]: int(parts[1])})
-        if duration <= _LONGEST:
+    with suppress(ValueError):
+        if timedelta() < (duration := parse_duration(str(value))) <= _LONGEST:
             return duration
     raise ValueError("a whole number and s, m, h or d, e.g. 90s, 5m, 2h, 1d, up to 30d")
 

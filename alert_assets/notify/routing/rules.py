@@ -14,13 +14,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alert_assets.contracts import ALL_CONTRACTS
-from alert_assets.notify.alert import Alert
 from alert_assets.notify.limits import Limits
 from alert_assets.notify.links import with_links
 from alert_assets.notify.routing.business_hours import BusinessHours
+
+if TYPE_CHECKING:
+    from alert_assets.notify.alert import Alert
 
 #: Names of the channels; an alert always goes to `log` too.
 CHANNELS = ("slack", "pagerduty", "servicenow", "email", "teams", "webhook", "log")

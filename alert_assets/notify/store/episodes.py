@@ -11,11 +11,10 @@ are at most as many as what was told before, and whoever was woken for something
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, func, or_, select
 
@@ -27,6 +26,9 @@ from alert_assets.notify.routing.escalation import next_reminder
 from alert_assets.notify.routing.rules import LOG, Destination, Matcher, Plan, Routing
 from alert_assets.notify.silence import Silence, silenced_by
 from alert_assets.notify.store.tables import decisions, deliveries, digests, episodes, silences
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 #: What never waits for a rate limit.
 _UNLIMITED = (Action.RESOLVE, Action.ACKNOWLEDGE)
@@ -328,7 +330,8 @@ class EpisodeBook:
             return None
         leader, opened_at = self._leaders.get(plan.group_key, (None, None))
         if leader not in (None, episode.id) and joins(opened_at, self.now, self.routing.limits.group_window):
-            assert leader is not None and opened_at is not None
+            assert leader is not None
+            assert opened_at is not None
             counted = self._digest_of_group(leader, opened_at)
             counted.update(tally([replace(alert, count=1)]))
             return "grouped", f"told together with episode {leader}", leader

@@ -6,15 +6,14 @@ everybody else. Sending is not waited for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, select
 
 from alert_assets.errors import UserError
+from alert_assets.kernel.clock import utc_now
 from alert_assets.notify.channels.channel import Action
 from alert_assets.notify.dispatcher import LedgerTotals, ledger_totals
 from alert_assets.notify.episode import Episode, Rules
@@ -25,9 +24,9 @@ from alert_assets.notify.store.episodes import EpisodeBook, episode_of, silence_
 from alert_assets.notify.store.tables import decisions, deliveries, episodes, silences
 from alert_assets.state.database import State, audit, audit_log
 
-
-def _utc_now() -> datetime:
-    return datetime.now(timezone.utc)
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class AuditEntry:
 class Notifications:
     """Episodes, silences, ledger and audit of a state database, for people."""
 
-    def __init__(self, state: State, routing: Routing | None = None, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, state: State, routing: Routing | None = None, clock: Callable[[], datetime] = utc_now) -> None:
         """Neither connects nor creates anything."""
         self.state = state
         # What people do by hand is told to whoever was told before, so nothing is routed here.

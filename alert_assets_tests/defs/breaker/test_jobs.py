@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
@@ -12,6 +11,9 @@ from alert_assets.breaker.rules import Rules
 from alert_assets.breaker.store import CircuitBreakers
 from alert_assets.defs.breaker.jobs import breaker_jobs
 from alert_assets.state.database import State
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -42,7 +44,8 @@ def test_open_close_reset(breakers: CircuitBreakers) -> None:
         ("forced_closed", "ana", "storage is moved"),
         ("forced_open", "ana", "storage is moved"),
     ]
-    assert opened.until is not None and closed.until is None
+    assert opened.until is not None
+    assert closed.until is None
 
 
 @pytest.mark.parametrize(
@@ -57,5 +60,6 @@ def test_what_was_typed_wrong(breakers: CircuitBreakers, config: dict[str, str],
     result = launch(breakers, "breaker_open", **config)
 
     (failure,) = [event for event in result.all_events if event.is_step_failure]
-    assert not result.success and breakers.history() == []
+    assert not result.success
+    assert breakers.history() == []
     assert said in failure.step_failure_data.user_failure_data.description

@@ -11,7 +11,7 @@ from alert_assets.breaker.store import CircuitBreakers, circuit_breakers
 from alert_assets.contracts import PLATINUM_INCIDENTS
 from alert_assets.defs.breaker.sensors import circuit_breaker_transitions, planned_assets, run_status_sensors
 from alert_assets.defs.schedules import gated_schedule
-from alert_assets.lake.lakehouse import utc_now
+from alert_assets.kernel.clock import utc_now
 from alert_assets.settings import Settings
 
 

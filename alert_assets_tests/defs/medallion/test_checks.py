@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
@@ -14,6 +14,9 @@ from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, GOLD_INCIDENTS, SIL
 from alert_assets.defs.medallion.checks import table_checks
 from alert_assets.quality.score import DIMENSIONS
 from alert_assets_tests.checks.lake import T0, Lake, line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 GATING = {
     "required_not_null",
@@ -147,7 +150,8 @@ from alert_assets.checks.tables import CHECKS
 from alert_assets.checks.evaluate import evaluate
 from alert_assets.checks.scores import table_scores
 from alert_assets.breaker.store import circuit_breakers
-from alert_assets.lake.lakehouse import Lakehouse, utc_now
+from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.kernel.clock import utc_now
 from alert_assets.settings import load_settings
 
 assert "pyspark" not in sys.modules, "loading the checks loads PySpark"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,6 @@ from alert_assets.defs.medallion.landing_sensor import landing_sensor
 from alert_assets.defs.medallion.platinum import platinum_incidents
 from alert_assets.defs.medallion.silver import silver_alerts
 from alert_assets.lake.lakehouse import Lakehouse
-from alert_assets.settings import Settings
 from alert_assets.spark.session import spark_resource
 from alert_assets_tests.analysis.examples import gold_row
 from alert_assets_tests.conftest import settings_in
@@ -39,8 +38,10 @@ from alert_assets_tests.support.pipeline import Row, arrow_rows
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from alert_assets.settings import Settings
+
 ASSETS = [bronze, silver_alerts, gold_incidents, platinum_incidents]
-NOON = datetime(2026, 2, 14, 12, tzinfo=timezone.utc)
+NOON = datetime(2026, 2, 14, 12, tzinfo=UTC)
 
 
 class Instance:
@@ -245,7 +246,7 @@ def test_a_full_refresh_gives_the_same_rows(instance: Instance, spark: SparkSess
 
 
 def test_the_replay_reports_both_tables(instance: Instance, spark: SparkSession) -> None:
-    ahead = (datetime.now(timezone.utc) + timedelta(minutes=30)).isoformat()
+    ahead = (datetime.now(UTC) + timedelta(minutes=30)).isoformat()
     instance.land("early.jsonl", {**alert("a1", 0), "timestamp": ahead}, "not JSON")
     assert instance.materialize("bronze_events").success
     assert len(instance.rows(BRONZE_QUARANTINE)) == 2

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
-from pathlib import Path
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
@@ -13,12 +12,15 @@ from alert_assets.defs.notifications.jobs import alert_jobs
 from alert_assets.state.database import State
 from alert_assets_tests.notify.desk import Desk
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    return Desk(State(f"sqlite:///{tmp_path / 'alerts.db'}"), now=datetime.now(timezone.utc))
+    return Desk(State(f"sqlite:///{tmp_path / 'alerts.db'}"), now=datetime.now(UTC))
 
 
 def launch(desk: Desk, job: str, op: str, **config: Any) -> Any:
@@ -47,7 +49,8 @@ def test_silence(desk: Desk) -> None:
     said = {"matchers": ["episode=disk"], "until": "2h", "who": "ana", "why": "known"}
     assert launch(desk, "alert_silence", "silence_alerts", **said).success
     desk.fire()
-    assert desk.told() == [] and desk.people.silences()[0].why == "known"
+    assert desk.told() == []
+    assert desk.people.silences()[0].why == "known"
 
 
 def test_a_maintenance_window_and_its_early_end(desk: Desk) -> None:
@@ -73,5 +76,6 @@ def test_what_was_typed_wrong(desk: Desk, job: str, op: str, config: dict[str, A
     result = launch(desk, job, op, **config, who="ana", why="x")
 
     (failure,) = [event for event in result.all_events if event.is_step_failure]
-    assert not result.success and desk.people.audit() == []
+    assert not result.success
+    assert desk.people.audit() == []
     assert said in failure.step_failure_data.user_failure_data.description

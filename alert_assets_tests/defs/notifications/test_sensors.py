@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from alert_assets.defs.notifications.sensors import (
     notifications_sensor,
     run_alerts,
 )
-from alert_assets.lake.lakehouse import Lakehouse, utc_now
+from alert_assets.kernel.clock import utc_now
+from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.notify.stack import Telling
 from alert_assets.settings import Settings
 from alert_assets.state.database import outbox
@@ -130,8 +131,11 @@ def test_a_failed_run_is_told_with_its_cause_once_and_a_success_ends_it(site: Si
 
     (message,) = told
     text = json.dumps(message)
-    assert "the disk is full" in text and failed in text and f"https://dagster.example/runs/{failed}" in text
-    assert "line" in text and "raise ValueError" in text, "the end of the stack trace"
+    assert "the disk is full" in text
+    assert failed in text
+    assert f"https://dagster.example/runs/{failed}" in text
+    assert "line" in text
+    assert "raise ValueError" in text, "the end of the stack trace"
     assert site.tick(notifications_sensor) == "0 alerts taken up, 0 notifications sent."
     run(site, fails=False)
     site.tick(run_alerts)
@@ -178,7 +182,7 @@ def test_an_incident_is_told_when_it_is_new_when_it_is_analysed_and_when_it_is_o
 ) -> None:
     assert site.tick(incident_alerts) == "There are no incidents yet."
     gold = now_incident(1)
-    site.put(GOLD_INCIDENTS, gold, now_incident(2, last_seen_timestamp=datetime(2022, 8, 22, tzinfo=timezone.utc)))
+    site.put(GOLD_INCIDENTS, gold, now_incident(2, last_seen_timestamp=datetime(2022, 8, 22, tzinfo=UTC)))
 
     assert site.tick(incident_alerts) == "1 new alerts of 2 incidents that changed; 1 are too old to tell anybody."
     assert site.tick(incident_alerts) == "No incident has changed."
@@ -222,7 +226,8 @@ def test_the_ledger_is_a_check(site: Site) -> None:
     assert check().metadata["pending"].value == 1
     site.tick(notifications_sensor)
     told = check()
-    assert told.passed and told.metadata["dispatched"].value == told.metadata["notified"].value == 1
+    assert told.passed
+    assert told.metadata["dispatched"].value == told.metadata["notified"].value == 1
     # An alert that somebody marked as taken up, and that nobody decided on.
     with site.telling.state.writing() as connection:
         connection.execute(

@@ -20,7 +20,8 @@ from alert_assets.contracts import (
     Contract,
 )
 from alert_assets.defs.reliability.assets import ASSETS, run_records
-from alert_assets.lake.lakehouse import Lakehouse, cursor_app, records, utc_now
+from alert_assets.kernel.clock import utc_now
+from alert_assets.lake.lakehouse import Lakehouse, cursor_app, records
 from alert_assets.settings import Settings
 from alert_assets.slo.commit_latency import measure_latency
 from alert_assets_tests.commands.lake import event, incident
@@ -181,7 +182,8 @@ def test_health_is_told_from_dagsters_runs_and_from_runs_only_the_breakers_know(
     found = {(row["metric"], row["subject"]): row for row in lake.rows(PIPELINE_HEALTH, "metric")}
     success = found["success_rate_percent", "bronze_to_gold"]
     assert (success["value"], success["samples"], success["healthy"]) == (50.0, 6, False)
-    assert "terminal-0" in success["detail"] and "terminal-1" in success["detail"]
+    assert "terminal-0" in success["detail"]
+    assert "terminal-1" in success["detail"]
     (materialization,) = result.get_asset_materialization_events()
     metadata = materialization.step_materialization_data.materialization.metadata
     assert metadata["unhealthy"].value == sum(not row["healthy"] for row in found.values()) >= 1
@@ -265,7 +267,8 @@ def test_what_an_open_breaker_makes_stale_opens_nothing_else(lake: Lake, tmp_pat
         assert states == {"pipeline": "CLOSED", "analysis": "OPEN"}
         assert (row["state"], row["severity"], row["excluded"]) == ("exhausted", "CRITICAL", 0.0)
         (trip,) = lake.breakers.history()
-        assert trip.cause == "trip" and "SLO freshness burns its error budget at" in trip.reason
+        assert trip.cause == "trip"
+        assert "SLO freshness burns its error budget at" in trip.reason
 
 
 def validity(at: datetime, good: int, total: int) -> dict[str, Any]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import shutil
 import ssl
 import subprocess
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
 from alert_assets.notify.channels.http import Http
 from alert_assets.notify.channels.targets import Targets
 from alert_assets_tests.notify.channels.service import Received, Reply, Service, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 LOOPBACK = Targets.parse("127.0.0.0/8")
 #: The name in the certificate of the tests.

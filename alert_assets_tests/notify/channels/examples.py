@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from alert_assets.notify.alert import Alert
 from alert_assets.notify.channels.channel import Action, Message
 
-AT = datetime(2026, 2, 14, 10, 6, 0, 250_000, tzinfo=timezone.utc)
+AT = datetime(2026, 2, 14, 10, 6, 0, 250_000, tzinfo=UTC)
 
 ALERT = Alert(
     kind="run_failure",
@@ -16,7 +16,7 @@ ALERT = Alert(
     severity="CRITICAL",
     title="Run of bronze_to_gold failed",
     at=AT,
-    since=datetime(2026, 2, 14, 10, 5, tzinfo=timezone.utc),
+    since=datetime(2026, 2, 14, 10, 5, tzinfo=UTC),
     description="Spark ran out of memory & stopped.\n<!channel> see <https://evil.test|the runbook> *now*",
     application="payments-api",
     table="gold_incidents",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import socketserver
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ssl
 
 CREDENTIALS = ("alerts", "correct horse battery staple")
 

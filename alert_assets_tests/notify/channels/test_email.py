@@ -6,10 +6,10 @@ import logging
 import smtplib
 import socket
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from email import message_from_bytes, policy
 from html.parser import HTMLParser
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,9 +18,13 @@ from hypothesis import strategies as st
 from alert_assets.notify.channels.channel import Action, ChannelError, Message
 from alert_assets.notify.channels.email import Email, html, parse_address
 from alert_assets_tests.notify.channels import relay as fake
-from alert_assets_tests.notify.channels.conftest import Authority
 from alert_assets_tests.notify.channels.examples import ALERT, AT, HUGE, OPENING, follow_up
 from alert_assets_tests.notify.channels.relay import CREDENTIALS, Failure, Relay
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from alert_assets_tests.notify.channels.conftest import Authority
 
 USER, PASSWORD = CREDENTIALS
 TO = ("oncall@example.test", "lead@example.test")

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,9 +14,11 @@ from alert_assets.errors import UserError
 from alert_assets.notify.channels import VARIABLES, Action, Channel, ChannelError, channels
 from alert_assets.notify.channels.log import Log
 from alert_assets_tests.notify.channels import relay
-from alert_assets_tests.notify.channels.conftest import Authority, NewService
 from alert_assets_tests.notify.channels.examples import HUGE, OPENING
 from alert_assets_tests.notify.channels.service import Service, slack_webhook
+
+if TYPE_CHECKING:
+    from alert_assets_tests.notify.channels.conftest import Authority, NewService
 
 SECRET = "S3cr3tTok3n0123456789abcdef01234"
 

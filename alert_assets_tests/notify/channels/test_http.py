@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import socket
-import ssl
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from ipaddress import ip_network
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -35,6 +34,10 @@ from alert_assets_tests.notify.channels import service as fake
 from alert_assets_tests.notify.channels.conftest import NAME, Authority, NewService
 from alert_assets_tests.notify.channels.examples import OPENING
 from alert_assets_tests.notify.channels.service import Reply, Service, answer
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterator
 
 #: In every URL, key and password of these tests, and nowhere else.
 SECRET = "S3cr3tTok3n0123456789abcdef01234"
@@ -290,7 +293,7 @@ def test_a_request_and_its_answer_show_nothing() -> None:
     assert SECRET not in shown
 
 
-NOW = datetime(2026, 2, 14, 10, 0, tzinfo=timezone.utc)
+NOW = datetime(2026, 2, 14, 10, 0, tzinfo=UTC)
 
 
 @given(st.integers(0, 10**30))
@@ -316,7 +319,7 @@ def test_retry_after_that_cannot_be_read_is_left_out(text: str) -> None:
 
 
 def test_a_date_in_an_answer_is_a_wait_from_now(serve: NewService, http: Http) -> None:
-    later = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=90), usegmt=True)
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
     service = serve(lambda received: answer(429, b"", Retry_After=later))
     with pytest.raises(ChannelError) as caught:
         exchange(http, "test", Request("POST", service.url))

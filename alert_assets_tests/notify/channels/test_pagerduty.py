@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
 from alert_assets.notify.alert import Severity
 from alert_assets.notify.channels.channel import Action, ChannelError, Message
-from alert_assets.notify.channels.http import Http
 from alert_assets.notify.channels.pagerduty import PagerDuty, dedup_key
-from alert_assets_tests.notify.channels.conftest import NewService
 from alert_assets_tests.notify.channels.examples import ALERT, HUGE, OPENING, follow_up
 from alert_assets_tests.notify.channels.service import Service, answer, golden, pagerduty
+
+if TYPE_CHECKING:
+    from alert_assets.notify.channels.http import Http
+    from alert_assets_tests.notify.channels.conftest import NewService
 
 KEY = "0123456789abcdef0123456789abcdef"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 from hypothesis import given
@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 
 from alert_assets.notify.alert import Severity
 from alert_assets.notify.channels.channel import Action, ChannelError, Message
-from alert_assets.notify.channels.http import Http
 from alert_assets.notify.channels.servicenow import ServiceNow, correlation_id
-from alert_assets_tests.notify.channels.conftest import NewService
 from alert_assets_tests.notify.channels.examples import ALERT, HUGE, OPENING, follow_up
 from alert_assets_tests.notify.channels.service import (
     Reply,
@@ -25,6 +23,10 @@ from alert_assets_tests.notify.channels.service import (
     golden,
     stall,
 )
+
+if TYPE_CHECKING:
+    from alert_assets.notify.channels.http import Http
+    from alert_assets_tests.notify.channels.conftest import NewService
 
 PASSWORD = "correct horse battery staple"
 

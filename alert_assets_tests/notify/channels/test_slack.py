@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -13,9 +12,7 @@ from hypothesis import strategies as st
 
 from alert_assets.notify.channels import slack
 from alert_assets.notify.channels.channel import Action, ChannelError
-from alert_assets.notify.channels.http import Http
 from alert_assets.notify.channels.slack import SlackBot, SlackWebhook
-from alert_assets_tests.notify.channels.conftest import NewService
 from alert_assets_tests.notify.channels.examples import ALERT, HUGE, OPENING, follow_up
 from alert_assets_tests.notify.channels.service import (
     Received,
@@ -27,6 +24,12 @@ from alert_assets_tests.notify.channels.service import (
     slack_webhook,
     validator,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from alert_assets.notify.channels.http import Http
+    from alert_assets_tests.notify.channels.conftest import NewService
 
 TOKEN = "xoxb-not-a-real-token"
 

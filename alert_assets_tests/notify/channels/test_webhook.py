@@ -5,20 +5,23 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 
 from alert_assets.notify.alert import Alert
 from alert_assets.notify.channels.channel import Action
-from alert_assets.notify.channels.http import Http
 from alert_assets.notify.channels.webhook import Webhook
-from alert_assets_tests.notify.channels.conftest import NewService
 from alert_assets_tests.notify.channels.examples import ALERT, HUGE, OPENING
 from alert_assets_tests.notify.channels.service import Received, Service, answer, checked, golden
 
+if TYPE_CHECKING:
+    from alert_assets.notify.channels.http import Http
+    from alert_assets_tests.notify.channels.conftest import NewService
+
 SECRET = "shared with the receiver"
-SENT_AT = datetime(2026, 2, 14, 10, 7, 30, 900_000, tzinfo=timezone.utc)
+SENT_AT = datetime(2026, 2, 14, 10, 7, 30, 900_000, tzinfo=UTC)
 
 
 def is_genuine(received: Received, secret: str) -> bool:

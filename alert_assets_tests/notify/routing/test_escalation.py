@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alert_assets.notify.routing.business_hours import BusinessHours
 from alert_assets.notify.routing.escalation import (
     acknowledge_by,
     due_steps,
@@ -21,8 +21,11 @@ from alert_assets.notify.routing.escalation import (
 from alert_assets.notify.routing.file import load_routing
 from alert_assets.notify.routing.rules import EscalationStep, Policy, Reminders
 
+if TYPE_CHECKING:
+    from alert_assets.notify.routing.business_hours import BusinessHours
+
 #: A Wednesday, outside business hours.
-T0 = datetime(2026, 2, 11, 3, tzinfo=timezone.utc)
+T0 = datetime(2026, 2, 11, 3, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 ROUTING = load_routing()
@@ -90,11 +93,13 @@ def test_each_step_is_told_once_and_never_early(policy: Policy, ticks: list[date
 def test_nothing_is_due_before_the_next_due(policy: Policy, done: int) -> None:
     names = [step.name for step in policy.steps[:done]]
     due = next_due(policy, T0, None, names, [], WEEK)
-    assert due is not None and due >= T0
+    assert due is not None
+    assert due >= T0
     just_before = due - timedelta(microseconds=1)
     assert due_steps(policy, T0, None, names, just_before, WEEK) == []
     reminder = next_reminder(policy, T0, None, [], WEEK)
-    assert reminder is not None and reminder > just_before
+    assert reminder is not None
+    assert reminder > just_before
     assert due_steps(policy, T0, None, names, due, WEEK) or reminder == due
 
 
@@ -131,7 +136,7 @@ def test_deadlines_of_the_priorities() -> None:
 )
 def test_p3_waits_for_people_to_be_at_work(opened: str, acknowledge: str, resolve: str, escalate: str) -> None:
     at, by, until, step = (
-        datetime.fromisoformat(text).replace(tzinfo=timezone.utc) for text in (opened, acknowledge, resolve, escalate)
+        datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (opened, acknowledge, resolve, escalate)
     )
     assert acknowledge_by(P3, at, WEEK) == by
     assert resolve_by(P3, at, WEEK) == until
@@ -189,5 +194,6 @@ def test_an_episode_that_opens_again_begins_again_within_the_limit_of_the_day() 
 
 
 def test_no_reminder() -> None:
-    assert next_reminder(P4, T0, None, [], WEEK) is None and next_due(P4, T0, None, [], [], WEEK) is None
+    assert next_reminder(P4, T0, None, [], WEEK) is None
+    assert next_due(P4, T0, None, [], [], WEEK) is None
     assert next_reminder(P1, T0, T0 + MINUTE, [], WEEK) is None

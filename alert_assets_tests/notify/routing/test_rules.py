@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -24,7 +24,7 @@ from alert_assets.notify.routing.rules import (
     Team,
 )
 
-T0 = datetime(2026, 2, 14, 10, tzinfo=timezone.utc)
+T0 = datetime(2026, 2, 14, 10, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 LOG = Destination("log")
 

@@ -6,9 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -38,6 +37,9 @@ from alert_assets_tests.notify.desk import (
     routing,
 )
 from alert_assets_tests.support.postgres import postgres_cluster, postgres_url
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["postgres_cluster", "postgres_url"]
 
@@ -82,11 +84,13 @@ def test_eight_hours_of_the_same(sqlite: State) -> None:
     desk.over()
 
     told = desk.told()
-    assert told[0] == "open disk" and told[-1] == "resolve disk"
+    assert told[0] == "open disk"
+    assert told[-1] == "resolve disk"
     assert told[1:-1] == ["remind disk"] * 3  # after 1, 2 and 4 hours more
     assert desk.people.episodes()[0].count == 480
     totals = desk.people.ledger_totals()
-    assert totals.is_complete and totals.dispatched == 481
+    assert totals.is_complete
+    assert totals.dispatched == 481
     assert totals.by_outcome["recorded"] >= 480 - 4
 
 
@@ -118,7 +122,8 @@ def test_it_fires_again(desk: Desk) -> None:
     desk.over()
     desk.now += 29 * MINUTE
     desk.fire()
-    assert len(desk.people.episodes()) == 1 and desk.people.episodes()[0].reopened == 1
+    assert len(desk.people.episodes()) == 1
+    assert desk.people.episodes()[0].reopened == 1
     desk.over()
     desk.now += 31 * MINUTE
     desk.fire()
@@ -182,7 +187,8 @@ def test_a_crash_in_the_middle_of_a_batch_repeats_nothing(desk: Desk, monkeypatc
         patch.setattr(EpisodeBook, "flush", dies)
         with pytest.raises(KeyboardInterrupt):
             desk.tick()
-    assert desk.told() == [] and desk.people.ledger() == []
+    assert desk.told() == []
+    assert desk.people.ledger() == []
     desk.tick()
     desk.tick()
     assert desk.told() == [f"open a{n}" for n in range(5)]
@@ -223,7 +229,8 @@ def test_a_channel_that_is_not_configured(state: State) -> None:
     teams = Destination("teams")
     desk = Desk(state, routing(policies={"P2": Policy((teams, LOG))}))
     desk.fire()
-    assert desk.told("teams") == [] and desk.told("log") == ["open disk"]
+    assert desk.told("teams") == []
+    assert desk.told("log") == ["open disk"]
     assert desk.outcomes("teams") == ["recorded"]
 
 
@@ -289,7 +296,8 @@ def test_an_acknowledgement_stops_it(desk: Desk) -> None:
     (episode,) = desk.people.episodes("open")
     assert desk.people.acknowledge(episode.id[:6], "ana", "on it").acknowledged_by == "ana"
     desk, found = walk(desk, 300)
-    assert found == {} and "remind disk" not in desk.told()
+    assert found == {}
+    assert "remind disk" not in desk.told()
     assert desk.told("pagerduty") == ["open disk", "escalate disk", "acknowledge disk"]
     assert [row.outcome for row in desk.people.ledger(outcome="resolve_overdue")] == ["resolve_overdue"]
 
@@ -297,7 +305,8 @@ def test_an_acknowledgement_stops_it(desk: Desk) -> None:
 def test_a_process_that_was_down_for_long(desk: Desk) -> None:
     desk.fire(severity="CRITICAL")
     desk.tick(35 * MINUTE)
-    assert desk.told("pagerduty") == ["open disk", "escalate disk"] and desk.told("email") == ["escalate disk"]
+    assert desk.told("pagerduty") == ["open disk", "escalate disk"]
+    assert desk.told("email") == ["escalate disk"]
 
 
 # Silences
@@ -308,7 +317,8 @@ def test_silenced_is_recorded_and_told_at_the_end(desk: Desk) -> None:
     for _ in range(30):
         desk.fire()
         desk.tick(MINUTE)
-    assert desk.told() == [] and set(desk.outcomes()) == {"silenced"}
+    assert desk.told() == []
+    assert set(desk.outcomes()) == {"silenced"}
     assert desk.people.episodes()[0].count == 30
     assert f"silence {silence.id} of ana: known" in desk.people.ledger()[0].reason
     desk.tick(29 * MINUTE)
@@ -339,7 +349,8 @@ def test_a_silence_keeps_escalation_and_reminders_back(desk: Desk) -> None:
     desk.fire(severity="CRITICAL")
     desk.people.silence(["severity=CRITICAL"], T0 + 3 * HOUR, "ana", "known")
     desk, found = walk(desk, 175)
-    assert found == {} and desk.told() == ["open disk"]
+    assert found == {}
+    assert desk.told() == ["open disk"]
     desk, found = walk(desk, 5)
     assert found == {5: ["pagerduty escalate disk"] * 2 + ["email escalate disk"] * 2}
 
@@ -351,7 +362,8 @@ def test_it_gets_worse_while_it_is_silenced(desk: Desk) -> None:
     assert desk.told() == ["open disk"]
     desk.people.expire(silence.id, "ana", "not known after all")
     desk.tick()
-    assert desk.told() == ["open disk", "update disk"] and desk.told("pagerduty") == ["open disk"]
+    assert desk.told() == ["open disk", "update disk"]
+    assert desk.told("pagerduty") == ["open disk"]
 
 
 def test_a_maintenance_window(desk: Desk) -> None:
@@ -360,7 +372,8 @@ def test_a_maintenance_window(desk: Desk) -> None:
     desk.fire("before")
     desk.now = window[0]
     desk.fire("during")
-    assert desk.told() == ["open before"] and desk.outcomes()[-1] == "maintenance"
+    assert desk.told() == ["open before"]
+    assert desk.outcomes()[-1] == "maintenance"
     desk.now = window[1]
     desk.tick()
     assert desk.told() == ["open before", "open during", "remind before"]
@@ -382,7 +395,8 @@ def test_what_is_no_silence(desk: Desk, call: dict[str, Any], said: str) -> None
     usable = {"matchers": ["severity=LOW"], "until": T0 + HOUR, "who": "ana", "why": "x"}
     with pytest.raises(UserError, match=said):
         desk.people.silence(**{**usable, **call})
-    assert desk.people.silences() == [] and desk.people.audit() == []
+    assert desk.people.silences() == []
+    assert desk.people.audit() == []
 
 
 # Dependencies
@@ -392,7 +406,8 @@ def test_a_parent_that_is_down_inhibits_its_children(state: State) -> None:
     desk = Desk(state, routing(dependencies={"database": ("payments-api",)}))
     desk.fire("db", application="database", severity="CRITICAL")
     desk.fire("child")
-    assert desk.told() == ["open db"] and desk.outcomes()[-1] == "inhibited"
+    assert desk.told() == ["open db"]
+    assert desk.outcomes()[-1] == "inhibited"
     before = desk.people.ledger(limit=0)
     for _ in range(3):
         desk.tick(SECOND)
@@ -444,7 +459,8 @@ def test_alerts_of_one_application_are_told_together(state: State) -> None:
             select(deliveries.c.payload).where(deliveries.c.channel == "slack", deliveries.c.action == "update")
         )
     assert payload is not None
-    assert payload["title"] == "a0 is full (and 4 more)" and "4 HIGH incident: payments-api" in payload["description"]
+    assert payload["title"] == "a0 is full (and 4 more)"
+    assert "4 HIGH incident: payments-api" in payload["description"]
     assert desk.people.ledger_totals().by_outcome == {"notified": 2, "grouped": 4}
 
 
@@ -456,7 +472,8 @@ def test_what_was_grouped_and_outlives_its_leader(state: State) -> None:
     desk.over("a0")
     desk.tick(SECOND)
     *before, opened = desk.told()
-    assert before == ["open a0", "update a0", "resolve a0"] and opened in ("open a1", "open a2")
+    assert before == ["open a0", "update a0", "resolve a0"]
+    assert opened in ("open a1", "open a2")
     # The other is told with it now.
     desk.tick(2 * MINUTE)
     assert desk.told()[4:] == [opened.replace("open", "update")]
@@ -488,7 +505,8 @@ def test_a_storm(sqlite: State) -> None:
         desk.tick(MINUTE)
 
     for channel in ("slack", "log"):
-        assert most_in(desk, channel, MINUTE) <= 10 and most_in(desk, channel, HOUR) <= 30
+        assert most_in(desk, channel, MINUTE) <= 10
+        assert most_in(desk, channel, HOUR) <= 30
         told = desk.told(channel)
         assert sum(said.startswith("open") for said in told) == 9
         assert sum(said.startswith("summary") for said in told) >= 1
@@ -498,7 +516,8 @@ def test_a_storm(sqlite: State) -> None:
         ).all()
     assert sum(payload["count"] for payload in summaries) == 10_000 - 9
     totals = desk.people.ledger_totals()
-    assert totals.is_complete and totals.by_outcome == {"notified": 9, "rate_limited": 9_991}
+    assert totals.is_complete
+    assert totals.by_outcome == {"notified": 9, "rate_limited": 9_991}
 
 
 def test_the_log_is_nobody(sqlite: State) -> None:
@@ -507,11 +526,13 @@ def test_the_log_is_nobody(sqlite: State) -> None:
     desk = Desk(sqlite, routing(limits=limits))
     desk.raise_(*(alert(f"a{n}", severity="CRITICAL") for n in range(50)))
     desk.tick()
-    assert len(desk.told("log")) == 50 and len(desk.told("pagerduty")) == 9
+    assert len(desk.told("log")) == 50
+    assert len(desk.told("pagerduty")) == 9
     assert desk.people.ledger_totals().by_outcome == {"notified": 9, "rate_limited": 41}
     for _ in range(120):
         desk.tick(MINUTE)
-    assert most_in(desk, "pagerduty", MINUTE) <= 10 and most_in(desk, "pagerduty", HOUR) <= 30
+    assert most_in(desk, "pagerduty", MINUTE) <= 10
+    assert most_in(desk, "pagerduty", HOUR) <= 30
     assert {said for said in desk.told("pagerduty") if "escalate" in said} == {f"escalate a{n}" for n in range(9)}
 
 
@@ -533,9 +554,11 @@ def test_a_storm_and_the_routing_of_the_package(sqlite: State) -> None:
         for recipient in recipients(desk, channel):
             for limit in packaged.limits.of(channel):
                 assert most_in(desk, channel, limit.window, recipient) <= limit.count
-    assert recipients(desk, "slack") and desk.told("pagerduty")
+    assert recipients(desk, "slack")
+    assert desk.told("pagerduty")
     totals = desk.people.ledger_totals()
-    assert totals.is_complete and totals.dispatched == 600
+    assert totals.is_complete
+    assert totals.dispatched == 600
 
 
 def recipients(desk: Desk, channel: str) -> set[str]:
@@ -629,7 +652,8 @@ def test_what_is_read_before_anything_was_written(desk: Desk, tmp_path: Path) ->
 def test_an_alert_with_text_from_outside(desk: Desk) -> None:
     desk.fire("d\x00isk", title="決 \x00 \ud800", description="\x00", labels={"a": "\x00"})
     desk.fire("d\x00isk", title="決 \x00 \ud800")
-    assert len(desk.told()) == 1 and desk.people.ledger_totals().is_complete
+    assert len(desk.told()) == 1
+    assert desk.people.ledger_totals().is_complete
 
 
 def count(desk: Desk, table: Any) -> int:
@@ -691,7 +715,8 @@ def test_whatever_happens(happens: list[tuple[str, str, str, int]], limits: str)
                 assert all(said[n + 1] in ("open", "escalate") for n in ends if n + 1 < len(said))
                 assert episode.is_over is (said[-1] == "resolve")
             if episode.state == "open":
-                assert episode.owed in (None, "grouped") and episode.told_as is not None
+                assert episode.owed in (None, "grouped")
+                assert episode.told_as is not None
                 assert episode.told_as != "notified" or sent
         active = [episode for episode in desk.people.episodes() if not episode.is_over]
         assert len({episode.fingerprint for episode in active}) == len(active)

@@ -1,0 +1,15 @@
+"""Paths and URLs of files as delta-rs, pyarrow and Spark spell them."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+
+def local_path(uri: str) -> str:
+    """Return a `file://` URL as a path, any other URL as it is, without a slash at the end."""
+    return unquote(uri.removeprefix("file://")).rstrip("/") if uri.startswith("file://") else uri.rstrip("/")
+
+
+def glob_literal(path: str) -> str:
+    """Return a path as a pattern that only it matches: Spark takes what it is to read for a pattern."""
+    return "".join(f"\\{char}" if char in "\\*?[]{}^," else char for char in path)
