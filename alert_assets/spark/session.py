@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import dagster as dg
-from dagster_pyspark import LazyPySparkResource
 from pydantic import PrivateAttr
 
 from alert_assets.errors import UserError
 from alert_assets.spark.server import DISCOVERY_VARIABLE, check_java, discovery_file, worker_python
 
 if TYPE_CHECKING:
+    from dagster_pyspark import LazyPySparkResource
     from pyspark.sql import SparkSession
 
     from alert_assets.settings import Settings

@@ -16,12 +16,12 @@ from alert_assets.contracts.spark import spark_schema
 from alert_assets.slo.latency import Latencies, latencies, latency_row, newest
 
 COMMIT = datetime(2026, 2, 14, 10, 6, tzinfo=UTC)
-UTC = pa.timestamp("us", "UTC")
+INSTANT = pa.timestamp("us", "UTC")
 
 
 def times(*seconds_before: float | None) -> pa.Array:
     """Event times so many seconds before the commit."""
-    return pa.array([None if s is None else COMMIT - timedelta(seconds=s) for s in seconds_before], UTC)
+    return pa.array([None if s is None else COMMIT - timedelta(seconds=s) for s in seconds_before], INSTANT)
 
 
 def test_nearest_rank_percentiles_are_latencies_that_were_had() -> None:
@@ -42,16 +42,16 @@ def test_rows_without_a_time_are_left_out_and_a_clock_that_is_ahead_counts_as_no
 
 
 def test_no_rows() -> None:
-    for empty in (times(), times(None), pa.chunked_array([], UTC)):
+    for empty in (times(), times(None), pa.chunked_array([], INSTANT)):
         assert latencies(empty, COMMIT, 5) == Latencies(0, None, None, None, None, 0, 0)
         assert newest(empty) is None
 
 
 @given(st.lists(st.integers(-10_000_000, 10_000_000), min_size=1, max_size=60), st.integers(1, 5_000_000))
 def test_against_plain_python(microseconds: list[int], threshold: int) -> None:
-    starts = pa.array([COMMIT - timedelta(microseconds=m) for m in microseconds], UTC)
+    starts = pa.array([COMMIT - timedelta(microseconds=m) for m in microseconds], INSTANT)
     half = len(starts) // 2
-    found = latencies(pa.chunked_array([starts[:half], starts[half:]], UTC), COMMIT, threshold / 1e6)
+    found = latencies(pa.chunked_array([starts[:half], starts[half:]], INSTANT), COMMIT, threshold / 1e6)
 
     took = sorted(max(0, m) for m in microseconds)
     for percent, value in ((50, found.p50_seconds), (95, found.p95_seconds), (99, found.p99_seconds)):
@@ -96,7 +96,7 @@ def test_without_pandas() -> None:
     """An import of pandas takes longer than everything that is computed here."""
     code = """
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 import pyarrow as pa
 from alert_assets.slo.latency import latencies, newest
 # pa.array() of Python objects would import pandas itself; a table that is read has buffers.
