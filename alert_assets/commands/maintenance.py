@@ -13,15 +13,9 @@ from alert_assets.commands.lake import reading
 from alert_assets.commands.options import JsonOption
 from alert_assets.errors import UserError
 from alert_assets.ingest.landing import waiting_for_archive
+from alert_assets.ingest.maintenance import MaintenanceReport, maintain, upkeep
 from alert_assets.kernel.clock import utc_now
-from alert_assets.lake.maintenance import (
-    TABLES,
-    MaintenanceReport,
-    TableUpkeep,
-    maintain,
-    table_named,
-    upkeep,
-)
+from alert_assets.lake.maintenance import TABLES, TableUpkeep, table_named
 from alert_assets.settings import Settings, load_settings
 from alert_assets.state.database import State
 from alert_assets.state.retention import prunable_rows

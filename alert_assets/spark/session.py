@@ -131,6 +131,8 @@ def spark_conf(settings: Settings) -> dict[str, Any]:
         "spark.sql.shuffle.partitions": "4",
         "spark.master": settings.spark_master,
         "spark.driver.memory": settings.spark_memory,
+        # Files are written by tasks: none may run twice at once.
+        "spark.speculation": "false",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.streaming.minBatchesToRetain": "100",

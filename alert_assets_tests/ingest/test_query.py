@@ -12,7 +12,7 @@ _STREAM_FAILED = """\
 [STREAM_FAILED] Query [id = 4] terminated: Found error inside foreachBatch: Traceback (most recent call last):
   File "foreach_batch_worker.py", line 110, in main
   File "ingestion.py", line 171, in __call__
-    lakehouse.write_from_spark(
+    events.commit(
 {cause}
  SQLSTATE: 38000 SQLSTATE: XXKST
 === Streaming Query ===
