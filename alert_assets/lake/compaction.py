@@ -71,7 +71,7 @@ _MERGED_INTO = frozenset({SILVER_ALERTS.name, GOLD_INCIDENTS.name, PLATINUM_INCI
 _MERGED_SHARE = 8
 
 #: Whose lock a table's writers hold. Bronze is only ever added to, which needs none: ingestion goes on meanwhile.
-_LOCKS: Mapping[str, Contract | None] = {
+LOCKS: Mapping[str, Contract | None] = {
     BRONZE_EVENTS.name: None,
     BRONZE_QUARANTINE.name: BRONZE_EVENTS,
     BRONZE_HELD.name: BRONZE_EVENTS,
@@ -495,7 +495,7 @@ def _lock(lakehouse: Lakehouse, contract: Contract) -> ExitStack:
     """Hold the lock that the table's writers hold; raises when one of them does for too long."""
 
     stack = ExitStack()
-    owner = _LOCKS.get(contract.name, contract)
+    owner = LOCKS.get(contract.name, contract)
     if owner is not None:
         try:
             stack.enter_context(lakehouse.writing(owner))

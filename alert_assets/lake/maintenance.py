@@ -22,6 +22,7 @@ from alert_assets.contracts import ALL_CONTRACTS, Contract
 from alert_assets.errors import UserError
 from alert_assets.kernel.filesystems import filesystem_of, local_path
 from alert_assets.lake.compaction import (
+    LOCKS,
     TIME_COLUMNS,
     Compaction,
     compact,
@@ -32,6 +33,7 @@ from alert_assets.lake.compaction import (
     settled_batch_id,
     target_bytes,
 )
+from alert_assets.lake.schema import rebuild
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -191,6 +193,20 @@ def log_entries(table: DeltaTable) -> tuple[int, datetime | None]:
     commits = [info for info in found if re.fullmatch(r"\d{20}\.json", info.base_name)]
     oldest = min((info.mtime_ns for info in commits if info.mtime_ns), default=None)
     return len(commits), oldest and datetime.fromtimestamp(oldest / 1e9, UTC)
+
+
+def rebuild_table(lakehouse: Lakehouse, contract: Contract) -> int:
+    """Write a table anew with its contract's columns; return its rows. Downstream tables see no change.
+
+    Raises:
+        UserError: there is no such table, or a value does not fit.
+    """
+    with lakehouse.writing(LOCKS.get(contract.name) or contract):
+        table = lakehouse.table(contract)
+        if table is None:
+            raise UserError(f"There is no table {contract.name} in {lakehouse.settings.lake_dir} yet.")
+        rebuild(table, contract)
+        return lakehouse.snapshot(contract).row_count
 
 
 # Looking

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, Schema, write_deltalake
+from deltalake.exceptions import DeltaError
 
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_ALERTS
 from alert_assets.contracts.columns import delta_schema
@@ -18,7 +19,7 @@ from alert_assets.contracts.drift import schema_drift
 from alert_assets.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import pyarrow as pa
 
@@ -124,19 +125,29 @@ def rebuild(table: DeltaTable, contract: Contract, values: Mapping[str, Any] | N
 
     schema = pa.schema(stored_schema(contract).to_arrow())
     rows = pa.RecordBatchReader.from_stream(QueryBuilder().register("t", table).execute("SELECT * FROM t"))
+    refused: list[LakehouseError] = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in rows:
+                yield shaped(batch, schema, values)
+        except LakehouseError as error:
+            # delta-rs, which pulls the batches, raises one of its own instead.
+            refused.append(error)
+            raise
+
     try:
         write_deltalake(
             table,
-            pa.RecordBatchReader.from_batches(schema, (shaped(batch, schema, values) for batch in rows)),
+            pa.RecordBatchReader.from_batches(schema, batches()),
             mode="overwrite",
             schema_mode="overwrite",
             commit_properties=CommitProperties(custom_metadata={_REBUILD_INFO: {"contract_version": contract.version}}),
         )
-    except pa.ArrowInvalid as error:
-        raise LakehouseError(
-            f"{contract.name} cannot be rebuilt: a stored value does not fit the contract's type: {error}. Give the "
-            "column of the new type another name, or mend the value, and run again."
-        ) from error
+    except DeltaError:
+        if not refused:
+            raise
+        raise refused[0] from None
     return table
 
 
@@ -145,16 +156,25 @@ def shaped(rows: Any, schema: pa.Schema, values: Mapping[str, Any] | None = None
 
     Args:
         values: of columns that it does not have; the others are null.
+
+    Raises:
+        LakehouseError: a value does not fit its column's type.
     """
     import pyarrow as pa
 
-    values = values or {}
-    columns = [
-        rows[field.name].cast(field.type)
-        if field.name in rows.schema.names
-        else pa.repeat(pa.scalar(values.get(field.name), field.type), rows.num_rows)
-        for field in schema
-    ]
+    columns = []
+    for field in schema:
+        if field.name not in rows.schema.names:
+            value = pa.scalar((values or {}).get(field.name), field.type)
+            columns.append(pa.repeat(value, rows.num_rows))
+            continue
+        try:
+            columns.append(rows[field.name].cast(field.type))
+        except pa.ArrowException as error:
+            raise LakehouseError(
+                f"The values of {field.name} do not fit the contract's type {field.type}: {error}. Give the column of "
+                "the new type another name in the contract, or mend the values, and run again."
+            ) from error
     return type(rows).from_arrays(columns, schema=schema)
 
 

@@ -15,9 +15,10 @@ from deltalake import DeltaTable
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, CONTRACTS, GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.errors import UserError
+from alert_assets.ingest import maintenance
 from alert_assets.ingest.maintenance import MaintenanceReport, maintain, upkeep
 from alert_assets.kernel.clock import utc_now
-from alert_assets.lake import compaction, maintenance
+from alert_assets.lake import compaction
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
 from alert_assets.lake.maintenance import TABLES, newest_checkpoint, table_named
 from alert_assets.lake.schema import LakehouseError
