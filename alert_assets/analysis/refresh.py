@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.intervals import Interval, bucket_intervals
-from alert_assets.kernel.sql import hour_of, within
+from alert_assets.kernel.sql import hour_of, sql_envelope, within
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
 from alert_assets.lake.rows import query
 from alert_assets.lake.schema import LakehouseError, stored_schema
-from alert_assets.transforms.refresh import sql_envelope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

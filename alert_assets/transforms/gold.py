@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.kernel.intervals import Interval, bucket_intervals
+from alert_assets.kernel.sql import sql_envelope
 from alert_assets.lake.audit import audit, audit_staged
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
-from alert_assets.transforms.refresh import Refresh, above, only_in, sql_envelope
+from alert_assets.transforms.refresh import Refresh, above, only_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_ALERTS
 from alert_assets.kernel.intervals import bucket_intervals
+from alert_assets.kernel.sql import sql_envelope
 from alert_assets.lake.audit import audit, audit_staged
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
-from alert_assets.transforms.refresh import Refresh, above, bucket_counts, only_in, sql_envelope
+from alert_assets.transforms.refresh import Refresh, above, bucket_counts, only_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
