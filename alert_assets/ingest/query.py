@@ -491,8 +491,8 @@ def as_it_came() -> Column:
 
 
 def without_secrets(settings: Settings) -> Settings:
-    """Settings fit to be sent to a Spark server."""
-    return settings.model_copy(update={"llm_api_key": SecretStr("")})
+    """Settings fit to be sent to a Spark server: each secret is empty."""
+    return settings.model_copy(update={name: SecretStr("") for name, value in settings if isinstance(value, SecretStr)})
 
 
 def _tell(lakehouse: Lakehouse, version: int, log: Callable[[str], None]) -> int:
