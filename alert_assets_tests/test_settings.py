@@ -132,6 +132,12 @@ def test_each_location_moves_alone(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert settings.state_url.get_secret_value() == "postgresql+psycopg://alerts@db/alerts"
 
 
+def test_no_secret_is_in_the_repr() -> None:
+    settings = load_settings(state_url="postgresql+psycopg://alerts:hunter2@db/alerts", llm_api_key="sk-hunter2")
+
+    assert "hunter2" not in f"{settings!r} {settings}"
+
+
 @pytest.mark.parametrize(("name", "value", "allowed"), BAD)
 @pytest.mark.parametrize("source", ["environment", "dotenv"])
 def test_a_bad_value_is_named_with_what_is_allowed(
