@@ -1,13 +1,12 @@
 """A Spark session that stays inside a `foreachBatch` until it may go on: a script, looked at from outside meanwhile.
 
-Arguments: `connect` or `classic`, and a folder. The folder gets `in-batch` when the batch is there, `workers` with the
-process ids of the batch's and of a task's Python, and `rpc` with what the ports in `ports` answered (classic only).
+Arguments: `connect` or `classic`, and a folder. The folder gets `in-batch` when the batch is there, `environments` with
+those of the batch's and of a task's Python, and `rpc` with what the ports in `ports` answered (classic only).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -36,13 +35,16 @@ def main(mode: str, folder: Path) -> None:
     where = str(folder)
 
     def stay(lines: DataFrame, _number: int) -> None:
-        def pid(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        def own() -> str:
+            return Path("/proc/self/environ").read_text()
+
+        def environment(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             import pyarrow as pa
 
-            yield from (pa.RecordBatch.from_pydict({"pid": [os.getpid()]}) for _ in batches)
+            yield from (pa.RecordBatch.from_pydict({"environment": [own()]}) for _ in batches)
 
-        (task,) = [row.pid for row in lines.mapInArrow(pid, "pid long").collect()]
-        Path(where, "workers").write_text(json.dumps([os.getpid(), task]))
+        (task,) = [row.environment for row in lines.mapInArrow(environment, "environment string").collect()]
+        Path(where, "environments").write_text(json.dumps({"batch": own(), "task": task}))
         Path(where, "in-batch").touch()
         deadline = time.monotonic() + 300
         while not Path(where, "go").exists() and time.monotonic() < deadline:

@@ -38,21 +38,26 @@ class Local:
 
     Attributes:
         temporary: the temporary folder that all users share.
-        processes: all that were started for it, the session's own among them.
-        workers: process ids of the Python that runs the batch, and of one that runs a task.
+        client: the process that has asked for the session.
+        java: a child of it, or the warm server.
+        environments: of the Python that runs the batch, and of one that runs a task, as `/proc` shows them.
         rpc: what Spark's own ports said to a client without credentials.
     """
 
     temporary: Path
-    processes: list[psutil.Process]
-    workers: list[int]
+    client: psutil.Process
+    java: psutil.Process
+    environments: dict[str, str]
     rpc: dict[str, str]
 
     @property
     def spark(self) -> list[psutil.Process]:
-        """Java, and what Java has started."""
-        (java,) = [process for process in self.processes if process.name() == "java"]
-        return [java, *java.children(recursive=True)]
+        """Java, and what it has started: the batch's Python and the daemon, whose forks come and go."""
+        return [self.java, *(child for child in self.java.children() if child.status() != psutil.STATUS_ZOMBIE)]
+
+    @property
+    def processes(self) -> list[psutil.Process]:
+        return [self.client, *self.spark]
 
     def listening(self) -> list[tuple[str, int]]:
         found = [one for process in self.processes for one in process.net_connections("inet")]
@@ -78,13 +83,13 @@ def session(mode: str, temporary: Path, ports: list[int]) -> Iterator[Local]:
     try:
         await_(lambda: (folder / "in-batch").exists() or client.poll() is not None, "batch")
         assert client.poll() is None, (folder / "log").read_text()
-        root = psutil.Process(client.pid)
-        processes = [root, *root.children(recursive=True)]
+        process = psutil.Process(client.pid)
         if mode == "connect":
-            server = psutil.Process(json.loads(discovery_file().read_text())["pid"])
-            processes += [server, *server.children(recursive=True)]
-        rpc = json.loads((folder / "rpc").read_text()) if mode == "classic" else {}
-        yield Local(temporary, processes, json.loads((folder / "workers").read_text()), rpc)
+            java, rpc = psutil.Process(json.loads(discovery_file().read_text())["pid"]), {}
+        else:
+            (java,) = [child for child in process.children() if child.name() == "java"]
+            rpc = json.loads((folder / "rpc").read_text())
+        yield Local(temporary, process, java, json.loads((folder / "environments").read_text()), rpc)
     finally:
         (folder / "go").touch()
         client.wait(60)
@@ -100,8 +105,8 @@ def sessions() -> Iterator[dict[str, Local]]:
         patch.setattr(tempfile, "tempdir", name)
         try:
             with session("connect", temporary, []) as warm:
-                (java, *_) = warm.spark
-                ports = [one.laddr.port for one in java.net_connections("inet") if one.status == psutil.CONN_LISTEN]
+                listening = [one for one in warm.java.net_connections("inet") if one.status == psutil.CONN_LISTEN]
+                ports = [one.laddr.port for one in listening]
                 with session("classic", temporary, ports) as classic:
                     yield {"connect": warm, "classic": classic}
         finally:
@@ -141,14 +146,13 @@ def test_a_client_without_the_secret_gets_no_answer(sessions: dict[str, Local]) 
 
 
 def test_spark_and_its_workers_have_a_filtered_environment(local: Local) -> None:
-    java, *children = local.spark
-    pids = {process.pid for process in children}
-    batch, task = local.workers
-    assert task in pids
-    # The batch of a classic session runs in the session's own process, which is the pipeline.
-    assert batch in pids or batch == local.processes[0].pid
-    for process in (java, *children):
-        variables = process.environ()
+    found = [process.environ() for process in local.spark]
+    # The batch of a classic session runs in the process of the pipeline, whose own the secrets are.
+    is_classic = local.java.ppid() == local.client.pid
+    of_workers = [shown for name, shown in local.environments.items() if name == "task" or not is_classic]
+    found += [dict(entry.split("=", 1) for entry in shown.split("\0") if "=" in entry) for shown in of_workers]
+    assert len(found) >= 3
+    for variables in found:
         assert SECRET not in variables.values(), [name for name, value in variables.items() if value == SECRET]
         assert not [name for name in variables if name.startswith("ALERTS_")]
         assert (variables["AWS_REGION"], variables["OF_THE_USER"]) == ("eu-1", "spark-env")
@@ -169,8 +173,7 @@ def test_another_user_reads_nothing(local: Local) -> None:
     found = ["find", str(local.temporary), "-type", "f", "-readable"]
     assert subprocess.run([*AS_ANOTHER_USER, *found], capture_output=True, text=True, check=False).stdout == ""
     assert [*local.temporary.glob("alert-assets-spark-*/*/tmp/blockmgr-*")], "Spark's own files are in there"
-    java, *children = local.spark
-    for process in (java, *children):
+    for process in local.spark:
         used = {file.path for file in process.open_files()} | {mapped.path for mapped in process.memory_maps()}
         for path in sorted(used):
             if path.startswith(("/tmp/", "/var/tmp/", "/dev/shm/")):
