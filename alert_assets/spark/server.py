@@ -12,7 +12,7 @@ What a local Spark has on this machine, warm or classic:
 - An environment by allow-list (:data:`ENVIRONMENT`), for the server, which outlives its first caller, and for its
   Python workers: neither `ALERTS_*` nor any other variable of the caller. Object-store credentials pass, and stay as
   they were at the start until `alert-assets spark stop`. More of it is set in a `spark-env.sh` in `SPARK_CONF_DIR`.
-- Sockets and their secrets: :data:`alert_assets.spark.session.LOOPBACK_CONF`.
+- Sockets on 127.0.0.1 and their secrets: :mod:`alert_assets.spark.session`.
 """
 
 from __future__ import annotations

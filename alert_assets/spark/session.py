@@ -52,13 +52,13 @@ SESSION_CONF = {
     "spark.sql.maxConcurrentOutputFileWriters": "4",
 }
 
-#: Of a Spark with a local master. Its driver's RPC, its block manager, its Connect endpoint and its Python workers
-#: listen on 127.0.0.1 alone, and each asks for a secret: Connect for its token, a worker's socket for one that Spark
-#: draws for it, RPC and blocks for one that the JVM draws and keeps to itself. `spark.authenticate` needs no
-#: `spark.authenticate.secret` with a local master, so there is none in a file, a variable or an argument.
-LOOPBACK_CONF = {
-    "spark.driver.bindAddress": "127.0.0.1",
-    "spark.driver.host": "127.0.0.1",
+#: The driver's RPC and the block manager listen on 127.0.0.1 alone, as Connect's endpoint and Python workers do.
+LOOPBACK_CONF = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
+
+#: And they answer only who knows the secret that the JVM draws at its start and keeps to itself: with a local master
+#: `spark.authenticate` needs no `spark.authenticate.secret`, so there is none in a file, a variable or an argument.
+#: Connect asks for its token, a Python worker's socket for a secret that Spark draws for it.
+AUTHENTICATED_CONF = {
     "spark.authenticate": "true",
     "spark.network.crypto.enabled": "true",
     "spark.network.crypto.saslFallback": "false",
@@ -69,7 +69,7 @@ class SparkResource(dg.ConfigurableResource[Any]):
     """dagster-pyspark's lazy session, imported when it is asked for, after a look at whether Spark can start at all."""
 
     spark_config: dict[str, Any]
-    _lazy: Any = PrivateAttr(default=None)
+    _lazy: LazyPySparkResource | None = PrivateAttr(default=None)
 
     @property
     def spark_session(self) -> SparkSession:
@@ -139,6 +139,7 @@ def spark_conf(settings: Settings) -> dict[str, Any]:
         "spark.master": settings.spark_master,
         "spark.driver.memory": settings.spark_memory,
         "spark.ui.enabled": "false",
+        "spark.connect.grpc.binding.address": "127.0.0.1",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.streaming.minBatchesToRetain": "100",
         # A cycle compiles more classes than the hundred that are kept by default; the next one has the same.
@@ -146,7 +147,11 @@ def spark_conf(settings: Settings) -> dict[str, Any]:
         # Nobody waits for a pause here, and the throughput is better.
         "spark.driver.extraJavaOptions": "-XX:+UseParallelGC -XX:ReservedCodeCacheSize=512m",
     }
-    if settings.spark_master.startswith("local"):
+    is_local = settings.spark_master.startswith("local")
+    if is_local:
+        conf |= AUTHENTICATED_CONF
+    # The workers of spark://host:port have to reach the driver of a Connect server.
+    if is_local or settings.spark_mode == "classic":
         conf |= LOOPBACK_CONF
     if settings.spark_mode == "classic":
         return conf
