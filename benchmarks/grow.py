@@ -19,12 +19,12 @@ from alert_assets.breaker.store import circuit_breakers
 from alert_assets.checks.evaluate import evaluate, record
 from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import BRONZE_EVENTS
-from alert_assets.defs.medallion.gold import refresh_gold
-from alert_assets.defs.medallion.silver import refresh_silver
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.intervals import Interval
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings, load_settings
+from alert_assets.transforms.gold import refresh_gold
+from alert_assets.transforms.silver import refresh_silver
 from benchmarks.telemetry import START
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from sqlalchemy import select
 
 from alert_assets.checks.check import Check, Dimension, Finding
 from alert_assets.checks.new_rows import NewRows, intervals
-from alert_assets.checks.sql import SAMPLES, any_of, counted, names_of, select_list, within
+from alert_assets.checks.sql import SAMPLES, counted, names_of, select_list
 from alert_assets.contracts.sql_rules import RowRule, row_rules
+from alert_assets.kernel.sql import any_of, within
 from alert_assets.quality.volume import MIN_BASELINE, CommitVolume, judge_volumes
 from alert_assets.state.database import run_outcomes
 

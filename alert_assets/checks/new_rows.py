@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from deltalake.exceptions import DeltaError
 
 from alert_assets.checks.commits import Commit, newest_first
-from alert_assets.checks.sql import hour_of
 from alert_assets.checks.unnumbered import rows_since
 from alert_assets.kernel.intervals import bucket_intervals
-from alert_assets.kernel.sql import quote
+from alert_assets.kernel.sql import hour_of, quote
 from alert_assets.lake import rows as delta_rows
 
 if TYPE_CHECKING:

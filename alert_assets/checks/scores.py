@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from alert_assets.checks import bronze, gold, platinum, quarantine, silver
 from alert_assets.checks.common import contract_measures, repeated_keys, required_rules
 from alert_assets.checks.new_rows import NewRows
-from alert_assets.checks.sql import any_of, counted
+from alert_assets.checks.sql import counted
 from alert_assets.checks.timeliness import StaleSince, oldest_unseen
 from alert_assets.contracts import (
     BRONZE_EVENTS,
@@ -19,6 +19,7 @@ from alert_assets.contracts import (
     QUALITY_SCORES,
     SILVER_ALERTS,
 )
+from alert_assets.kernel.sql import any_of
 from alert_assets.lake.rows import rows_in
 from alert_assets.quality.score import WEIGHTS, Tally, score_rows
 

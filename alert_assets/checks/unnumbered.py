@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 from deltalake.exceptions import DeltaError
 
-from alert_assets.checks.sql import micros, within
 from alert_assets.kernel.intervals import Interval, bucket_intervals, merge_intervals
-from alert_assets.kernel.sql import literal
+from alert_assets.kernel.sql import literal, micros, within
 from alert_assets.lake.rows import file_statistics, query
 
 if TYPE_CHECKING:

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from alert_assets.kernel.intervals import Interval
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Up to so many stretches of time are spelled out in a filter; beyond, one envelope has to do.
+_SPELLED_OUT = 64
 
 
 def quote(name: str) -> str:
@@ -25,3 +34,31 @@ def literal(value: str | int | float | datetime) -> str:
     if value - value == 0:
         return repr(value)
     raise ValueError(f"{value!r} has no SQL literal")
+
+
+def micros(column: str) -> str:
+    """A time as whole microseconds since the epoch."""
+    return f"CAST({column} AS BIGINT)"
+
+
+def hour_of(column: str) -> str:
+    """A time's hour, counted from the epoch. Times before 1970 are rounded down too."""
+    return f"CAST(floor({micros(column)} / 3600000000.0) AS BIGINT)"
+
+
+def any_of(predicates: Sequence[str]) -> str:
+    """A predicate that holds where one of them does."""
+    return f"({' OR '.join(f'({predicate})' for predicate in predicates) or 'false'})"
+
+
+def within(column: str, intervals: Sequence[Interval]) -> str:
+    """A predicate that holds for times in the intervals, the ends not included, or at least in their envelope.
+
+    File statistics prune by it. Delta's statistics may be cut to whole milliseconds, so the bounds have to
+    be whole milliseconds too: hours are.
+    """
+    if not intervals:
+        return "false"
+    if len(intervals) > _SPELLED_OUT:
+        intervals = [Interval(intervals[0].start, intervals[-1].end)]
+    return any_of([f"{column} >= {literal(i.start)} AND {column} < {literal(i.end)}" for i in intervals])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from deltalake import DeltaTable
 
+from alert_assets.analysis.refresh import refresh_platinum
 from alert_assets.checks.new_rows import NewRows
 from alert_assets.contracts import (
     BRONZE_EVENTS,
@@ -18,7 +19,6 @@ from alert_assets.contracts import (
     SILVER_ALERTS,
     Contract,
 )
-from alert_assets.defs.medallion.platinum import refresh_platinum
 from alert_assets.defs.notifications.sensors import changed_incidents
 from alert_assets.lake.rows import file_statistics
 from alert_assets.slo.commit_latency import measure_latency

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from alert_assets.analysis.refresh import refresh_platinum
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS
-from alert_assets.defs.medallion.platinum import refresh_platinum
 from alert_assets_tests.checks.lake import HOUR, MINUTE, T0, Lake, alert
 from alert_assets_tests.checks.test_silver import DIMENSIONS
 

@@ -1,28 +1,13 @@
 """gold_incidents: each alert with everything that happened around it in the hour before."""
 
-from collections.abc import Callable, Iterable
-from datetime import timedelta
-from typing import TYPE_CHECKING
-
 import dagster as dg
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.defs.metadata import RefreshConfig, Stopwatch, clear_errors, described, table_metadata
-from alert_assets.kernel.intervals import Interval, bucket_intervals
-from alert_assets.lake.audit import audit
-from alert_assets.lake.lakehouse import Lakehouse, Snapshot, cursor_app
+from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings
 from alert_assets.spark.session import SparkResource
-from alert_assets.transforms.refresh import Refresh, above, only_in, sql_envelope
-
-if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
-
-#: Gold's rows are silver's, one to one: what a refresh merges by. The alert's timestamp, part of gold's
-#: own key, moves when an earlier firing arrives late.
-_SILVER_KEY = SILVER_ALERTS.key
+from alert_assets.transforms.gold import refresh_gold
 
 
 @dg.asset(
@@ -48,132 +33,3 @@ def gold_incidents(
         "seconds": watch.seconds,
     }
     return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, GOLD_INCIDENTS, **numbers))
-
-
-def refresh_gold(
-    spark: Callable[[], "SparkSession"], lakehouse: Lakehouse, settings: Settings, *, full_refresh: bool = False
-) -> Refresh:
-    """Recompute the incidents whose alert changed or whose lookback has new evidence, and merge."""
-    with lakehouse.writing(GOLD_INCIDENTS):
-        silver, bronze = lakehouse.snapshot(SILVER_ALERTS), lakehouse.snapshot(BRONZE_EVENTS)
-        silver_cursor = lakehouse.cursor(GOLD_INCIDENTS, SILVER_ALERTS)
-        bronze_cursor = lakehouse.cursor(GOLD_INCIDENTS, BRONZE_EVENTS)
-        full_refresh = full_refresh or lakehouse.was_rebuilt(SILVER_ALERTS, since=silver_cursor)
-        nothing_new = silver.last_batch_id <= silver_cursor and bronze.last_batch_id <= bronze_cursor
-        if silver.table is None or bronze.table is None or (nothing_new and not full_refresh):
-            return Refresh()
-        transactions = {
-            cursor_app(SILVER_ALERTS): silver.last_batch_id,
-            cursor_app(BRONZE_EVENTS): bronze.last_batch_id,
-        }
-        lookback = timedelta(minutes=settings.correlation_lookback_minutes)
-        if full_refresh:
-            rows = _correlate(spark(), _incidents(silver.read(spark())), bronze, lookback).toArrow()
-            audit(GOLD_INCIDENTS, GOLD_INCIDENTS.key, rows)
-            lakehouse.overwrite(GOLD_INCIDENTS, rows, transactions)
-            return Refresh(silver.row_count, rows.num_rows, rows.num_rows, committed=True)
-
-        from alert_assets.contracts.spark import spark_schema
-        from alert_assets.transforms.changes import changed_rows
-
-        touched = _touched(spark(), silver, bronze, silver_cursor, bronze_cursor, lookback)
-        if not touched.num_rows:
-            lakehouse.move_cursors(GOLD_INCIDENTS, transactions)
-            return Refresh(committed=True)
-
-        gold = lakehouse.snapshot(GOLD_INCIDENTS)
-        buckets = _buckets(touched, lookback)
-        window = timedelta(minutes=settings.dedup_window_minutes)
-        spans = bucket_intervals(buckets, lookback)
-        starts = [Interval(span.start - window, span.end) for span in spans]
-        alerts = spark().createDataFrame(touched, spark_schema(SILVER_ALERTS))
-        computed = _correlate(spark(), alerts, bronze, lookback, buckets)
-        stored = gold.read(spark(), gold.files(time_column="window_start", intervals=starts))
-        changed = changed_rows(stored, computed, GOLD_INCIDENTS, _SILVER_KEY).toArrow()
-        audit(GOLD_INCIDENTS, _SILVER_KEY, changed)
-        lakehouse.merge(GOLD_INCIDENTS, _SILVER_KEY, changed, transactions, within=sql_envelope("window_start", starts))
-        return Refresh(touched.num_rows, len(buckets), changed.num_rows, committed=True)
-
-
-def _touched(
-    spark: "SparkSession",
-    silver: Snapshot,
-    bronze: Snapshot,
-    silver_cursor: int,
-    bronze_cursor: int,
-    lookback: timedelta,
-) -> pa.Table:
-    """Silver rows that are new or changed, or may have new evidence in their lookback.
-
-    Few enough to come here: gold's rows for them will too. What is built on them then starts from them, and not from
-    all that told them.
-    """
-    from pyspark.sql import functions as F
-
-    changed = _incidents(silver.read(spark, silver.files(newer_than=silver_cursor))).where(above(silver_cursor))
-    # Every alert is new: there is none that new events could touch.
-    if not silver_cursor:
-        return changed.toArrow()
-    new_events = bronze.read(spark, bronze.files(newer_than=bronze_cursor)).where(above(bronze_cursor))
-    found = new_events.groupBy("application_id", _bucket("timestamp", lookback).alias("bucket")).agg(
-        F.min("timestamp").alias("first"), F.max("timestamp").alias("last")
-    )
-    news = found.toArrow()
-    reached = {n + after for n in news["bucket"].unique().to_pylist() for after in (0, 1)}
-    if reached:
-        reach = bucket_intervals(reached, lookback)
-        in_reach = _incidents(silver.read(spark, silver.files(time_column="first_seen_timestamp", intervals=reach)))
-        first_seen = F.col("first_seen_timestamp")
-        begin = first_seen - F.make_dt_interval(mins=F.lit(lookback // timedelta(minutes=1)))
-        looked_into = F.array_distinct(F.array(_bucket_of(begin, lookback), _bucket_of(first_seen, lookback)))
-        known = only_in(in_reach, _bucket_of(first_seen, lookback), reached).where(~above(silver_cursor))
-        # The extremes of a bucket stand for its events: an incident too many is recomputed to what it was.
-        with_news = (
-            known.withColumn("bucket", F.explode(looked_into))
-            .join(F.broadcast(spark.createDataFrame(news)), ["application_id", "bucket"])
-            .where((F.col("first") <= first_seen) & (F.col("last") >= begin))
-        )
-        again = with_news.select(*SILVER_ALERTS.columns).dropDuplicates(list(_SILVER_KEY))
-        changed = changed.unionByName(again)
-    return changed.toArrow()
-
-
-def _buckets(rows: pa.Table, width: timedelta) -> list[int]:
-    """The stretches of a width, counted from the epoch, that silver rows were first seen in."""
-    micros = rows["first_seen_timestamp"].cast(pa.int64())
-    return sorted(pc.unique(pc.divide(micros, width // timedelta(microseconds=1))).to_pylist())
-
-
-def _correlate(
-    spark: "SparkSession",
-    alerts: "DataFrame",
-    bronze: Snapshot,
-    lookback: timedelta,
-    buckets: Iterable[int] | None = None,
-) -> "DataFrame":
-    """Gold's rows for silver's; `buckets` are the stretches of the lookback's width that the alerts are in."""
-    from alert_assets.transforms.correlate import correlate
-
-    if buckets is None:
-        events = bronze.read(spark)
-    else:
-        looked_into = {number - before for number in buckets for before in (0, 1)}
-        events = bronze.read(spark, bronze.files(intervals=bucket_intervals(looked_into, lookback)))
-        events = only_in(events, _bucket("timestamp", lookback), looked_into)
-    return correlate(alerts, events, lookback_minutes=lookback // timedelta(minutes=1))
-
-
-def _incidents(silver: "DataFrame") -> "DataFrame":
-    return silver.where("alert_count > 0")
-
-
-def _bucket(column: str, width: timedelta) -> "Column":
-    from pyspark.sql import functions as F
-
-    return _bucket_of(F.col(column), width)
-
-
-def _bucket_of(at: "Column", width: timedelta) -> "Column":
-    from pyspark.sql import functions as F
-
-    return F.floor(F.unix_micros(at) / F.lit(width // timedelta(microseconds=1)))

@@ -18,12 +18,11 @@ import dagster as dg
 from sqlalchemy import Connection, select
 
 from alert_assets.breaker.guard import REFUSED_TAGS
-from alert_assets.checks.sql import hour_of, within
 from alert_assets.contracts import ALL_CONTRACTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS
 from alert_assets.defs.breaker.sensors import planned_assets
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.intervals import bucket_intervals
-from alert_assets.kernel.sql import literal
+from alert_assets.kernel.sql import hour_of, literal, within
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.lake.rows import query
 from alert_assets.notify.alert import Alert
