@@ -81,7 +81,7 @@ def session(mode: str, temporary: Path, ports: list[int]) -> Iterator[Local]:
             stderr=log,
         )
     try:
-        await_(lambda: (folder / "in-batch").exists() or client.poll() is not None, "batch")
+        await_(lambda: (folder / "in-batch").exists() or client.poll() is not None, "batch", seconds=300)
         assert client.poll() is None, (folder / "log").read_text()
         process = psutil.Process(client.pid)
         if mode == "connect":
