@@ -174,7 +174,7 @@ def _run_query(
     try:
         patiently = _PATIENTLY.copy(before_sleep=lambda _: log("Spark's Python worker came up too late; once more"))
         query = patiently(
-            landed.writeStream.foreachBatch(LandingBatch(without_secrets(settings), lakehouse.run_id))
+            landed.writeStream.foreachBatch(LandingBatch(settings, lakehouse.run_id))
             .option("checkpointLocation", checkpoint(settings))
             .trigger(availableNow=True)
             .start
@@ -192,6 +192,11 @@ class LandingBatch:
 
     settings: Settings
     run_id: str | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is sent to the Spark server: each secret of the settings is empty."""
+        no_secrets = {name: SecretStr("") for name, value in self.settings if isinstance(value, SecretStr)}
+        return {**self.__dict__, "settings": self.settings.model_copy(update=no_secrets)}
 
     def __call__(self, landed: DataFrame, batch_number: int) -> None:
         from pyspark.sql import functions as F
@@ -496,11 +501,6 @@ def as_it_came() -> Column:
     from pyspark.sql import functions as F
 
     return F.coalesce(F.col("raw_bytes").cast("string"), "raw").alias("raw")
-
-
-def without_secrets(settings: Settings) -> Settings:
-    """Settings fit to be sent to a Spark server."""
-    return settings.model_copy(update={"llm_api_key": SecretStr("")})
 
 
 def _tell(lakehouse: Lakehouse, version: int, log: Callable[[str], None]) -> int:

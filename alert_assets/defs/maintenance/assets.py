@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
-from alert_assets.defs.metadata import Stopwatch, clear_errors, typed_by_a_person
+from alert_assets.defs.metadata import Stopwatch, clear_errors
 from alert_assets.kernel.clock import utc_now
 from alert_assets.logs import run_log
 from alert_assets.settings import Settings
@@ -53,16 +53,10 @@ def maintenance(
     from alert_assets.lake.maintenance import TABLES, table_named
 
     watch = Stopwatch()
-    with typed_by_a_person():
-        tables = [table_named(name) for name in config.tables] or TABLES
     with clear_errors():
+        tables = [table_named(name) for name in config.tables] or TABLES
         report = maintain(
-            settings,
-            utc_now(),
-            context.log.info,
-            tables=tables,
-            cleaning=config.cleaning,
-            dry_run=config.dry_run,
+            settings, utc_now(), context.log.info, tables=tables, cleaning=config.cleaning, dry_run=config.dry_run
         )
     for name, reason in report.skipped.items():
         context.log.warning(f"{name}: {reason}")
