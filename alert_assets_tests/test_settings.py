@@ -75,7 +75,7 @@ def test_defaults(folder: Path) -> None:
     assert settings.lake_dir == str(data / "lake")
     assert settings.checkpoint_dir == str(data / "checkpoints")
     assert settings.state_dir == data / "state"
-    assert settings.state_url == f"sqlite:///{data}/state/alert_assets.db"
+    assert settings.state_url.get_secret_value() == f"sqlite:///{data}/state/alert_assets.db"
     assert settings.dedup_fields == ("application_id", "host", "alert_type")
     assert (settings.dedup_window_minutes, settings.correlation_lookback_minutes) == (5, 60)
     assert (settings.watermark_delay_minutes, settings.max_future_skew_minutes) == (10, 5)
@@ -129,7 +129,13 @@ def test_each_location_moves_alone(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert settings.landing_dir == str(Path.home() / "landing")
     assert settings.lake_dir == "s3://bucket/lake"
     assert settings.checkpoint_dir == str(folder / "elsewhere" / "checkpoints")
-    assert settings.state_url == "postgresql+psycopg://alerts@db/alerts"
+    assert settings.state_url.get_secret_value() == "postgresql+psycopg://alerts@db/alerts"
+
+
+def test_no_secret_is_in_the_repr() -> None:
+    settings = load_settings(state_url="postgresql+psycopg://alerts:hunter2@db/alerts", llm_api_key="sk-hunter2")
+
+    assert "hunter2" not in f"{settings!r} {settings}"
 
 
 @pytest.mark.parametrize(("name", "value", "allowed"), BAD)

@@ -41,12 +41,9 @@ def grow(spark: SparkSession, settings: Settings, first: int, last: int, block: 
         numbers = range(begin, min(begin + step, last + 1))
         # Each block is a branch of the union, and has files of its own.
         blocks = [_shifted(spark, lakehouse, number, block) for number in numbers]
-        rows = lakehouse.write_from_spark(
-            BRONZE_EVENTS,
-            reduce(lambda one, other: one.unionByName(other), blocks),
-            {"benchmarks/block": numbers[-1]},
-            {},
-        )
+        with lakehouse.stage(BRONZE_EVENTS) as staged:
+            staged.write(reduce(lambda one, other: one.unionByName(other), blocks))
+            rows = staged.commit({"benchmarks/block": numbers[-1]}, {})
         silver = refresh_silver(lambda: spark, lakehouse, settings)
         gold = refresh_gold(lambda: spark, lakehouse, settings)
         check(lakehouse, settings)

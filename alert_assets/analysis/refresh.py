@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.intervals import Interval, bucket_intervals
-from alert_assets.kernel.sql import hour_of, within
-from alert_assets.lake.lakehouse import Lakehouse, Snapshot, cursor_app
+from alert_assets.kernel.sql import hour_of, sql_envelope, within
+from alert_assets.lake.lakehouse import Lakehouse, cursor_app
 from alert_assets.lake.rows import query
-from alert_assets.transforms.refresh import sql_envelope
+from alert_assets.lake.schema import LakehouseError, stored_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from alert_assets.analysis.batch import Outcome
+    from alert_assets.lake.snapshot import Snapshot
     from alert_assets.settings import Settings
 
 #: What an analysis consists of: the columns that are the same for every incident with its context.
@@ -73,11 +74,19 @@ def refresh_platinum(
     Looked at are the incidents that gold has changed since platinum's cursor, and the analyses that failed. If there
     are not as many analyses as incidents then, somebody has changed a table by hand, and all are looked at.
     """
+    import pyarrow as pa
+
     with lakehouse.writing(PLATINUM_INCIDENTS):
         gold = lakehouse.snapshot(GOLD_INCIDENTS)
         if gold.table is None:
             return PlatinumRefresh()
-        lakehouse.create(PLATINUM_INCIDENTS)
+        try:
+            lakehouse.create(PLATINUM_INCIDENTS)
+        except LakehouseError:
+            if not full_refresh:
+                raise
+            # Columns were retyped or removed: what is there cannot be read any more.
+            lakehouse.overwrite(PLATINUM_INCIDENTS, pa.schema([]).empty_table(), {})
         cursor = lakehouse.cursor(PLATINUM_INCIDENTS, GOLD_INCIDENTS)
         if full_refresh or cursor > gold.last_batch_id:
             cursor = 0
@@ -233,8 +242,8 @@ class _Run:
 
             from alert_assets.lake.audit import audit
 
-            schema = pa.schema(self._lakehouse.create(PLATINUM_INCIDENTS).schema().to_arrow())
-            table = pa.Table.from_pylist(rows, schema=schema)
+            schema = pa.schema(stored_schema(PLATINUM_INCIDENTS).to_arrow())
+            table = pa.Table.from_pylist(rows, schema=schema).drop(["_batch_id"])
             audit(PLATINUM_INCIDENTS, PLATINUM_INCIDENTS.key, table)
             times = [row["alert_timestamp"] for row in rows]
             envelope = sql_envelope("alert_timestamp", [Interval(min(times), max(times))])

@@ -245,7 +245,7 @@ def _schema(rows: NewRows) -> Finding:
     return Finding(
         False,
         f"The table is not what contract {rows.contract.name} version {rows.contract.version} says: {said}. "
-        "Restore the columns, or change the contract and rebuild the table.",
+        f"The next materialization of {rows.contract.name} adds what is missing, or says what to do instead.",
         numbers,
         samples=[
             {"column": d.column, "kind": d.kind, "expected": d.expected, "found": d.found} for d in drifts[:SAMPLES]

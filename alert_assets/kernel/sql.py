@@ -62,3 +62,9 @@ def within(column: str, intervals: Sequence[Interval]) -> str:
     if len(intervals) > _SPELLED_OUT:
         intervals = [Interval(intervals[0].start, intervals[-1].end)]
     return any_of([f"{column} >= {literal(i.start)} AND {column} < {literal(i.end)}" for i in intervals])
+
+
+def sql_envelope(column: str, intervals: list[Interval]) -> str:
+    """Return a predicate over `t`, the target of a merge, that holds for every row in the intervals."""
+    first, last = literal(intervals[0].start), literal(intervals[-1].end)
+    return f"t.{column} >= {first} AND t.{column} <= {last}"

@@ -10,15 +10,17 @@ import pyarrow.compute as pc
 
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.kernel.intervals import Interval, bucket_intervals
-from alert_assets.lake.audit import audit
-from alert_assets.lake.lakehouse import Lakehouse, Snapshot, cursor_app
-from alert_assets.transforms.refresh import Refresh, above, only_in, sql_envelope
+from alert_assets.kernel.sql import sql_envelope
+from alert_assets.lake.audit import audit, audit_staged
+from alert_assets.lake.lakehouse import Lakehouse, cursor_app
+from alert_assets.transforms.refresh import Refresh, above, only_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pyspark.sql import Column, DataFrame, SparkSession
 
+    from alert_assets.lake.snapshot import Snapshot
     from alert_assets.settings import Settings
 
 #: Gold's rows are silver's, one to one: what a refresh merges by. The alert's timestamp, part of gold's
@@ -35,6 +37,8 @@ def refresh_gold(
         silver_cursor = lakehouse.cursor(GOLD_INCIDENTS, SILVER_ALERTS)
         bronze_cursor = lakehouse.cursor(GOLD_INCIDENTS, BRONZE_EVENTS)
         full_refresh = full_refresh or lakehouse.was_rebuilt(SILVER_ALERTS, since=silver_cursor)
+        if not full_refresh:
+            lakehouse.bring_up_to_date(GOLD_INCIDENTS)
         nothing_new = silver.last_batch_id <= silver_cursor and bronze.last_batch_id <= bronze_cursor
         if silver.table is None or bronze.table is None or (nothing_new and not full_refresh):
             return Refresh()
@@ -44,10 +48,11 @@ def refresh_gold(
         }
         lookback = timedelta(minutes=settings.correlation_lookback_minutes)
         if full_refresh:
-            rows = _correlate(spark(), _incidents(silver.read(spark())), bronze, lookback).toArrow()
-            audit(GOLD_INCIDENTS, GOLD_INCIDENTS.key, rows)
-            lakehouse.overwrite(GOLD_INCIDENTS, rows, transactions)
-            return Refresh(silver.row_count, rows.num_rows, rows.num_rows, committed=True)
+            with lakehouse.stage(GOLD_INCIDENTS, replacing=lakehouse.snapshot(GOLD_INCIDENTS)) as staged:
+                staged.write(_correlate(spark(), _incidents(silver.read(spark())), bronze, lookback))
+                audit_staged(staged, spark())
+                written = staged.commit(transactions, {"full_refresh": True})
+            return Refresh(silver.row_count, written, written, committed=True)
 
         from alert_assets.contracts.spark import spark_schema
         from alert_assets.transforms.changes import changed_rows

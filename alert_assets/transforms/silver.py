@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_ALERTS
 from alert_assets.kernel.intervals import bucket_intervals
-from alert_assets.lake.audit import audit
+from alert_assets.kernel.sql import sql_envelope
+from alert_assets.lake.audit import audit, audit_staged
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
-from alert_assets.transforms.refresh import Refresh, above, bucket_counts, only_in, sql_envelope
+from alert_assets.transforms.refresh import Refresh, above, bucket_counts, only_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,16 +25,19 @@ def refresh_silver(
 ) -> Refresh:
     """Recompute the windows that new alerts of bronze fall into, and merge what came out different."""
     with lakehouse.writing(SILVER_ALERTS):
+        if not full_refresh:
+            lakehouse.bring_up_to_date(SILVER_ALERTS)
         bronze, silver = lakehouse.snapshot(BRONZE_EVENTS), lakehouse.snapshot(SILVER_ALERTS)
         cursor = 0 if full_refresh else lakehouse.cursor(SILVER_ALERTS, BRONZE_EVENTS)
         if bronze.table is None or (bronze.last_batch_id <= cursor and not full_refresh):
             return Refresh()
         transactions = {cursor_app(BRONZE_EVENTS): bronze.last_batch_id}
         if full_refresh:
-            rows = _deduplicate(_alerts(bronze.read(spark())), settings).toArrow()
-            audit(SILVER_ALERTS, SILVER_ALERTS.key, rows)
-            lakehouse.overwrite(SILVER_ALERTS, rows, transactions)
-            return Refresh(bronze.row_count, rows.num_rows, rows.num_rows, committed=True)
+            with lakehouse.stage(SILVER_ALERTS, replacing=silver) as staged:
+                staged.write(_deduplicate(_alerts(bronze.read(spark())), settings))
+                audit_staged(staged, spark())
+                changed = staged.commit(transactions, {"full_refresh": True})
+            return Refresh(bronze.row_count, changed, changed, committed=True)
 
         from pyspark.sql import functions as F
 
@@ -52,12 +56,12 @@ def refresh_silver(
         alerts = _alerts(bronze.read(spark(), bronze.files(intervals=touched)))
         computed = _deduplicate(only_in(alerts, number, windows), settings)
         stored = silver.read(spark(), silver.files(time_column="window_start", intervals=touched))
-        changed = changed_rows(stored, computed, SILVER_ALERTS, SILVER_ALERTS.key).toArrow()
-        audit(SILVER_ALERTS, SILVER_ALERTS.key, changed)
+        different = changed_rows(stored, computed, SILVER_ALERTS, SILVER_ALERTS.key).toArrow()
+        audit(SILVER_ALERTS, SILVER_ALERTS.key, different)
         lakehouse.merge(
-            SILVER_ALERTS, SILVER_ALERTS.key, changed, transactions, within=sql_envelope("window_start", touched)
+            SILVER_ALERTS, SILVER_ALERTS.key, different, transactions, within=sql_envelope("window_start", touched)
         )
-        return Refresh(sum(windows.values()), len(windows), changed.num_rows, committed=True)
+        return Refresh(sum(windows.values()), len(windows), different.num_rows, committed=True)
 
 
 def _alerts(events: DataFrame) -> DataFrame:

@@ -1,4 +1,4 @@
-"""maintenance: what :mod:`alert_assets.lake.maintenance` does, as an asset with its job and schedules.
+"""maintenance: what :mod:`alert_assets.ingest.maintenance` does, as an asset with its job and schedules.
 
 It has no table and no circuit breaker: a lake that is not looked after gets slower while a breaker is open too.
 """
@@ -14,7 +14,7 @@ from alert_assets.logs import run_log
 from alert_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from alert_assets.lake.maintenance import MaintenanceReport
+    from alert_assets.ingest.maintenance import MaintenanceReport
 
 
 class MaintenanceConfig(dg.Config):
@@ -49,7 +49,8 @@ def maintenance(
     context: dg.AssetExecutionContext, config: MaintenanceConfig, settings: dg.ResourceParam[Settings]
 ) -> dg.MaterializeResult[None]:
     """Do what is due."""
-    from alert_assets.lake.maintenance import TABLES, maintain, table_named
+    from alert_assets.ingest.maintenance import maintain
+    from alert_assets.lake.maintenance import TABLES, table_named
 
     watch = Stopwatch()
     with clear_errors():
