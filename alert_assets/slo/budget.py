@@ -49,7 +49,7 @@ class Slo:
 
     @property
     def error_budget(self) -> Fraction:
-        """Share that may be bad."""
+        """Share of events that may be bad."""
         return 1 - self.target
 
 
@@ -63,7 +63,7 @@ class BurnRateWindow:
     short_window_minutes: int
 
     def limit(self, period: timedelta) -> Fraction:
-        """The burn rate, over the SLO's window `period`, that uses that share in the long window."""
+        """Return the burn rate, over the SLO's window `period`, that uses that share in the long window."""
         return self.budget_percent / 100 * Fraction(period // timedelta(minutes=1), self.long_window_minutes)
 
 
@@ -101,13 +101,13 @@ class SloReport:
     detail: str | None
 
     def row(self) -> dict[str, Any]:
-        """The columns of the contract but `_batch_id`."""
+        """Return the columns of the contract but `_batch_id`."""
         return {**asdict(self), "burn_rates": [asdict(rate) for rate in self.burn_rates]}
 
 
 @cache
 def burn_rate_windows() -> tuple[BurnRateWindow, ...]:
-    """The pairs of windows, the fastest burn first."""
+    """Return the pairs of windows, the fastest burn first."""
     import yaml
 
     return tuple(
@@ -117,7 +117,7 @@ def burn_rate_windows() -> tuple[BurnRateWindow, ...]:
 
 
 def windows_within(period: timedelta) -> tuple[BurnRateWindow, ...]:
-    """The pairs that an SLO over `period` has: a window longer than the SLO's own says nothing about it."""
+    """Return the pairs that an SLO over `period` has: a window longer than the SLO's own says nothing about it."""
     return tuple(pair for pair in burn_rate_windows() if timedelta(minutes=pair.long_window_minutes) <= period)
 
 
@@ -156,12 +156,12 @@ def evaluate(slo: Slo, series: Series, now: datetime) -> SloReport:
 
 
 def slo_status(slos: Iterable[Slo], history: History, now: datetime) -> list[dict[str, Any]]:
-    """Rows of `slo_status`, without `_batch_id`: one an SLO."""
+    """Evaluate SLOs; returns rows of `slo_status`, without `_batch_id`: one an SLO."""
     return [evaluate(slo, slo.indicator.counts(history), now).row() for slo in slos]
 
 
 def breakers_to_open(slos: Iterable[Slo], rows: Iterable[dict[str, Any]]) -> dict[str, str]:
-    """Breakers that a fast burn opens, with the reason, by the rows of one evaluation."""
+    """Return the breakers that a fast burn opens, with the reason, by the rows of one evaluation."""
     by_name = {row["slo"]: row for row in rows}
     return {
         slo.opens_breaker: reason
@@ -171,7 +171,7 @@ def breakers_to_open(slos: Iterable[Slo], rows: Iterable[dict[str, Any]]) -> dic
 
 
 def latency_thresholds(slos: Iterable[Slo]) -> dict[str, float]:
-    """Seconds, by the stages that an SLO is about: what `pipeline_latency` is measured with."""
+    """Return the threshold in seconds of each stage that an SLO is about: what `pipeline_latency` is measured with."""
     return {slo.indicator.stage: slo.indicator.threshold_seconds for slo in slos if isinstance(slo.indicator, Latency)}
 
 
@@ -245,7 +245,7 @@ def _state(left: Fraction | None, firing: Sequence[str]) -> str:
 
 
 def _fast_burn(row: dict[str, Any] | None) -> str | None:
-    """Why the fast burn fires, or None when it does not."""
+    """Return why the fast burn fires, or None when it does not."""
     fast = row["burn_rates"][0] if row and row["burn_rates"] else None
     if row is None or fast is None or not fast["firing"]:
         return None

@@ -81,7 +81,7 @@ def measure_latency(lakehouse: Lakehouse, thresholds: Mapping[str, float]) -> li
 
 
 def _measured_up_to(lakehouse: Lakehouse) -> dict[str, int]:
-    """The last measured version of each stage's table."""
+    """Return the last measured version of each stage's table."""
     rows = lakehouse.rows(PIPELINE_LATENCY, "SELECT stage, max(table_version) AS version FROM t GROUP BY stage")
     return {row["stage"]: row["version"] for row in rows.to_pylist()}
 
@@ -151,7 +151,7 @@ def _new_incidents(lakehouse: Lakehouse, version: int, batch: int, columns: Sequ
 
 
 def _note_what_gold_has_seen(lakehouse: Lakehouse, rows: list[dict[str, Any]]) -> None:
-    """Gold is as fresh as the newest event it has looked at, whether that made an incident or not."""
+    """Set `newest_event_at` of gold's rows to the newest event it has looked at, an incident or not."""
     gold = [row for row in rows if STAGE_TABLES[row["stage"]] == GOLD_INCIDENTS.name]
     bronze = lakehouse.table(BRONZE_EVENTS)
     if not gold or bronze is None:
@@ -188,7 +188,7 @@ class _NewestEvents:
         self._mixed = [file for file in files if file["min._batch_id"] < file["max._batch_id"]]
 
     def up_to(self, batch: int) -> datetime | None:
-        """The newest event of the batches up to this one; None without one."""
+        """Return the newest event of the batches up to this one; None without one."""
         whole = bisect_right(self._batches, batch)
         known: datetime | None = self._newest[whole - 1] if whole else None
         divided = [file for file in self._mixed if file["min._batch_id"] <= batch < file["max._batch_id"]]

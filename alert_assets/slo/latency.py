@@ -1,4 +1,4 @@
-"""How long the rows of one commit took, from when they happened or landed until the commit showed them.
+"""Latency of the rows of one commit, from when they happened or landed until the commit showed them.
 
 Percentiles are nearest-rank: the smallest value that at least so many percent of the rows do not exceed. It
 is a latency that a row really had, and with few rows it errs on the slow side.
@@ -105,13 +105,13 @@ def latency_row(
 
 
 def newest(times: pa.Array | pa.ChunkedArray) -> datetime | None:
-    """The highest of some Arrow timestamps; None when there is none."""
+    """Return the highest of some Arrow timestamps; None when there is none."""
     known = _microseconds(times)
     return EPOCH + int(known.max()) * _MICROSECOND if len(known) else None
 
 
 def _microseconds(times: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
-    """Microseconds since 1970, without nulls; what is finer is cut off."""
+    """Return microseconds since 1970, without nulls; what is finer is cut off."""
     present = times.drop_null()
     numbers = present.cast(pa.timestamp("us", present.type.tz), safe=False).cast(pa.int64())
     whole = numbers.combine_chunks() if isinstance(numbers, pa.ChunkedArray) else numbers
@@ -121,7 +121,7 @@ def _microseconds(times: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
 
 
 def _percentile(ordered: NDArray[np.int64], percent: int) -> float | None:
-    """The nearest-rank percentile of ascending microseconds, in seconds."""
+    """Return the nearest-rank percentile of ascending microseconds, in seconds."""
     if not len(ordered):
         return None
     rank = -(-percent * len(ordered) // 100)

@@ -186,7 +186,7 @@ class History:
     waiting_since: datetime | None = None
 
     def guard_open(self, table: str) -> list[Interval]:
-        """When the breaker that guards a table was open."""
+        """Return when the breaker that guards a table was open."""
         return [interval for interval in self.breaker_open if interval.breaker == ALL_CONTRACTS[table].breaker]
 
 
@@ -225,12 +225,12 @@ class Latency:
         return "rows" if self.max_over_threshold_per_batch is None else "batches"
 
     def counts(self, history: History) -> Series:
-        """Events are placed at the commit that made them visible."""
+        """Place events at the commit that made them visible."""
         blocked = _Spans(map(_bounds, history.guard_open(STAGE_TABLES[self.stage])))
         return event_counts(self._sample(row, blocked) for row in self._rows(history.pipeline_latency))
 
     def breaches(self, rows: Iterable[Row]) -> list[Row]:
-        """The rows of `pipeline_latency` with more rows over the threshold than a batch may have."""
+        """Return the rows of `pipeline_latency` with more rows over the threshold than a batch may have."""
         most = self.max_over_threshold_per_batch
         return [] if most is None else [row for row in self._rows(rows) if row["over_threshold"] > most]
 
@@ -265,7 +265,7 @@ class Freshness:
         return "minutes"
 
     def counts(self, history: History) -> Series:
-        """From the commits in `pipeline_latency`: the table's own, and those that brought what landed to bronze."""
+        """Count from the commits in `pipeline_latency`: the table's own, and those that brought what landed."""
         known = [row for row in history.pipeline_latency if row["newest_event_at"] is not None]
         stage = FRESHNESS_STAGES[self.table]
         commits = [(row["committed_at"], row["newest_event_at"]) for row in known if row["stage"] == stage]
@@ -296,7 +296,7 @@ class QualityScore:
         return "evaluations"
 
     def counts(self, history: History) -> Series:
-        """From the rows of `quality_scores`; without new rows only timeliness has a total."""
+        """Count from the rows of `quality_scores`; without new rows only timeliness has a total."""
         blocked = _Spans(map(_bounds, history.guard_open(self.table)))
         evaluations: dict[datetime, dict[str, Row]] = {}
         for row in history.quality_scores:
@@ -331,7 +331,7 @@ class ValidLines:
         return "lines"
 
     def counts(self, history: History) -> Series:
-        """From the validity of bronze in `quality_scores`; each row is about the lines since the one before."""
+        """Count from the validity of bronze in `quality_scores`; a row is about the lines since the one before."""
         return event_counts(
             Sample(row["evaluated_at"], good=row["good"], bad=row["total"] - row["good"])
             for row in history.quality_scores
@@ -351,7 +351,7 @@ class RunSuccess:
         return "runs"
 
     def counts(self, history: History) -> Series:
-        """Runs that were refused or cancelled say nothing about the pipeline and do not count."""
+        """Leave out the runs that were refused or cancelled: they say nothing about the pipeline."""
         return event_counts(
             Sample(run.ended_at, good=int(run.succeeded), bad=int(not run.succeeded))
             for run in history.runs
@@ -376,7 +376,7 @@ class _Spans:
         self._before = _sums(end - start for start, end in merged)
 
     def length(self, low: int, high: int) -> int:
-        """How much of the time from `low` to `high` is in the set."""
+        """Return how much of the time from `low` to `high` is in the set."""
         return self._until(high) - self._until(low)
 
     def _until(self, moment: int) -> int:
@@ -384,12 +384,12 @@ class _Spans:
         return self._before[begun] - (max(0, self.ends[begun - 1] - moment) if begun else 0)
 
     def touches(self, low: int, high: int) -> bool:
-        """Whether a moment from `low` to `high`, both with it, is in the set."""
+        """Return whether a moment from `low` to `high`, both with it, is in the set."""
         first = bisect_left(self.ends, low)
         return first < len(self.starts) and self.starts[first] <= high
 
     def intersection(self, other: _Spans) -> _Spans:
-        """What is in both."""
+        """Return what is in both."""
         found, mine, theirs = [], 0, 0
         while mine < len(self.starts) and theirs < len(other.starts):
             low = max(self.starts[mine], other.starts[theirs])
