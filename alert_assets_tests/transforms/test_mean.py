@@ -14,15 +14,13 @@ from alert_assets.transforms.mean import exact_mean, large_part, mean_parts
 from alert_assets_tests.transforms.frames import rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pyspark.sql import SparkSession
 
-Values = "Sequence[float | None]"
-
 
 def means(
-    spark: SparkSession, groups: dict[str, Sequence[float | None]], partitions: int = 1
+    spark: SparkSession, groups: Mapping[str, Sequence[float | None]], partitions: int = 1
 ) -> dict[str, float | None]:
     rows = [(name, value) for name, values in groups.items() for value in values]
     frame = spark.createDataFrame(rows, "name string, value double").repartition(partitions)
