@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from alert_assets.contracts import ALL_CONTRACTS, PIPELINE_LATENCY, QUALITY_SCORES, SLO_STATUS
+from alert_assets.ingest.landing import waiting_since
 from alert_assets.kernel.sql import literal
 from alert_assets.lake.rows import append_rows, rows_in
 from alert_assets.notify.facts import slo_alert
@@ -109,4 +110,5 @@ def _history(lakehouse: Lakehouse, breakers: CircuitBreakers, runs: Sequence[Run
         quality_scores=scores,
         runs=list(runs),
         breaker_open=breakers.open_intervals(names, since),
+        waiting_since=waiting_since(lakehouse.settings),
     )
