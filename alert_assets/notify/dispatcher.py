@@ -20,7 +20,7 @@ from alert_assets.notify.alert import SEVERITIES, Alert, Severity
 from alert_assets.notify.episode import Outcome, Rules, is_quiet
 from alert_assets.notify.routing.rules import LOG, Routing
 from alert_assets.notify.store.episodes import EpisodeBook
-from alert_assets.notify.store.tables import decisions, episodes
+from alert_assets.state.tables import decisions, episodes
 from alert_assets.state.database import State, StateError, outbox, storable
 
 if TYPE_CHECKING:

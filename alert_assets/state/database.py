@@ -444,7 +444,7 @@ def _empty() -> Engine:
 def _create_tables(connection: Connection) -> None:
     """Those that are missing."""
     # They stand on the tables here, so they can only be imported when these are there.
-    import alert_assets.notify.store.tables  # noqa: F401
+    import alert_assets.state.tables  # noqa: F401
 
     metadata.create_all(connection)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, exists, func, or_, select, text
 
-from alert_assets.notify.store.tables import decisions, deliveries, digests, episodes, silences
+from alert_assets.state.tables import decisions, deliveries, digests, episodes, silences
 from alert_assets.state.database import State, breaker_admissions, outbox, run_outcomes
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from alert_assets.notify.escalator import Escalator
 from alert_assets.notify.limits import Limits
 from alert_assets.notify.routing.rules import Destination, EscalationStep, Policy, Reminders, Routing
 from alert_assets.notify.store.notifications import Notifications
-from alert_assets.notify.store.tables import deliveries
+from alert_assets.state.tables import deliveries
 from alert_assets.state.database import State, raise_alert
 
 T0 = datetime(2026, 2, 14, 10, tzinfo=UTC)

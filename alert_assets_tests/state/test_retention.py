@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from alert_assets.breaker.rules import Rules
 from alert_assets.breaker.store import CircuitBreakers
-from alert_assets.notify.store.tables import decisions, deliveries, episodes, silences
+from alert_assets.state.tables import decisions, deliveries, episodes, silences
 from alert_assets.state import retention as state_retention
 from alert_assets.state.database import (
     State,

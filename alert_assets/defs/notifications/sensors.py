@@ -91,7 +91,7 @@ def _tell_of_run(connection: Connection, instance: dg.DagsterInstance, record: d
 
 def _has_failed(connection: Connection, job: str, *, before: datetime) -> bool:
     """Whether people think that the job fails, or are about to, because of a run that ended before."""
-    from alert_assets.notify.store.tables import episodes
+    from alert_assets.state.tables import episodes
 
     going_on = select(episodes.c.id).where(
         episodes.c.fingerprint == f"run/{job}", episodes.c.state != "resolved", episodes.c.last_at < before

@@ -21,7 +21,7 @@ from alert_assets.notify.episode import State as EpisodeState
 from alert_assets.notify.routing.rules import Routing
 from alert_assets.notify.silence import Kind, Silence, parse_matcher
 from alert_assets.notify.store.episodes import EpisodeBook, episode_of, silence_of
-from alert_assets.notify.store.tables import decisions, deliveries, episodes, silences
+from alert_assets.state.tables import decisions, deliveries, episodes, silences
 from alert_assets.state.database import State, audit, audit_log
 
 if TYPE_CHECKING:

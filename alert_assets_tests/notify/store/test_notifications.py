@@ -22,7 +22,7 @@ from alert_assets.notify.episode import Rules
 from alert_assets.notify.limits import Limit, Limits
 from alert_assets.notify.routing.file import load_routing
 from alert_assets.notify.routing.rules import Destination, Plan, Policy, Routing
-from alert_assets.notify.store.tables import deliveries
+from alert_assets.state.tables import deliveries
 from alert_assets.state.database import State, notify, outbox, raise_alert
 from alert_assets_tests.notify.desk import (
     CHANNELS,
