@@ -1,11 +1,11 @@
-"""The circuit breakers as they are stored: asked by the gate, told by executor and sensors, moved by people.
+"""Store the circuit breakers: the gate asks them, executor and sensors report to them, operators override them.
 
 The rules are in :mod:`alert_assets.breaker.rules`; here is what makes them hold when several
-processes ask at once. Each question and each report is one serialised transaction of the state database,
+processes ask at once. Each question and each report is one serialized transaction of the state database,
 so a probe is claimed by one run, an outcome counts once, and a transition stands in the history together
 with the notification it causes.
 
-No daemon moves a breaker on: timeouts, leases and overrides are looked at when somebody asks.
+No daemon moves a breaker on: timeouts, leases and overrides are evaluated whenever a breaker is read.
 """
 
 from __future__ import annotations
@@ -41,19 +41,11 @@ from alert_assets.contracts import ALL_CONTRACTS
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.logs import run_log
-from alert_assets.notify.facts import breaker_alert
-from alert_assets.state.database import (
-    CheckResult,
-    State,
-    audit,
-    breaker_admissions,
-    breaker_states,
-    breaker_transitions,
-    insert_once,
-    latest_checks,
-    raise_alert,
-    run_outcomes,
-)
+from alert_assets.state.audit_log import log_action
+from alert_assets.state.check_results import CheckResult, latest_checks
+from alert_assets.state.database import State, insert_once
+from alert_assets.state.outbox import enqueue
+from alert_assets.state.tables import breaker_admissions, breaker_states, breaker_transitions, run_outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -62,8 +54,6 @@ if TYPE_CHECKING:
 
 #: Most of an error that is kept with the outcome.
 _ERROR_LENGTH = 2_000
-
-_SPANS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 #: The clock of a host may be set while a process runs, and with it the time the process is said to have started.
 _SAME_START_SECONDS = 5.0
@@ -361,7 +351,7 @@ class CircuitBreakers:
                 "reset": partial(circuit_breaker.reset, why),
             }[action](book.now)
             book.apply(name, book.current(name), step, who=who, until=until)
-            audit(
+            log_action(
                 book.connection,
                 at=book.now,
                 who=who,
@@ -572,11 +562,44 @@ class _Book:
             self.connection.execute(breaker_states.insert().values(breaker=name, **values))
 
     def _note(self, transition: Transition) -> None:
-        """One row of history, and one for whoever has to be told."""
+        """Append to the history and enqueue the alert."""
         written = self.connection.execute(breaker_transitions.insert().values(vars(transition)))
         (number,) = written.inserted_primary_key or (None,)
-        raise_alert(self.connection, breaker_alert(transition), f"breaker_transition/{number}")
+        alert = _alert(transition)
+        enqueue(
+            self.connection,
+            at=transition.at,
+            kind=alert["kind"],
+            key=f"breaker_transition/{number}",
+            severity=alert["severity"],
+            subject=alert["title"],
+            payload=alert,
+        )
         self.transitions.append(transition)
+
+
+def _alert(step: Transition) -> dict[str, Any]:
+    """The fields of a :class:`~alert_assets.notify.alert.Alert`: firing while it refuses runs, resolved when closed."""
+    closed = step.to_state == Closed.name
+    tables = [name for name, contract in ALL_CONTRACTS.items() if contract.breaker == step.breaker]
+    return {
+        "kind": "breaker_transition",
+        "episode": f"breaker/{step.breaker}",
+        "status": "resolved" if closed else "firing",
+        "severity": "CRITICAL" if step.cause in ALARMING else "INFO",
+        "title": f"Circuit breaker {step.breaker}: {step.from_state} to {step.to_state}",
+        "description": f"{step.reason} Guarded: {', '.join(tables)}.",
+        "at": step.at.isoformat(),
+        "since": step.at.isoformat(),
+        "pipeline": step.breaker,
+        "run_id": step.run_id,
+        "labels": {"cause": step.cause} | ({"who": step.who} if step.who else {}),
+        "owner": "team:data-platform",
+        "suggested_action": None
+        if closed
+        else f"Find the cause (`alert-assets breaker history {step.breaker}`); when it is gone, "
+        f"`alert-assets breaker reset {step.breaker} --why ...`, or wait for the probe.",
+    }
 
 
 def _read(connection: Connection, name: str, rules: Rules, now: datetime) -> _Stored:

@@ -15,13 +15,22 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, exists, func, or_, select, text
 
-from alert_assets.state.tables import decisions, deliveries, digests, episodes, silences
-from alert_assets.state.database import State, breaker_admissions, outbox, run_outcomes
+from alert_assets.state.tables import (
+    breaker_admissions,
+    decisions,
+    deliveries,
+    digests,
+    episodes,
+    outbox,
+    run_outcomes,
+    silences,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from alert_assets.settings import Settings
+    from alert_assets.state.database import State
 
 #: Rows of a table in one transaction, in which nobody else can write.
 _ROWS_AT_ONCE = 1_000

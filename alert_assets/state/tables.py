@@ -1,14 +1,172 @@
-"""The tables behind telling people, next to those of :mod:`alert_assets.state.database`.
+"""Every table of the state database.
 
-The outbox says what is so. These say what was made of it: episodes, what each destination is sent, why it
-was sent or not, who asked for silence.
+Breakers, run outcomes, check results, the outbox and the audit log, then the tables of notifications. To add a column:
+:mod:`alert_assets.state.migrations`.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Boolean, CheckConstraint, Column, Index, Integer, Table, Text, text
+from sqlalchemy import (
+    DDL,
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    event,
+    text,
+)
 
-from alert_assets.state.database import Id, Utc, Words, append_only, metadata
+from alert_assets.state.types import Id, Utc, Words
+
+metadata = MetaData()
+
+
+def append_only(table: Table) -> None:
+    """Have both databases refuse that rows of the table are changed or removed."""
+    name = table.name
+    refuse = f"SELECT RAISE(ABORT, '{name} is append-only'); END"
+    for ddl in (
+        f"CREATE TRIGGER {name}_update BEFORE UPDATE ON {name} BEGIN {refuse}",
+        f"CREATE TRIGGER {name}_delete BEFORE DELETE ON {name} BEGIN {refuse}",
+        # INSERT OR REPLACE removes the old row without asking the trigger above.
+        f"CREATE TRIGGER {name}_replace BEFORE INSERT ON {name} "
+        f"WHEN EXISTS (SELECT 1 FROM {name} WHERE id = NEW.id) BEGIN {refuse}",
+    ):
+        event.listen(table, "after_create", DDL(ddl).execute_if(dialect="sqlite"))
+    for ddl in (
+        f"CREATE FUNCTION {name}_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE EXCEPTION '{name} is append-only'; END $$",
+        f"CREATE TRIGGER {name}_rows BEFORE UPDATE OR DELETE ON {name} FOR EACH ROW EXECUTE FUNCTION {name}_refuse()",
+        f"CREATE TRIGGER {name}_truncate BEFORE TRUNCATE ON {name} FOR EACH STATEMENT EXECUTE FUNCTION {name}_refuse()",
+    ):
+        event.listen(table, "after_create", DDL(ddl).execute_if(dialect="postgresql"))
+
+
+#: One row a breaker that ever counted anything. `forced` tells a state that somebody holds; `period` grows
+#: each time it closes, and outcomes count in the period they came in.
+breaker_states = Table(
+    "circuit_breakers",
+    metadata,
+    Column("breaker", Words, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("forced", Boolean, nullable=False),
+    Column("since", Utc),
+    Column("cause", Text),
+    Column("reason", Words),
+    Column("period", BigInteger, nullable=False),
+    Column("consecutive_failures", Integer, nullable=False),
+    Column("retry_at", Utc),
+    Column("timeout_seconds", Float),
+    Column("probe_run_id", Words),
+    Column("probe_heard_at", Utc),
+    Column("probe_host", Words),
+    Column("probe_pid", Integer),
+    Column("probe_started", Float),
+    Column("forced_by", Words),
+    Column("forced_why", Words),
+    Column("forced_until", Utc),
+)
+
+#: What happened to the breakers; append-only.
+breaker_transitions = Table(
+    "breaker_transitions",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("breaker", Words, nullable=False),
+    Column("at", Utc, nullable=False),
+    Column("from_state", Text, nullable=False),
+    Column("to_state", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("reason", Words, nullable=False),
+    Column("run_id", Words),
+    Column("who", Words),
+    Column("until", Utc),
+    Index("breaker_transitions_of", "breaker", "id"),
+    sqlite_autoincrement=True,
+)
+
+#: Runs that were let through, so that one who asks twice gets the same answer.
+breaker_admissions = Table(
+    "breaker_admissions",
+    metadata,
+    Column("run_id", Words, primary_key=True),
+    Column("breaker", Words, primary_key=True),
+    Column("at", Utc, nullable=False),
+    Column("as_probe", Boolean, nullable=False),
+    Column("job", Words),
+)
+
+#: How runs ended. The first report counts; `period` is the breaker's when it did, null when it did not
+#: (open, probing, held by somebody, neutral).
+run_outcomes = Table(
+    "run_outcomes",
+    metadata,
+    Column("run_id", Words, primary_key=True),
+    Column("breaker", Words, primary_key=True),
+    Column("outcome", Text, CheckConstraint("outcome IN ('success', 'failure', 'neutral')"), nullable=False),
+    Column("at", Utc, nullable=False),
+    Column("period", BigInteger),
+    Column("reported_by", Words, nullable=False),
+    Column("error", Words),
+    Column("job", Words),
+    Column("started_at", Utc),
+    Column("cpu_peak_percent", Float),
+    Column("memory_peak_percent", Float),
+    Index("run_outcomes_counted", "breaker", "period", "at"),
+    Index("run_outcomes_at", "at"),
+)
+
+#: The latest result of each check.
+check_results = Table(
+    "check_results",
+    metadata,
+    Column("table_name", Words, primary_key=True),
+    Column("check_name", Words, primary_key=True),
+    Column("passed", Boolean, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("blocking", Boolean, nullable=False),
+    Column("at", Utc, nullable=False),
+    Column("run_id", Words),
+    Column("description", Words),
+    Column("checked_batch_id", BigInteger),
+)
+
+#: What people are to be told, written with the fact that caused it.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("created_at", Utc, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("idempotency_key", Words, nullable=False, unique=True),
+    Column("severity", Text, nullable=False),
+    Column("subject", Words, nullable=False),
+    Column("payload", JSON, nullable=False),
+    Column("status", Text, nullable=False, server_default="pending"),
+    Index("outbox_by_status", "status", "id"),
+    sqlite_autoincrement=True,
+)
+
+#: Who did what by hand, and why; append-only.
+audit_log = Table(
+    "audit",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("at", Utc, nullable=False),
+    Column("who", Words, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Words, nullable=False),
+    Column("why", Words, nullable=False),
+    Column("details", JSON, nullable=False),
+    sqlite_autoincrement=True,
+)
 
 _IS_OPEN = text("state <> 'resolved'")
 
@@ -139,4 +297,6 @@ channel_states = Table(
     Column("last_error", Words),
 )
 
+append_only(breaker_transitions)
+append_only(audit_log)
 append_only(decisions)
