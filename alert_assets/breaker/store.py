@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -61,11 +61,11 @@ _SAME_START_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class ProcessOwner:
-    """A process that somebody on the same host can look for.
+    """A process that others on the same host can look for.
 
     Attributes:
         host: name of the host and, on Linux, its PID namespace: containers may share a name.
-        started: seconds since the epoch; tells the process from a later one with the same number.
+        started: seconds since the epoch; distinguishes the process from a later one with the same number.
     """
 
     host: str
@@ -126,7 +126,7 @@ class BreakerStatus:
         cause, reason: of its last transition; for HALF_OPEN the reason is why it opened.
         recent_runs, recent_failures: counted in the failure-rate window since it closed.
         retry_at: from when on a run may probe.
-        override: whether somebody holds it `open` or `closed`: `who`, `why`, and `until` when (None: a reset).
+        override: whether it is held `open` or `closed`: `who`, `why`, and `until` when (None: a reset).
     """
 
     name: str
@@ -152,7 +152,7 @@ class RunOutcome:
 
     Attributes:
         at: when it was reported.
-        cpu_peak_percent, memory_peak_percent: highest sustained load of the host meanwhile; None when nobody looked.
+        cpu_peak_percent, memory_peak_percent: highest sustained load of the host meanwhile; None if not sampled.
     """
 
     run_id: str
@@ -167,7 +167,7 @@ class RunOutcome:
 
 
 class CircuitBreakers:
-    """All breakers of a state database, by name. A name nobody has moved yet is CLOSED.
+    """All breakers of a state database, by name. One that never changed its state is CLOSED.
 
     Every method may raise :class:`~alert_assets.state.database.StateError`: whether the data can be
     trusted is then unknown.
@@ -197,7 +197,7 @@ class CircuitBreakers:
     ) -> Admission:
         """Let the run through all of these breakers, or through none.
 
-        A run that was let through once stays so, whatever has happened since: the processes of one run
+        A run that was admitted once stays so, also when the breaker opens later: the processes of one run
         ask one after the other.
 
         Args:
@@ -220,7 +220,7 @@ class CircuitBreakers:
                 return Admission(False, refusals=refusals)
             for name, stored in new.items():
                 before[name] = book.admit(name, stored, run_id, owner, job)
-            book.heard_of(run_id)
+            book.renew_lease(run_id)
         return Admission(True, tuple(name for name in wanted if before[name]))
 
     def peek(self, names: Iterable[str], *, upstream: Iterable[str] = ()) -> tuple[Refusal, ...]:
@@ -248,7 +248,7 @@ class CircuitBreakers:
     ) -> list[Transition]:
         """Say how a run ended; who says it first is believed, and it counts once.
 
-        A probe's own report counts although its lease is over, unless somebody has already found it lost.
+        A probe's own report counts although its lease is over, unless it has already been found lost.
 
         Args:
             outcome: success, failure, or neutral for a run that says nothing about the data.
@@ -293,10 +293,10 @@ class CircuitBreakers:
             if connection.execute(probing).first() is None:
                 return False
         with self._book() as book:
-            return book.heard_of(run_id)
+            return book.renew_lease(run_id)
 
     def trip(self, name: str, reason: str) -> list[Transition]:
-        """Open a CLOSED breaker at once; one that is open, probing or held by somebody stays as it is.
+        """Open a CLOSED breaker at once; one that is open, probing or overridden stays as it is.
 
         Raises:
             UserError: there is no such breaker.
@@ -314,12 +314,12 @@ class CircuitBreakers:
         """Refuse every run until a reset, or until a time; then one run may probe.
 
         Raises:
-            UserError: there is no such breaker, nobody or no reason is given, or the time is past.
+            UserError: there is no such breaker, no name or no reason is given, or the time is past.
         """
         return self._by_hand("open", name, who, why, until)
 
     def close(self, name: str, who: str, why: str, until: datetime | None = None) -> list[Transition]:
-        """Let every run through, whatever happens, until a reset or a time.
+        """Let every run through, failures uncounted, until a reset or a time.
 
         Raises:
             UserError: as :meth:`open`.
@@ -467,7 +467,9 @@ class _Stored:
     def moved_on(self, rules: Rules, now: datetime) -> _Stored:
         """As it would be written now."""
         step = self.lapse(rules, now)
-        return self if step is None else _Stored(step.state, self.period, step.cause, step.reason)
+        if step is None or step.cause is None:
+            return replace(self, state=step.state) if step else self
+        return _Stored(step.state, self.period, step.cause, step.reason)
 
 
 class _Book:
@@ -518,7 +520,7 @@ class _Book:
         if step is not None:
             self.apply(name, stored, step, run_id=run_id)
 
-    def heard_of(self, run_id: str) -> bool:
+    def renew_lease(self, run_id: str) -> bool:
         """Renew the leases of what the run is probing."""
         probing = breaker_states.c.probe_run_id == run_id
         return bool(
@@ -643,6 +645,10 @@ def _columns(step: Step, owner: ProcessOwner | None) -> dict[str, Any]:
     """The row of the state that a step leads to."""
     state = step.state
     if step.cause is None:
+        if isinstance(state, Open):
+            return {"since": state.since, "retry_at": state.retry_at}
+        if isinstance(state, HalfOpen):
+            return {"since": state.since, "probe_heard_at": state.heard_at}
         assert isinstance(state, Closed)
         return {"state": state.name, "forced": False, "consecutive_failures": state.consecutive_failures}
     values: dict[str, Any] = dict.fromkeys(column.name for column in breaker_states.columns)

@@ -44,7 +44,7 @@ class StateError(UserError):
 
 
 class State:
-    """The state database behind a URL. Making one neither connects nor creates anything."""
+    """The state database behind a URL. The constructor neither connects nor creates anything."""
 
     def __init__(self, url: str | SecretStr) -> None:
         """Take a SQLAlchemy URL of SQLite or PostgreSQL.
@@ -203,7 +203,7 @@ def _begin_is_ours(connection: sqlite3.Connection, _record: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    # A deferred transaction that reads first and writes then can fail half-way, whatever the timeout.
+    # A deferred transaction that reads first and writes then can fail half-way, however long the timeout.
     takes_turn = connection.get_execution_options().get("takes_turn", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if takes_turn else "BEGIN")
 

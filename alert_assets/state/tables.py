@@ -29,7 +29,7 @@ metadata = MetaData()
 
 
 def append_only(table: Table) -> None:
-    """Have both databases refuse that rows of the table are changed or removed."""
+    """Add triggers by which the database refuses to change or remove rows of the table, once it is created."""
     name = table.name
     refuse = f"SELECT RAISE(ABORT, '{name} is append-only'); END"
     for ddl in (
@@ -49,8 +49,8 @@ def append_only(table: Table) -> None:
         event.listen(table, "after_create", DDL(ddl).execute_if(dialect="postgresql"))
 
 
-#: One row a breaker that ever counted anything. `forced` tells a state that somebody holds; `period` grows
-#: each time it closes, and outcomes count in the period they came in.
+#: One row a breaker that ever counted anything. `forced` marks an override; `period` grows each time the breaker
+#: closes, and outcomes count in the period they came in.
 breaker_states = Table(
     "circuit_breakers",
     metadata,
@@ -74,7 +74,7 @@ breaker_states = Table(
     Column("forced_until", Utc),
 )
 
-#: What happened to the breakers; append-only.
+#: The history of the breakers; append-only.
 breaker_transitions = Table(
     "breaker_transitions",
     metadata,
@@ -92,7 +92,7 @@ breaker_transitions = Table(
     sqlite_autoincrement=True,
 )
 
-#: Runs that were let through, so that one who asks twice gets the same answer.
+#: Runs that were admitted, so that one that asks twice gets the same answer.
 breaker_admissions = Table(
     "breaker_admissions",
     metadata,
@@ -104,7 +104,7 @@ breaker_admissions = Table(
 )
 
 #: How runs ended. The first report counts; `period` is the breaker's when it did, null when it did not
-#: (open, probing, held by somebody, neutral).
+#: (open, probing, overridden, neutral).
 run_outcomes = Table(
     "run_outcomes",
     metadata,
@@ -138,7 +138,7 @@ check_results = Table(
     Column("checked_batch_id", BigInteger),
 )
 
-#: What people are to be told, written with the fact that caused it.
+#: Notifications to be dispatched, each written with the fact that caused it.
 outbox = Table(
     "outbox",
     metadata,
@@ -154,7 +154,7 @@ outbox = Table(
     sqlite_autoincrement=True,
 )
 
-#: Who did what by hand, and why; append-only.
+#: The audit log: who did what by hand, and why; append-only.
 audit_log = Table(
     "audit",
     metadata,
@@ -170,7 +170,7 @@ audit_log = Table(
 
 _IS_OPEN = text("state <> 'resolved'")
 
-#: One row each time something began to go on; the columns are those of :class:`~alert_assets.notify.episode.Episode`.
+#: One row an episode; the columns are those of :class:`~alert_assets.notify.episode.Episode`.
 episodes = Table(
     "episodes",
     metadata,
@@ -209,7 +209,7 @@ episodes = Table(
     Index("episodes_owed", "owed"),
 )
 
-#: What became of each alert at each destination, and what else was decided; append-only. `outbox_id` is
+#: The ledger: the outcome of each alert at each destination, and what else was decided; append-only. `outbox_id` is
 #: null where no alert caused it: a missed deadline, a silence that ended, a delivery that was given up.
 decisions = Table(
     "decisions",

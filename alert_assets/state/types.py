@@ -16,7 +16,7 @@ Id = BigInteger().with_variant(Integer, "sqlite")
 
 
 class Utc(TypeDecorator[datetime]):
-    """An aware time. SQLite has no type for one and stores UTC without saying so."""
+    """Store an aware time as UTC, and load it aware. SQLite has no type for one and drops the zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -35,12 +35,12 @@ class Utc(TypeDecorator[datetime]):
 
 
 def storable(words: str) -> str:
-    """Without what a database refuses to store: NUL, half a surrogate pair."""
+    """Replace what a database refuses to store: NUL, half a surrogate pair."""
     return words.replace("\x00", "\ufffd").encode(errors="replace").decode()
 
 
 class Words(TypeDecorator[str]):
-    """Text that may come from outside, made :func:`storable`."""
+    """Store text that may come from outside, made :func:`storable`."""
 
     impl = Text
     cache_ok = True

@@ -323,7 +323,29 @@ def test_when_it_was_open(breakers: CircuitBreakers, clock: Clock) -> None:
     assert minutes(50, "pipeline") == []
 
 
-# History, notifications, audit, log
+# A clock that was wrong
+
+
+@pytest.mark.parametrize("probing", [False, True])
+def test_a_clock_that_was_years_ahead_holds_nothing_shut(url: str, clock: Clock, probing: bool) -> None:
+    breakers = CircuitBreakers(State(url), Rules(), clock)
+    clock.now = T0 + timedelta(days=4000)
+    fail(breakers, "r1", "r2", "r3")
+    if probing:
+        clock.forward(5 * MINUTE)
+        assert breakers.admit(["pipeline"], "probe").probe_of == ("pipeline",)
+    clock.now = T0
+
+    (refused,) = breakers.admit(["pipeline"], "r4").refusals
+    assert refused.since == T0
+    clock.forward(Rules().probe_lease + SECOND if probing else timedelta())
+    breakers.admit(["pipeline"], "r5")
+    clock.forward(Rules().max_recovery_timeout)
+    assert breakers.peek(["pipeline"]) == ()
+    assert breakers.admit(["pipeline"], "r6").probe_of == ("pipeline",)
+
+
+# History, notifications, audit log, log
 
 
 def test_every_step_is_notified_once(
