@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import Connection, Integer, RowMapping, cast, func, or_, select
 
 from alert_assets.breaker import rules as circuit_breaker
+from alert_assets.breaker.alerts import breaker_alert
 from alert_assets.breaker.rules import (
     ALARMING,
     Closed,
@@ -567,7 +568,7 @@ class _Book:
         """Append to the history and enqueue the alert."""
         written = self.connection.execute(breaker_transitions.insert().values(vars(transition)))
         (number,) = written.inserted_primary_key or (None,)
-        alert = _alert(transition)
+        alert = breaker_alert(transition)
         enqueue(
             self.connection,
             at=transition.at,
@@ -578,30 +579,6 @@ class _Book:
             payload=alert,
         )
         self.transitions.append(transition)
-
-
-def _alert(step: Transition) -> dict[str, Any]:
-    """The fields of a :class:`~alert_assets.notify.alert.Alert`: firing while it refuses runs, resolved when closed."""
-    closed = step.to_state == Closed.name
-    tables = [name for name, contract in ALL_CONTRACTS.items() if contract.breaker == step.breaker]
-    return {
-        "kind": "breaker_transition",
-        "episode": f"breaker/{step.breaker}",
-        "status": "resolved" if closed else "firing",
-        "severity": "CRITICAL" if step.cause in ALARMING else "INFO",
-        "title": f"Circuit breaker {step.breaker}: {step.from_state} to {step.to_state}",
-        "description": f"{step.reason} Guarded: {', '.join(tables)}.",
-        "at": step.at.isoformat(),
-        "since": step.at.isoformat(),
-        "pipeline": step.breaker,
-        "run_id": step.run_id,
-        "labels": {"cause": step.cause} | ({"who": step.who} if step.who else {}),
-        "owner": "team:data-platform",
-        "suggested_action": None
-        if closed
-        else f"Find the cause (`alert-assets breaker history {step.breaker}`); when it is gone, "
-        f"`alert-assets breaker reset {step.breaker} --why ...`, or wait for the probe.",
-    }
 
 
 def _read(connection: Connection, name: str, rules: Rules, now: datetime) -> _Stored:

@@ -137,8 +137,13 @@ class State:
         if revision is not None and revision.zfill(4) not in migrations.REVISIONS:
             raise StateError(
                 f"The state database {self.location} has schema revision {revision}; this program knows "
-                f"{migrations.REVISIONS[0]} to {migrations.HEAD}. A newer alert-assets has written it: upgrade this "
-                "one, or set ALERTS_STATE_URL to a database of its own."
+                f"{migrations.REVISIONS[0]} to {migrations.HEAD}. "
+                + (
+                    "An alert-assets before 6049a12"
+                    if revision.zfill(4) < migrations.REVISIONS[0]
+                    else "A newer alert-assets"
+                )
+                + " has written it: open it with that one, or set ALERTS_STATE_URL to a database of its own."
             )
         return revision
 

@@ -191,9 +191,11 @@ episodes = Table(
     Column("resolved_at", Utc),
     Column("resolved_by", Words),
     Column("group_key", Words),
-    Column("told_at", Utc),
-    Column("told_severity", Text),
-    Column("told_as", Text, CheckConstraint("told_as IN ('notified', 'grouped', 'rate_limited')")),
+    Column("notified_at", Utc, key="told_at"),
+    Column("notified_severity", Text, key="told_severity"),
+    Column(
+        *("notified_as", Text, CheckConstraint("notified_as IN ('notified', 'grouped', 'rate_limited')")), key="told_as"
+    ),
     Column("owed", Text),
     Column("grouped_under", Text),
     Column("steps_done", JSON, nullable=False),

@@ -370,11 +370,6 @@ def test_every_step_is_notified_once(
     assert (opened.episode, opened.status, opened.run_id) == ("breaker/pipeline", "firing", "r3")
     assert opened.at.isoformat() == "2026-02-14T10:00:00+00:00"
     assert "3 runs in a row failed, the last was run r3: ValueError: no" in opened.description
-    assert "Guarded: " in opened.description
-    assert "bronze_events" in opened.description
-    assert "platinum_incidents" not in opened.description
-    assert "breaker reset pipeline --why" in (opened.suggested_action or "")
-    assert rows[2]["payload"]["suggested_action"] is None
     assert [row["payload"]["status"] for row in rows] == ["firing", "firing", "resolved", "firing"]
     assert len({row["idempotency_key"] for row in rows}) == 4
     assert [(row["who"], row["action"], row["subject"], row["why"]) for row in by_hand] == [

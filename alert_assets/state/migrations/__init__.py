@@ -8,16 +8,15 @@ that is killed leaves the database as it was.
 To add a column:
 
 1. add it to its table in `state/tables.py`, nullable or with a `server_default`: rows are there already;
-2. add `versions/v0003_WHAT.py`, the next number: `revision = "0003"`, `down_revision = "0002"` and an `upgrade()` that
-   calls `op.add_column("episodes", sa.Column(...))`. Spell types and names out there. `state/tables.py` goes on
-   changing, a revision that has been released does not;
+2. add `versions/vNNNN_WHAT.py` with the next number as its `revision`, the one before as its `down_revision`, and an
+   `upgrade()` that calls `op.add_column("episodes", sa.Column(...))`. Spell types and names out there:
+   `state/tables.py` goes on changing, a revision that has been released does not;
 3. run `alert_assets_tests/state/test_migrations.py`: on SQLite and PostgreSQL it compares an old database that was
    upgraded with a new one, triggers included. A table that SQLite has to copy (`op.batch_alter_table`) loses its
    triggers, and so its promise to be append-only: call `append_only` for it again.
 
-Commit 6049a12 and before counted versions in the table `alert_assets_schema`. Their database is stamped with the
-revision of that number, and the table stays: those programs refuse a number above 2, so a revision that they would get
-wrong has to raise it.
+Commit 6049a12 counted versions in the table `alert_assets_schema`. Its database is stamped with the revision of that
+number, and the table stays: that program refuses a number above 2, so a revision that it would get wrong raises it.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _version = Table("alembic_version", MetaData(), Column("version_num", String(32)
 
 
 def revision_of(connection: Connection) -> str | None:
-    """Return the revision of the tables that are there, e.g. `0002`; None when there are none.
+    """Return the revision of the tables that are there, e.g. `0003`; None when there are none.
 
     A database that is not stamped yet has the version that its program counted, `2`: no revision of this program's.
     """
