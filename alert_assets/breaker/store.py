@@ -568,16 +568,7 @@ class _Book:
         """Append to the history and enqueue the alert."""
         written = self.connection.execute(breaker_transitions.insert().values(vars(transition)))
         (number,) = written.inserted_primary_key or (None,)
-        alert = breaker_alert(transition)
-        enqueue(
-            self.connection,
-            at=transition.at,
-            kind=alert["kind"],
-            key=f"breaker_transition/{number}",
-            severity=alert["severity"],
-            subject=alert["title"],
-            payload=alert,
-        )
+        enqueue(self.connection, breaker_alert(transition), f"breaker_transition/{number}")
         self.transitions.append(transition)
 
 

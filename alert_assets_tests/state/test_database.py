@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["postgres_cluster", "postgres_url"]
 
 AT = datetime(2026, 2, 14, 10, 0, 0, 123456, tzinfo=UTC)
+ALERT = {"at": AT.isoformat(), "kind": "test", "severity": "INFO", "title": "決 \x00"}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -37,9 +38,7 @@ def state(request: pytest.FixtureRequest, tmp_path: Path) -> State:
 
 def write(state: State, key: str) -> bool:
     with state.writing() as connection:
-        return enqueue(
-            connection, at=AT, kind="test", key=key, severity="INFO", subject="決 \x00", payload={"n": 1, "t": "\x00"}
-        )
+        return enqueue(connection, ALERT, key)
 
 
 def check(connection: object, name: str, at: datetime = AT, **fields: object) -> None:
@@ -88,14 +87,14 @@ def test_a_notification_is_written_once(state: State) -> None:
     with state.reading() as connection:
         rows = connection.execute(select(outbox).order_by(outbox.c.id)).mappings().all()
     assert [(row["idempotency_key"], row["status"]) for row in rows] == [("k1", "pending"), ("k2", "pending")]
-    assert (rows[0]["subject"], rows[0]["payload"], rows[0]["created_at"]) == ("決 \ufffd", {"n": 1, "t": "\x00"}, AT)
+    assert (rows[0]["subject"], rows[0]["payload"], rows[0]["created_at"]) == ("決 \ufffd", ALERT, AT)
 
 
 def test_a_fact_and_its_notification_go_together(state: State) -> None:
     write(state, "before")
     with pytest.raises(RuntimeError, match="half-way"), state.writing() as connection:
         check(connection, "a")
-        enqueue(connection, at=AT, kind="test", key="k", severity="INFO", subject="s", payload={})
+        enqueue(connection, ALERT, "k")
         raise RuntimeError("half-way")
     with state.reading() as connection:
         assert connection.scalars(select(outbox.c.idempotency_key)).all() == ["before"]
@@ -155,7 +154,7 @@ def test_readers_do_not_wait_and_see_one_moment(state: State) -> None:
     with state.reading() as reader:
         assert reader.scalars(select(outbox.c.idempotency_key)).all() == ["k1"]
         with state.writing() as writer:
-            enqueue(writer, at=AT, kind="test", key="k2", severity="INFO", subject="s", payload={})
+            enqueue(writer, ALERT, "k2")
             assert reader.scalars(select(outbox.c.idempotency_key)).all() == ["k1"]
         assert reader.scalars(select(outbox.c.idempotency_key)).all() == ["k1"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -211,5 +210,5 @@ assert "alembic" not in sys.modules
 def test_numbers_go_on_where_they_were(url: str) -> None:
     load(url)
     with State(url).writing() as connection:
-        enqueue(connection, at=datetime.now(UTC), kind="test", key="new", severity="INFO", subject="s", payload={})
+        enqueue(connection, {"at": "2026-02-14T10:02:00Z", "kind": "test", "severity": "INFO", "title": "t"}, "new")
         assert connection.scalars(select(outbox.c.id).order_by(outbox.c.id)).all() == [1, 2, 3, 4]

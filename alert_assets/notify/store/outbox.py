@@ -1,4 +1,4 @@
-"""Raise an alert: an outbox row in the transaction of the fact."""
+"""Raise an alert: a row of the outbox, in the transaction of the fact that causes it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,5 @@ if TYPE_CHECKING:
 
 
 def raise_alert(connection: Connection, alert: Alert, key: str) -> bool:
-    """Put an alert into the outbox, in the transaction of the fact that causes it; return whether it is new.
-
-    Args:
-        connection: of :meth:`State.writing <alert_assets.state.database.State.writing>`.
-        key: identifies the fact; a second alert with the same one is dropped.
-    """
-    return enqueue(
-        connection,
-        at=alert.at,
-        kind=alert.kind,
-        key=key,
-        severity=alert.severity,
-        subject=alert.title,
-        payload=alert.shortened().to_json(),
-    )
+    """Put an alert, its error and trace shortened, into the outbox; return whether `key` is new there."""
+    return enqueue(connection, alert.shortened().to_json(), key)

@@ -158,7 +158,8 @@ def test_nothing_fires_any_more(state: State) -> None:
 
 def test_a_row_that_is_no_alert_is_told_by_its_subject(desk: Desk) -> None:
     with desk.state.writing() as connection:
-        enqueue(connection, at=T0, kind="batch_held", key="b", severity="HIGH", subject="batch 7 is held", payload={})
+        row = {"at": T0.isoformat(), "kind": "batch_held", "severity": "HIGH", "title": "batch 7 is held"}
+        enqueue(connection, row, "b")
     desk.tick()
     assert desk.told() == ["open batch_held/batch 7 is held"]
 
