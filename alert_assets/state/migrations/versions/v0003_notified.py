@@ -1,7 +1,6 @@
 """Episodes say when, how and with which severity people were notified."""
 
 from alembic import op
-from sqlalchemy import inspect
 
 revision = "0003"
 down_revision = "0002"
@@ -11,5 +10,4 @@ def upgrade() -> None:
     """Rename the columns, and have programs that only know the old names refuse the database."""
     for name in ("at", "severity", "as"):
         op.alter_column("episodes", f"told_{name}", new_column_name=f"notified_{name}")
-    if inspect(op.get_bind()).has_table("alert_assets_schema"):
-        op.execute("UPDATE alert_assets_schema SET version = 3")
+    op.execute("UPDATE alert_assets_schema SET version = 3")
