@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, select
 
@@ -36,31 +36,9 @@ class CheckResult:
     checked_batch_id: int | None = None
 
 
-def record_check(
-    connection: Connection,
-    *,
-    table_name: str,
-    check_name: str,
-    passed: bool,
-    severity: str,
-    blocking: bool,
-    at: datetime,
-    run_id: str | None = None,
-    description: str | None = None,
-    checked_batch_id: int | None = None,
-) -> None:
-    """Store a result as its check's latest, unless a later one is there; fields as in :class:`CheckResult`."""
-    statement = upsert(connection, check_results).values(
-        table_name=table_name,
-        check_name=check_name,
-        passed=passed,
-        severity=severity,
-        blocking=blocking,
-        at=at,
-        run_id=run_id,
-        description=description,
-        checked_batch_id=checked_batch_id,
-    )
+def record_check(connection: Connection, **result: Any) -> None:
+    """Store a :class:`CheckResult` of these fields as its check's latest, unless a later one is there."""
+    statement = upsert(connection, check_results).values(vars(CheckResult(**result)))
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=["table_name", "check_name"],

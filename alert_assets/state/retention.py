@@ -11,9 +11,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, exists, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Table, delete, exists, func, select, text, tuple_
 
 from alert_assets.state.tables import (
     breaker_admissions,
@@ -117,16 +117,8 @@ def _remove_some(connection: Connection, part: Expired) -> dict[str, int]:
     if part.with_decisions:
         of_them = decisions.c.outbox_id.in_([row[0] for row in rows])
         removed[decisions.name] = _delete(connection, decisions, of_them)
-    these = or_(*(_is(keys, row) for row in rows)) if len(keys) > 1 else keys[0].in_([row[0] for row in rows])
-    removed[part.table.name] = _delete(connection, part.table, these)
+    removed[part.table.name] = _delete(connection, part.table, tuple_(*keys).in_([tuple(row) for row in rows]))
     return removed
-
-
-def _is(keys: list[Any], row: Any) -> ColumnElement[bool]:
-    first, *others = (key == value for key, value in zip(keys, row, strict=True))
-    for other in others:
-        first = first & other
-    return first
 
 
 def _delete(connection: Connection, table: Table, where: ColumnElement[bool]) -> int:
