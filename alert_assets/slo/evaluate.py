@@ -77,7 +77,7 @@ def burning(lakehouse: Lakehouse) -> list[dict[str, Any]]:
 
 
 def oldest_waiting(settings: Settings) -> datetime | None:
-    """Return when the oldest file landed that waits to be ingested; None when none does, or there is no landing zone."""
+    """Return when the oldest waiting file landed; None when none waits, or there is no landing zone."""
     try:
         return waiting_since(settings)
     except UserError:
