@@ -80,6 +80,7 @@ class FaultCounts:
 
     @property
     def total(self) -> int:
+        """All kinds together."""
         return sum(asdict(self).values())
 
 

@@ -70,8 +70,10 @@ def _or_none(found: str, column: str) -> Column:
 
 
 def _evidence(alerts: DataFrame, events: DataFrame, lookback_minutes: int) -> DataFrame:
-    """Per incident: `deployments, errors, cpu_max, cpu_avg, memory_max, error_rate_max,
-    prior_alert_count, evidence_count`."""
+    """Per incident what its lookback holds.
+
+    Columns: `deployments, errors, cpu_max, cpu_avg, memory_max, error_rate_max, prior_alert_count, evidence_count`.
+    """
     width = lookback_minutes * 60
     last = F.col("first_seen_timestamp")
     first = last - F.make_dt_interval(mins=F.lit(lookback_minutes))
