@@ -140,7 +140,7 @@ def _watch(breakers: CircuitBreakers, interval_seconds: float) -> None:
             return _follow(breakers, interval_seconds)
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                live.update(_screen(breakers), refresh=True)
+                live.update(_screen(breakers, console.width), refresh=True)
                 time.sleep(interval_seconds)
     return None
 
@@ -155,11 +155,11 @@ def _follow(breakers: CircuitBreakers, interval_seconds: float) -> None:
         time.sleep(interval_seconds)
 
 
-def _screen(breakers: CircuitBreakers) -> RenderableType:
+def _screen(breakers: CircuitBreakers, width: int) -> RenderableType:
     now = datetime.now(UTC)
     footer = Text(f"\n{output.stamp(now)}   Ctrl-C ends", "dim")
     try:
-        return Group(_table(breakers.all(), now), footer)
+        return Group(output.fitted(_table(breakers.all(), now), width), footer)
     except StateError as problem:
         # A database that restarts does not end the watch.
         return Group(Text(output.line(problem), "bold red"), footer)

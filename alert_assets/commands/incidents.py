@@ -18,7 +18,7 @@ from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.sql import literal
 from alert_assets.lake.lakehouse import Lakehouse
-from alert_assets.settings import load_settings
+from alert_assets.settings import Settings, load_settings
 
 NOT_ANALYSED = "not analysed yet"
 
@@ -85,11 +85,7 @@ def list_incidents(
         lake = output.without_credentials(settings.lake_dir)
         why = "No incidents match" if conditions else "No incidents yet: gold_incidents has no rows"
         return typer.echo(f"{why} in {lake}.")
-    out = output.Output()
-    out.table(_one_line_each(incidents) if out.is_wide else _stacked(incidents, out.width))
-    if total > len(incidents):
-        typer.echo(f"\n{len(incidents):,} of {total:,} incidents; --limit 0 shows all.")
-    return None
+    return _print_list(total, incidents)
 
 
 @app.command(epilog="Example: alert-assets incidents show 3fa9c0d2e1b45a77 --json")
@@ -105,6 +101,12 @@ def show(
         output.print_json(found)
     else:
         _print_in_full(found)
+
+
+def print_newest(settings: Settings, limit: int) -> None:
+    """Print the newest incidents as the list does."""
+    with reading(settings) as lakehouse:
+        _print_list(*_find(lakehouse, [], limit))
 
 
 # Reading
@@ -165,6 +167,13 @@ def _one_of(column: str, values: list[str]) -> list[str]:
 
 
 # Printing
+
+
+def _print_list(total: int, incidents: list[dict[str, Any]]) -> None:
+    out = output.Output()
+    out.table(_one_line_each(incidents) if out.is_wide else _stacked(incidents, out.width))
+    if total > len(incidents):
+        typer.echo(f"\n{len(incidents):,} of {total:,} incidents; `alert-assets incidents --limit 0` shows all.")
 
 
 def _one_line_each(incidents: list[dict[str, Any]]) -> Any:

@@ -137,9 +137,11 @@ def _print_shapes(shapes: list[TableUpkeep]) -> None:
             f"{shape.log_commits:,}",
             output.age(shape.oldest_commit, now),
         )
-    output.Output().table(grid)
-    typer.echo(
-        "\nSmall: under half the target size. Unseen: of those, the ones a table or check downstream has yet to read."
+    out = output.Output()
+    out.table(grid)
+    out.prose(
+        "",
+        "Small: under half the target size. Unseen: of those, the ones a table or check downstream has yet to read.",
     )
 
 

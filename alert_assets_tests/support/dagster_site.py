@@ -94,8 +94,8 @@ class Site:
         return ended_well(process)
 
     def land_sample(self) -> None:
-        for path in sorted((ROOT / "data" / "landing").glob("sample-*")):
-            shutil.copy(path, self.settings.landing_dir)
+        for path in sorted((ROOT / "data" / "landing").glob("_sample-*")):
+            shutil.copy(path, Path(self.settings.landing_dir) / path.name.removeprefix("_"))
 
     def land(self, name: str, *events: dict[str, Any]) -> None:
         target = Path(self.settings.landing_dir) / name
