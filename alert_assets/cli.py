@@ -20,7 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 from alert_assets.errors import UserError
 
 #: Module of `alert_assets.commands`, and what `alert-assets --help` says about it.
-_COMMANDS = {
+COMMANDS = {
     "run": "Materialize what is due, once: a line for each table, the checks, the newest incidents.",
     "incidents": "What happened, what it means and what to do: a list, or one incident in full.",
     "status": "Rows and age of each table, what waits in the landing zone, what is in quarantine.",
@@ -45,7 +45,7 @@ class _Commands(TyperGroup):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.commands = {name: TyperCommand(name, help=text) for name, text in _COMMANDS.items()}
+        self.commands = {name: TyperCommand(name, help=text) for name, text in COMMANDS.items()}
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, listed, rest = super().resolve_command(ctx, args)

@@ -102,7 +102,7 @@ def history(
     if as_json:
         return output.print_json({"transitions": [asdict(step) for step in steps]})
     if not steps:
-        return typer.echo("No breaker has ever moved." if name is None else f"{name} has never moved.")
+        return output.say("No breaker has ever moved." if name is None else f"{name} has never moved.")
     table = output.rows(
         "Time (UTC)", "Breaker", "From", "To", "Cause", "Run, who", "Reason", keep=("Time (UTC)", "To", "Cause")
     )
@@ -129,7 +129,7 @@ def _say(steps: list[Transition], done: str, until: datetime | None, as_json: bo
         end = f" until {output.stamp_and_age(until, datetime.now(UTC))}"
     elif done != "reset":
         end = f" until `alert-assets breaker reset {step.breaker} --why ...`"
-    return typer.echo(f"Circuit breaker {step.breaker} was {step.from_state} and is {done}{end}.")
+    return output.say(f"Circuit breaker {step.breaker} was {step.from_state} and is {done}{end}.")
 
 
 def _watch(breakers: CircuitBreakers, interval_seconds: float) -> None:

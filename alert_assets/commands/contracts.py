@@ -103,7 +103,7 @@ def export(
     for contract in chosen:
         text = to_yaml(to_odcs(contract, _location(contract)))
         (output_folder / f"{contract.name}{SUFFIX}").write_text(text, encoding="utf-8", newline="\n")
-    return typer.echo(f"{output.count(len(chosen), 'contract')} written to {output.line(output_folder)}.")
+    return output.say(f"{output.count(len(chosen), 'contract')} written to {output.line(output_folder)}.")
 
 
 @app.command(epilog="Example, in CI: alert-assets contracts diff contracts/")
@@ -233,7 +233,7 @@ def _as_json(found: ContractDiff) -> dict[str, Any]:
 def _print(diffs: list[ContractDiff], breaking: int, unversioned: list[ContractDiff]) -> None:
     changes = [change for found in diffs for change in found.changes]
     if not changes:
-        return typer.echo(f"No change in {output.count(len(diffs), 'contract')}.")
+        return output.say(f"No change in {output.count(len(diffs), 'contract')}.")
     out = output.Output()
     table = output.rows(
         *("Contract", "Column", "Change", "Was", "Is", "Breaks", *(["Why"] if out.is_wide else [])), keep=("Breaks",)
@@ -249,9 +249,9 @@ def _print(diffs: list[ContractDiff], breaking: int, unversioned: list[ContractD
             *([change.why] if out.is_wide else []),
         )
     out.table(table)
-    typer.echo(f"\n{output.count(len(changes), 'change')}, {breaking:,} breaking.")
+    output.say(f"\n{output.count(len(changes), 'change')}, {breaking:,} breaking.")
     for found in unversioned:
-        typer.echo(
+        output.say(
             f"{output.line(found.contract)} breaks somebody, but its version was {output.line(found.old_version)} "
             f"and is {output.line(found.new_version)}: raise the first number (`version` in contracts/catalog.py)."
         )

@@ -84,7 +84,7 @@ def list_incidents(
     if not incidents:
         lake = output.without_credentials(settings.lake_dir)
         why = "No incidents match" if conditions else "No incidents yet: gold_incidents has no rows"
-        return typer.echo(f"{why} in {lake}.")
+        return output.say(f"{why} in {lake}.")
     return _print_list(total, incidents)
 
 
@@ -173,7 +173,7 @@ def _print_list(total: int, incidents: list[dict[str, Any]]) -> None:
     out = output.Output()
     out.table(_one_line_each(incidents) if out.is_wide else _stacked(incidents, out.width))
     if total > len(incidents):
-        typer.echo(f"\n{len(incidents):,} of {total:,} incidents; `alert-assets incidents --limit 0` shows all.")
+        output.say(f"\n{len(incidents):,} of {total:,} incidents; `alert-assets incidents --limit 0` shows all.")
 
 
 def _one_line_each(incidents: list[dict[str, Any]]) -> Any:
@@ -236,7 +236,7 @@ def _confidence(analysis: dict[str, Any] | None) -> str:
 def _print_in_full(incident: dict[str, Any]) -> None:
     now = utc_now()
     out = output.Output()
-    typer.echo(f"Incident {incident['incident_id']}")
+    output.say(f"Incident {incident['incident_id']}")
     window = f"{output.stamp(incident['window_start'])} to {output.stamp(incident['window_end'])}"
     out.prose(
         output.facts(
@@ -265,9 +265,9 @@ def _print_in_full(incident: dict[str, Any]) -> None:
             ]
         )
     )
-    typer.echo("\nAnalysis")
+    output.say("\nAnalysis")
     _print_analysis(out, incident["analysis"], now)
-    typer.echo("\nDeployments in the lookback")
+    output.say("\nDeployments in the lookback")
     if incident["correlated_deployments"]:
         table = output.rows("  Time (UTC)", "Version", "Change", "Deployment", keep=("  Time (UTC)",))
         for deployment in incident["correlated_deployments"]:
@@ -279,15 +279,15 @@ def _print_in_full(incident: dict[str, Any]) -> None:
             )
         out.prose(table)
     else:
-        typer.echo("  none")
-    typer.echo("\nContext, as the analyst reads it")
+        output.say("  none")
+    output.say("\nContext, as the analyst reads it")
     for text in output.paragraph(incident["incident_context_text"]).splitlines():
         typer.echo(f"  {text}".rstrip())
 
 
 def _print_analysis(out: output.Output, analysis: dict[str, Any] | None, now: datetime) -> None:
     if analysis is None:
-        return typer.echo(f"  {NOT_ANALYSED}")
+        return output.say(f"  {NOT_ANALYSED}")
     prompt, answer = analysis["prompt_tokens"], analysis["completion_tokens"]
     stale = "the evidence has changed since; the next run analyses it again"
     return out.prose(

@@ -86,7 +86,7 @@ def status(
         )
         return
     if not shapes:
-        typer.echo("No table is there yet.")
+        output.say("No table is there yet.")
     else:
         _print_shapes(shapes)
     _print_rest(settings, landing, state)
@@ -111,12 +111,12 @@ def _print_report(report: MaintenanceReport, *, dry_run: bool) -> None:
             grid.add_row(table.name, *counts, output.line(report.skipped.get(table.name)))
         output.Output().table(grid)
     would = "would be " if dry_run else ""
-    typer.echo(
+    output.say(
         f"\n{output.count(report.archived_files, 'landing file')} {would}archived, "
         f"{output.count(sum(report.pruned_rows.values()), 'state row')} {would}removed."
     )
     if "landing" in report.skipped:
-        typer.echo(f"Landing zone: {report.skipped['landing']}.")
+        output.say(f"Landing zone: {report.skipped['landing']}.")
 
 
 def _print_shapes(shapes: list[TableUpkeep]) -> None:

@@ -54,14 +54,15 @@ class Output:
 
     def table(self, table: Table) -> None:
         """Print a table; where it is too wide, a block for each row."""
-        self._print(fitted(table, self.width), self.width)
+        self.print(fitted(table, self.width), self.width)
 
     def prose(self, *blocks: RenderableType) -> None:
         """Print text, wrapped to the page."""
         for block in blocks:
-            self._print(block, self._page)
+            self.print(block, self._page)
 
-    def _print(self, block: RenderableType, width: int) -> None:
+    def print(self, block: RenderableType, width: int) -> None:
+        """Print a block in `width` cells."""
         console = _console(width)
         with console.capture() as captured:
             console.print(block)
@@ -152,6 +153,12 @@ def facts(pairs: Iterable[tuple[str, str | None]]) -> Table:
         if text:
             table.add_row(f"  {label}", text)
     return table
+
+
+def say(text: str) -> None:
+    """Print a sentence or two: one line in a pipe, wrapped at words on a terminal."""
+    out = Output()
+    out.print(text, out.width)
 
 
 def print_json(value: Mapping[str, Any]) -> None:

@@ -94,12 +94,12 @@ def reasons(as_json: JsonOption = False) -> None:
     if as_json:
         return output.print_json({**totals, "reasons": counts})
     if not counts:
-        return typer.echo("Nothing is in quarantine.")
+        return output.say("Nothing is in quarantine.")
     table = output.rows("Reason", "Open", "Replayed", right=("Open", "Replayed"))
     for row in counts:
         table.add_row(output.line(row["reason"]), f"{row['open']:,}", f"{row['replayed']:,}")
     output.Output().table(table)
-    return typer.echo(f"\n{output.count(totals['open'], 'line')} open, {totals['replayed']:,} replayed.")
+    return output.say(f"\n{output.count(totals['open'], 'line')} open, {totals['replayed']:,} replayed.")
 
 
 @app.command(epilog="Example: alert-assets quarantine replay --reason invalid:timestamp")
@@ -126,9 +126,9 @@ def replay(reason: ReasonOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         output.print_json({"judged": report.judged, "replayed": report.replayed, "remaining": remaining})
     elif not report.judged:
-        typer.echo("Nothing to replay: no open line in quarantine" + (f" with the reason {reason}." if reason else "."))
+        output.say("Nothing to replay: no open line in quarantine" + (f" with the reason {reason}." if reason else "."))
     else:
-        typer.echo(
+        output.say(
             f"{output.count(report.judged, 'line')} judged again: {report.replayed:,} moved to bronze, "
             f"{remaining:,} still in quarantine."
         )
@@ -171,11 +171,11 @@ def _having(reason: str | None) -> str:
 
 def _print_lines(totals: dict[str, int], lines: list[dict[str, Any]], *, everything: bool) -> None:
     if not lines:
-        return typer.echo("No open line is in quarantine." if totals["replayed"] else "Nothing is in quarantine.")
+        return output.say("No open line is in quarantine." if totals["replayed"] else "Nothing is in quarantine.")
     output.Output().table(_table(lines, everything=everything))
     shown = totals["open"] + (totals["replayed"] if everything else 0)
     if shown > len(lines):
-        typer.echo(f"\n{len(lines):,} of {shown:,} lines; --limit 0 shows all, --json shows them whole.")
+        output.say(f"\n{len(lines):,} of {shown:,} lines; --limit 0 shows all, --json shows them whole.")
     return None
 
 

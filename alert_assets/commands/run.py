@@ -61,7 +61,7 @@ def run(
     settings = load_settings()
     landed = _land_sample(settings) if sample else None
     if landed and not as_json:
-        typer.echo(landed)
+        output.say(landed)
     home = Path(os.environ.get("DAGSTER_HOME") or settings.state_dir / "dagster")
     home.mkdir(parents=True, exist_ok=True)
     log, progress = home / "last-run.log", Progress()
@@ -170,16 +170,16 @@ def _line(table: str, rows: int | None, total: int | None, seconds: float | None
 def _print_end(settings: Settings, progress: Progress, exit_code: int, log: Path) -> None:
     out = output.Output()
     if any(progress.checks.values()):
-        typer.echo("Checks: " + ", ".join(f"{number:,} {outcome}" for outcome, number in progress.checks.items()))
+        output.say("Checks: " + ", ".join(f"{number:,} {outcome}" for outcome, number in progress.checks.items()))
     worst = sorted(progress.findings, key=lambda finding: finding["outcome"])
     for finding in worst[:_FINDINGS]:
         out.prose(f"  {finding['outcome']} {finding['check']}: {output.line(finding['description'], 120)}")
     if len(worst) > _FINDINGS:
-        typer.echo(f"  and {len(worst) - _FINDINGS:,} more, in the log")
+        output.say(f"  and {len(worst) - _FINDINGS:,} more, in the log")
     if exit_code:
         typer.echo(f"Error: {progress.error}", err=True)
         typer.echo(f"The full log is in {log}", err=True)
         return
     typer.echo()
     incidents.print_newest(settings, _INCIDENTS)
-    typer.echo(f"\nNext: `alert-assets incidents show ID`, `make ui`. The full log is in {log}")
+    output.say(f"\nNext: `alert-assets incidents show ID`, `make ui`. The full log is in {log}")
