@@ -32,7 +32,7 @@ bench-quick: java dev ## the ratios that must not get worse, in minutes
 	@$(BIN)/python -m benchmarks quick $(ARGS)
 
 ui: java venv instance ## the Dagster UI, on the same state as `make run`
-	@DAGSTER_HOME="$(INSTANCE)" $(BIN)/dagster dev -w workspace.yaml
+	@DAGSTER_HOME="$(INSTANCE)" PYTHONWARNINGS='ignore:Function `dev_command` is superseded' $(BIN)/dagster dev -w workspace.yaml
 
 monitor-circuits: venv ## the circuit breakers, live; Ctrl-C ends it
 	@$(BIN)/alert-assets breaker status --watch
@@ -63,7 +63,7 @@ clean: ## remove the tables, checkpoints, state and landed samples under data/
 	  if [ -e $$made ]; then echo "Removing $$made"; rm -rf $$made; fi; \
 	done
 
-# Spark runs on the java that JAVA_HOME or PATH names. On somebody else's server (SPARK_REMOTE) none is needed.
+# Spark runs on the java that JAVA_HOME or PATH names. With a server elsewhere (SPARK_REMOTE) none is needed.
 java:
 	@if [ -n "$$SPARK_REMOTE" ]; then exit 0; fi; \
 	java="$${JAVA_HOME:+$$JAVA_HOME/bin/}java"; \
@@ -75,7 +75,7 @@ java:
 
 instance:
 	@mkdir -p "$(INSTANCE)"
-	@if [ ! -e "$(INSTANCE)/dagster.yaml" ]; then cp dagster.yaml "$(INSTANCE)/"; fi
+	@if [ ! -e "$(INSTANCE)/dagster.yaml" ]; then cp deploy/dagster.yaml "$(INSTANCE)/"; fi
 
 # Sets $python to the first usable interpreter, or ends with one line that says what is missing.
 define find_python

@@ -132,7 +132,7 @@ def test_git_keeps_the_sample_and_ignores_what_runs_produce(tmp_path: Path) -> N
         "derby.log",
         "artifacts/report.html",
     ]
-    kept = [*sample, "alert_assets_tests/landing/case.jsonl", "requirements-lock.txt", "dagster.yaml"]
+    kept = [*sample, "alert_assets_tests/landing/case.jsonl", "requirements-lock.txt", "deploy/dagster.yaml"]
     command = ["git", "check-ignore", "--no-index", *produced, *kept]
     ignored = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout.split()
     assert ignored == produced

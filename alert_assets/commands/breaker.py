@@ -81,7 +81,7 @@ def open_(
 def close(
     name: NameArgument, why: WhyOption, who: WhoOption, until: UntilOption = None, as_json: JsonOption = False
 ) -> None:
-    """Let every run through, whatever happens, until a reset or a time."""
+    """Let every run through, failing or not, until a reset or a time."""
     _say(circuit_breakers(load_settings()).close(name, who, why, until), "held CLOSED", until, as_json)
 
 
@@ -187,8 +187,8 @@ def _what(status: BreakerStatus, now: datetime) -> str:
         end = output.stamp_and_age(status.until, now) if status.until else "a reset"
         return f"Held {status.override} by {output.line(status.who)}: {output.line(status.why)}. Until {end}."
     if status.state == "HALF_OPEN":
-        heard = output.age(status.probe_heard_at, now)
-        return f"Run {output.line(status.probe_run_id)} is probing, heard of {heard}. Opened because {reason}."
+        seen = output.age(status.probe_heard_at, now)
+        return f"Run {output.line(status.probe_run_id)} is probing, last sign of life {seen}. Opened because {reason}."
     if status.retry_at is not None:
         due = "now" if status.retry_at <= now else f"from {output.stamp_and_age(status.retry_at, now)}"
         return f"{reason[:1].upper()}{reason[1:]}. One run may probe {due}."

@@ -69,7 +69,7 @@ def rebuild(table: Annotated[str, typer.Argument(metavar="TABLE", help="Its name
 def status(
     table: TablesOption = None,
     vacuum: Annotated[
-        bool, typer.Option("--vacuum", help="Count files that nobody needs, too: lists every file of a table.")
+        bool, typer.Option("--vacuum", help="Count removable files, too: lists every file of a table.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

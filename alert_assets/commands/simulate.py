@@ -54,7 +54,7 @@ def simulate(
     ] = None,
     compress: Annotated[Compression, typer.Option(help="mixed compresses every second file.")] = Compression.NONE,
     name: Annotated[
-        str | None, typer.Option(help="Files are called NAME-0001.jsonl, ...; default: a name nobody has used.")
+        str | None, typer.Option(help="Files are called NAME-0001.jsonl, ...; default: an unused name.")
     ] = None,
     as_json: JsonOption = False,
     start: Annotated[

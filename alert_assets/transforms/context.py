@@ -1,4 +1,4 @@
-"""The incident as text: what an analyst reads. The shape is DESIGN §6, incident_context_text."""
+"""The incident as text: what an analyst reads. The shape is in docs/rules.md, incident_context_text."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Silver alerts to gold incidents: each with everything that happened to its application before it.
 
-The rules are DESIGN §6, gold_incidents. Incidents meet events by application and by buckets of time as
+The rules are in docs/rules.md, gold_incidents. Incidents meet events by application and by buckets of time as
 wide as the lookback, so that an incident looks into two buckets and never at all of history.
 """
 

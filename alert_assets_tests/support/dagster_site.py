@@ -46,7 +46,7 @@ class Site:
         self.variables = variables
         self.home = folder / "home"
         self.home.mkdir()
-        shutil.copy(ROOT / "dagster.yaml", self.home)
+        shutil.copy(ROOT / "deploy" / "dagster.yaml", self.home)
         shutil.copy(ROOT / "workspace.yaml", folder)
         self.settings: Settings = settings_in(folder / "data")
         self.lakehouse = Lakehouse(self.settings)
