@@ -48,9 +48,9 @@ class Progress:
     error: str | None = None
 
 
-@app.command(epilog="Example: alert-assets run --select 'bronze_events+'")
+@app.command(epilog="Example: alert-assets run --select gold_incidents,platinum_incidents")
 def run(
-    select: Annotated[str, typer.Option(help="Which assets, in Dagster's selection syntax.")] = "*",
+    select: Annotated[str, typer.Option(help="Which assets, as `dagster asset materialize` takes them.")] = "*",
     sample: Annotated[
         bool,
         typer.Option("--sample", help="Land an hour of sample telemetry first, if nothing has landed in DATA_DIR yet."),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from alert_assets_tests.commands.conftest import Run
 
 #: Neither needs Spark.
-RELIABILITY = "pipeline_health or slo_status"
+RELIABILITY = "pipeline_health,slo_status"
 
 
 @pytest.fixture(autouse=True)
