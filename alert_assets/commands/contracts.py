@@ -253,6 +253,7 @@ def _print(diffs: list[ContractDiff], breaking: int, unversioned: list[ContractD
     for found in unversioned:
         output.say(
             f"{output.line(found.contract)} has a breaking change, but its version was "
-            f"{output.line(found.old_version)} and is {output.line(found.new_version)}: raise the first number (`version` in contracts/catalog.py)."
+            f"{output.line(found.old_version)} and is {output.line(found.new_version)}: "
+            "raise the first number (`version` in contracts/catalog.py)."
         )
     return None
