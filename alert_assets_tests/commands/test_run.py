@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import pytest
 
 from alert_assets.contracts import GOLD_INCIDENTS
 from alert_assets.ingest.landing import backlog
-from alert_assets.kernel.clock import utc_now
+from alert_assets.kernel.clock import parse_rfc3339, utc_now
 from alert_assets.lake.lakehouse import Lakehouse
 
 if TYPE_CHECKING:
@@ -29,29 +30,41 @@ def _home_of_its_own(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
 
 
-def test_a_line_for_each_table_and_the_log_in_a_file(settings: Settings, run: Run) -> None:
-    result = run("run", "--select", RELIABILITY)
+def test_a_line_for_each_table_and_a_sample_that_lands_once(settings: Settings, run: Run) -> None:
+    begin = utc_now() - timedelta(minutes=61)
+    first = run("run", "--sample", "--select", RELIABILITY)
 
-    assert result.code == 0, result.err
-    health, slo, *_ = result.out.splitlines()
+    assert first.code == 0, first.err
+    sample, health, slo, *_ = first.out.splitlines()
+    assert sample == "Landed a sample: 500 events of the last hour in 4 files."
     assert re.fullmatch(r"  pipeline_health +\d+ rows of \d+ +\d+\.\d s", health)
     assert re.fullmatch(r"  slo_status +\d+ rows of \d+ +\d+\.\d s", slo)
     log = settings.state_dir / "dagster" / "last-run.log"
-    assert str(log) in result.out
+    assert str(log) in first.out
     assert "RUN_SUCCESS" in log.read_text()
+    landed = backlog(settings).pending
+    lines = [line for file in landed for line in Path(file.path).read_text().splitlines()]
+    times = [parse_rfc3339(json.loads(line)["timestamp"]) for line in lines]
+    assert (len(landed), len(times)) == (4, 500)
+    assert begin < min(times) < max(times) < utc_now()
+
+    second = run("run", "--sample", "--select", RELIABILITY, "--json").json
+    assert second["sample"] == "No sample is landed: 4 files landed before."
+    assert backlog(settings).pending == landed
+    assert [table["table"] for table in second["tables"]] == ["pipeline_health", "slo_status"]
+    assert (second["exit_code"], second["error"]) == (0, None)
 
 
-def test_json_has_what_the_lines_have(run: Run) -> None:
-    found = run("run", "--select", RELIABILITY, "--json").json
+def test_no_sample_in_a_landing_zone_of_the_users_own_and_one_line_for_a_run_that_cannot_begin(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    monkeypatch.setenv("ALERTS_LANDING_DIR", str(own))
+    result = run("run", "--sample", "--select", "key:")
 
-    assert [table["table"] for table in found["tables"]] == ["pipeline_health", "slo_status"]
-    assert (found["exit_code"], found["error"], found["sample"]) == (0, None, None)
-    assert json.dumps(found)
-
-
-def test_a_run_that_cannot_begin_ends_in_one_line_and_dagsters_exit_code(run: Run) -> None:
-    result = run("run", "--select", "key:")
-
+    assert result.out.startswith("No sample is landed: ALERTS_LANDING_DIR is set")
+    assert list(own.iterdir()) == []
     assert result.code == 1
     assert "Invalid selection string: key:" in result.err
     assert "The full log is in" in result.err
@@ -65,30 +78,6 @@ def test_a_refused_run_says_why(settings: Settings, run: Run) -> None:
 
     assert result.code == 1
     assert "storage is being moved" in result.err
-
-
-def test_the_sample_is_an_hour_that_ends_now_and_lands_once(settings: Settings, run: Run) -> None:
-    first = run("run", "--sample", "--select", "slo_status")
-    assert first.out.startswith("Landed a sample: 500 events of the last hour in 4 files.\n")
-    landed = backlog(settings).pending
-    assert len(landed) == 4
-    times = [json.loads(line)["timestamp"] for file in landed for line in Path(file.path).read_text().splitlines()]
-    assert max(times) > f"{utc_now():%Y-%m-%dT%H}"[:-3]
-
-    second = run("run", "--sample", "--select", "slo_status")
-    assert second.out.startswith("No sample is landed: 4 files landed before.\n")
-    assert backlog(settings).pending == landed
-
-
-def test_a_landing_zone_that_is_somebodys_own_gets_no_sample(
-    settings: Settings, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "theirs").mkdir()
-    monkeypatch.setenv("ALERTS_LANDING_DIR", str(tmp_path / "theirs"))
-    result = run("run", "--sample", "--select", "slo_status")
-
-    assert result.out.startswith("No sample is landed: ALERTS_LANDING_DIR is set")
-    assert list((tmp_path / "theirs").iterdir()) == []
 
 
 @pytest.mark.slow
