@@ -22,8 +22,8 @@ test-all: java dev ## all the tests
 	@$(BIN)/python -m pytest -m "" $(ARGS)
 
 # One environment for each interpreter, some minutes each; ARGS as for `make test`.
-test-pythons: java ## the control plane, and landing to platinum, on each Python that PYTHONS names
-	@for python in $(PYTHONS); do .ci/python "$$python" || exit 1; done
+test-pythons: java ## the control plane, and landing to platinum, on each Python from 3.11 to 3.13 that is there
+	@for python in $(or $(PYTHON),python3.11 python3.12 python3.13); do .ci/python "$$python" || exit 1; done
 
 bench: java dev ## measure everything, into benchmarks/RESULTS.md (hours); ARGS="--only cycle" a part of it
 	@$(BIN)/python -m benchmarks run --results benchmarks/RESULTS.md $(ARGS)
