@@ -17,7 +17,7 @@ from alert_assets.defs.reliability import assets
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app, records
 from alert_assets.settings import Settings
-from alert_assets.state.database import outbox
+from alert_assets.state.tables import outbox
 from alert_assets_tests.commands.lake import event, incident
 from alert_assets_tests.conftest import settings_in
 
