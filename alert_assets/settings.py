@@ -44,7 +44,7 @@ class SettingsError(UserError):
 
 
 class Settings(BaseSettings):
-    """The settings of DESIGN §4, plus those of Spark (§2) and the analysts (§7)."""
+    """Every setting, with its default, its limits and what it means."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -107,9 +107,7 @@ class Settings(BaseSettings):
     breaker_max_recovery_timeout_seconds: Seconds = Field(
         3600, description="Cap of that time, which doubles with every failed probe."
     )
-    breaker_probe_lease_seconds: Seconds = Field(
-        120, description="A probe that has not been heard of for so long is dead."
-    )
+    breaker_probe_lease_seconds: Seconds = Field(120, description="A probe without a sign of life for so long is dead.")
 
     gate_max_quarantine_percent: float = Field(
         30, gt=0, le=100, description="A landing batch with a larger share of broken lines is not published."
@@ -123,10 +121,10 @@ class Settings(BaseSettings):
     gate_min_rows: int = Field(0, ge=0, description="A landing batch with fewer valid events is not published.")
     gate_max_rows: int = Field(20_000_000, ge=1, description="A landing batch with more valid events is not published.")
 
-    routing_file: str = Field("", description="YAML that says who is told of what; default: that of the package.")
+    routing_file: str = Field("", description="YAML that says who is notified of what; default: that of the package.")
     dagster_url: str = Field("http://localhost:3000", description="Of the Dagster UI, for links in notifications.")
     alert_max_age_hours: float = Field(
-        24, gt=0, description="Nobody is told of incidents that last fired longer ago, e.g. of a backfill."
+        24, gt=0, description="Incidents that last fired longer ago, e.g. of a backfill, are not notified."
     )
     alert_quiet_minutes: Minutes = Field(60, description="An incident that has not fired for so long is over.")
     alert_reopen_minutes: Minutes = Field(
@@ -265,7 +263,7 @@ def _absolute(path: Path) -> Path:
     try:
         return path.expanduser().resolve()
     except RuntimeError as error:
-        raise ValueError(f"a folder whose ~ can be told: {error}") from None
+        raise ValueError(f"a path whose ~ can be expanded: {error}") from None
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -69,7 +69,7 @@ def rebuild(table: Annotated[str, typer.Argument(metavar="TABLE", help="Its name
 def status(
     table: TablesOption = None,
     vacuum: Annotated[
-        bool, typer.Option("--vacuum", help="Count files that nobody needs, too: lists every file of a table.")
+        bool, typer.Option("--vacuum", help="Count removable files, too: lists every file of a table.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -86,7 +86,7 @@ def status(
         )
         return
     if not shapes:
-        typer.echo("No table is there yet.")
+        output.say("No table is there yet.")
     else:
         _print_shapes(shapes)
     _print_rest(settings, landing, state)
@@ -111,12 +111,12 @@ def _print_report(report: MaintenanceReport, *, dry_run: bool) -> None:
             grid.add_row(table.name, *counts, output.line(report.skipped.get(table.name)))
         output.Output().table(grid)
     would = "would be " if dry_run else ""
-    typer.echo(
+    output.say(
         f"\n{output.count(report.archived_files, 'landing file')} {would}archived, "
         f"{output.count(sum(report.pruned_rows.values()), 'state row')} {would}removed."
     )
     if "landing" in report.skipped:
-        typer.echo(f"Landing zone: {report.skipped['landing']}.")
+        output.say(f"Landing zone: {report.skipped['landing']}.")
 
 
 def _print_shapes(shapes: list[TableUpkeep]) -> None:
@@ -137,9 +137,11 @@ def _print_shapes(shapes: list[TableUpkeep]) -> None:
             f"{shape.log_commits:,}",
             output.age(shape.oldest_commit, now),
         )
-    output.Output().table(grid)
-    typer.echo(
-        "\nSmall: under half the target size. Unseen: of those, the ones a table or check downstream has yet to read."
+    out = output.Output()
+    out.table(grid)
+    out.prose(
+        "",
+        "Small: under half the target size. Unseen: of those, the ones a table or check downstream has yet to read.",
     )
 
 

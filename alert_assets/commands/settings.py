@@ -21,11 +21,11 @@ def settings(as_json: JsonOption = False) -> None:
     found = [_described(name, load_settings()) for name in Settings.model_fields]
     if as_json:
         return output.print_json({"settings": found})
-    table = output.rows("Variable", "Value, and what it is")
+    table = output.rows("Variable", "Value", "From", "What")
     for setting in found:
         value = output.line(_shown(setting["value"]))
-        table.add_row(setting["variable"], f"{value} ({setting['source']})\n{setting['description']}")
-    return output.Output().prose(table)
+        table.add_row(setting["variable"], value, setting["source"], setting["description"])
+    return output.Output().table(table)
 
 
 def _described(name: str, current: Settings) -> dict[str, Any]:

@@ -188,7 +188,7 @@ def _print(
     settings: Settings, tables: list[TableStatus], landing: LandingStatus, quarantine: QuarantineStatus, now: datetime
 ) -> None:
     out = output.Output()
-    typer.echo(f"Lake: {output.without_credentials(settings.lake_dir)}")
+    output.say(f"Lake: {output.without_credentials(settings.lake_dir)}")
     grid = output.rows(
         "Table", "Rows", "Ver.", "Last commit", "Newest row", right=("Rows", "Ver."), keep=("Table", "Rows", "Ver.")
     )
@@ -204,7 +204,7 @@ def _print(
             f"{output.stamp(table.newest)}\n{output.age(table.newest, now)}",
         )
     out.table(grid)
-    typer.echo(f"\nLanding zone: {landing.folder}")
+    output.say(f"\nLanding zone: {landing.folder}")
     if landing.problem:
         out.prose(output.facts([("Problem", landing.problem)]))
     else:
@@ -220,7 +220,7 @@ def _print(
                 ]
             )
         )
-    typer.echo(
+    output.say(
         f"\nQuarantine: {output.count(quarantine.open, 'line')} open ({quarantine.open_percent:.2f}% of all lines), "
         f"{quarantine.replayed:,} replayed"
     )

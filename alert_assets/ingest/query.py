@@ -199,6 +199,7 @@ class LandingBatch:
         return {**self.__dict__, "settings": self.settings.model_copy(update=no_secrets)}
 
     def __call__(self, landed: DataFrame, batch_number: int) -> None:
+        """Judge one micro-batch and commit it to bronze and quarantine, or hold it."""
         from pyspark.sql import functions as F
 
         from alert_assets.ingest.judge import judge
@@ -375,7 +376,7 @@ def replay_quarantine(
     """
     with lakehouse.writing(BRONZE_EVENTS):
         lakehouse.bring_up_to_date(BRONZE_EVENTS, BRONZE_QUARANTINE)
-        _finish_replay(spark, lakehouse, settings, log)
+        _finish_replay(spark, lakehouse, log)
         quarantine = lakehouse.snapshot(BRONZE_QUARANTINE)
         if quarantine.table is None:
             return ReplayReport()
@@ -397,9 +398,7 @@ def replay_quarantine(
         return ReplayReport(open_lines, replayed)
 
 
-def _finish_replay(
-    spark: Callable[[], SparkSession], lakehouse: Lakehouse, settings: Settings, log: Callable[[str], None]
-) -> None:
+def _finish_replay(spark: Callable[[], SparkSession], lakehouse: Lakehouse, log: Callable[[str], None]) -> None:
     begun = lakehouse.transaction(BRONZE_EVENTS, REPLAY_APP)
     if begun <= lakehouse.transaction(BRONZE_QUARANTINE, REPLAY_APP):
         return

@@ -317,8 +317,8 @@ class QualityScore:
         if timeliness is None or timeliness["weight"] >= 1:
             return overall
         # To six digits: binary fractions must not put a score that is at the minimum below it.
-        share: float = timeliness["weight"]
-        return round((overall - share * timeliness["score"]) / (1 - share), 6)
+        share, score = float(timeliness["weight"]), float(timeliness["score"])
+        return round((overall - share * score) / (1 - share), 6)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The incident as text: what an analyst reads. The shape is DESIGN §6, incident_context_text."""
+"""The incident as text: what an analyst reads. The shape is in docs/rules.md, incident_context_text."""
 
 from __future__ import annotations
 
@@ -55,8 +55,9 @@ def _text(number: dict[str, Column], lookback_minutes: int) -> Column:
 
 
 def two_decimals(values: Column) -> Column:
-    """An array of doubles as texts with two decimals, rounded as C and Python do: the exact binary value,
-    ties to even. A null stays null.
+    """An array of doubles as texts with two decimals, rounded half to even as C and Python do.
+
+    What is rounded is the exact binary value. A null stays null.
 
     Spark's own formatting rounds the shortest decimal that stands for the double, ties away from zero:
     0.125 would read 0.13. Here the fraction becomes a whole number of units of 2^-bits, with as many

@@ -1,6 +1,6 @@
 """Silver alerts to gold incidents: each with everything that happened to its application before it.
 
-The rules are DESIGN §6, gold_incidents. Incidents meet events by application and by buckets of time as
+The rules are in docs/rules.md, gold_incidents. Incidents meet events by application and by buckets of time as
 wide as the lookback, so that an incident looks into two buckets and never at all of history.
 """
 
@@ -70,8 +70,10 @@ def _or_none(found: str, column: str) -> Column:
 
 
 def _evidence(alerts: DataFrame, events: DataFrame, lookback_minutes: int) -> DataFrame:
-    """Per incident: `deployments, errors, cpu_max, cpu_avg, memory_max, error_rate_max,
-    prior_alert_count, evidence_count`."""
+    """Per incident what its lookback holds.
+
+    Columns: `deployments, errors, cpu_max, cpu_avg, memory_max, error_rate_max, prior_alert_count, evidence_count`.
+    """
     width = lookback_minutes * 60
     last = F.col("first_seen_timestamp")
     first = last - F.make_dt_interval(mins=F.lit(lookback_minutes))

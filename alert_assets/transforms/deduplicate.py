@@ -1,6 +1,6 @@
 """Alerts to silver rows: one per fingerprint and tumbling window, whatever the order they came in.
 
-The rules are DESIGN §6, silver_alerts. A window is recomputed from all of its alerts whenever one more
+The rules are in docs/rules.md, silver_alerts. A window is recomputed from all of its alerts whenever one more
 arrives; nothing is ever added to an older result. That is why late events, redeliveries and retries
 all end in the same rows, and why no watermark is needed here: `availableNow` does not close windows
 that the watermark has not passed, so a stateful streaming aggregation would hold back the last ones.

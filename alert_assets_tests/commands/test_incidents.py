@@ -48,7 +48,7 @@ def test_newest_first_and_at_most_the_limit(settings: Settings, run: Run) -> Non
 
     assert found["total"] == 4
     assert [row["incident_id"][:4] for row in found["incidents"]] == ["0007", "0005", "0003"]
-    assert "3 of 4 incidents; --limit 0 shows all." in run("incidents", "--limit", "3").out
+    assert "3 of 4 incidents; `alert-assets incidents --limit 0` shows all." in run("incidents", "--limit", "3").out
     assert len(run("incidents", "--limit", "0", "--json").json["incidents"]) == 4
 
 
