@@ -10,13 +10,14 @@ from sqlalchemy import select
 from alert_assets.checks.check import Check, Dimension, Finding
 from alert_assets.checks.new_rows import NewRows, intervals
 from alert_assets.checks.sql import SAMPLES, any_of, counted, names_of, select_list, within
-from alert_assets.contracts.sql_rules import RowRule, row_rules
+from alert_assets.contracts.rules.datafusion import breaks
 from alert_assets.quality.volume import MIN_BASELINE, CommitVolume, judge_volumes
 from alert_assets.state.database import run_outcomes
 
 if TYPE_CHECKING:
     from alert_assets.checks.commits import Commit
     from alert_assets.contracts import Contract
+    from alert_assets.contracts.rules import Rule
 
 #: Commits before the new ones that their volume is measured against. What lasts longer is the new normal.
 BASELINE_COMMITS = 100
@@ -74,14 +75,14 @@ def contract_checks(identity: Sequence[str], *, rules_gate: bool = True) -> list
 # Completeness
 
 
-def required_rules(contract: Contract) -> list[RowRule]:
+def required_rules(contract: Contract) -> list[Rule]:
     """The rules by which a column is required."""
-    return [rule for rule in row_rules(contract) if rule.kind == "not_null"]
+    return [rule for rule in contract.rules if rule.kind == "not_null"]
 
 
-def value_rules(contract: Contract) -> list[RowRule]:
+def value_rules(contract: Contract) -> list[Rule]:
     """The rules about values that are there."""
-    return [rule for rule in row_rules(contract) if rule.kind != "not_null"]
+    return [rule for rule in contract.rules if rule.kind != "not_null"]
 
 
 def contract_measures(rows: NewRows) -> dict[str, str]:
@@ -95,11 +96,11 @@ def _required_measures(rows: NewRows) -> Mapping[str, str]:
 
 def _rule_measures(rows: NewRows) -> Mapping[str, str]:
     rules = value_rules(rows.contract)
-    return {"rows": "count(*)", "rows_breaking_a_rule": counted(any_of([r.sql for r in rules])), **_counts(rules)}
+    return {"rows": "count(*)", "rows_breaking_a_rule": counted(any_of(list(map(breaks, rules)))), **_counts(rules)}
 
 
-def _counts(rules: Sequence[RowRule]) -> dict[str, str]:
-    return {rule.name: counted(rule.sql) for rule in rules}
+def _counts(rules: Sequence[Rule]) -> dict[str, str]:
+    return {rule.name: counted(breaks(rule)) for rule in rules}
 
 
 def _required_not_null(rows: NewRows, identity: Sequence[str]) -> Finding:
@@ -124,7 +125,7 @@ def _required_not_null(rows: NewRows, identity: Sequence[str]) -> Finding:
         + f"; at most {MAX_NULL_PERCENT:g} % may be null.",
         numbers,
         {"null_percent": bad},
-        broken_rows(rows, {rule.name: rule.sql for rule in rules if rule.column in bad}, identity),
+        broken_rows(rows, {rule.name: breaks(rule) for rule in rules if rule.column in bad}, identity),
     )
 
 
@@ -224,7 +225,7 @@ def _contract_rules(rows: NewRows, identity: Sequence[str]) -> Finding:
         + ".",
         numbers,
         {"rows_by_rule": broken},
-        broken_rows(rows, {rule.name: rule.sql for rule in rules if rule.name in broken}, identity),
+        broken_rows(rows, {rule.name: breaks(rule) for rule in rules if rule.name in broken}, identity),
     )
 
 

@@ -150,19 +150,16 @@ def _facts(contract: Contract) -> dict[str, Any]:
 
 def _columns(contract: Contract) -> Any:
     from alert_assets.contracts.columns import simple_string
-    from alert_assets.contracts.sql_rules import row_rules
 
-    rules = row_rules(contract)
     table = output.rows("Column", "Type", "Required", "Rules", "PII", "Description", keep=("Column",))
     for name, column in contract.columns.items():
-        told = [rule.description.removeprefix(f"{name} ") for rule in rules if rule.column == name]
-        kinds = [rule.kind for rule in rules if rule.column == name]
+        told = [rule.description.removeprefix(f"{name} ") for rule in column.rules if rule.kind not in _TOLD]
         for_types = column.metadata.get("required_for", ())
         table.add_row(
             name,
             simple_string(column.type),
             "yes" if not column.nullable else f"for {', '.join(for_types)}" if for_types else "-",
-            "; ".join(text for kind, text in zip(kinds, told, strict=True) if kind not in _TOLD) or "-",
+            "; ".join(told) or "-",
             "yes" if column.metadata.get("pii") else "-",
             column.description or "-",
         )

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pandera.api.pyspark.container import DataFrameSchema
 
     from alert_assets.contracts.columns import Column
+    from alert_assets.contracts.rules import Rule
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,11 @@ class Contract:
         from alert_assets.contracts.columns import columns_of
 
         return columns_of(self)
+
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """Every rule for one row, by column in their stored order."""
+        return tuple(rule for column in self.columns.values() for rule in column.rules)
 
     @cached_property
     def schema(self) -> DataFrameSchema:

@@ -283,14 +283,14 @@ def plain_lines(settings: Settings, late_before: datetime | None, folder: str, b
     """
     from pyspark import cloudpickle
 
+    from alert_assets.contracts import rules
     from alert_assets.ingest import plain_lines as sent_along
 
     cloudpickle.register_pickle_by_value(sent_along)
+    cloudpickle.register_pickle_by_value(rules)
     return sent_along.PlainLines(
         fields=tuple(
-            sent_along.PlainField(
-                name, _kind(column.type), tuple((c.name, c.statistics) for c in column.checks), column.metadata
-            )
+            sent_along.PlainField(name, _kind(column.type), column.rules, column.metadata)
             for name, column in EVENT.columns.items()
         ),
         measurements=MEASUREMENTS,
