@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from alert_assets.checks.check import Check, Dimension, Finding
+from alert_assets.checks.check import Check, Finding
 from alert_assets.checks.new_rows import NewRows, intervals
 from alert_assets.checks.sql import SAMPLES, any_of, counted, names_of, select_list, within
 from alert_assets.contracts.rules.datafusion import breaks
@@ -15,18 +14,19 @@ from alert_assets.quality.volume import MIN_BASELINE, CommitVolume, judge_volume
 from alert_assets.state.database import run_outcomes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from alert_assets.checks.check import RulesOf
     from alert_assets.checks.commits import Commit
     from alert_assets.contracts import Contract
     from alert_assets.contracts.rules import Rule
+    from alert_assets.contracts.vocabulary import Dimension
 
 #: Commits before the new ones that their volume is measured against. What lasts longer is the new normal.
 BASELINE_COMMITS = 100
 
 #: Nulls allowed in a required column, percent. The framework tolerates up to 1; these contracts promise none.
 MAX_NULL_PERCENT = 0.0
-
-#: Gives the predicates of rows that break a rule, by the rule's name.
-RulesOf = Callable[[NewRows], dict[str, str]]
 
 
 def contract_checks(identity: Sequence[str], *, rules_gate: bool = True) -> list[Check]:
@@ -256,25 +256,21 @@ def _schema(rows: NewRows) -> Finding:
 # Uniqueness
 
 
-def key_check(time_column: str) -> Check:
-    """The contract's key identifies one row.
-
-    Args:
-        time_column: of the key. A new row is compared with the rows of its hour, not with all of history.
-    """
+def key_check() -> Check:
+    """The contract's key, the last column of which is a time, identifies one row."""
     return Check(
         "key_unique",
         "uniqueness",
         "The key identifies one row.",
-        lambda rows: _key_unique(rows, time_column),
+        _key_unique,
         gating=True,
     )
 
 
-def _key_unique(rows: NewRows, time_column: str) -> Finding:
+def _key_unique(rows: NewRows) -> Finding:
     if not rows.count:
         return nothing_new(rows)
-    surplus, samples = repeated_keys(rows, time_column)
+    surplus, samples = repeated_keys(rows)
     key = ", ".join(rows.contract.key)
     numbers = {"rows": rows.count, "surplus_rows": surplus}
     if not surplus:
@@ -288,8 +284,9 @@ def _key_unique(rows: NewRows, time_column: str) -> Finding:
     )
 
 
-def repeated_keys(rows: NewRows, time_column: str) -> tuple[int, list[dict[str, object]]]:
-    """Rows too many around the new ones, and the keys they repeat."""
+def repeated_keys(rows: NewRows) -> tuple[int, list[dict[str, object]]]:
+    """Rows too many around the new ones, in their hours and not in all of history, and the keys they repeat."""
+    time_column = rows.contract.key[-1]
     near = within(time_column, intervals(rows.hours(time_column)))
     key = select_list(rows.contract.key)
     repeated = (
@@ -328,6 +325,7 @@ def rule_check(
             **{rule: counted(sql) for rule, sql in rules_of(rows).items()},
         },
         gating=gating,
+        rules_of=rules_of,
     )
 
 

@@ -23,7 +23,7 @@ def silver_checks() -> list[Check]:
     """The checks of silver_alerts."""
     return [
         *contract_checks(_IDENTITY),
-        key_check("window_start"),
+        key_check(),
         rule_check(
             "business_rules",
             "Counts, times and values of a row agree with each other.",
@@ -52,7 +52,7 @@ def silver_checks() -> list[Check]:
         ),
         freshness_check(
             "Bronze's commits are taken in before they are older than the contract allows.",
-            lambda rows: oldest_unseen(rows, BRONZE_EVENTS),
+            oldest_unseen,
         ),
         Check(
             "missing_hours",

@@ -144,7 +144,7 @@ def _facts(contract: Contract) -> dict[str, Any]:
         "key": list(contract.key),
         "freshness_minutes": contract.freshness_minutes,
         "columns": list(columns),
-        "pii_columns": [name for name, column in columns.items() if column.metadata.get("pii")],
+        "pii_columns": list(contract.columns_with("pii")),
     }
 
 

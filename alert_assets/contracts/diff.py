@@ -538,7 +538,7 @@ def _levels(document: Document) -> dict[str, _Level]:
     """The service levels by name; one that is about a part of the table is named with the part."""
     whole = {None, document.title, document.table.name}
     return {
-        level.property if level.element in whole else f"{level.property} of {level.element}": _Level(
+        str(level.property) if level.element in whole else f"{level.property} of {level.element}": _Level(
             level.value, level.unit
         )
         for level in document.slaProperties

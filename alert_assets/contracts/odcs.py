@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from alert_assets.contracts.columns import Column, DeltaType, simple_string
 from alert_assets.contracts.rules import odcs as rules
-from alert_assets.contracts.vocabulary import FIRST_YEAR, LAST_YEAR, MEASUREMENTS
+from alert_assets.contracts.vocabulary import FIRST_YEAR, LAST_YEAR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -125,7 +125,8 @@ def _row_quality(contract: Contract) -> Iterator[dict[str, Any]]:
         }
     if contract.direction == "input":
         yield _text("not_blank", "A required text is not blank.", "completeness")
-        yield _text("measurement", f"A metric event has at least one of {', '.join(MEASUREMENTS)}.", "completeness")
+        measured = ", ".join(contract.columns_with("measured"))
+        yield _text("measurement", f"A metric event has at least one of {measured}.", "completeness")
         yield _text("future", "No timestamp is further ahead than ALERTS_MAX_FUTURE_SKEW_MINUTES.", "timeliness")
     if any(rule.kind == "finite" for rule in contract.rules):
         yield _text("finite_numbers", "No double is NaN or infinite.", "conformity")

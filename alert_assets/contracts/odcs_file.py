@@ -49,6 +49,7 @@ def _named_once(properties: list[Property]) -> list[Property]:
 class Property(SchemaProperty):
     """A column, a field of a struct, or what an array holds."""
 
+    name: str = ""
     required: bool = False
     unique: bool = False
     primaryKeyPosition: int = -1

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
+#: In the order that scores are stored in.
+Dimension = Literal["completeness", "uniqueness", "validity", "accuracy", "consistency", "timeliness"]
+DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
+
 EVENT_TYPES = ("alert", "log", "metric", "deployment")
 #: From the lowest to the highest.
 SEVERITIES = ("INFO", "LOW", "MEDIUM", "HIGH", "CRITICAL")
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 STATUSES = ("firing", "resolved")
-
-#: A metric event carries at least one of these.
-MEASUREMENTS = ("cpu_percent", "memory_percent", "error_rate", "metrics")
 
 #: Years an event may be from; anything else is a broken clock or a wrong unit.
 FIRST_YEAR, LAST_YEAR = 2000, 2100

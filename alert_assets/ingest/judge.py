@@ -29,7 +29,7 @@ from alert_assets.contracts import EVENT
 from alert_assets.contracts.rules import BLANKS, Rule
 from alert_assets.contracts.rules.spark import is_blank, is_of_type, keeps
 from alert_assets.contracts.spark import spark_schema
-from alert_assets.contracts.vocabulary import FIRST_YEAR, LAST_YEAR, MEASUREMENTS
+from alert_assets.contracts.vocabulary import FIRST_YEAR, LAST_YEAR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -297,7 +297,7 @@ def _keeps_rules(fields: list[_Field], max_future_skew_minutes: int) -> Column:
             ],
             *[field.wire.isNull() | field.value_fits(max_future_skew_minutes) for field in fields if field.has_rules],
             (F.col("event_type") != "metric")
-            | _any([F.col(name).isNotNull() for name in MEASUREMENTS if name != "metrics"])
+            | _any([F.col(name).isNotNull() for name in EVENT.columns_with("measured") if name != "metrics"])
             | F.coalesce(F.size("metrics") > 0, F.lit(False)),
         ]
     )
@@ -327,7 +327,7 @@ def _field_reasons(field: _Field, max_future_skew_minutes: int) -> list[Column]:
 
 def _no_measurement(fields: list[_Field]) -> Column:
     """A given measurement that is broken counts as one here: it has its own reason already."""
-    given = {field.name: field.given() for field in fields if field.name in MEASUREMENTS}
+    given = {field.name: field.given() for field in fields if field.metadata.get("measured")}
     metrics = given.pop("metrics")
     empty_metrics = ~metrics | (F.try_variant_get("_json", "$.event.metrics", "string") == "{}")
     is_metric = F.coalesce(F.col("event_type") == "metric", F.lit(False))

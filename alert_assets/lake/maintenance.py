@@ -23,7 +23,6 @@ from alert_assets.errors import UserError
 from alert_assets.ingest.landing import archive_ingested, filesystem_of, waiting_for_archive
 from alert_assets.kernel.filesystems import local_path
 from alert_assets.lake.compaction import (
-    TIME_COLUMNS,
     Compaction,
     compact,
     data_files,
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     from alert_assets.settings import Settings
 
 #: Tables that are maintained.
-TABLES: tuple[Contract, ...] = tuple(ALL_CONTRACTS[name] for name in TIME_COLUMNS)
+TABLES: tuple[Contract, ...] = tuple(contract for contract in ALL_CONTRACTS.values() if contract.time_column)
 
 #: How long a table that is being written is waited for. The next hour brings another chance.
 _PATIENCE_SECONDS = 60.0
@@ -185,7 +184,7 @@ def _maintain_table(
 
 
 def _extent(table: DeltaTable, contract: Contract) -> tuple[int, int]:
-    files = data_files(table, TIME_COLUMNS[contract.name])
+    files = data_files(table, contract.time_column)
     return len(files), sum(file.size_bytes for file in files)
 
 
@@ -304,7 +303,7 @@ def upkeep(settings: Settings, contract: Contract, now: datetime, *, vacuum: boo
     table = lakehouse.table(contract)
     if table is None:
         return None
-    files = data_files(table, TIME_COLUMNS[contract.name])
+    files = data_files(table, contract.time_column)
     target, settled = target_bytes(contract, settings.target_file_mb), settled_batch_id(lakehouse, state, contract)
     small = [file for file in files if is_small(file, target)]
     commits, oldest = log_entries(table)

@@ -31,15 +31,6 @@ if TYPE_CHECKING:
 #: A stage that no SLO is about is measured against this.
 _DEFAULT_THRESHOLD_SECONDS = 300.0
 
-#: Where each stage begins.
-_BEGAN = {
-    "landed_to_bronze": "_landed_at",
-    "ingested_to_bronze": "_ingested_at",
-    "event_to_bronze": "timestamp",
-    "event_to_gold": "first_seen_timestamp",
-}
-_EVENT_TIME = {BRONZE_EVENTS.name: "timestamp", GOLD_INCIDENTS.name: "first_seen_timestamp"}
-
 
 def measure_latency(lakehouse: Lakehouse, thresholds: Mapping[str, float]) -> list[dict[str, Any]]:
     """Rows of `pipeline_latency` for the commits after the last measured one of each stage.
@@ -51,17 +42,18 @@ def measure_latency(lakehouse: Lakehouse, thresholds: Mapping[str, float]) -> li
     found: list[dict[str, Any]] = []
     for name in dict.fromkeys(STAGE_TABLES.values()):
         contract = CONTRACTS[name]
-        stages = [stage for stage, table in STAGE_TABLES.items() if table == name]
+        stages = contract.stages
+        event_time = list(stages.values())[-1]
         for commit in lakehouse.commits(contract, min(done.get(stage, -1) for stage in stages)):
             due = [stage for stage in stages if commit["version"] > done.get(stage, -1)]
-            times = _times(lakehouse, contract, commit, {_BEGAN[stage] for stage in due} | {_EVENT_TIME[name]})
+            times = _times(lakehouse, contract, commit, {stages[stage] for stage in due} | {event_time})
             found += [
                 latency_row(
                     stage=stage,
                     table_version=commit["version"],
                     committed_at=commit["committed_at"],
-                    started_at=times[_BEGAN[stage]],
-                    event_times=times[_EVENT_TIME[name]],
+                    started_at=times[stages[stage]],
+                    event_times=times[event_time],
                     threshold_seconds=thresholds.get(stage, _DEFAULT_THRESHOLD_SECONDS),
                     run_id=commit.get("run_id"),
                 )

@@ -8,7 +8,8 @@ import pyspark.sql.types as T
 from pandera.pyspark import DataFrameModel, Field
 
 import alert_assets.contracts.models.struct_dtype  # noqa: F401  (registers the struct dtype)
-from alert_assets.contracts.models.event import SEVERITIES, Event
+from alert_assets.contracts.models.event import Event
+from alert_assets.contracts.vocabulary import SEVERITIES
 
 _SHA256 = r"^[0-9a-f]{64}$"
 #: Analysts quote the incident's context, and with it hosts and messages.
