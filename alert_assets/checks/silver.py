@@ -11,6 +11,7 @@ from alert_assets.checks.new_rows import NewRows, intervals
 from alert_assets.checks.sql import SAMPLES, counted, is_false, micros, not_true, widened, within
 from alert_assets.checks.timeliness import freshness_check, missing_hours_finding, oldest_unseen
 from alert_assets.contracts import BRONZE_EVENTS
+from alert_assets.kernel.buckets import sql_bucket
 from alert_assets.kernel.sql import literal, quote
 
 if TYPE_CHECKING:
@@ -111,8 +112,8 @@ def _references(rows: NewRows) -> Finding:
 
 def _window(rows: NewRows) -> str:
     """Start of the window that holds an event's timestamp, in microseconds since the epoch."""
-    width = rows.settings.dedup_window_minutes * 60_000_000
-    return f"CAST(floor({micros('timestamp')} / {float(width)}) AS BIGINT) * {width}"
+    minutes = rows.settings.dedup_window_minutes
+    return f"{sql_bucket('timestamp', timedelta(minutes=minutes))} * {minutes * 60_000_000}"
 
 
 def _fingerprint(rows: NewRows) -> str:

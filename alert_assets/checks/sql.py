@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from alert_assets.kernel.buckets import sql_bucket
 from alert_assets.kernel.intervals import Interval
 from alert_assets.kernel.sql import literal, quote
 
@@ -25,7 +26,7 @@ def micros(column: str) -> str:
 
 def hour_of(column: str) -> str:
     """A time's hour, counted from the epoch. Times before 1970 are rounded down too."""
-    return f"CAST(floor({micros(column)} / 3600000000.0) AS BIGINT)"
+    return sql_bucket(column, timedelta(hours=1))
 
 
 def counted(predicate: str) -> str:

@@ -6,12 +6,15 @@ wide as the lookback, so that an incident looks into two buckets and never at al
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pyspark.sql.types as T
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from alert_assets.contracts import GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.contracts.spark import spark_schema
+from alert_assets.kernel.buckets import spark_bucket
 from alert_assets.transforms.context import with_context_text
 from alert_assets.transforms.deduplicate import UNIT_SEPARATOR
 from alert_assets.transforms.mean import exact_mean, large_part, mean_parts
@@ -72,7 +75,7 @@ def _or_none(found: str, column: str) -> Column:
 def _evidence(alerts: DataFrame, events: DataFrame, lookback_minutes: int) -> DataFrame:
     """Per incident: `deployments, errors, cpu_max, cpu_avg, memory_max, error_rate_max,
     prior_alert_count, evidence_count`."""
-    width = lookback_minutes * 60
+    width = timedelta(minutes=lookback_minutes)
     last = F.col("first_seen_timestamp")
     first = last - F.make_dt_interval(mins=F.lit(lookback_minutes))
     looking = alerts.select(
@@ -81,12 +84,12 @@ def _evidence(alerts: DataFrame, events: DataFrame, lookback_minutes: int) -> Da
         F.col("alert_id").alias("own_alert_id"),
         first.alias("from"),
         last.alias("to"),
-        F.explode(F.sequence(_bucket(first, width), _bucket(last, width))).alias("bucket"),
+        F.explode(F.sequence(spark_bucket(first, width), spark_bucket(last, width))).alias("bucket"),
     )
     # Before anything is counted: what nobody looks at is not worth a shuffle.
     in_sight = events.join(
         looking.select("app", "bucket"),
-        (F.col("application_id") == F.col("app")) & (_bucket(F.col("timestamp"), width) == F.col("bucket")),
+        (F.col("application_id") == F.col("app")) & (spark_bucket(F.col("timestamp"), width) == F.col("bucket")),
         "left_semi",
     )
     identity = ("application_id", "event_id", "timestamp")
@@ -100,7 +103,7 @@ def _evidence(alerts: DataFrame, events: DataFrame, lookback_minutes: int) -> Da
         .select(
             F.col("application_id").alias("app"),
             "timestamp",
-            _bucket(F.col("timestamp"), width).alias("bucket"),
+            spark_bucket(F.col("timestamp"), width).alias("bucket"),
             "content.*",
         )
     )
@@ -164,10 +167,6 @@ def _sections() -> list[Column]:
         F.sum("other_alerts").alias("prior_alert_count"),
         F.sum("events").alias("evidence_count"),
     ]
-
-
-def _bucket(at: Column, width_seconds: int) -> Column:
-    return F.floor(F.unix_micros(at) / F.lit(1_000_000 * width_seconds))
 
 
 def _incident_id() -> Column:

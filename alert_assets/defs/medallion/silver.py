@@ -8,6 +8,7 @@ import dagster as dg
 
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_ALERTS
 from alert_assets.defs.metadata import RefreshConfig, Stopwatch, clear_errors, described, table_metadata
+from alert_assets.kernel.buckets import spark_bucket
 from alert_assets.kernel.intervals import bucket_intervals
 from alert_assets.lake.audit import audit
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
@@ -63,7 +64,7 @@ def refresh_silver(
         width = timedelta(minutes=settings.dedup_window_minutes)
         # The session first: without one, a function asks for Spark in this process.
         new = _alerts(bronze.read(spark(), bronze.files(newer_than=cursor))).where(above(cursor))
-        number = F.floor(F.unix_micros("timestamp") / F.lit(width // timedelta(microseconds=1)))
+        number = spark_bucket(F.col("timestamp"), width)
         windows = bucket_counts(new, number)
         if not windows:
             lakehouse.move_cursors(SILVER_ALERTS, transactions)
