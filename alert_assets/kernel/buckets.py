@@ -1,7 +1,7 @@
 """Buckets of time of one width, numbered from the epoch: the hours that checks look at, the windows of alerts.
 
-A time before 1970 is rounded down like any other. Doubles tell microseconds apart until 2255. The three spellings below have to agree
-(`alert_assets_tests/kernel/test_buckets.py`); :func:`alert_assets.kernel.intervals.bucket_intervals` leads back.
+A time before 1970 is rounded down like any other. Doubles tell microseconds apart until 2255. The three spellings
+below have to agree; :func:`alert_assets.kernel.intervals.bucket_intervals` leads back.
 """
 
 from __future__ import annotations
