@@ -51,8 +51,8 @@ class Settings(BaseSettings):
     checkpoint_dir: str = Field(
         "", description="Where the landing query keeps its place; default DATA_DIR/checkpoints."
     )
-    state_url: str = Field(
-        "", description="SQLAlchemy URL of the operational state; default SQLite under DATA_DIR/state."
+    state_url: SecretStr = Field(
+        SecretStr(""), description="SQLAlchemy URL of the operational state; default SQLite under DATA_DIR/state."
     )
 
     archive_dir: str = Field(
@@ -170,8 +170,8 @@ class Settings(BaseSettings):
 
     @field_validator("state_url")
     @classmethod
-    def _database(cls, value: str) -> str:
-        if value and not re.match(r"\w+(\+\w+)?://", value):
+    def _database(cls, value: SecretStr) -> SecretStr:
+        if value and not re.match(r"\w+(\+\w+)?://", value.get_secret_value()):
             raise ValueError(
                 "a SQLAlchemy URL, e.g. sqlite:////var/lib/alerts.db or postgresql+psycopg://user@host/name"
             )
@@ -236,7 +236,7 @@ class Settings(BaseSettings):
         for name, folder in (("landing_dir", "landing"), ("lake_dir", "lake"), ("checkpoint_dir", "checkpoints")):
             fill(self, name, getattr(self, name) or str(root / folder))
         if not self.state_url:
-            fill(self, "state_url", f"sqlite:///{self.state_dir / 'alert_assets.db'}")
+            fill(self, "state_url", SecretStr(f"sqlite:///{self.state_dir / 'alert_assets.db'}"))
         if f"{self.archive_dir}/".startswith(f"{self.landing_dir}/"):
             raise ValueError(
                 f"{PREFIX}ARCHIVE_DIR={self.archive_dir!r}: outside {PREFIX}LANDING_DIR ({self.landing_dir}), "

@@ -12,8 +12,10 @@ from alert_assets.contracts import ALL_CONTRACTS, CONTRACTS
 
 #: Asset: group, owners, kinds, upstream, pool.
 ASSETS = {
-    "bronze_events": ("bronze", ["team:data-platform"], {"deltalake", "pyspark", "bronze"}, set(), "bronze_events"),
-    "bronze_quarantine": ("bronze", ["team:data-platform"], {"deltalake", "pyspark", "bronze"}, set(), "bronze_events"),
+    **{
+        name: ("bronze", ["team:data-platform"], {"deltalake", "pyspark", "bronze"}, {"landing_zone"}, "bronze_events")
+        for name in ("bronze_events", "bronze_quarantine", "bronze_held")
+    },
     "silver_alerts": (
         "silver",
         ["team:data-platform"],
@@ -39,7 +41,7 @@ ASSETS = {
 #: The tables that watch: group, owners, kinds, upstream.
 WATCHING = {
     "pipeline_latency": {"bronze_events", "gold_incidents"},
-    "quality_scores": set(ASSETS),
+    "quality_scores": set(ASSETS) - {"bronze_held"},
     "pipeline_health": set(),
     "slo_status": {"pipeline_latency", "quality_scores"},
 }
@@ -55,10 +57,12 @@ CHECKS = {
     "platinum_incidents": f"{COMMON} contract_rules! key_unique! business_rules! references! current_context "
     "failed_analyses missing_hours",
     "notifications": "ledger",
+    # What measures is not kept from measuring: none blocks.
+    **dict.fromkeys(WATCHING, "required_not_null contract_rules schema key_unique freshness"),
 }
 #: Job: the assets it materializes.
 JOBS = {
-    "bronze_to_gold": {"bronze_events", "bronze_quarantine", "silver_alerts", "gold_incidents"},
+    "bronze_to_gold": {"bronze_events", "bronze_quarantine", "bronze_held", "silver_alerts", "gold_incidents"},
     "platinum": {"platinum_incidents"},
     "reliability": set(WATCHING),
     "maintenance": {"maintenance"},
@@ -118,6 +122,7 @@ def test_assets(repository: dg.RepositoryDefinition) -> None:
         "maintenance": upkeep,
         "circuit_breakers": shown,
         "notifications": shown,
+        "landing_zone": ("bronze", ["team:data-platform"], {"json"}, set()),
     }
 
 

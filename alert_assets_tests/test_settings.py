@@ -75,7 +75,7 @@ def test_defaults(folder: Path) -> None:
     assert settings.lake_dir == str(data / "lake")
     assert settings.checkpoint_dir == str(data / "checkpoints")
     assert settings.state_dir == data / "state"
-    assert settings.state_url == f"sqlite:///{data}/state/alert_assets.db"
+    assert settings.state_url.get_secret_value() == f"sqlite:///{data}/state/alert_assets.db"
     assert settings.dedup_fields == ("application_id", "host", "alert_type")
     assert (settings.dedup_window_minutes, settings.correlation_lookback_minutes) == (5, 60)
     assert (settings.watermark_delay_minutes, settings.max_future_skew_minutes) == (10, 5)
@@ -129,7 +129,13 @@ def test_each_location_moves_alone(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert settings.landing_dir == str(Path.home() / "landing")
     assert settings.lake_dir == "s3://bucket/lake"
     assert settings.checkpoint_dir == str(folder / "elsewhere" / "checkpoints")
-    assert settings.state_url == "postgresql+psycopg://alerts@db/alerts"
+    assert settings.state_url.get_secret_value() == "postgresql+psycopg://alerts@db/alerts"
+
+
+def test_no_secret_is_in_the_repr() -> None:
+    settings = load_settings(state_url="postgresql+psycopg://alerts:hunter2@db/alerts", llm_api_key="sk-hunter2")
+
+    assert "hunter2" not in f"{settings!r} {settings}"
 
 
 @pytest.mark.parametrize(("name", "value", "allowed"), BAD)
@@ -186,15 +192,15 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert KEY not in message
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["asset", "materialize", "--select", "*", "-m", "alert_assets.definitions"],
-        ["definitions", "validate", "-w", str(ROOT / "workspace.yaml")],
-    ],
-    ids=lambda command: " ".join(command[:2]),
+MESSAGE = (
+    "The settings cannot be used:\n"
+    "  ALERTS_DEDUP_WINDOW_MINUTES='0': Input should be greater than 0\n"
+    "  ALERTS_SPARK_MEMORY='lots': String should match pattern '^[1-9][0-9]*[mg]$'\n"
+    "Set them in the environment or in .env and try again."
 )
-def test_dagster_ends_with_the_message_and_no_stack_trace(command: list[str], folder: Path) -> None:
+
+
+def dagster_with_bad_settings(*command: str) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -207,13 +213,20 @@ def test_dagster_ends_with_the_message_and_no_stack_trace(command: list[str], fo
     ended = subprocess.run(
         [sys.executable, "-m", "dagster", *command], env=environment, capture_output=True, text=True, check=False
     )
-
     assert ended.returncode != 0
-    assert ended.stderr.rstrip().endswith(
-        "The settings cannot be used:\n"
-        "  ALERTS_DEDUP_WINDOW_MINUTES='0': Input should be greater than 0\n"
-        "  ALERTS_SPARK_MEMORY='lots': String should match pattern '^[1-9][0-9]*[mg]$'\n"
-        "Set them in the environment or in .env and try again."
-    )
-    assert "Traceback" not in ended.stdout + ended.stderr
     assert KEY not in ended.stdout + ended.stderr
+    return ended
+
+
+def test_a_run_from_the_terminal_ends_with_the_message_and_no_stack_trace(folder: Path) -> None:
+    ended = dagster_with_bad_settings("asset", "materialize", "--select", "*", "-m", "alert_assets.definitions")
+    assert ended.stderr.rstrip().endswith(f"Error: {MESSAGE}")
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+def test_a_code_location_shows_the_message_first(folder: Path) -> None:
+    """Dagster shows where an error of a code location was raised; the two lines are ours, and come last."""
+    ended = dagster_with_bad_settings("definitions", "validate", "-w", str(ROOT / "workspace.yaml"))
+    shown, _, trace = ended.stdout.partition("Stack Trace:")
+    assert shown.rstrip().endswith(MESSAGE)
+    assert trace.count("  File ") == 2

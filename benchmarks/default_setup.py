@@ -21,6 +21,7 @@ import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 
 from alert_assets import definitions as ours
+from alert_assets.defs.resources import settings
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.spark.session import spark_conf
 
@@ -29,8 +30,8 @@ defs = dg.Definitions(
     asset_checks=ours.defs.asset_checks,
     resources={
         **(ours.defs.resources or {}),
-        "lakehouse": Lakehouse(ours.settings),
-        "spark": LazyPySparkResource(spark_config=spark_conf(ours.settings)),
+        "lakehouse": Lakehouse(settings),
+        "spark": LazyPySparkResource(spark_config=spark_conf(settings)),
     },
     executor=dg.multiprocess_executor,
 )

@@ -19,12 +19,12 @@ from alert_assets.breaker.store import circuit_breakers
 from alert_assets.checks.evaluate import evaluate, record
 from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import BRONZE_EVENTS
-from alert_assets.defs.medallion.gold import refresh_gold
-from alert_assets.defs.medallion.silver import refresh_silver
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.intervals import Interval
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings, load_settings
+from alert_assets.transforms.gold import refresh_gold
+from alert_assets.transforms.silver import refresh_silver
 from benchmarks.telemetry import START
 
 if TYPE_CHECKING:
@@ -41,12 +41,9 @@ def grow(spark: SparkSession, settings: Settings, first: int, last: int, block: 
         numbers = range(begin, min(begin + step, last + 1))
         # Each block is a branch of the union, and has files of its own.
         blocks = [_shifted(spark, lakehouse, number, block) for number in numbers]
-        rows = lakehouse.write_from_spark(
-            BRONZE_EVENTS,
-            reduce(lambda one, other: one.unionByName(other), blocks),
-            {"benchmarks/block": numbers[-1]},
-            {},
-        )
+        with lakehouse.stage(BRONZE_EVENTS) as staged:
+            staged.write(reduce(lambda one, other: one.unionByName(other), blocks))
+            rows = staged.commit({"benchmarks/block": numbers[-1]}, {})
         silver = refresh_silver(lambda: spark, lakehouse, settings)
         gold = refresh_gold(lambda: spark, lakehouse, settings)
         check(lakehouse, settings)

@@ -76,7 +76,7 @@ def _grow(bench: Bench, site: Site, first: int, last: int, block: int) -> None:
 
 def _maintain(site: Site) -> None:
     """What the maintenance schedule would have done by now: compaction, checkpoints, vacuum, archive."""
-    from alert_assets.lake.maintenance import maintain
+    from alert_assets.ingest.maintenance import maintain
 
     report = maintain(site.settings, datetime.now(UTC), lambda _: None)
     if report.problems:

@@ -35,6 +35,17 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from alert_assets.breaker.dagster_internals import (
+    WrappedExecutor,
+    assets_of_step,
+    blocking_checks_of,
+    cause_of,
+    executor_around,
+    materialized,
+    metadata_of,
+    selected_assets,
+    upstream_of,
+)
 from alert_assets.breaker.guard import GATED_RUN_VARIABLE, REFUSED_TAGS
 from alert_assets.breaker.store import CircuitBreakers, ProcessOwner
 from alert_assets.contracts import ALL_CONTRACTS
@@ -42,7 +53,7 @@ from alert_assets.logs import run_log
 from alert_assets.state.database import StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator
 
     from alert_assets.breaker.rules import Outcome
     from alert_assets.settings import Settings
@@ -62,59 +73,31 @@ class RunRefused(dg.Failure):
 
 def gated_executor(settings: Settings, breakers: CircuitBreakers) -> dg.ExecutorDefinition:
     """The executor for `dg.Definitions`."""
-    modes = {
-        "in_process": dg.in_process_executor.config_schema.as_field(),
-        "multiprocess": dg.multiprocess_executor.config_schema.as_field(),
-    }
-
-    def requirements(config: Mapping[str, Any]) -> Sequence[Any]:
-        return dg.multiprocess_executor.get_requirements(config) if "multiprocess" in config else []
-
-    def create(init_context: dg.InitExecutorContext) -> dg.Executor:
-        return GatedExecutor(dg.multi_or_in_process_executor.executor_creation_fn(init_context), breakers)  # type: ignore[misc]
-
-    return dg.ExecutorDefinition(
-        name="gated",
-        config_schema=dg.Field(dg.Selector(modes), default_value={settings.executor: {}}),
-        requirements=requirements,
-        executor_creation_fn=create,
-        description="Refuses runs whose circuit breaker is open; runs the others in one process, or one a step.",
-    )
+    return executor_around(settings.executor, lambda inner: GatedExecutor(inner, breakers))
 
 
-class GatedExecutor(dg.Executor):
+class GatedExecutor(WrappedExecutor):
     """Another executor behind the gate."""
 
     def __init__(self, inner: dg.Executor, breakers: CircuitBreakers) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._breakers = breakers
-
-    @property
-    def retries(self) -> Any:
-        """The inner executor's."""
-        return self._inner.retries
-
-    @property
-    def step_dependency_config(self) -> Any:
-        """The inner executor's."""
-        return self._inner.step_dependency_config
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
         """Refuse the run, or execute its plan and report how it ended."""
-        layer = plan_context.job.get_definition().asset_layer
-        guarded = Guarded.of(plan_context.job.get_repository_definition(), layer.selected_asset_keys)
+        guarded = Guarded.of(*selected_assets(plan_context))
         if not guarded:
-            yield from self._inner.execute(plan_context, execution_plan)
+            yield from self.inner.execute(plan_context, execution_plan)
             return
         self._let_through(plan_context, guarded)
-        tally = _Tally(guarded, layer)
+        tally = _Tally(guarded)
         with self._watched(plan_context.run_id) as load:
             try:
-                for event in self._inner.execute(plan_context, execution_plan):
-                    tally.see(event)
+                for event in self.inner.execute(plan_context, execution_plan):
+                    tally.see(plan_context, event)
                     yield event
             except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
-                tally.interrupted()
+                tally.cut_short = True
                 raise
             except Exception as error:
                 tally.broke(error)
@@ -209,18 +192,13 @@ class Guarded:
     @classmethod
     def of(cls, repository: dg.RepositoryDefinition, selected: Iterable[dg.AssetKey]) -> Guarded:
         """Of a run that materializes `selected`."""
-        graph = repository.asset_graph
         chosen = set(selected)
-        own = {key: name for key in chosen if (name := breaker_of(key, graph.get(key).metadata)) is not None}
+        own = {key: name for key in chosen if (name := breaker_of(key, metadata_of(repository, key))) is not None}
         # Somebody else's asset has no breaker, but is not to be built on what ours guard.
         others = {key for key in chosen if key.to_user_string() not in ALL_CONTRACTS}
-        above = {ancestor for key in {*own, *others} for ancestor in graph.get_ancestor_asset_keys(key)} - chosen
-        breakers = {breaker_of(key, graph.get(key).metadata) for key in above} - {None, *own.values()}
-        blocking = {
-            (key.asset_key.to_user_string(), key.name)
-            for key in graph.asset_check_keys
-            if key.asset_key in above and graph.get(key).blocking
-        }
+        above = upstream_of(repository, {*own, *others}) - chosen
+        breakers = {breaker_of(key, metadata_of(repository, key)) for key in above} - {None, *own.values()}
+        blocking = {(key.to_user_string(), name) for key, name in blocking_checks_of(repository, above)}
         return cls(
             own,
             tuple(sorted(name for name in breakers if name)),
@@ -259,33 +237,22 @@ def would_be_refused(
 
 @dataclass
 class _Tally:
-    """How the run has gone so far, by breaker."""
+    """How the run has gone so far, by breaker; a run that somebody cut short says nothing of what it has not done."""
 
     guarded: Guarded
-    layer: Any
     done: set[dg.AssetKey] = field(default_factory=set)
     errors: dict[str, str] = field(default_factory=dict)
     cut_short: bool = False
 
-    def see(self, event: dg.DagsterEvent) -> None:
+    def see(self, plan_context: Any, event: dg.DagsterEvent) -> None:
         """Take note of a materialization or a failed step."""
-        if event.is_step_materialization:
-            self.done.add(event.step_materialization_data.materialization.asset_key)
+        if (key := materialized(event)) is not None:
+            self.done.add(key)
         elif event.is_step_failure:
-            error = _cause(event.step_failure_data)
-            for breaker in self._breakers_of_step(event) or set(self.guarded.own.values()):
-                self.errors.setdefault(breaker, f"{event.step_key}: {error}")
-
-    def _breakers_of_step(self, event: dg.DagsterEvent) -> set[str]:
-        assets_def = self.layer.get_assets_def_for_node(event.node_handle) if event.node_handle else None
-        if assets_def is None:
-            return set()
-        keys = {*assets_def.keys, *(key.asset_key for key in assets_def.check_keys)}
-        return {self.guarded.own[key] for key in keys if key in self.guarded.own}
-
-    def interrupted(self) -> None:
-        """Somebody stopped the run: what is not done says nothing."""
-        self.cut_short = True
+            own = self.guarded.own
+            of_step = {own[key] for key in assets_of_step(plan_context, event) if key in own}
+            for breaker in of_step or set(own.values()):
+                self.errors.setdefault(breaker, f"{event.step_key}: {cause_of(event)}")
 
     def broke(self, error: Exception) -> None:
         """Something broke outside any step, such as a resource."""
@@ -300,16 +267,6 @@ class _Tally:
             failed = breaker in self.errors and not self.cut_short
             found[breaker] = "failure" if failed else "success" if keys <= self.done else "neutral"
         return found
-
-
-def _cause(data: Any) -> str:
-    """The message of a step's failure: the user's own words where there are some."""
-    if data.user_failure_data and data.user_failure_data.description:
-        return str(data.user_failure_data.description)
-    error = data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return str(error.message).strip() if error else "failed"
 
 
 class HostLoad:

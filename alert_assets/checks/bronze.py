@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from alert_assets.checks.check import Check, Finding, Number
 from alert_assets.checks.common import contract_checks, nothing_new
 from alert_assets.checks.new_rows import NewRows, intervals
-from alert_assets.checks.sql import SAMPLES, counted, micros, select_list, within
+from alert_assets.checks.sql import SAMPLES, counted, select_list
 from alert_assets.checks.timeliness import freshness_check, missing_hours_finding
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE, EVENT
 from alert_assets.kernel.intervals import Interval
-from alert_assets.kernel.sql import literal, quote
+from alert_assets.kernel.sql import literal, micros, quote, within
 from alert_assets.lake.rows import file_statistics
 
 if TYPE_CHECKING:

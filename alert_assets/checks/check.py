@@ -1,4 +1,4 @@
-"""What a check is, and what it finds. Dagster is told about both in :mod:`alert_assets.defs.medallion.checks`."""
+"""What a check is, and what it finds. Dagster is told about both in :mod:`alert_assets.defs.table_checks`."""
 
 from __future__ import annotations
 

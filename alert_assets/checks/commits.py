@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from alert_assets.lake.lakehouse import BATCH_APP, COMMIT_INFO, cursor_app
+from alert_assets.lake.lakehouse import COMMIT_INFO, cursor_app
+from alert_assets.lake.snapshot import BATCH_APP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

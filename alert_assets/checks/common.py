@@ -8,8 +8,9 @@ from sqlalchemy import select
 
 from alert_assets.checks.check import Check, Finding
 from alert_assets.checks.new_rows import NewRows, intervals
-from alert_assets.checks.sql import SAMPLES, any_of, counted, names_of, select_list, within
+from alert_assets.checks.sql import SAMPLES, counted, names_of, select_list
 from alert_assets.contracts.rules.datafusion import breaks
+from alert_assets.kernel.sql import any_of, within
 from alert_assets.quality.volume import MIN_BASELINE, CommitVolume, judge_volumes
 from alert_assets.state.database import run_outcomes
 
@@ -33,7 +34,7 @@ def contract_checks(identity: Sequence[str], *, rules_gate: bool = True) -> list
     """Checks of completeness and validity that follow from the contract.
 
     Args:
-        identity: columns that samples are recognised by.
+        identity: columns that samples are recognised by; the key, when empty.
         rules_gate: whether a row that breaks a rule keeps downstream from running.
     """
     return [
@@ -245,7 +246,7 @@ def _schema(rows: NewRows) -> Finding:
     return Finding(
         False,
         f"The table is not what contract {rows.contract.name} version {rows.contract.version} says: {said}. "
-        "Restore the columns, or change the contract and rebuild the table.",
+        f"The next materialization of {rows.contract.name} adds what is missing, or says what to do instead.",
         numbers,
         samples=[
             {"column": d.column, "kind": d.kind, "expected": d.expected, "found": d.found} for d in drifts[:SAMPLES]
@@ -257,7 +258,7 @@ def _schema(rows: NewRows) -> Finding:
 
 
 def key_check() -> Check:
-    """The contract's key, the last column of which is a time, identifies one row."""
+    """The contract's key identifies one row."""
     return Check(
         "key_unique",
         "uniqueness",
@@ -286,7 +287,7 @@ def _key_unique(rows: NewRows) -> Finding:
 
 def repeated_keys(rows: NewRows) -> tuple[int, list[dict[str, object]]]:
     """Rows too many around the new ones, in their hours and not in all of history, and the keys they repeat."""
-    time_column = rows.contract.key[-1]
+    time_column = rows.contract.key_time
     near = within(time_column, intervals(rows.hours(time_column)))
     key = select_list(rows.contract.key)
     repeated = (
@@ -348,8 +349,9 @@ def _judge_rules(rows: NewRows, rules: dict[str, str], identity: Sequence[str]) 
 
 def broken_rows(rows: NewRows, predicates: dict[str, str], identity: Sequence[str]) -> list[dict[str, object]]:
     """Some of the new rows for which one of the predicates holds, and which of them do."""
+    shown = select_list(identity or rows.contract.key)
     return rows.query(
-        f"SELECT {names_of(predicates)} AS breaks, {select_list(identity)} FROM {rows.contract.name} "
+        f"SELECT {names_of(predicates)} AS breaks, {shown} FROM {rows.contract.name} "
         f"WHERE {rows.are_new} AND {any_of(list(predicates.values()))} LIMIT {SAMPLES}"
     )
 

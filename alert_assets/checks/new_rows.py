@@ -6,24 +6,19 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from deltalake.exceptions import DeltaError
-
 from alert_assets.checks.commits import Commit, newest_first
-from alert_assets.checks.sql import hour_of
-from alert_assets.checks.unnumbered import rows_since
 from alert_assets.kernel.intervals import bucket_intervals
-from alert_assets.kernel.sql import quote
+from alert_assets.kernel.sql import hour_of, quote
 from alert_assets.lake import rows as delta_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from deltalake import DeltaTable
-
     from alert_assets.breaker.store import CircuitBreakers
     from alert_assets.contracts import Contract
     from alert_assets.kernel.intervals import Interval
-    from alert_assets.lake.lakehouse import Lakehouse, Snapshot
+    from alert_assets.lake.lakehouse import Lakehouse
+    from alert_assets.lake.snapshot import Snapshot
     from alert_assets.settings import Settings
 
 _HOUR = timedelta(hours=1)
@@ -106,26 +101,10 @@ class NewRows:
 
     # The rows
 
-    @cached_property
+    @property
     def are_new(self) -> str:
-        """The predicate of the new rows; in a table that does not number them perhaps of some around them too."""
-        if "_batch_id" in self.contract.columns:
-            return f"_batch_id > {self.after} AND _batch_id <= {self.last}"
-        table = self.snapshot().table
-        if table is None or self.last <= self.after:
-            return "false"
-        return rows_since(table, self._before())
-
-    def _before(self) -> DeltaTable | None:
-        """The table when the rows up to `after` had been written; None when that version is gone, or there was none."""
-        if not self.after:
-            return None
-        commits = (commit for commit in self.commits() if commit.batch_id is not None)
-        seen = next((commit for commit in commits if (commit.batch_id or 0) <= self.after), None)
-        try:
-            return None if seen is None else self.lakehouse.snapshot(self.contract, seen.version).table
-        except (DeltaError, OSError):
-            return None
+        """The predicate of the new rows."""
+        return f"_batch_id > {self.after} AND _batch_id <= {self.last}"
 
     def query(self, sql: str, *others: Contract) -> list[dict[str, Any]]:
         """Rows of SQL over the table, and over others by their names; times are aware UTC."""

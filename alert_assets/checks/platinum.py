@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from alert_assets.checks.check import Check, Finding, Number
 from alert_assets.checks.common import contract_checks, key_check, nothing_new, rule_check
 from alert_assets.checks.new_rows import NewRows, intervals
-from alert_assets.checks.sql import SAMPLES, counted, is_false, not_true, within
+from alert_assets.checks.sql import SAMPLES, counted, is_false, not_true
 from alert_assets.checks.timeliness import freshness_check, missing_hours_finding
 from alert_assets.contracts import GOLD_INCIDENTS
+from alert_assets.kernel.sql import within
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from alert_assets.checks.check import Check, Finding, Number
 from alert_assets.checks.common import contract_checks, nothing_new
 from alert_assets.checks.new_rows import NewRows, intervals
-from alert_assets.checks.sql import SAMPLES, counted, within
+from alert_assets.checks.sql import SAMPLES, counted
 from alert_assets.checks.timeliness import freshness_check
 from alert_assets.contracts import BRONZE_EVENTS
+from alert_assets.kernel.sql import within
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from alert_assets.checks import bronze
 from alert_assets.checks.common import contract_measures, repeated_keys, required_rules
 from alert_assets.checks.new_rows import NewRows
-from alert_assets.checks.sql import any_of, counted
+from alert_assets.checks.sql import counted
 from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, QUALITY_SCORES
+from alert_assets.kernel.sql import any_of
 from alert_assets.lake.rows import rows_in
 from alert_assets.quality.score import WEIGHTS, Tally, score_rows
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from alert_assets.checks.check import Check, Finding, Number
 from alert_assets.checks.common import contract_checks, key_check, nothing_new, rule_check
 from alert_assets.checks.new_rows import NewRows, intervals
-from alert_assets.checks.sql import SAMPLES, counted, is_false, micros, not_true, widened, within
+from alert_assets.checks.sql import SAMPLES, counted, is_false, not_true, widened
 from alert_assets.checks.timeliness import freshness_check, missing_hours_finding, oldest_unseen
 from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets.kernel.buckets import sql_bucket
-from alert_assets.kernel.sql import literal, quote
+from alert_assets.kernel.sql import literal, micros, quote, within
 
 if TYPE_CHECKING:
     from alert_assets.kernel.intervals import Interval

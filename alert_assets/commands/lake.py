@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from deltalake.exceptions import DeltaError
 
 from alert_assets.commands.output import line, without_credentials
-from alert_assets.lake.lakehouse import Lakehouse, LakehouseError, records
+from alert_assets.lake.lakehouse import Lakehouse, records
+from alert_assets.lake.schema import LakehouseError
 from alert_assets.settings import Settings
 
 __all__ = ["reading", "records"]

@@ -13,15 +13,10 @@ from alert_assets.commands.lake import reading
 from alert_assets.commands.options import JsonOption
 from alert_assets.errors import UserError
 from alert_assets.ingest.landing import waiting_for_archive
+from alert_assets.ingest.maintenance import MaintenanceReport, maintain, upkeep
 from alert_assets.kernel.clock import utc_now
-from alert_assets.lake.maintenance import (
-    TABLES,
-    MaintenanceReport,
-    TableUpkeep,
-    maintain,
-    table_named,
-    upkeep,
-)
+from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.lake.maintenance import TABLES, TableUpkeep, rebuild_table, table_named
 from alert_assets.settings import Settings, load_settings
 from alert_assets.state.database import State
 from alert_assets.state.retention import prunable_rows
@@ -60,6 +55,14 @@ def run(
         typer.echo(f"Problem: {name}: {output.line(problem, 500)}", err=True)
     if report.problems:
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: alert-assets maintenance rebuild bronze_events")
+def rebuild(table: Annotated[str, typer.Argument(metavar="TABLE", help="Its name.")]) -> None:
+    """Write a table anew with its contract's columns, when one was retyped (cast) or removed (dropped)."""
+    contract = table_named(table)
+    rows = rebuild_table(Lakehouse(load_settings()), contract)
+    typer.echo(f"{contract.name} has the columns of version {contract.version} of its contract: {rows:,} rows.")
 
 
 @app.command(epilog="Example: alert-assets maintenance status --vacuum --json")

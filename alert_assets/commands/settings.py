@@ -34,7 +34,8 @@ def _described(name: str, current: Settings) -> dict[str, Any]:
     return {
         "name": name,
         "variable": variable,
-        "value": _open(getattr(current, name)),
+        # Of this secret only the credentials are.
+        "value": _open(current.state_url.get_secret_value() if name == "state_url" else getattr(current, name)),
         "default": _open(field.default),
         "source": _source(variable) if name in current.model_fields_set else "default",
         "description": field.description,

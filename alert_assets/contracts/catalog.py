@@ -98,6 +98,11 @@ class Contract:
         """Every rule for one row, by column in their stored order."""
         return tuple(rule for column in self.columns.values() for rule in column.rules)
 
+    @property
+    def key_time(self) -> str:
+        """The time in the key, around which repetitions of a row are looked for; the time column without one."""
+        return next((name for name in self.key if self.columns[name].type == "timestamp"), self.time_column)
+
     def columns_with(self, fact: str) -> tuple[str, ...]:
         """The columns whose metadata says so, e.g. `pii` or `measured`."""
         return tuple(name for name, column in self.columns.items() if column.metadata.get(fact))
@@ -220,6 +225,7 @@ PIPELINE_LATENCY = Contract(
     model_path="alert_assets.contracts.models.reliability:PipelineLatency",
     breaker=None,
     time_column="committed_at",
+    checks="alert_assets.checks.reliability:latency_checks",
 )
 QUALITY_SCORES = Contract(
     name="quality_scores",
@@ -232,6 +238,7 @@ QUALITY_SCORES = Contract(
     model_path="alert_assets.contracts.models.reliability:QualityScores",
     breaker=None,
     time_column="evaluated_at",
+    checks="alert_assets.checks.reliability:measurement_checks",
 )
 PIPELINE_HEALTH = Contract(
     name="pipeline_health",
@@ -244,6 +251,7 @@ PIPELINE_HEALTH = Contract(
     model_path="alert_assets.contracts.models.reliability:PipelineHealth",
     breaker=None,
     time_column="evaluated_at",
+    checks="alert_assets.checks.reliability:measurement_checks",
 )
 SLO_STATUS = Contract(
     name="slo_status",
@@ -256,6 +264,7 @@ SLO_STATUS = Contract(
     model_path="alert_assets.contracts.models.reliability:SloStatus",
     breaker=None,
     time_column="evaluated_at",
+    checks="alert_assets.checks.reliability:measurement_checks",
 )
 
 #: The medallion: landing to platinum.

@@ -1,9 +1,9 @@
-"""What every asset says of itself: how it is described before a run, and what a run reports."""
+"""What every asset says of itself: how it is described before a run, and what a run reports of it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -12,15 +12,12 @@ import dagster as dg
 
 from alert_assets.contracts import Contract
 from alert_assets.errors import UserError
+from alert_assets.kernel.text import escape_invisible
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.logs import run_log
 
-
-class RefreshConfig(dg.Config):
-    """Run config of silver, gold and platinum."""
-
-    full_refresh: bool = False
-    """Rebuild the table from the one before it instead of taking what is new."""
+#: Most of one text that is shown; a line of a log may be as long as its writer likes.
+_TEXT = 500
 
 
 def described(contract: Contract, *kinds: str, group: str | None = None) -> dict[str, Any]:
@@ -56,6 +53,34 @@ def table_metadata(run_id: str, lakehouse: Lakehouse, contract: Contract, **numb
     if snapshot.table is not None:
         found["dagster/column_schema"] = _column_schema(snapshot.table.schema().fields)
     return found
+
+
+def rows_shown(rows: Iterable[Mapping[str, Any]], *columns: str) -> dg.TableMetadataValue:
+    """Some columns of some rows, as the table that the UI shows."""
+
+    def cell(value: Any) -> str | int | float:
+        value = plain(value)
+        return value if isinstance(value, (int, float)) else "" if value is None else str(value)
+
+    return dg.MetadataValue.table(
+        [dg.TableRecord({name: cell(row.get(name)) for name in columns}) for row in rows],
+        dg.TableSchema([dg.TableColumn(name) for name in columns]),
+    )
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it; text from outside is cut, and cannot steer the terminal or page that shows it."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(part) for part in value]
+    if isinstance(value, str):
+        return escape_invisible(value if len(value) <= _TEXT else f"{value[: _TEXT - 1]}…")
+    if isinstance(value, float) and value - value != 0:
+        return str(value)
+    if hasattr(value, "isoformat"):
+        return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return value
 
 
 def _column_schema(fields: Any) -> dg.TableSchema:
@@ -104,15 +129,6 @@ def clear_errors() -> Iterator[None]:
                 "a local server is started anew."
             ) from error
         raise dg.Failure(description=f"Spark failed: {str(error).splitlines()[0][:2000]}") from error
-
-
-@contextmanager
-def typed_by_a_person() -> Iterator[None]:
-    """Tell what somebody typed wrong into a job's run config without a stack trace."""
-    try:
-        yield
-    except (UserError, ValueError) as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
 
 
 class Stopwatch:

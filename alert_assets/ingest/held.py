@@ -184,10 +184,13 @@ def _publish(spark: SparkSession, lakehouse: Lakehouse, settings: Settings, numb
         events = judged.where(F.size("reasons") == 0).withColumn(
             "_late_by_seconds", late_by(watermark(lakehouse, settings))
         )
-        lakehouse.write_from_spark(BRONZE_EVENTS, events, transactions, info)
+        with lakehouse.stage(BRONZE_EVENTS) as staged:
+            staged.write(events)
+            staged.commit(transactions, info)
     if lakehouse.transaction(BRONZE_QUARANTINE, _release_app(number)) < 0:
-        broken = quarantine_rows(judged.where(F.size("reasons") > 0))
-        lakehouse.write_from_spark(BRONZE_QUARANTINE, broken, transactions, info)
+        with lakehouse.stage(BRONZE_QUARANTINE) as staged:
+            staged.write(quarantine_rows(judged.where(F.size("reasons") > 0)))
+            staged.commit(transactions, info)
 
 
 def _released(lakehouse: Lakehouse, contract: Any, app: str) -> int:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from alert_assets.errors import UserError
+from alert_assets.kernel.filesystems import filesystem_of
 
 if TYPE_CHECKING:
     # Imported where it is used: Dagster loads this module in every process, and pyarrow brings NumPy with it.
@@ -362,16 +363,6 @@ def _numbered(filesystem: fs.FileSystem, root: str) -> dict[int, str]:
         if number.isdigit() and kind in ("", "compact") and not (int(number) in found and not kind):
             found[int(number)] = info.path
     return found
-
-
-def filesystem_of(location: str) -> tuple[fs.FileSystem, str]:
-    """The filesystem of a path or URL, and the path there."""
-    from pyarrow import fs
-
-    if "://" in location:
-        filesystem, path = fs.FileSystem.from_uri(location)
-        return filesystem, path
-    return fs.LocalFileSystem(), location
 
 
 def _plain_path(uri: str) -> str:

@@ -79,6 +79,33 @@ class PlainField:
     metadata: Mapping[str, Any]
 
 
+class _AttemptFile:
+    """A partition's file, which has its name only once it is whole.
+
+    Spark may run a task twice, after a failure or at once. Until it is whole, a file is named by its attempt and is
+    no Parquet file to whoever lists the folder. Two attempts read the same lines: whichever ends last, the partition
+    has one file and the same rows.
+    """
+
+    def __init__(self, folder: str, schema: pa.Schema) -> None:
+        from pyspark import TaskContext
+
+        context = TaskContext.get()
+        partition, attempt = (0, 0) if context is None else (context.partitionId(), context.taskAttemptId())
+        self._filesystem, folder = fs.FileSystem.from_uri(folder) if "://" in folder else (fs.LocalFileSystem(), folder)
+        self._path = f"{folder}/plain-{partition:05d}.parquet"
+        self._attempt = f"{self._path}.attempt-{attempt}"
+        self._filesystem.create_dir(folder, recursive=True)
+        few_values = [name for name in schema.names if name not in ("event_id", "timestamp", "message")]
+        self.writer = pq.ParquetWriter(
+            self._attempt, schema, filesystem=self._filesystem, compression="zstd", use_dictionary=few_values
+        )
+
+    def finish(self) -> None:
+        self.writer.close()
+        self._filesystem.move(self._attempt, self._path)
+
+
 @dataclass(frozen=True)
 class PlainLines:
     """The function for `mapInArrow`: writes accepted lines into a file of bronze, yields the others.
@@ -86,7 +113,7 @@ class PlainLines:
     Attributes:
         measurements: fields of which a metric event needs one.
         columns: bronze's columns in their order, `_rescued`, `_late_by_seconds` and `_batch_id` among them.
-        folder: where the files go, a path or URL. A partition that is run again writes the same file again.
+        folder: where the files go, a path or URL. A task that runs twice ends in one file.
         watermark_us: events before it are late; None when bronze is empty.
     """
 
@@ -101,7 +128,7 @@ class PlainLines:
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Takes and yields `raw`, `_source_file`, `_landed_at` and `_ingested_at`."""
         waiting: list[pa.Table] = []
-        writer: pq.ParquetWriter | None = None
+        file: _AttemptFile | None = None
         try:
             for batch in batches:
                 accepted, others = self.split(pa.Table.from_batches([batch]))
@@ -109,37 +136,21 @@ class PlainLines:
                 if accepted.num_rows:
                     waiting.append(accepted)
                 if sum(table.num_rows for table in waiting) >= _ROW_GROUP:
-                    writer = self._write(writer, waiting)
+                    file = self._write(file, waiting)
                     waiting = []
             if waiting:
-                writer = self._write(writer, waiting)
+                file = self._write(file, waiting)
+            if file is not None:
+                file.finish()
         finally:
-            if writer is not None:
-                writer.close()
             # The worker lives on, and has nothing to do with it until the next batch.
             pa.default_memory_pool().release_unused()
 
-    def _write(self, writer: pq.ParquetWriter | None, tables: list[pa.Table]) -> pq.ParquetWriter:
+    def _write(self, file: _AttemptFile | None, tables: list[pa.Table]) -> _AttemptFile:
         rows = pa.concat_tables(tables)
-        if writer is None:
-            from pyspark import TaskContext
-
-            context = TaskContext.get()
-            number = 0 if context is None else context.partitionId()
-            filesystem, folder = (
-                fs.FileSystem.from_uri(self.folder) if "://" in self.folder else (fs.LocalFileSystem(), self.folder)
-            )
-            filesystem.create_dir(folder, recursive=True)
-            few_values = [name for name in rows.schema.names if name not in ("event_id", "timestamp", "message")]
-            writer = pq.ParquetWriter(
-                f"{folder}/plain-{number:05d}.parquet",
-                rows.schema,
-                filesystem=filesystem,
-                compression="zstd",
-                use_dictionary=few_values,
-            )
-        writer.write_table(rows, row_group_size=_ROW_GROUP)
-        return writer
+        file = file or _AttemptFile(self.folder, rows.schema)
+        file.writer.write_table(rows, row_group_size=_ROW_GROUP)
+        return file
 
     def split(self, lines: pa.Table) -> tuple[pa.Table, pa.Table]:
         """Rows of bronze for the accepted lines, in their order, and the other lines as they came."""

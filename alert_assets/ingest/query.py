@@ -3,7 +3,8 @@
 Exactly once rests on three things. Spark's checkpoint fixes which files a batch holds and when it
 began, so that a batch run again reads the same lines and judges them by the same clock. The commit of
 each table carries the batch's number as an application transaction, so that a batch whose commit is in
-the table is skipped. And Delta refuses the second of two commits that carry the same transaction.
+the table is skipped. And one process at a
+time writes a table; of two that would, Delta refuses the second commit from the same version.
 
 A batch that breaks a gating limit (:mod:`alert_assets.ingest.batch_gate`) is not published. Its lines
 go to `bronze_held`, whole and as they came, in one commit that carries the same transaction, and the
@@ -25,10 +26,11 @@ from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wai
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE, EVENT
 from alert_assets.errors import UserError
 from alert_assets.ingest.batch_gate import BatchFigures, BatchLimits, broken_limits
-from alert_assets.ingest.landing import archive_ingested, backlog, broken_files, checkpoint, filesystem_of
+from alert_assets.ingest.landing import archive_ingested, backlog, broken_files, checkpoint
 from alert_assets.kernel.clock import utc_now
-from alert_assets.kernel.filesystems import glob_literal
-from alert_assets.lake.lakehouse import BATCH_APP, Lakehouse, SetAside, Snapshot, WrittenFiles
+from alert_assets.kernel.filesystems import filesystem_of, glob_literal
+from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.lake.snapshot import BATCH_APP, Snapshot
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -80,9 +82,9 @@ class BatchHeld(UserError):
 class _LimitsBroken(Exception):
     """What a batch's audit found; its files are gone when this is raised."""
 
-    def __init__(self, because: list[str]) -> None:
+    def __init__(self, because: list[str], figures: Mapping[str, int]) -> None:
         super().__init__("; ".join(because))
-        self.because = because
+        self.because, self.figures = because, figures
 
 
 def ingest(
@@ -96,6 +98,7 @@ def ingest(
     """
     with lakehouse.writing(BRONZE_EVENTS):
         lakehouse.check_writable()
+        lakehouse.bring_up_to_date(BRONZE_EVENTS, BRONZE_QUARANTINE, BRONZE_HELD)
         before = lakehouse.snapshot(BRONZE_EVENTS).version
         held_before = lakehouse.snapshot(BRONZE_HELD).version
         broken: dict[str, str] = {}
@@ -170,7 +173,7 @@ def _run_query(
     try:
         patiently = _PATIENTLY.copy(before_sleep=lambda _: log("Spark's Python worker came up too late; once more"))
         query = patiently(
-            landed.writeStream.foreachBatch(LandingBatch(without_secrets(settings), lakehouse.run_id))
+            landed.writeStream.foreachBatch(LandingBatch(settings, lakehouse.run_id))
             .option("checkpointLocation", checkpoint(settings))
             .trigger(availableNow=True)
             .start
@@ -189,8 +192,12 @@ class LandingBatch:
     settings: Settings
     run_id: str | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is sent to the Spark server: each secret of the settings is empty."""
+        no_secrets = {name: SecretStr("") for name, value in self.settings if isinstance(value, SecretStr)}
+        return {**self.__dict__, "settings": self.settings.model_copy(update=no_secrets)}
+
     def __call__(self, landed: DataFrame, batch_number: int) -> None:
-        from pyspark.sql import Observation
         from pyspark.sql import functions as F
 
         from alert_assets.ingest.judge import judge
@@ -198,64 +205,67 @@ class LandingBatch:
         lakehouse = Lakehouse(self.settings, run_id=self.run_id)
         app = f"alert_assets/landing/{self._query_id()}"
         transactions = {app: batch_number}
-        skew = self.settings.max_future_skew_minutes
-
         if lakehouse.transaction(BRONZE_HELD, app) >= batch_number:
             return
         if lakehouse.transaction(BRONZE_EVENTS, app) < batch_number:
-            started = time.monotonic()
-            counts = Observation()
-            figures: dict[str, int] = {}
-
-            def rows(folder: str, batch_id: int) -> DataFrame:
-                late_before = watermark(lakehouse, self.settings)
-                plain = plain_lines(self.settings, late_before, folder, batch_id)
-                others = _lines(landed, plain)
-                judged = judge(others, max_future_skew_minutes=skew)
-                seen = judged.withColumn("_late_by_seconds", late_by(late_before)).observe(
-                    # The observation also keeps Spark from moving the filter below the parse and parsing twice.
-                    counts,
-                    F.count_if(F.col("reasons").isNull()).alias("blank"),
-                    F.count_if(F.size("reasons") > 0).alias("quarantined"),
-                )
-                kept = seen.where(F.col("reasons").isNotNull())
-                return kept.withColumns({"_broken": F.size("reasons") > 0, **_as_quarantined()})
-
-            def audit(written: WrittenFiles) -> None:
-                judged = counts.get
-                given = written.rows + judged["quarantined"]
-                on_time = written.nulls.get("_late_by_seconds", written.rows)
-                figures.update(
-                    lines=given + judged["blank"],
-                    blank=judged["blank"],
-                    quarantined=judged["quarantined"],
-                    late=written.rows - on_time,
-                )
-                batch = BatchFigures(given, judged["quarantined"], written.nulls)
-                if because := broken_limits(batch, batch_limits(self.settings)):
-                    raise _LimitsBroken(because)
-
             try:
-                lakehouse.write_from_spark(
-                    BRONZE_EVENTS,
-                    rows,
-                    transactions,
-                    lambda: {**figures, "batch": batch_number, "seconds": round(time.monotonic() - started, 3)},
-                    audit=audit,
-                    aside=SetAside(BRONZE_QUARANTINE, "_broken", {"batch": batch_number}),
-                )
+                self._publish(lakehouse, landed, transactions)
             except _LimitsBroken as broken:
-                about = {**figures, "batch": batch_number, "because": broken.because}
-                held = held_rows(_lines(landed), lakehouse, broken.because)
-                lakehouse.write_from_spark(BRONZE_HELD, held, transactions, about)
+                with lakehouse.stage(BRONZE_HELD) as held:
+                    held.write(held_rows(_lines(landed), lakehouse, broken.because))
+                    held.commit(transactions, {**broken.figures, "batch": batch_number, "because": broken.because})
                 # Nothing behind this batch may be taken before somebody has looked.
                 raise
         elif lakehouse.transaction(BRONZE_QUARANTINE, app) < batch_number:
             # Cut short between the two commits; there may have been nothing to set aside.
-            judged = judge(_lines(landed), max_future_skew_minutes=skew).where(F.size("reasons") > 0)
-            lakehouse.write_from_spark(
-                BRONZE_QUARANTINE, quarantine_rows(judged), transactions, {"batch": batch_number}
+            judged = judge(_lines(landed), max_future_skew_minutes=self.settings.max_future_skew_minutes)
+            with lakehouse.stage(BRONZE_QUARANTINE) as quarantine:
+                quarantine.write(quarantine_rows(judged.where(F.size("reasons") > 0)))
+                quarantine.commit(transactions, {"batch": batch_number})
+
+    def _publish(self, lakehouse: Lakehouse, landed: DataFrame, transactions: Mapping[str, int]) -> None:
+        """Put a batch's lines into bronze and quarantine.
+
+        Raises:
+            _LimitsBroken: the batch breaks a gating limit; its files are gone.
+        """
+        from pyspark.sql import Observation
+        from pyspark.sql import functions as F
+
+        from alert_assets.ingest.judge import judge
+
+        started = time.monotonic()
+        (batch_number,) = transactions.values()
+        late_before = watermark(lakehouse, self.settings)
+        counts = Observation()
+        with lakehouse.stage(BRONZE_EVENTS) as events, lakehouse.stage(BRONZE_QUARANTINE) as broken:
+            others = _lines(landed, plain_lines(self.settings, late_before, events.folder, events.batch_id))
+            judged = judge(others, max_future_skew_minutes=self.settings.max_future_skew_minutes)
+            seen = judged.withColumn("_late_by_seconds", late_by(late_before)).observe(
+                # The observation also keeps Spark from moving the filter below the parse and parsing twice.
+                counts,
+                F.count_if(F.col("reasons").isNull()).alias("blank"),
+                F.count_if(F.size("reasons") > 0).alias("quarantined"),
             )
+            kept = seen.where(F.col("reasons").isNotNull())
+            rows = kept.withColumns({"_broken": F.size("reasons") > 0, **_as_quarantined()})
+            events.write(rows, aside=broken, where="_broken")
+            written, blank, quarantined = events.written, counts.get["blank"], counts.get["quarantined"]
+            lines = written.rows + quarantined
+            on_time = written.nulls.get("_late_by_seconds", written.rows)
+            figures = {
+                "lines": lines + blank,
+                "blank": blank,
+                "quarantined": quarantined,
+                "late": written.rows - on_time,
+            }
+            batch = BatchFigures(lines, quarantined, written.nulls)
+            if because := broken_limits(batch, batch_limits(self.settings)):
+                raise _LimitsBroken(because, figures)
+            seconds = round(time.monotonic() - started, 3)
+            events.commit(transactions, {**figures, "batch": batch_number, "seconds": seconds})
+            if broken.written.rows:
+                broken.commit(transactions, {"batch": batch_number})
 
     def _query_id(self) -> str:
         """Identity of the checkpoint: a new one starts counting batches from 0 again."""
@@ -363,6 +373,7 @@ def replay_quarantine(
         reason: only lines with this reason; all, when not given.
     """
     with lakehouse.writing(BRONZE_EVENTS):
+        lakehouse.bring_up_to_date(BRONZE_EVENTS, BRONZE_QUARANTINE)
         _finish_replay(spark, lakehouse, settings, log)
         quarantine = lakehouse.snapshot(BRONZE_QUARANTINE)
         if quarantine.table is None:
@@ -377,9 +388,9 @@ def replay_quarantine(
         open_lines = judged.where("_open").count()
         number = lakehouse.transaction(BRONZE_EVENTS, REPLAY_APP) + 1
         log(f"{open_lines:,} open lines are judged again")
-        replayed = lakehouse.write_from_spark(
-            BRONZE_EVENTS, _replayed_events(judged), {REPLAY_APP: number}, {"replay": plan}
-        )
+        with lakehouse.stage(BRONZE_EVENTS) as events:
+            events.write(_replayed_events(judged))
+            replayed = events.commit({REPLAY_APP: number}, {"replay": plan})
         _mark_replayed(lakehouse, quarantine, judged, number)
         log(f"{replayed:,} of them passed and are in bronze now")
         return ReplayReport(open_lines, replayed)
@@ -435,7 +446,9 @@ def _mark_replayed(lakehouse: Lakehouse, quarantine: Snapshot, judged: DataFrame
     rows = judged.select(
         *[F.col("_row")[name].alias(name) for name in names], *[marked(name, value) for name, value in changed.items()]
     )
-    lakehouse.write_from_spark(BRONZE_QUARANTINE, rows, {REPLAY_APP: number}, {}, replacing=quarantine)
+    with lakehouse.stage(BRONZE_QUARANTINE, replacing=quarantine) as staged:
+        staged.write(rows)
+        staged.commit({REPLAY_APP: number}, {})
 
 
 def quarantine_rows(judged: DataFrame) -> DataFrame:
@@ -487,11 +500,6 @@ def as_it_came() -> Column:
     from pyspark.sql import functions as F
 
     return F.coalesce(F.col("raw_bytes").cast("string"), "raw").alias("raw")
-
-
-def without_secrets(settings: Settings) -> Settings:
-    """Settings fit to be sent to a Spark server."""
-    return settings.model_copy(update={"llm_api_key": SecretStr("")})
 
 
 def _tell(lakehouse: Lakehouse, version: int, log: Callable[[str], None]) -> int:

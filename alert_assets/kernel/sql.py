@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from alert_assets.kernel.buckets import sql_bucket
+from alert_assets.kernel.intervals import Interval
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Up to so many stretches of time are spelled out in a filter; beyond, one envelope has to do.
+_SPELLED_OUT = 64
 
 
 def quote(name: str) -> str:
@@ -25,3 +35,37 @@ def literal(value: str | int | float | datetime) -> str:
     if value - value == 0:
         return repr(value)
     raise ValueError(f"{value!r} has no SQL literal")
+
+
+def micros(column: str) -> str:
+    """A time as whole microseconds since the epoch."""
+    return f"CAST({column} AS BIGINT)"
+
+
+def hour_of(column: str) -> str:
+    """A time's hour, counted from the epoch. Times before 1970 are rounded down too."""
+    return sql_bucket(column, timedelta(hours=1))
+
+
+def any_of(predicates: Sequence[str]) -> str:
+    """A predicate that holds where one of them does."""
+    return f"({' OR '.join(f'({predicate})' for predicate in predicates) or 'false'})"
+
+
+def within(column: str, intervals: Sequence[Interval]) -> str:
+    """A predicate that holds for times in the intervals, the ends not included, or at least in their envelope.
+
+    File statistics prune by it. Delta's statistics may be cut to whole milliseconds, so the bounds have to
+    be whole milliseconds too: hours are.
+    """
+    if not intervals:
+        return "false"
+    if len(intervals) > _SPELLED_OUT:
+        intervals = [Interval(intervals[0].start, intervals[-1].end)]
+    return any_of([f"{column} >= {literal(i.start)} AND {column} < {literal(i.end)}" for i in intervals])
+
+
+def sql_envelope(column: str, intervals: list[Interval]) -> str:
+    """Return a predicate over `t`, the target of a merge, that holds for every row in the intervals."""
+    first, last = literal(intervals[0].start), literal(intervals[-1].end)
+    return f"t.{column} >= {first} AND t.{column} <= {last}"

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
+    from pyspark.sql import SparkSession
 
     from alert_assets.contracts import Contract
+    from alert_assets.lake.writer import StagedWrite
 
 
 class AuditFailed(UserError):
@@ -33,17 +35,33 @@ def audit(contract: Contract, key: Sequence[str], rows: pa.Table) -> None:
     """
     broken = [*_repeated_keys(key, rows), *_broken_rules(contract, rows)]
     if broken:
-        raise AuditFailed(
-            f"{contract.name} was not changed: of {rows.num_rows:,} computed rows {'; '.join(broken)}. Nothing behind "
-            "it moves. The next run computes the same rows again; if they still break the contract "
-            f"(`alert-assets contracts show {contract.name}`), look at the rows they are made of."
-        )
+        raise AuditFailed(_refusal(contract, rows.num_rows, broken))
+
+
+def audit_staged(staged: StagedWrite, spark: SparkSession) -> None:
+    """The same of rows in files, by the contract's key, without having all of them in memory."""
+    for rows in staged.chunks():
+        audit(staged.contract, staged.contract.key, rows)
+    if repeated := staged.repeated(spark, staged.contract.key):
+        raise AuditFailed(_refusal(staged.contract, staged.written.rows, [_said(repeated, staged.contract.key)]))
+
+
+def _refusal(contract: Contract, rows: int, broken: Sequence[str]) -> str:
+    return (
+        f"{contract.name} was not changed: of {rows:,} computed rows {'; '.join(broken)}. Nothing behind it moves. The "
+        "next run computes the same rows again; if they still break the contract "
+        f"(`alert-assets contracts show {contract.name}`), look at the rows they are made of."
+    )
+
+
+def _said(repeated: int, key: Sequence[str]) -> str:
+    return f"{repeated:,} repeat the key ({', '.join(key)})"
 
 
 def _repeated_keys(key: Sequence[str], rows: pa.Table) -> Iterator[str]:
     distinct = rows.group_by(list(key)).aggregate([]).num_rows
     if distinct < rows.num_rows:
-        yield f"{rows.num_rows - distinct:,} repeat the key ({', '.join(key)})"
+        yield _said(rows.num_rows - distinct, key)
 
 
 def _broken_rules(contract: Contract, rows: pa.Table) -> Iterator[str]:

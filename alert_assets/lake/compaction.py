@@ -29,17 +29,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from alert_assets.contracts import ALL_CONTRACTS, Contract
-from alert_assets.ingest.landing import filesystem_of
-from alert_assets.kernel.filesystems import local_path
+from alert_assets.kernel.filesystems import filesystem_of, local_path
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
+from alert_assets.lake.schema import LakehouseError, foreign_feature, shaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from deltalake import DeltaTable
     from deltalake.transaction import AddAction
-
-    from alert_assets.state.database import State
 
 #: Share of the target size that files of a table have that rows are merged into.
 _MERGED_SHARE = 8
@@ -195,33 +193,28 @@ def data_files(table: DeltaTable, time_column: str) -> list[DataFile]:
     ]
 
 
-def settled_batch_id(lakehouse: Lakehouse, state: State, contract: Contract) -> int | None:
+def settled_batch_id(lakehouse: Lakehouse, contract: Contract, checked: int | None) -> int | None:
     """The highest `_batch_id` that the tables downstream and the table's checks have seen; None when none reads it.
 
-    A check that fails keeps its own place; the furthest one tells what has been looked at.
+    Args:
+        checked: the highest that its checks have seen; None when it has none.
     """
-    from alert_assets.state.database import latest_checks
-
-    seen: list[int] = []
+    seen = [] if checked is None else [checked]
     for name in contract.consumers:
         consumer = ALL_CONTRACTS.get(name)
         if consumer is not None and lakehouse.transaction(consumer, cursor_app(contract)) >= 0:
             seen.append(lakehouse.cursor(consumer, contract))
-    with state.reading() as connection:
-        marks = [check.checked_batch_id for check in latest_checks(connection, [contract.name])]
-    if known := [mark for mark in marks if mark is not None]:
-        seen.append(max(known))
     return min(seen, default=None)
 
 
-def due(lakehouse: Lakehouse, state: State, contract: Contract, now: datetime) -> list[list[DataFile]]:
+def due(lakehouse: Lakehouse, contract: Contract, now: datetime, checked: int | None) -> list[list[DataFile]]:
     """Groups of a table's files that a compaction would rewrite now; none when there is no table."""
     table = lakehouse.table(contract)
     if table is None:
         return []
     return plan(
         data_files(table, contract.time_column),
-        settled=settled_batch_id(lakehouse, state, contract),
+        settled=settled_batch_id(lakehouse, contract, checked),
         target=target_bytes(contract, lakehouse.settings.target_file_mb),
         now=now,
     )
@@ -231,7 +224,7 @@ def due(lakehouse: Lakehouse, state: State, contract: Contract, now: datetime) -
 
 
 def compact(
-    lakehouse: Lakehouse, state: State, contract: Contract, now: datetime, log: Callable[[str], None]
+    lakehouse: Lakehouse, contract: Contract, now: datetime, log: Callable[[str], None], *, checked: int | None
 ) -> Compaction:
     """Rewrite what is due, each group in a commit of its own.
 
@@ -239,16 +232,17 @@ def compact(
 
     Args:
         lakehouse: without a circuit breaker's guard: no row changes here, so none has to agree.
+        checked: the highest `_batch_id` that the table's checks have seen; None when it has none.
     """
     from deltalake.exceptions import CommitFailedError
 
     table = lakehouse.table(contract)
     if table is None:
         return Compaction()
-    if problem := _unsupported(table):
+    if problem := foreign_feature(table):
         return Compaction(skipped=problem)
     done = Compaction()
-    for files in due(lakehouse, state, contract, now):
+    for files in due(lakehouse, contract, now, checked):
         try:
             step = _compact_group(lakehouse, contract, files, now)
         except _LeftForLater as reason:
@@ -281,7 +275,7 @@ def _compact_group(lakehouse: Lakehouse, contract: Contract, files: Sequence[Dat
     root, folder = local_path(table.table_uri), new_folder()
     try:
         _rewrite(table, root, folder, files, contract, lakehouse.settings.target_file_mb, now)
-        added = [replace(action, data_change=False) for action in written_files(root, folder, table)]
+        added = [replace(action, data_change=False) for action in written_files(root, folder, table.schema())]
         _check_rows(contract, files, added)
         lock = _lock(lakehouse, contract)
     except BaseException:
@@ -304,17 +298,6 @@ def _compact_group(lakehouse: Lakehouse, contract: Contract, files: Sequence[Dat
         bytes_written=sum(action.size for action in added),
         commits=1,
     )
-
-
-def _unsupported(table: DeltaTable) -> str | None:
-    """Why a table's files cannot be read one by one; None when they can."""
-    protocol = table.protocol()
-    if protocol.min_reader_version > 1 or table.metadata().partition_columns:
-        return (
-            f"{table.table_uri} has been altered by another program (reader version {protocol.min_reader_version}, "
-            f"partitions {table.metadata().partition_columns}); compact it with that program"
-        )
-    return None
 
 
 @dataclass(frozen=True)
@@ -420,7 +403,7 @@ def _deal_out(
         for path in paths:
             with filesystem.open_input_file(path) as file, pq.ParquetFile(file) as parquet:
                 for raw in parquet.iter_batches(_BATCH_ROWS):
-                    batch = _as_stored(raw, schema)
+                    batch = pa.Table.from_batches([shaped(raw, schema)])
                     # Rows at or above the last end have nowhere else to go.
                     numbers = np.searchsorted(ends[:-1], _micros(batch[column]).to_numpy(), side="right")
                     for number in np.unique(numbers):
@@ -428,15 +411,6 @@ def _deal_out(
                             made = pa.ipc.new_stream(str(spilled[number]), schema, options=options)
                             writers[number] = stack.enter_context(made)
                         writers[number].write_table(batch.take(np.flatnonzero(numbers == number)))
-
-
-def _as_stored(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
-    """The rows with the table's columns, order and types; a column that an old file does not have is null."""
-    columns = [
-        batch[field.name].cast(field.type) if field.name in batch.schema.names else pa.nulls(batch.num_rows, field.type)
-        for field in schema
-    ]
-    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _sorted_chunks(spilled: Path, column: str) -> Iterator[pa.Table]:
@@ -484,7 +458,6 @@ def _removed(files: Sequence[DataFile]) -> list[Any]:
 
 def _lock(lakehouse: Lakehouse, contract: Contract) -> ExitStack:
     """Hold the lock that the table's writers hold; raises when one of them does for too long."""
-    from alert_assets.lake.lakehouse import LakehouseError
 
     stack = ExitStack()
     if contract.lock is not None:

@@ -1,7 +1,7 @@
 """The lakehouse: Delta tables read and committed through delta-rs, scanned and written by Spark.
 
-What every table has in common is here: which of its files can hold the rows asked for, how far a
-downstream table has read its upstream, and that a commit carries rows and cursor together.
+What every table has in common is here: how far a downstream table has read its upstream, that a commit carries rows
+and cursor together, and one writer at a time.
 
 Cursors are Delta application transactions (`SetTransaction`), written in the commit that the rows are
 in. Two writers that move the same cursor conflict, and the second one fails. Delta's RESTORE brings
@@ -11,80 +11,31 @@ info, and :meth:`Lakehouse.cursor` follows a restore to the version that was res
 
 from __future__ import annotations
 
-import json
-from bisect import bisect_right
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Any, Protocol
 
-from deltalake import CommitProperties, DeltaTable, QueryBuilder, Schema, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 from filelock import FileLock, Timeout
 
-from alert_assets.contracts.columns import delta_schema
-from alert_assets.errors import UserError
-from alert_assets.kernel.filesystems import glob_literal, local_path
-from alert_assets.kernel.intervals import Interval, merge_intervals
-from alert_assets.lake.rows import rows_of
+from alert_assets.lake.schema import LakehouseError, evolve, shaped, stored_schema
+from alert_assets.lake.snapshot import BATCH_APP, Snapshot, transaction_version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
-    from deltalake.transaction import AddAction
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from deltalake import Schema
 
     from alert_assets.contracts import Contract
+    from alert_assets.lake.writer import StagedWrite
     from alert_assets.settings import Settings
-
-#: Application id under which a table counts the commits that changed rows; the count is `_batch_id`.
-BATCH_APP = "alert_assets/batch"
-
-#: Delta's statistics of a time may be cut to whole milliseconds: a file may hold times up to this much later.
-_CUT_OFF = timedelta(milliseconds=1)
-
-#: Folders of a write's own rows and of those set aside, below the write's folder.
-_PART, _KEPT, _ASIDE = "part", "kept", "aside"
 
 #: Key of our own part of a commit's metadata.
 COMMIT_INFO = "alert_assets"
-
-
-class LakehouseError(UserError):
-    """The lake cannot be read or written as asked; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class WrittenFiles:
-    """Files of a commit that is yet to be made.
-
-    Attributes:
-        rows: rows in them.
-        nulls: null values by flat column; a column whose files do not tell is left out.
-    """
-
-    rows: int
-    nulls: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class SetAside:
-    """Rows of a write that belong to another table.
-
-    Attributes:
-        where: name of a boolean column, never null: the row is one of them. Then only the columns of `contract`
-            count, else only those of the table written.
-        info: what to write into their commit about it.
-    """
-
-    contract: Contract
-    where: str
-    info: Mapping[str, Any]
 
 
 class WriteGuard(Protocol):
@@ -95,90 +46,6 @@ class WriteGuard(Protocol):
     def writing(self, contract: Contract) -> AbstractContextManager[None]:
         """Raises a :class:`UserError` when the table may not be written."""
         ...
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """One version of a table; `table` is None when nothing was ever committed to it."""
-
-    contract: Contract
-    table: DeltaTable | None
-
-    @cached_property
-    def _actions(self) -> Any:
-        """An Arrow table of delta-rs's own: pyarrow would have to be imported, for a look at some statistics."""
-        assert self.table is not None
-        return self.table.get_add_actions(flatten=True)
-
-    @property
-    def version(self) -> int:
-        """Delta version; -1 when there is no table."""
-        return -1 if self.table is None else self.table.version()
-
-    @property
-    def last_batch_id(self) -> int:
-        """The highest `_batch_id` the table has given out; 0 before the first."""
-        return _transaction(self.table, BATCH_APP)
-
-    @property
-    def row_count(self) -> int:
-        """Rows in the table, from the log."""
-        return 0 if self.table is None else sum(number or 0 for number in self._statistic("num_records"))
-
-    def newest(self, column: str) -> datetime | None:
-        """The highest value of a time column, from the file statistics; None when there is none.
-
-        To the microsecond where Spark wrote the file, cut to milliseconds where delta-rs did.
-        """
-        name = f"max.{column}"
-        if self.table is None:
-            return None
-        return max((at for at in self._statistic(name) if at is not None), default=None)
-
-    def files(
-        self,
-        *,
-        newer_than: int | None = None,
-        time_column: str = "timestamp",
-        intervals: Sequence[Interval] | None = None,
-    ) -> list[str]:
-        """Files that can hold rows with `_batch_id` above `newer_than` and a time in one of `intervals`.
-
-        Decided by the file statistics in the Delta log; a file without statistics is kept.
-        """
-        if self.table is None:
-            return []
-        keep = [True] * self._actions.num_rows
-        if newer_than is not None:
-            keep = _each(keep, [high is None or high > newer_than for high in self._statistic("max._batch_id")])
-        if intervals is not None:
-            merged = merge_intervals(intervals)
-            ranges = zip(self._statistic(f"min.{time_column}"), self._statistic(f"max.{time_column}"), strict=True)
-            keep = _each(
-                keep,
-                [low is None or high is None or _touches(merged, low, high + _CUT_OFF) for low, high in ranges],
-            )
-        root = local_path(self.table.table_uri)
-        paths = self._statistic("path")
-        return sorted(f"{root}/{unquote(path)}" for path, kept in zip(paths, keep, strict=True) if kept)
-
-    def _statistic(self, name: str) -> list[Any]:
-        if name not in self._actions.column_names:
-            return [None] * self._actions.num_rows
-        return [row[name] for row in rows_of(self._actions.select([name]))]
-
-    def read(self, spark: SparkSession, files: Sequence[str] | None = None) -> DataFrame:
-        """The rows in `files` (all, when not given) as a DataFrame of the contract's columns.
-
-        The caller still filters: a file is kept for what it may hold.
-        """
-        from alert_assets.contracts.spark import spark_schema
-
-        paths = self.files() if files is None else files
-        schema = spark_schema(self.contract)
-        if not paths:
-            return spark.createDataFrame([], schema)
-        return spark.read.schema(schema).parquet(*map(glob_literal, paths))
 
 
 class Lakehouse:
@@ -207,14 +74,18 @@ class Lakehouse:
             return None
 
     def create(self, contract: Contract) -> DeltaTable:
-        """The table, made empty from its contract when it is not there."""
+        """Return the table to write to: brought up to date, or made empty from its contract when it is not there.
+
+        Raises:
+            LakehouseError: another version of the contract made it, and it cannot be brought up to date.
+        """
         table = self.table(contract)
         if table is not None:
-            return table
+            return evolve(table, contract, transaction_version(table, BATCH_APP))
         self.check_writable()
         return DeltaTable.create(
             self.uri(contract),
-            Schema.from_json(delta_schema(contract)),
+            stored_schema(contract),
             mode="ignore",
             name=contract.name,
             description=contract.description,
@@ -226,6 +97,12 @@ class Lakehouse:
                 "delta.targetFileSize": str(max(1, self.settings.target_file_mb // 8) << 20),
             },
         )
+
+    def bring_up_to_date(self, *contracts: Contract) -> None:
+        """Evolve the tables of these that are there, whether or not there is anything to write: checks look at it."""
+        for contract in contracts:
+            if self.table(contract) is not None:
+                self.create(contract)
 
     def check_writable(self) -> None:
         """Raise a :class:`LakehouseError` when a local lake cannot be written."""
@@ -260,7 +137,7 @@ class Lakehouse:
             if commit.get("operation") == "RESTORE":
                 restored = _restored_version(commit)
         if restored is None:
-            return _transaction(table, app)
+            return transaction_version(table, app)
         if version > 0:
             raise LakehouseError(
                 f"{table.table_uri} was restored to version {restored}, whose log is gone, so how far it had read "
@@ -284,7 +161,7 @@ class Lakehouse:
 
     def transaction(self, contract: Contract, app: str) -> int:
         """The highest version of an application transaction in the table; -1 for none."""
-        return _transaction(self.table(contract), app, default=-1)
+        return transaction_version(self.table(contract), app, default=-1)
 
     # Reading
 
@@ -323,74 +200,17 @@ class Lakehouse:
 
     # Writing
 
-    def write_from_spark(
-        self,
-        contract: Contract,
-        rows: DataFrame | Callable[[str, int], DataFrame],
-        transactions: Mapping[str, int],
-        info: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
-        *,
-        replacing: Snapshot | None = None,
-        audit: Callable[[WrittenFiles], None] | None = None,
-        aside: SetAside | None = None,
-    ) -> int:
-        """Write a DataFrame: Spark's executors write the files, this process commits them.
-
-        Nothing of the rows passes through this process but the files' footers. A crash before the commit
-        leaves files that no reader sees, and that vacuum removes.
+    def stage(self, contract: Contract, *, replacing: Snapshot | None = None) -> StagedWrite:
+        """Begin a write whose files Spark's executors write.
 
         Args:
-            rows: the contract's columns; a missing or null `_batch_id` becomes this commit's. A function gets the
-                folder of the table's own files and their `_batch_id`: its workers may write whole files there.
-            transactions: application transactions of the commit.
-            info: what to write into the commit about it; a function is called once the files are written.
-            replacing: what the rows were computed from, and take the place of. Refused when another commit
-                has added rows since.
-            audit: looks at what was written before it is committed. When it raises, there is no commit and
-                the files are removed.
-            aside: which of the rows go to another table, in the same pass over them. It is committed next, with
-                the same transactions, if there are such rows.
-
-        Returns:
-            Rows written to the table itself. Without rows the transactions are committed alone.
+            replacing: what the rows take the place of, whole; the table has the contract's schema then.
         """
-        from alert_assets.lake.parquet_files import move_folder, new_folder, remove_folder, written_files
+        from alert_assets.lake.writer import StagedWrite
 
-        table = replacing.table if replacing and replacing.table else self.create(contract)
-        root, folder = local_path(table.table_uri), new_folder()
-        batch_id = _transaction(table, BATCH_APP) + 1
-        kept = folder if aside is None else f"{folder}/{_PART}={_KEPT}"
-        if callable(rows):
-            rows = rows(f"{root}/{kept}", batch_id)
-        if aside is None:
-            columns = _stored(contract, rows.columns, batch_id)
-            _files_of(rows.select(*columns.values()), f"{root}/{folder}")
-        else:
-            aside_table = self.create(aside.contract)
-            aside_id = _transaction(aside_table, BATCH_APP) + 1
-            _files_of(_both(rows, contract, batch_id, aside, aside_id), f"{root}/{folder}", by=_PART)
-        actions = written_files(root, kept, table)
-        written = _summary(actions)
-        if audit is not None:
-            try:
-                audit(written)
-            except Exception:
-                remove_folder(root, folder)
-                raise
-        count = written.rows
-        moved = {**transactions, **({BATCH_APP: batch_id} if count else {})}
-        details = {**(info() if callable(info) else info), "rows": count}
-        mode: Literal["append", "overwrite"] = "overwrite" if replacing else "append"
-        table.create_write_transaction([*actions], mode, table.schema(), commit_properties=self._commit(moved, details))
-        if aside is not None:
-            aside_root, aside_folder = local_path(aside_table.table_uri), new_folder()
-            move_folder(root, f"{folder}/{_PART}={_ASIDE}", aside_root, aside_folder)
-            if actions := written_files(aside_root, aside_folder, aside_table):
-                details = {**aside.info, "rows": _summary(actions).rows}
-                commit = self._commit({**transactions, BATCH_APP: aside_id}, details)
-                schema = aside_table.schema()
-                aside_table.create_write_transaction([*actions], "append", schema, commit_properties=commit)
-        return count
+        if replacing is None or replacing.table is None:
+            return StagedWrite(contract, self.create(contract), self._commit)
+        return StagedWrite(contract, replacing.table, self._commit, replacing=stored_schema(contract))
 
     def move_cursors(self, contract: Contract, transactions: Mapping[str, int]) -> None:
         """Commit that upstream has been seen up to here, when no row came of it."""
@@ -419,11 +239,11 @@ class Lakehouse:
             self.move_cursors(contract, transactions)
             return
         table = self.create(contract)
-        batch_id = _transaction(table, BATCH_APP) + 1
+        batch_id = transaction_version(table, BATCH_APP) + 1
         match = " AND ".join([*(f"t.{column} = s.{column}" for column in key), *([within] if within else [])])
         (
             table.merge(
-                self._shaped(table, rows, batch_id),
+                self._numbered(table.schema(), rows, batch_id),
                 match,
                 source_alias="s",
                 target_alias="t",
@@ -444,8 +264,8 @@ class Lakehouse:
         table = self.table(contract)
         if table is None:
             return 0
-        batch_id = _transaction(table, BATCH_APP) + 1
-        changed = table.update(
+        batch_id = transaction_version(table, BATCH_APP) + 1
+        changed = self.create(contract).update(
             predicate=predicate,
             new_values={**values, "_batch_id": batch_id},
             commit_properties=self._commit({BATCH_APP: batch_id}, {}),
@@ -457,38 +277,34 @@ class Lakehouse:
         if not rows.num_rows:
             return
         table = self.create(contract)
-        batch_id = _transaction(table, BATCH_APP) + 1
+        batch_id = transaction_version(table, BATCH_APP) + 1
         write_deltalake(
             table,
-            self._shaped(table, rows, batch_id),
+            self._numbered(table.schema(), rows, batch_id),
             mode="append",
             commit_properties=self._commit({BATCH_APP: batch_id}, {"rows": rows.num_rows}),
         )
 
-    def overwrite(
-        self, contract: Contract, rows: pa.Table, transactions: Mapping[str, int], info: Mapping[str, Any] | None = None
-    ) -> None:
-        """Replace the table's rows (a full refresh) and set its cursors, in one commit."""
-        table = self.create(contract)
-        batch_id = _transaction(table, BATCH_APP) + 1
+    def overwrite(self, contract: Contract, rows: pa.Table, transactions: Mapping[str, int]) -> None:
+        """Replace the table's rows and schema (a full refresh) and set its cursors, in one commit."""
+        table = self.table(contract) or self.create(contract)
+        batch_id = transaction_version(table, BATCH_APP) + 1
         write_deltalake(
             table,
-            self._shaped(table, rows, batch_id),
+            self._numbered(stored_schema(contract), rows, batch_id),
             mode="overwrite",
+            schema_mode="overwrite",
             commit_properties=self._commit(
-                {**transactions, BATCH_APP: batch_id}, {**(info or {}), "rows": rows.num_rows, "full_refresh": True}
+                {**transactions, BATCH_APP: batch_id}, {"rows": rows.num_rows, "full_refresh": True}
             ),
         )
 
     @staticmethod
-    def _shaped(table: DeltaTable, rows: pa.Table, batch_id: int) -> pa.Table:
-        """The rows with the table's columns, order and types, and `_batch_id` filled in where it has one."""
+    def _numbered(schema: Schema, rows: pa.Table, batch_id: int) -> pa.Table:
+        """The rows with the schema's columns, order and types, and `_batch_id` filled in."""
         import pyarrow as pa
 
-        schema = pa.schema(table.schema().to_arrow())
-        if "_batch_id" in schema.names:
-            rows = rows.append_column("_batch_id", pa.array([batch_id] * rows.num_rows, pa.int64()))
-        return rows.select(schema.names).cast(schema)
+        return shaped(rows, pa.schema(schema.to_arrow()), {"_batch_id": batch_id})
 
     def _commit(self, transactions: Mapping[str, int], info: Mapping[str, Any]) -> CommitProperties:
         made_by = {"run_id": self.run_id} if self.run_id else {}
@@ -534,59 +350,9 @@ class Lakehouse:
             lock.release()
 
 
-def _stored(contract: Contract, given: Sequence[str], batch_id: int) -> dict[str, Column]:
-    """The contract's columns of rows that have the columns `given`, under their names, with `_batch_id` filled in."""
-    from pyspark.sql import functions as F
-
-    from alert_assets.spark.late_bound import late_bound
-
-    always_there = next(
-        name for name, column in contract.columns.items() if column.type == "string" and not column.nullable
-    )
-    stamp = late_bound(F.lit(batch_id).cast("long"), F.coalesce(always_there, F.lit("")))
-    numbered = F.coalesce("_batch_id", stamp) if "_batch_id" in given else stamp
-    return {name: (numbered if name == "_batch_id" else F.col(name)).alias(name) for name in contract.columns}
-
-
-def _both(rows: DataFrame, contract: Contract, batch_id: int, aside: SetAside, aside_id: int) -> DataFrame:
-    """Rows of two tables as one frame: each with its own table's columns, and null in those of the other."""
-    from pyspark.sql import functions as F
-
-    own, other = (
-        _stored(table, rows.columns, number) for table, number in ((contract, batch_id), (aside.contract, aside_id))
-    )
-    is_aside = F.col(aside.where)
-    columns = []
-    for name in {**own, **other}:
-        if name in own and name in other and name != "_batch_id":
-            columns.append(F.col(name))
-        else:
-            columns.append(F.when(is_aside, other.get(name)).otherwise(own.get(name)).alias(name))
-    return rows.select(*columns, F.when(is_aside, _ASIDE).otherwise(_KEPT).alias(_PART))
-
-
-def _files_of(rows: DataFrame, folder: str, by: str | None = None) -> None:
-    """Parquet files of the rows, as the executors have them; with `by`, in a folder for each value of that column."""
-    rows.write.option("compression", "zstd").parquet(folder, partitionBy=by)
-
-
 def cursor_app(upstream: Contract) -> str:
     """Application id of a downstream table's place in an upstream table."""
     return f"alert_assets/cursor/{upstream.name}"
-
-
-def _transaction(table: DeltaTable | None, app: str, default: int = 0) -> int:
-    version = None if table is None else table.transaction_version(app)
-    return default if version is None else version
-
-
-def _summary(actions: Iterable[AddAction]) -> WrittenFiles:
-    statistics = [json.loads(action.stats) for action in actions]
-    known = set.intersection(*(set(found["nullCount"]) for found in statistics)) if statistics else set()
-    return WrittenFiles(
-        rows=sum(found["numRecords"] for found in statistics),
-        nulls={column: sum(found["nullCount"][column] for found in statistics) for column in sorted(known)},
-    )
 
 
 def _newest_first(table: DeltaTable) -> Iterator[dict[str, Any]]:
@@ -608,10 +374,6 @@ def _restored_version(commit: dict[str, Any]) -> int:
         f"Version {commit['version']} of the table is a RESTORE to a time ({parameters}); restore to a version, "
         "or rebuild the table with `full_refresh: true` in the run config."
     )
-
-
-def _each(first: list[bool], second: list[bool]) -> list[bool]:
-    return [a and b for a, b in zip(first, second, strict=True)]
 
 
 def _arrow(stream: Any) -> pa.Table:
@@ -650,9 +412,3 @@ def _aware(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _aware(part) for name, part in value.items()}
     return [_aware(part) for part in value] if isinstance(value, list) else value
-
-
-def _touches(merged: list[Interval], start: datetime, end: datetime) -> bool:
-    # The last interval that starts no later than `end` is the only one that can reach back to `start`.
-    i = bisect_right([interval.start for interval in merged], end) - 1
-    return i >= 0 and merged[i].end >= start

@@ -1,4 +1,4 @@
-"""Maintenance: what keeps the tables, their logs, the landing zone and the state database as quick as on the first day.
+"""Maintenance of a table: what keeps it and its log as quick as on the first day.
 
 Each step looks at what is there and does what is due, so it can be run at any time, by anybody, twice, or
 be stopped. None of it needs Spark, and none asks a circuit breaker: no row changes, whatever it is worth.
@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING
 from deltalake.exceptions import DeltaError
 from pyarrow import ArrowException, fs
 
-from alert_assets.contracts import ALL_CONTRACTS, BRONZE_EVENTS, Contract
+from alert_assets.contracts import ALL_CONTRACTS, Contract
 from alert_assets.errors import UserError
-from alert_assets.ingest.landing import archive_ingested, filesystem_of, waiting_for_archive
-from alert_assets.kernel.filesystems import local_path
+from alert_assets.kernel.filesystems import filesystem_of, local_path
 from alert_assets.lake.compaction import (
     Compaction,
     compact,
@@ -32,22 +31,18 @@ from alert_assets.lake.compaction import (
     settled_batch_id,
     target_bytes,
 )
-from alert_assets.lake.lakehouse import Lakehouse, LakehouseError
-from alert_assets.state.database import State
-from alert_assets.state.retention import prunable_rows, prune_state
+from alert_assets.lake.schema import rebuild
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from deltalake import DeltaTable
 
+    from alert_assets.lake.lakehouse import Lakehouse
     from alert_assets.settings import Settings
 
 #: Tables that are maintained.
 TABLES: tuple[Contract, ...] = tuple(contract for contract in ALL_CONTRACTS.values() if contract.time_column)
-
-#: How long a table that is being written is waited for. The next hour brings another chance.
-_PATIENCE_SECONDS = 60.0
 
 #: Every commit path writes a checkpoint at each 50th version, after the commit. Here is who was killed in between.
 _COMMITS_WITHOUT_CHECKPOINT = 100
@@ -87,83 +82,32 @@ class TableMaintenance:
     problem: str | None = None
 
 
-@dataclass(frozen=True)
-class MaintenanceReport:
-    """What a run of maintenance did, or would do.
-
-    Attributes:
-        archived_files: landing files that left for the archive.
-        pruned_rows: rows removed from the state database, by table.
-        problems: what went wrong, by what it is about; the rest was done.
-        skipped: what was left for the next time, with the reason.
-    """
-
-    tables: tuple[TableMaintenance, ...] = ()
-    archived_files: int = 0
-    pruned_rows: dict[str, int] = field(default_factory=dict)
-    problems: dict[str, str] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
-
-
-def maintain(
-    settings: Settings,
-    now: datetime,
-    log: Callable[[str], None],
-    *,
-    tables: Sequence[Contract] = TABLES,
-    cleaning: bool = True,
-    dry_run: bool = False,
-) -> MaintenanceReport:
-    """Do what is due.
-
-    Args:
-        tables: those to look after; only when it is all of them, the landing zone and the state are too.
-        cleaning: whether files, log entries and state rows that are too old are removed as well; compaction and
-            the archive are cheap enough for every hour, listing every file of a lake is not.
-        dry_run: change nothing, and report what would be done.
-    """
-    patience = min(_PATIENCE_SECONDS, settings.lock_timeout_seconds)
-    lakehouse = Lakehouse(settings.model_copy(update={"lock_timeout_seconds": patience}))
-    state = State(settings.state_url)
-    done = [_maintain_table(lakehouse, state, table, now, log, cleaning=cleaning, dry_run=dry_run) for table in tables]
-    problems = {table.name: table.problem for table in done if table.problem}
-    skipped = {table.name: table.compaction.skipped for table in done if table.compaction.skipped}
-    archived, pruned = 0, dict[str, int]()
-    if len(tables) == len(TABLES):
-        try:
-            archived = _archive(lakehouse, dry_run=dry_run)
-        except LakehouseError:
-            skipped["landing"] = "files are being ingested; ingestion archives them at its end"
-        except (UserError, OSError) as error:
-            problems["landing"] = str(error)
-        try:
-            if cleaning:
-                pruned = prunable_rows(state, settings, now) if dry_run else prune_state(state, settings, now)
-        except UserError as error:
-            problems["state"] = str(error)
-    return MaintenanceReport(tuple(done), archived, pruned, problems, skipped)
-
-
-def _maintain_table(
+def maintain_table(
     lakehouse: Lakehouse,
-    state: State,
     contract: Contract,
     now: datetime,
     log: Callable[[str], None],
     *,
+    checked: int | None,
     cleaning: bool,
     dry_run: bool,
 ) -> TableMaintenance:
-    """One table; what goes wrong with it keeps no other from its turn."""
+    """Do what is due to one table; what goes wrong with it keeps no other from its turn.
+
+    Args:
+        checked: the highest `_batch_id` that the table's checks have seen; None when it has none.
+        cleaning: whether files and log entries that are too old are removed as well.
+        dry_run: change nothing, and report what would be done.
+    """
     try:
         table = lakehouse.table(contract)
         if table is None:
             return TableMaintenance(contract.name)
         files_before, bytes_before = _extent(table, contract)
         if dry_run:
-            compaction = _would_compact(lakehouse, state, contract, now)
+            compaction = _would_compact(lakehouse, contract, now, checked)
         else:
-            compaction = compact(lakehouse, state, contract, now, log)
+            compaction = compact(lakehouse, contract, now, log, checked=checked)
             table = lakehouse.table(contract) or table
         vacuumed = _vacuum(table, lakehouse.settings, dry_run=dry_run) if cleaning else 0
         if cleaning and not dry_run:
@@ -188,8 +132,8 @@ def _extent(table: DeltaTable, contract: Contract) -> tuple[int, int]:
     return len(files), sum(file.size_bytes for file in files)
 
 
-def _would_compact(lakehouse: Lakehouse, state: State, contract: Contract, now: datetime) -> Compaction:
-    groups = due(lakehouse, state, contract, now)
+def _would_compact(lakehouse: Lakehouse, contract: Contract, now: datetime, checked: int | None) -> Compaction:
+    groups = due(lakehouse, contract, now, checked)
     files = [file for group in groups for file in group]
     return Compaction(len(files), bytes_compacted=sum(file.size_bytes for file in files), commits=len(groups))
 
@@ -249,17 +193,18 @@ def log_entries(table: DeltaTable) -> tuple[int, datetime | None]:
     return len(commits), oldest and datetime.fromtimestamp(oldest / 1e9, UTC)
 
 
-# Landing files
+def rebuild_table(lakehouse: Lakehouse, contract: Contract) -> int:
+    """Write a table anew with its contract's columns; return its rows. Downstream tables see no change.
 
-
-def _archive(lakehouse: Lakehouse, *, dry_run: bool) -> int:
-    settings = lakehouse.settings
-    if not settings.archive_dir:
-        return 0
-    if dry_run:
-        return waiting_for_archive(settings)[0]
-    with lakehouse.writing(BRONZE_EVENTS):
-        return archive_ingested(settings)
+    Raises:
+        UserError: there is no such table, or a value does not fit.
+    """
+    with lakehouse.writing(ALL_CONTRACTS[contract.lock or contract.name]):
+        table = lakehouse.table(contract)
+        if table is None:
+            raise UserError(f"There is no table {contract.name} in {lakehouse.settings.lake_dir} yet.")
+        rebuild(table, contract)
+        return lakehouse.snapshot(contract).row_count
 
 
 # Looking
@@ -293,18 +238,20 @@ class TableUpkeep:
     vacuum_files: int | None
 
 
-def upkeep(settings: Settings, contract: Contract, now: datetime, *, vacuum: bool = False) -> TableUpkeep | None:
+def table_upkeep(
+    lakehouse: Lakehouse, contract: Contract, now: datetime, *, checked: int | None, vacuum: bool
+) -> TableUpkeep | None:
     """In what shape a table is; None when there is none.
 
     Args:
+        checked: the highest `_batch_id` that the table's checks have seen; None when it has none.
         vacuum: look for files that nobody needs, which lists every file of the table.
     """
-    lakehouse, state = Lakehouse(settings), State(settings.state_url)
-    table = lakehouse.table(contract)
+    settings, table = lakehouse.settings, lakehouse.table(contract)
     if table is None:
         return None
     files = data_files(table, contract.time_column)
-    target, settled = target_bytes(contract, settings.target_file_mb), settled_batch_id(lakehouse, state, contract)
+    target, settled = target_bytes(contract, settings.target_file_mb), settled_batch_id(lakehouse, contract, checked)
     small = [file for file in files if is_small(file, target)]
     commits, oldest = log_entries(table)
     return TableUpkeep(
@@ -315,7 +262,7 @@ def upkeep(settings: Settings, contract: Contract, now: datetime, *, vacuum: boo
         target_bytes=target,
         small_files=len(small),
         unsettled_files=sum(not is_settled(file, settled) for file in small),
-        due_files=sum(map(len, due(lakehouse, state, contract, now))),
+        due_files=sum(map(len, due(lakehouse, contract, now, checked))),
         version=table.version(),
         checkpoint_version=newest_checkpoint(table),
         log_commits=commits,

@@ -16,10 +16,12 @@ import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 from pyarrow import fs
 
+from alert_assets.kernel.filesystems import filesystem_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from deltalake import DeltaTable
+    from deltalake import Schema
 
 #: Columns whose range goes into the log.
 _RANGED_TYPES = ("timestamp", "long", "integer", "double")
@@ -34,12 +36,12 @@ def new_folder() -> str:
     return f"data/{uuid.uuid4().hex}"
 
 
-def written_files(root: str, folder: str, table: DeltaTable) -> list[AddAction]:
-    """The parquet files with rows in `root/folder`, as actions that add them to the table."""
-    filesystem, base = _filesystem(root)
-    found = filesystem.get_file_info(fs.FileSelector(f"{base}/{folder}", allow_not_found=True))
+def written_files(root: str, folder: str, schema: Schema) -> list[AddAction]:
+    """The parquet files with rows below `root/folder`, as actions that add them to a table of that schema."""
+    filesystem, base = filesystem_of(root)
+    found = filesystem.get_file_info(fs.FileSelector(f"{base}/{folder}", allow_not_found=True, recursive=True))
     parts = [info for info in found if info.is_file and info.base_name.endswith(".parquet")]
-    fields = {field.name: getattr(field.type, "type", None) for field in table.schema().fields}
+    fields = {field.name: getattr(field.type, "type", None) for field in schema.fields}
 
     def describe(info: fs.FileInfo) -> AddAction | None:
         with filesystem.open_input_file(info.path) as file:
@@ -47,7 +49,7 @@ def written_files(root: str, folder: str, table: DeltaTable) -> list[AddAction]:
         if metadata.num_rows == 0:
             return None
         return AddAction(
-            path=f"{folder}/{info.base_name}",
+            path=info.path[len(base) + 1 :],
             size=info.size,
             partition_values={},
             modification_time=int(info.mtime_ns // 1_000_000) if info.mtime_ns else 0,
@@ -61,8 +63,8 @@ def written_files(root: str, folder: str, table: DeltaTable) -> list[AddAction]:
 
 def move_folder(source: str, folder: str, target: str, to_folder: str) -> None:
     """Move the files in `source/folder`, if there are any, to `target/to_folder`, where nobody has seen them either."""
-    filesystem, base = _filesystem(source)
-    to_base = _filesystem(target)[1]
+    filesystem, base = filesystem_of(source)
+    to_base = filesystem_of(target)[1]
     found = filesystem.get_file_info(fs.FileSelector(f"{base}/{folder}", allow_not_found=True))
     for info in found:
         if info.base_name.endswith(".parquet"):
@@ -72,12 +74,8 @@ def move_folder(source: str, folder: str, target: str, to_folder: str) -> None:
 
 def remove_folder(root: str, folder: str) -> None:
     """Remove the files of an attempt that is not committed. No reader has seen them."""
-    filesystem, base = _filesystem(root)
+    filesystem, base = filesystem_of(root)
     filesystem.delete_dir(f"{base}/{folder}")
-
-
-def _filesystem(root: str) -> tuple[fs.FileSystem, str]:
-    return fs.FileSystem.from_uri(root) if "://" in root else (fs.LocalFileSystem(), root)
 
 
 def _statistics(metadata: pq.FileMetaData, fields: Mapping[str, str | None]) -> dict[str, Any]:

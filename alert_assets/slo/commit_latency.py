@@ -16,12 +16,12 @@ import pyarrow as pa
 from deltalake import QueryBuilder
 from deltalake.exceptions import DeltaError
 
-from alert_assets.checks.sql import hour_of, within
 from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, GOLD_INCIDENTS, PIPELINE_LATENCY, Contract
 from alert_assets.kernel.intervals import bucket_intervals
-from alert_assets.kernel.sql import literal
-from alert_assets.lake.lakehouse import BATCH_APP, Lakehouse, cursor_app
+from alert_assets.kernel.sql import hour_of, literal, within
+from alert_assets.lake.lakehouse import Lakehouse, cursor_app
 from alert_assets.lake.rows import file_statistics, query
+from alert_assets.lake.snapshot import BATCH_APP
 from alert_assets.slo.latency import latency_row
 from alert_assets.slo.sli import STAGE_TABLES
 

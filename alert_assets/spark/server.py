@@ -1,8 +1,18 @@
-"""The warm local Spark Connect server as a process: where it is written down, whether it runs, its end.
+"""The local Spark as a process: its private folder, its environment, where it is recorded, its end.
 
-PySpark 4.3 starts it and records it in a discovery file (`spark.local.connect.reuse`). The record is read
-here as it is written, so that looking at a server, or stopping it, waits for neither PySpark nor Dagster,
-and works where PySpark has no such server (4.2, on Python 3.10): there is no record then.
+PySpark 4.3 starts the warm server and records it in a discovery file (`spark.local.connect.reuse`). The record
+is read here as it is written, so that looking at a server, or stopping it, waits for neither PySpark nor Dagster.
+
+What a local Spark has on this machine, warm or classic:
+
+- One folder of mode 0700 for each interpreter: the record with the Connect token (0600), the logs, and all temporary
+  files (shuffle, spills, native libraries, artifacts, the warehouse). It is used only if it is a real folder of this
+  user that others cannot write to: `worker-python` and `spark-env.sh` in it are run. That it stays so rests on the
+  sticky bit of the temporary folder around it.
+- An environment by allow-list (:data:`ENVIRONMENT`), for the server, which outlives its first caller, and for its
+  Python workers: neither `ALERTS_*` nor any other variable of the caller. Object-store credentials pass, and stay as
+  they were at the start until `alert-assets spark stop`. More of it is set in a `spark-env.sh` in `SPARK_CONF_DIR`.
+- Sockets on 127.0.0.1 and their secrets: :mod:`alert_assets.spark.session`.
 """
 
 from __future__ import annotations
@@ -15,11 +25,12 @@ import re
 import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +50,39 @@ DISCOVERY_VARIABLE = "SPARK_LOCAL_CONNECT_DISCOVERY"
 _SERVER_CLASS = "org.apache.spark.sql.connect.service.SparkConnectServer"
 #: What spark-daemon.sh writes beside the record; it is there before the record is.
 _PID_FILE = f"spark-local-connect-{_SERVER_CLASS}-1.pid"
+
+#: What of the caller's environment a local Spark gets, as patterns of bash's `case`.
+ENVIRONMENT = (
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "TZ", "LANG", "LC_*", "LD_LIBRARY_PATH", "MALLOC_*"),
+    *("JAVA_*", "JDK_*", "SPARK_*", "PYSPARK_*", "_PYSPARK_*", "PYTHON*", "HADOOP_*", "KRB5*"),
+    # Object stores: credentials, managed identities, certificates, proxies.
+    *("AWS_*", "AZURE_*", "GOOGLE_*", "IDENTITY_*", "MSI_*", "SSL_CERT_*", "*_CA_BUNDLE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+    # Read-only in bash.
+    *("BASHOPTS", "SHELLOPTS"),
+)
+
+#: The user's own SPARK_CONF_DIR, while ours stands in its place.
+_USERS_CONF_VARIABLE = "ALERT_ASSETS_SPARK_CONF_DIR"
+
+#: Spark's scripts source it under `set -a` before they start Java.
+_SPARK_ENV = """\
+set +a
+SPARK_CONF_DIR=${{{users_conf}:-$SPARK_HOME/conf}}
+for name in $(compgen -e); do
+  case $name in
+    {kept}) ;;
+    *) unset "$name" ;;
+  esac
+done
+unset name
+export TMPDIR={temporary}
+export SPARK_LOCAL_DIRS="${{SPARK_LOCAL_DIRS:-$TMPDIR}}"
+SPARK_SUBMIT_OPTS="$SPARK_SUBMIT_OPTS -Djava.io.tmpdir=\\"$TMPDIR\\""
+export SPARK_SUBMIT_OPTS="$SPARK_SUBMIT_OPTS -Dspark.sql.warehouse.dir=\\"$TMPDIR/warehouse\\""
+set -a
+if [ -f "$SPARK_CONF_DIR/spark-env.sh" ]; then . "$SPARK_CONF_DIR/spark-env.sh"; fi
+"""
 
 _WORKER_PYTHON = """\
 #!/bin/sh
@@ -75,33 +119,85 @@ class SparkServer:
 
 
 def discovery_file() -> Path:
-    """Where the warm server of this interpreter is written down.
+    """Return where the warm server of this interpreter is recorded.
 
     One server an interpreter: another virtual environment has other packages, and Python workers of
     the wrong one fail late and strangely.
+
+    Raises:
+        UserError: another user could write to its folder, which exists.
     """
     if chosen := os.environ.get(DISCOVERY_VARIABLE):
-        return Path(chosen).absolute()
+        path = Path(chosen).absolute()
+        if os.path.lexists(path.parent):
+            _check_private(path.parent)
+        return path
     interpreter = hashlib.sha256(sys.executable.encode()).hexdigest()[:12]
     folder = Path(tempfile.gettempdir()) / f"alert-assets-spark-{getpass.getuser()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    # Refused when the folder is somebody else's: the record holds the server's token.
-    folder.chmod(0o700)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    _check_private(folder)
     return folder / f"{interpreter}/connect.json"
 
 
-def worker_python() -> Path:
-    """A Python for Spark's workers: this interpreter, with PySpark as it is installed.
+def _check_private(folder: Path) -> None:
+    """Raise a :class:`UserError` unless it is a folder, not a link to one, in which only this user can put files."""
+    found = folder.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        because = "is a symbolic link"
+    elif not stat.S_ISDIR(found.st_mode):
+        because = "is not a folder"
+    elif found.st_uid != os.geteuid():
+        because = f"belongs to the user with uid {found.st_uid}, not to {os.geteuid()}"
+    elif found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        because = f"can be written by others (mode {stat.S_IMODE(found.st_mode):04o})"
+    else:
+        return
+    raise UserError(
+        f"Spark is not started: {folder} {because}, and what is in it would be run as this user. Remove it, or set "
+        f"{DISCOVERY_VARIABLE} to a file in a folder that only this user can write to, e.g. ~/.spark/connect.json."
+    )
 
-    Spark puts a zip of PySpark first on their path, and what is in a zip is compiled anew by every process:
-    about two seconds of every query.
+
+def prepare_environment() -> None:
+    """Set this process's variables so that a Spark it starts has the private folder and a filtered environment.
+
+    Raises:
+        UserError: as :func:`discovery_file`.
     """
-    path = discovery_file().with_name("worker-python")
+    path = discovery_file()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    being_written = path.with_name(f".worker-python-{os.getpid()}")
-    being_written.write_text(_WORKER_PYTHON.format(python=shlex.quote(sys.executable)), encoding="utf-8")
+    _check_private(path.parent)
+    for name in ("conf", "logs", "tmp"):
+        path.with_name(name).mkdir(exist_ok=True)
+        path.with_name(name).chmod(0o700)
+    conf = path.with_name("conf")
+    _write(
+        conf / "spark-env.sh",
+        _SPARK_ENV.format(
+            users_conf=_USERS_CONF_VARIABLE,
+            kept=" | ".join(ENVIRONMENT),
+            temporary=shlex.quote(str(path.with_name("tmp"))),
+        ),
+    )
+    # Spark puts a zip of PySpark first on its workers' path, and what is in a zip is compiled anew by every process:
+    # about two seconds of every query. They run what this process pickles, so it has to be this interpreter.
+    worker = path.with_name("worker-python")
+    _write(worker, _WORKER_PYTHON.format(python=shlex.quote(sys.executable)))
+    os.environ.setdefault(DISCOVERY_VARIABLE, str(path))
+    os.environ.setdefault("PYSPARK_PYTHON", str(worker))
+    # A child process finds ours there already.
+    if os.environ.get("SPARK_CONF_DIR") != str(conf):
+        os.environ[_USERS_CONF_VARIABLE] = os.environ.get("SPARK_CONF_DIR", "")
+        os.environ["SPARK_CONF_DIR"] = str(conf)
+
+
+def _write(script: Path, content: str) -> None:
+    """Replace a script at once: another process may be running it."""
+    being_written = script.with_name(f".{script.name}-{os.getpid()}")
+    being_written.write_text(content, encoding="utf-8")
     being_written.chmod(0o700)
-    return being_written.replace(path)
+    being_written.replace(script)
 
 
 def running_server() -> SparkServer | None:

@@ -15,7 +15,6 @@ import os
 import socket
 import sys
 import warnings
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -23,17 +22,13 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from alert_assets.errors import UserError
-from alert_assets.spark.server import DISCOVERY_VARIABLE, check_java, discovery_file, worker_python
+from alert_assets.spark.server import check_java, prepare_environment
 
 if TYPE_CHECKING:
     from dagster_pyspark import LazyPySparkResource
     from pyspark.sql import SparkSession
 
     from alert_assets.settings import Settings
-
-#: Spark 4.3 has the warm server, and needs Python 3.11. Before, a local Connect server would start with
-#: every run and listen on every address of the host: a JVM in the process is better.
-CAN_STAY_WARM = tuple(int(part) for part in version("pyspark").split(".")[:2]) >= (4, 3)
 
 #: Session settings of every mode. The time zone is part of the tables' contract.
 SESSION_CONF = {
@@ -57,6 +52,18 @@ SESSION_CONF = {
     "spark.sql.maxConcurrentOutputFileWriters": "4",
 }
 
+#: The driver's RPC and the block manager listen on 127.0.0.1 alone, as Connect's endpoint and Python workers do.
+LOOPBACK_CONF = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
+
+#: And they answer only who knows the secret that the JVM draws at its start and keeps to itself: with a local master
+#: `spark.authenticate` needs no `spark.authenticate.secret`, so there is none in a file, a variable or an argument.
+#: Connect asks for its token, a Python worker's socket for a secret that Spark draws for it.
+AUTHENTICATED_CONF = {
+    "spark.authenticate": "true",
+    "spark.network.crypto.enabled": "true",
+    "spark.network.crypto.saslFallback": "false",
+}
+
 
 class SparkResource(dg.ConfigurableResource[Any]):
     """dagster-pyspark's lazy session, imported when it is asked for, after a look at whether Spark can start at all."""
@@ -76,11 +83,11 @@ class SparkResource(dg.ConfigurableResource[Any]):
         is_local = "SPARK_REMOTE" not in os.environ
         if is_local:
             check_java()
-            os.environ.setdefault(DISCOVERY_VARIABLE, str(discovery_file()))
+            prepare_environment()
         else:
             _check_remote(os.environ["SPARK_REMOTE"])
-        # Python workers on the server run what this process pickles: it has to be the same interpreter.
-        os.environ.setdefault("PYSPARK_PYTHON", str(worker_python()) if is_local else sys.executable)
+            # Python workers on the server run what this process pickles: it has to be the same interpreter.
+            os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         from dagster_pyspark import LazyPySparkResource
 
         lazy = LazyPySparkResource(spark_config=self.spark_config)
@@ -131,7 +138,10 @@ def spark_conf(settings: Settings) -> dict[str, Any]:
         "spark.sql.shuffle.partitions": "4",
         "spark.master": settings.spark_master,
         "spark.driver.memory": settings.spark_memory,
+        # Files are written by tasks: none may run twice at once.
+        "spark.speculation": "false",
         "spark.ui.enabled": "false",
+        "spark.connect.grpc.binding.address": "127.0.0.1",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.streaming.minBatchesToRetain": "100",
         # A cycle compiles more classes than the hundred that are kept by default; the next one has the same.
@@ -139,6 +149,12 @@ def spark_conf(settings: Settings) -> dict[str, Any]:
         # Nobody waits for a pause here, and the throughput is better.
         "spark.driver.extraJavaOptions": "-XX:+UseParallelGC -XX:ReservedCodeCacheSize=512m",
     }
-    if settings.spark_mode == "classic" or not CAN_STAY_WARM:
-        return {**conf, "spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
+    is_local = settings.spark_master.startswith("local")
+    if is_local:
+        conf |= AUTHENTICATED_CONF
+    # The workers of spark://host:port have to reach the driver of a Connect server.
+    if is_local or settings.spark_mode == "classic":
+        conf |= LOOPBACK_CONF
+    if settings.spark_mode == "classic":
+        return conf
     return {**conf, "spark.api.mode": "connect", "spark.local.connect.reuse": "true"}

@@ -19,6 +19,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import SecretStr
 from sqlalchemy import (
     DDL,
     JSON,
@@ -266,13 +267,13 @@ append_only(audit_log)
 class State:
     """The state database behind a URL. Making one neither connects nor creates anything."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | SecretStr) -> None:
         """Take a SQLAlchemy URL of SQLite or PostgreSQL.
 
         Raises:
             StateError: it is no such URL.
         """
-        self._url = _usable(url)
+        self._url = _usable(url.get_secret_value() if isinstance(url, SecretStr) else url)
 
     @property
     def location(self) -> str:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from alert_assets.kernel.sql import literal
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pyspark.sql import Column, DataFrame
 
-    from alert_assets.kernel.intervals import Interval
 
 #: Up to so many numbers are looked for one by one; beyond, by a join.
 _SPELLED_OUT = 64
@@ -69,9 +66,3 @@ def _long(number: int) -> Column:
     from pyspark.sql import functions as F
 
     return F.lit(number).cast("long")
-
-
-def sql_envelope(column: str, intervals: list[Interval]) -> str:
-    """SQL over the target of a merge that holds for every row in the intervals."""
-    first, last = literal(intervals[0].start), literal(intervals[-1].end)
-    return f"t.{column} >= {first} AND t.{column} <= {last}"

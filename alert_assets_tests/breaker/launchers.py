@@ -3,6 +3,7 @@
 import dagster as dg
 
 from alert_assets import definitions
+from alert_assets.defs.medallion.definitions import bronze_to_gold
 
 
 @dg.op
@@ -23,7 +24,7 @@ def eager_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest:
 
 eager_schedule = dg.ScheduleDefinition(
     name="eager_schedule",
-    job=definitions.bronze_to_gold,
+    job=bronze_to_gold,
     cron_schedule="* * * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from deltalake import CommitProperties, Transaction, write_deltalake
 
+from alert_assets.analysis.refresh import refresh_platinum
 from alert_assets.breaker.rules import Rules
 from alert_assets.breaker.store import CircuitBreakers
 from alert_assets.checks.evaluate import Evaluation, evaluate, record
 from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, GOLD_INCIDENTS, SILVER_ALERTS, Contract
-from alert_assets.defs.medallion.platinum import refresh_platinum
-from alert_assets.lake.lakehouse import BATCH_APP, COMMIT_INFO, Lakehouse, cursor_app
+from alert_assets.lake.lakehouse import COMMIT_INFO, Lakehouse, cursor_app
+from alert_assets.lake.snapshot import BATCH_APP
 from alert_assets.state.database import State
 from alert_assets_tests.oracle import reference
 from alert_assets_tests.support.pipeline import arrow_rows

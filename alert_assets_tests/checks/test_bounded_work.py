@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from deltalake import DeltaTable
 
+from alert_assets.analysis.refresh import refresh_platinum
 from alert_assets.checks.new_rows import NewRows
 from alert_assets.contracts import (
     BRONZE_EVENTS,
@@ -18,7 +19,6 @@ from alert_assets.contracts import (
     SILVER_ALERTS,
     Contract,
 )
-from alert_assets.defs.medallion.platinum import refresh_platinum
 from alert_assets.defs.notifications.sensors import changed_incidents
 from alert_assets.lake.rows import file_statistics
 from alert_assets.slo.commit_latency import measure_latency
@@ -107,17 +107,18 @@ def test_all_measures_are_computed_in_one_query(grown: Lake, monkeypatch: pytest
         assert len(asked) == 1, (contract.name, asked)
 
 
-def test_new_analyses_are_told_apart_after_compaction_and_by_hour_after_vacuum(grown: Lake):
+def test_new_analyses_are_told_apart_after_compaction_and_vacuum(grown: Lake):
     table = DeltaTable(grown.lakehouse.uri(PLATINUM_INCIDENTS))
     assert table.optimize.compact()["numFilesAdded"] == 1
     assert grown.check(PLATINUM_INCIDENTS, "required_not_null").numbers["rows"] == 2
+    grown.evaluate(PLATINUM_INCIDENTS)
     next_hour(grown, NEW + DAY)
     table.update_incremental()
     table.optimize.compact()
     table.vacuum(0, dry_run=False, enforce_retention_duration=False)
     finding = grown.check(PLATINUM_INCIDENTS, "required_not_null")
     assert finding.passed
-    assert finding.numbers["rows"] == len(grown.rows(PLATINUM_INCIDENTS))
+    assert finding.numbers["rows"] == 2
 
 
 def test_platinum_reads_of_gold_what_is_new(grown: Lake):
@@ -145,13 +146,13 @@ def test_platinum_heals_what_was_removed_by_hand(healthy: Lake):
 
 
 def test_the_incident_sensor_reads_the_hours_of_what_changed(grown: Lake):
-    seen = max(row["analyzed_at"] for row in grown.rows(PLATINUM_INCIDENTS) if row["alert_timestamp"] < NEW)
+    seen = max(row["_batch_id"] for row in grown.rows(PLATINUM_INCIDENTS) if row["alert_timestamp"] < NEW)
     assert take_old_files_away(grown, GOLD_INCIDENTS, PLATINUM_INCIDENTS)
     batch = grown.batch(GOLD_INCIDENTS)
-    found = changed_incidents(grown.lakehouse, batch - 1, seen.isoformat(), since=NEW)
-    assert (len(found.recent), found.gold_batch, found.analysed is not None) == (2, batch, True)
+    found = changed_incidents(grown.lakehouse, batch - 1, seen, since=NEW)
+    assert (len(found.recent), found.gold_batch, found.platinum_batch) == (2, batch, seen + 1)
     assert all(incident["alert_timestamp"] >= NEW and incident["summary"] for incident in found.recent)
-    later = changed_incidents(grown.lakehouse, batch - 1, seen.isoformat(), since=NEW + DAY)
+    later = changed_incidents(grown.lakehouse, batch - 1, seen, since=NEW + DAY)
     assert (later.recent, later.number, later.gold_batch) == ([], found.number, batch)
 
 

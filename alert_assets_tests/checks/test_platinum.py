@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
+from alert_assets.analysis.refresh import refresh_platinum
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS
-from alert_assets.defs.medallion.platinum import refresh_platinum
+from alert_assets.defs.notifications.sensors import changed_incidents
+from alert_assets.lake.schema import LakehouseError
 from alert_assets_tests.checks.lake import HOUR, MINUTE, T0, Lake, alert
 from alert_assets_tests.checks.test_silver import DIMENSIONS
 
@@ -121,3 +125,32 @@ def test_missing_hours(healthy: Lake):
     healthy.lakehouse.delete(PLATINUM_INCIDENTS, "alert_timestamp = '2026-02-14T11:30:00.000000Z'")
     finding = healthy.check(PLATINUM_INCIDENTS, "missing_hours", full=True)
     assert [s["hour"] for s in finding.samples] == ["2026-02-14T11Z"]
+
+
+def of_the_release_before(lake: Lake, rows: pa.Table) -> None:
+    table = lake.lakehouse.table(PLATINUM_INCIDENTS)
+    assert table is not None
+    write_deltalake(table, rows, mode="overwrite", schema_mode="overwrite")
+
+
+def test_analyses_without_batch_ids_are_numbered_once_and_are_not_new(healthy: Lake):
+    healthy.evaluate(PLATINUM_INCIDENTS)
+    given = healthy.lakehouse.rows(PLATINUM_INCIDENTS)
+    of_the_release_before(healthy, given.drop(["_batch_id"]))
+    assert changed_incidents(healthy.lakehouse, 0, 0, since=T0).platinum_batch == 0, "the sensor goes on meanwhile"
+    assert refresh_platinum(healthy.lakehouse, healthy.settings).incidents == 0
+    assert sorted(healthy.rows(PLATINUM_INCIDENTS), key=repr) == sorted(given.to_pylist(), key=repr)
+    done = healthy.evaluate(PLATINUM_INCIDENTS)
+    assert {name: e.finding.description for name, e in done.items() if not e.finding.passed} == {}
+    assert done["required_not_null"].finding.numbers["rows"] == 0
+    assert healthy.evaluate(PLATINUM_INCIDENTS, full=True)["required_not_null"].finding.numbers["rows"] == len(given)
+
+
+def test_a_retyped_column_is_refused_and_a_full_refresh_analyses_all_anew(healthy: Lake):
+    given = healthy.lakehouse.rows(PLATINUM_INCIDENTS)
+    column = given.schema.get_field_index("attempts")
+    of_the_release_before(healthy, given.set_column(column, "attempts", given["attempts"].cast(pa.string())))
+    with pytest.raises(LakehouseError, match=r"attempts is string .*`full_refresh: true`"):
+        refresh_platinum(healthy.lakehouse, healthy.settings)
+    assert refresh_platinum(healthy.lakehouse, healthy.settings, full_refresh=True).incidents == given.num_rows
+    assert healthy.check(PLATINUM_INCIDENTS, "schema", full=True).passed

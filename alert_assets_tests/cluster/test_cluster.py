@@ -6,10 +6,7 @@ The tables are the oracle's, and the work was done by executors on both workers.
 from __future__ import annotations
 
 import ipaddress
-import json
 import random
-from collections import Counter
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +15,9 @@ import pytest
 from pyspark.errors.exceptions.connect import SparkConnectGrpcException
 from pyspark.sql.connect.client import SparkConnectClient
 
-from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE
 from alert_assets_tests.cluster.standalone import Cluster, await_, spark_cluster
+from alert_assets_tests.oracle.comparison import assert_same_bronze, assert_same_tables, cut, expected_of, make_lines
 from alert_assets_tests.oracle.generate import write_files
-from alert_assets_tests.oracle.reference import Event
-from alert_assets_tests.oracle.test_pipeline import assert_same_tables, cut, expected_of, make_lines
 from alert_assets_tests.support.dagster_site import Site, ended_well, kill, materialize
 from alert_assets_tests.support.pipeline import Pipeline
 
@@ -47,10 +42,6 @@ def site(tmp_path: Path, cluster: Cluster) -> Site:
     return Site(tmp_path, **cluster.variables, **gate, ALERTS_MAX_FILES_PER_TRIGGER="4")
 
 
-def spelled(event: dict[str, Any]) -> str:
-    return json.dumps(event, sort_keys=True, default=str)
-
-
 def assert_tables_are_the_oracles(site: Site, lines: list[bytes]) -> None:
     def no_session() -> Any:
         raise AssertionError("the tables are read without Spark")
@@ -58,15 +49,7 @@ def assert_tables_are_the_oracles(site: Site, lines: list[bytes]) -> None:
     pipeline = Pipeline(site.settings, no_session)
     expected = expected_of(lines, site.settings)
     assert len(expected.gold) > 50
-    names = {field.name: field.name for field in fields(Event)} | {"rescued": "_rescued"}
-    events = [{name: row[column] for name, column in names.items()} for row in pipeline.rows(BRONZE_EVENTS)]
-    for event in events:
-        event["rescued"] = event["rescued"] and json.loads(event["rescued"])
-    assert Counter(map(spelled, events)) == Counter(spelled(asdict(event)) for event in expected.events)
-    quarantined = [
-        ((row["raw_bytes"] or row["raw"].encode()), *sorted(row["reasons"])) for row in pipeline.rows(BRONZE_QUARANTINE)
-    ]
-    assert Counter(quarantined) == Counter((line.raw, *line.reasons) for line in expected.quarantined)
+    assert_same_bronze(pipeline, expected)
     assert_same_tables(pipeline, expected)
 
 

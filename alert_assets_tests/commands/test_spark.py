@@ -147,3 +147,15 @@ def test_each_interpreter_has_its_own_record(tmp_path: Path, monkeypatch: pytest
     assert discovery_file() != first
     assert first.parent.parent == discovery_file().parent.parent
     assert os.stat(first.parent.parent).st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("command", ["status", "stop"])
+def test_a_folder_that_others_could_write_to_is_refused_in_a_sentence(record: Path, run: Run, command: str) -> None:
+    record.parent.mkdir()
+    record.parent.chmod(0o777)
+    write(record, 1)
+    result = run("spark", command)
+
+    assert (result.code, result.out) == (2, "")
+    assert f"{record.parent} can be written by others (mode 0777)" in " ".join(result.err.split())
+    assert "Traceback" not in result.err

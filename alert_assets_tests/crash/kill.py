@@ -22,6 +22,7 @@ from pyspark import cloudpickle
 from alert_assets.contracts import Contract
 from alert_assets.ingest.query import LandingBatch
 from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.lake.writer import StagedWrite
 from alert_assets.transforms import changes
 
 if TYPE_CHECKING:
@@ -32,15 +33,14 @@ if TYPE_CHECKING:
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 Victim = Literal["pipeline", "server", "worker", "all"]
-Step = Literal["read", "write", "commit", "compute", "merge", "overwrite", "delete"]
+Step = Literal["read", "write", "commit", "compute", "merge", "delete"]
 
 #: What makes each step, but for `read`.
 _METHODS: dict[str, tuple[Any, str]] = {
-    "write": (Lakehouse, "write_from_spark"),
+    "write": (StagedWrite, "write"),
     "commit": (DeltaTable, "create_write_transaction"),
     "compute": (changes, "changed_rows"),
     "merge": (Lakehouse, "merge"),
-    "overwrite": (Lakehouse, "overwrite"),
     "delete": (Lakehouse, "delete"),
 }
 
@@ -89,6 +89,8 @@ class Kill:
     def _table(target: Any, args: tuple[Any, ...]) -> str:
         if isinstance(target, DeltaTable):
             return str(target.table_uri).rstrip("/").rpartition("/")[2]
+        if isinstance(target, StagedWrite):
+            return target.contract.name
         return next(str(arg.name) for arg in args if isinstance(arg, Contract))
 
     def strike(self) -> None:

@@ -8,15 +8,15 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from alert_assets.defs.medallion.gold import refresh_gold
-from alert_assets.defs.medallion.platinum import refresh_platinum
-from alert_assets.defs.medallion.silver import refresh_silver
+from alert_assets.analysis.refresh import refresh_platinum
 from alert_assets.errors import UserError
 from alert_assets.ingest import query as ingestion
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings, load_settings
 from alert_assets.spark.server import DISCOVERY_VARIABLE
 from alert_assets.spark.session import spark_resource
+from alert_assets.transforms.gold import refresh_gold
+from alert_assets.transforms.silver import refresh_silver
 from alert_assets_tests.crash.kill import DyingBatch, Kill
 
 

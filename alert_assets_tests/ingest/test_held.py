@@ -19,6 +19,7 @@ from alert_assets.ingest.held import HeldBatch, ReleaseReport, held_batches
 from alert_assets.ingest.landing import backlog
 from alert_assets.ingest.query import BatchHeld
 from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.lake.writer import StagedWrite
 from alert_assets.spark.session import spark_resource
 from alert_assets.state.database import outbox
 
@@ -124,11 +125,11 @@ def test_a_release_that_was_cut_short_is_finished_and_no_line_comes_twice(
     pipeline: Pipeline, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hold(pipeline)
-    write, update = Lakehouse.write_from_spark, Lakehouse.update
+    commit, update = StagedWrite.commit, Lakehouse.update
 
-    def write_then_die(self: Lakehouse, contract: Any, *args: Any, **kwargs: Any) -> int:
-        rows = write(self, contract, *args, **kwargs)
-        if contract.name == f"bronze_{step}" or (step == "bronze" and contract is BRONZE_EVENTS):
+    def commit_then_die(self: StagedWrite, *args: Any) -> int:
+        rows = commit(self, *args)
+        if self.contract.name == f"bronze_{step}" or (step == "bronze" and self.contract is BRONZE_EVENTS):
             raise KeyboardInterrupt
         return rows
 
@@ -137,7 +138,7 @@ def test_a_release_that_was_cut_short_is_finished_and_no_line_comes_twice(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Lakehouse, "write_from_spark", write_then_die)
+        patch.setattr(StagedWrite, "commit", commit_then_die)
         if step == "decision":
             patch.setattr(Lakehouse, "update", update_then_die)
         with pytest.raises(KeyboardInterrupt):

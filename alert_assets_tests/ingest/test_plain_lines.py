@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alert_assets.contracts import BRONZE_EVENTS
+from alert_assets.ingest import plain_lines as sent_along
 from alert_assets.ingest.query import plain_lines
 from alert_assets.lake.lakehouse import records
 from alert_assets.settings import load_settings
@@ -30,6 +32,8 @@ from alert_assets_tests.oracle import reference
 from alert_assets_tests.oracle.reference import Event
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pyspark.sql import SparkSession
 
     from alert_assets.ingest.plain_lines import PlainLines
@@ -188,3 +192,25 @@ def test_a_partition_that_is_run_again_writes_the_same_file(plain: PlainLines) -
     again = [list(plain(batch.to_batches())), Path(plain.folder, "plain-00000.parquet").read_bytes()]
     assert once == again
     assert pq.read_metadata(Path(plain.folder, "plain-00000.parquet")).num_rows == 100
+
+
+def test_an_attempt_that_fails_leaves_no_file_and_one_beside_it_ends_in_one(
+    plain: PlainLines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sent_along, "_ROW_GROUP", 10)
+    plain = replace(plain, folder=str(tmp_path / "files"))
+    batches = _table([json.dumps({**RECORDS["metric"], "event_id": f"m-{n}"}).encode() for n in range(100)]).to_batches(
+        max_chunksize=20
+    )
+
+    def cut_short() -> Iterator[pa.RecordBatch]:
+        yield from batches[:3]
+        assert Path(plain.folder, "plain-00000.parquet.attempt-0").exists(), "rows are being written"
+        raise OSError("the landing zone is gone")
+
+    with pytest.raises(OSError, match="landing zone"):
+        list(plain(cut_short()))
+    assert list(Path(plain.folder).glob("*.parquet")) == []
+    list(plain(batches))
+    (path,) = Path(plain.folder).glob("*.parquet")
+    assert pq.read_metadata(path).num_rows == 100

@@ -1,18 +1,22 @@
-"""What a failed landing query tells its user: the cause in one line, without Spark's plans and stack traces."""
+"""The landing query: what is sent to the server, and what a failed one tells its user, in one line."""
 
 from __future__ import annotations
 
 import re
 
 import pytest
+from pydantic import SecretStr
+from pyspark import cloudpickle
 
-from alert_assets.ingest.query import _explain
+from alert_assets.ingest.query import LandingBatch, _explain
+from alert_assets.settings import Settings
+from alert_assets_tests.conftest import settings_in
 
 _STREAM_FAILED = """\
 [STREAM_FAILED] Query [id = 4] terminated: Found error inside foreachBatch: Traceback (most recent call last):
   File "foreach_batch_worker.py", line 110, in main
   File "ingestion.py", line 171, in __call__
-    lakehouse.write_from_spark(
+    events.commit(
 {cause}
  SQLSTATE: 38000 SQLSTATE: XXKST
 === Streaming Query ===
@@ -39,3 +43,16 @@ def test_a_file_without_the_right_to_it_is_named(settings, folder, told):
     cause = f"PermissionError: Failed to open local file '{getattr(settings, folder)}/a'. Permission denied"
     message = _explain(RuntimeError(_STREAM_FAILED.format(cause=cause)), settings)
     assert told + cause in message
+
+
+def test_the_batch_that_is_sent_to_the_server_carries_no_secret(tmp_path):
+    secrets = [name for name, field in Settings.model_fields.items() if field.annotation is SecretStr]
+    assert {"llm_api_key", "state_url"} <= set(secrets)
+    settings = settings_in(tmp_path, **{name: f"postgresql://alerts:hunter2-{name}@db/alerts" for name in secrets})
+
+    sent = cloudpickle.dumps(LandingBatch(settings))
+
+    assert b"hunter2" not in sent
+    received = cloudpickle.loads(sent).settings
+    kept = set(Settings.model_fields) - set(secrets)
+    assert {name: getattr(received, name) for name in kept} == {name: getattr(settings, name) for name in kept}

@@ -23,6 +23,7 @@ from alert_assets.contracts import (
     SILVER_ALERTS,
     Contract,
 )
+from alert_assets.ingest.maintenance import checked_batch_id
 from alert_assets.kernel.intervals import Interval
 from alert_assets.lake import compaction
 from alert_assets.lake.compaction import (
@@ -178,7 +179,7 @@ def all_rows(lakehouse: Lakehouse, contract: Contract) -> list[str]:
 
 
 def run(lakehouse: Lakehouse, state: State, contract: Contract, now: datetime = T0 + DAY) -> Compaction:
-    return compact(lakehouse, state, contract, now, lambda _: None)
+    return compact(lakehouse, contract, now, lambda _: None, checked=checked_batch_id(state, contract))
 
 
 def test_rows_stay_as_they_are_and_statistics_prune(lakehouse: Lakehouse, state: State, monkeypatch: Any):
@@ -285,12 +286,12 @@ def test_checks_and_latency_read_on_as_if_nothing_had_happened(healthy: Lake):
 def test_files_wait_for_everybody_downstream(lakehouse: Lakehouse, state: State, settings: Settings):
     for number in range(6):
         append(lakehouse, BRONZE_EVENTS, odd_event(number, T0))
-    assert settled_batch_id(lakehouse, state, BRONZE_EVENTS) is None, "nobody reads it"
+    assert settled_batch_id(lakehouse, BRONZE_EVENTS, checked_batch_id(state, BRONZE_EVENTS)) is None, "nobody reads it"
     lakehouse.move_cursors(SILVER_ALERTS, {cursor_app(BRONZE_EVENTS): 5})
     lakehouse.move_cursors(GOLD_INCIDENTS, {cursor_app(BRONZE_EVENTS): 4, cursor_app(SILVER_ALERTS): 1})
-    assert settled_batch_id(lakehouse, state, BRONZE_EVENTS) == 4
+    assert settled_batch_id(lakehouse, BRONZE_EVENTS, checked_batch_id(state, BRONZE_EVENTS)) == 4
     Lake(settings).evaluate(BRONZE_EVENTS, "volume")
-    assert settled_batch_id(lakehouse, state, BRONZE_EVENTS) == 4
+    assert settled_batch_id(lakehouse, BRONZE_EVENTS, checked_batch_id(state, BRONZE_EVENTS)) == 4
     assert run(lakehouse, state, BRONZE_EVENTS).compacted == 4
     assert len(lakehouse.snapshot(BRONZE_EVENTS).files(newer_than=4)) == 2, "gold reads no row twice"
     lakehouse.move_cursors(GOLD_INCIDENTS, {cursor_app(BRONZE_EVENTS): 6})
@@ -358,13 +359,13 @@ def test_a_change_between_two_groups_is_not_undone(lakehouse: Lakehouse, state: 
     monkeypatch.setattr(compaction, "target_bytes", lambda contract, mb: 24_000)
     for number in range(16):
         append(lakehouse, BRONZE_QUARANTINE, quarantine_row(number))
-    groups = due(lakehouse, state, BRONZE_QUARANTINE, T0 + DAY)
+    groups = due(lakehouse, BRONZE_QUARANTINE, T0 + DAY, checked_batch_id(state, BRONZE_QUARANTINE))
     assert len(groups) > 1
 
     def change_the_last(_: str) -> None:
         lakehouse.update(BRONZE_QUARANTINE, f"_batch_id = {groups[-1][0].last_batch_id}", {"replayed_at": T0})
 
-    done = compact(lakehouse, state, BRONZE_QUARANTINE, T0 + DAY, change_the_last)
+    done = compact(lakehouse, BRONZE_QUARANTINE, T0 + DAY, change_the_last, checked=None)
     assert done.commits == len(groups) - 1
     assert "planned anew by the next run" in (done.skipped or "")
     assert run(lakehouse, state, BRONZE_QUARANTINE).skipped is None
@@ -419,7 +420,10 @@ def test_stopping_in_the_middle_keeps_what_was_committed(
     monkeypatch.setattr(compaction, "target_bytes", lambda contract, mb: 40_000)
     for number in range(16):
         append(lakehouse, BRONZE_EVENTS, odd_event(number, T0))
-    before, groups = all_rows(lakehouse, BRONZE_EVENTS), due(lakehouse, state, BRONZE_EVENTS, T0 + DAY)
+    before, groups = (
+        all_rows(lakehouse, BRONZE_EVENTS),
+        due(lakehouse, BRONZE_EVENTS, T0 + DAY, checked_batch_id(state, BRONZE_EVENTS)),
+    )
     assert len(groups) > 1
     written, calls = compaction._rewrite, []
 
@@ -449,7 +453,7 @@ def test_a_commit_that_would_lose_rows_is_not_made(lakehouse: Lakehouse, state: 
     with pytest.raises(RuntimeError, match="a compaction of 4 rows wrote 3; nothing is committed"):
         run(lakehouse, state, BRONZE_EVENTS)
     assert lakehouse.snapshot(BRONZE_EVENTS).version == before
-    assert due(lakehouse, state, BRONZE_EVENTS, T0 + DAY), "the next run does it"
+    assert due(lakehouse, BRONZE_EVENTS, T0 + DAY, checked_batch_id(state, BRONZE_EVENTS)), "the next run does it"
 
 
 def test_a_table_with_features_of_others_is_left_alone(lakehouse: Lakehouse, state: State):

@@ -20,10 +20,14 @@ from hypothesis import strategies as st
 
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.kernel.intervals import Interval, merge_intervals
-from alert_assets.lake.lakehouse import Lakehouse, LakehouseError, Snapshot, _touches, cursor_app
+from alert_assets.lake.lakehouse import Lakehouse, cursor_app
+from alert_assets.lake.schema import LakehouseError, shaped
+from alert_assets.lake.snapshot import Snapshot, _touches
 from alert_assets_tests.conftest import settings_in
 
 if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
     from alert_assets.settings import Settings
     from alert_assets_tests.support.pipeline import Pipeline
 
@@ -73,6 +77,12 @@ def silver_rows(*windows: tuple[str, datetime | None], first_window: datetime = 
 
 def merge(lakehouse: Lakehouse, rows: pa.Table, cursor: int) -> None:
     lakehouse.merge(SILVER_ALERTS, SILVER_ALERTS.key, rows, {CURSOR: cursor})
+
+
+def write(lakehouse: Lakehouse, rows: DataFrame, cursor: int) -> int:
+    with lakehouse.stage(SILVER_ALERTS) as staged:
+        staged.write(rows)
+        return staged.commit({CURSOR: cursor}, {})
 
 
 def all_rows(lakehouse: Lakehouse) -> list[dict[str, Any]]:
@@ -181,7 +191,8 @@ def test_of_two_writers_from_the_same_cursor_the_second_fails(settings, monkeypa
     )
     for number, write in enumerate(writes):
         stale = first.table(SILVER_ALERTS)
-        monkeypatch.setattr(second, "create", lambda _, stale=stale: stale)
+        for look in ("create", "table"):
+            monkeypatch.setattr(second, look, lambda _, stale=stale: stale)
         merge(first, silver_rows(("b", START + number * MINUTE)), cursor=2)
         before = all_rows(first)
         with pytest.raises(DeltaError):
@@ -228,25 +239,22 @@ def test_a_merge_does_not_write_the_whole_table_anew(tmp_path):
 
 def test_a_write_that_fails_leaves_nothing_that_a_reader_sees(spark, lakehouse):
     rows = spark.createDataFrame(silver_rows(("a", START)))
-
-    def fail() -> dict[str, Any]:
+    with pytest.raises(RuntimeError), lakehouse.stage(SILVER_ALERTS) as staged:
+        staged.write(rows)
+        assert staged.written.rows == 1
         raise RuntimeError("between the files and the commit")
-
-    with pytest.raises(RuntimeError):
-        lakehouse.write_from_spark(SILVER_ALERTS, rows, {CURSOR: 1}, fail)
     table = lakehouse.table(SILVER_ALERTS)
     assert table is not None
+    assert list(Path(table.table_uri.removeprefix("file://")).rglob("*.parquet")) == []
     assert table.file_uris() == []
     assert lakehouse.cursor(SILVER_ALERTS, BRONZE_EVENTS) == 0
-    assert lakehouse.write_from_spark(SILVER_ALERTS, rows, {CURSOR: 1}, {}) == 1
+    assert write(lakehouse, rows, 1) == 1
     assert batch_ids(lakehouse) == {"a": 1}
-    left_behind = table.vacuum(retention_hours=0, enforce_retention_duration=False, full=True)
-    assert [path for path in left_behind if path.endswith(".parquet")]
 
 
 def test_without_rows_spark_commits_the_transactions_alone(spark, lakehouse):
     none = spark.createDataFrame(silver_rows(("a", START))).where("false")
-    assert lakehouse.write_from_spark(SILVER_ALERTS, none, {CURSOR: 7}, {}) == 0
+    assert write(lakehouse, none, 7) == 0
     assert lakehouse.cursor(SILVER_ALERTS, BRONZE_EVENTS) == 7
     assert lakehouse.snapshot(SILVER_ALERTS).last_batch_id == 0
 
@@ -254,7 +262,7 @@ def test_without_rows_spark_commits_the_transactions_alone(spark, lakehouse):
 def test_what_spark_and_delta_write_is_the_same_table(spark, lakehouse, tmp_path):
     rows = silver_rows(("a", START), ("b", START + MINUTE + MICROSECOND), ("c", None))
     other = Lakehouse(settings_in(tmp_path / "other"))
-    lakehouse.write_from_spark(SILVER_ALERTS, spark.createDataFrame(rows), {CURSOR: 1}, {})
+    write(lakehouse, spark.createDataFrame(rows), 1)
     other.overwrite(SILVER_ALERTS, rows, {CURSOR: 1})
     assert all_rows(lakehouse) == all_rows(other)
     assert [each.snapshot(SILVER_ALERTS).row_count for each in (lakehouse, other)] == [3, 3]
@@ -311,7 +319,7 @@ def test_files_that_were_read_already_are_left_out(many_files: Snapshot):
 
 def test_a_file_without_statistics_is_kept(lakehouse):
     table = lakehouse.create(SILVER_ALERTS)
-    rows = lakehouse._shaped(table, silver_rows(("a", START)), 1)
+    rows = shaped(silver_rows(("a", START)), pa.schema(table.schema().to_arrow()), {"_batch_id": 1})
     path = Path(table.table_uri.removeprefix("file://")) / "plain.parquet"
     pq.write_table(rows, path)
     add = AddAction("plain.parquet", path.stat().st_size, {}, 0, True, json.dumps({"numRecords": 1}))

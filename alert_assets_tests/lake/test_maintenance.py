@@ -15,17 +15,13 @@ from deltalake import DeltaTable
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, CONTRACTS, GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.errors import UserError
+from alert_assets.ingest import maintenance
+from alert_assets.ingest.maintenance import MaintenanceReport, maintain, upkeep
 from alert_assets.kernel.clock import utc_now
-from alert_assets.lake import compaction, maintenance
-from alert_assets.lake.lakehouse import Lakehouse, LakehouseError, cursor_app
-from alert_assets.lake.maintenance import (
-    TABLES,
-    MaintenanceReport,
-    maintain,
-    newest_checkpoint,
-    table_named,
-    upkeep,
-)
+from alert_assets.lake import compaction
+from alert_assets.lake.lakehouse import Lakehouse, cursor_app
+from alert_assets.lake.maintenance import TABLES, newest_checkpoint, table_named
+from alert_assets.lake.schema import LakehouseError
 from alert_assets.settings import Settings, SettingsError, load_settings
 from alert_assets_tests.checks.lake import MINUTE, T0, Lake, alert
 from alert_assets_tests.checks.lake import healthy as fill

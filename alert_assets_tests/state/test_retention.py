@@ -197,5 +197,5 @@ def test_dying_in_the_middle_leaves_the_ledger_closed_and_complete(
 
 def test_a_database_that_is_not_there_is_left_alone(state: State, settings: Settings, tmp_path: Path):
     assert prune_state(state, settings, datetime.now(T0.tzinfo)) == {}
-    if settings.state_url.startswith("sqlite"):
+    if settings.state_url.get_secret_value().startswith("sqlite"):
         assert not settings.state_dir.exists()

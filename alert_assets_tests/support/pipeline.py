@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, GOLD_INCIDENTS, SILVER_ALERTS, Contract
-from alert_assets.defs.medallion.gold import refresh_gold
-from alert_assets.defs.medallion.silver import refresh_silver
 from alert_assets.ingest.query import IngestReport, ingest
 from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.transforms.gold import refresh_gold
+from alert_assets.transforms.silver import refresh_silver
 
 if TYPE_CHECKING:
     from collections.abc import Callable

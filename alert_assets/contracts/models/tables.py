@@ -220,6 +220,7 @@ class PlatinumIncidents(DataFrameModel):
         nullable=True, description="Why the configured analyst did not answer.", metadata=_FROM_CONTEXT
     )
     attempts: T.LongType() = Field(ge=0, description="Runs in which it was asked about this context.")
+    batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
 
     class Config:
         """pandera's options."""

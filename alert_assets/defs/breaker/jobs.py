@@ -1,25 +1,25 @@
-"""What `alert-assets breaker` does, for the UI: jobs that open, close and reset a circuit breaker.
-
-They bring an executor of their own: the gate never stands before the way to open it.
-"""
+"""What `alert-assets breaker` does, for the UI: jobs that open, close and reset a circuit breaker."""
 
 from datetime import datetime
+from enum import Enum
 
 import dagster as dg
 from pydantic import Field
 
 from alert_assets.breaker.rules import Transition
 from alert_assets.breaker.store import CircuitBreakers
-from alert_assets.defs.metadata import typed_by_a_person
+from alert_assets.contracts import CONTRACTS
+from alert_assets.defs.operator_jobs import operator_job
 from alert_assets.kernel.clock import parse_moment, utc_now
 
 Breakers = dg.ResourceParam[CircuitBreakers]
+Breaker = Enum("Breaker", {c.breaker: c.breaker for c in CONTRACTS.values() if c.breaker})  # type: ignore[misc]
 
 
 class Reset(dg.Config):
     """Which breaker, who, and why."""
 
-    name: str = Field(description="The breaker: pipeline or analysis.")
+    name: Breaker = Field(description="The breaker.")
     who: str = Field(description="Your name; it stays in the history.")
     why: str = Field(description="The reason; it stays in the history.")
 
@@ -36,55 +36,35 @@ class Hold(Reset):
         return parse_moment(self.until, utc_now(), ahead=True) if self.until else None
 
 
-@dg.op(name="open_breaker")
-def _open(context: dg.OpExecutionContext, config: Hold, breakers: Breakers) -> None:
-    with typed_by_a_person():
-        _say(context, breakers.open(config.name, config.who, config.why, config.end()))
-
-
-@dg.op(name="close_breaker")
-def _close(context: dg.OpExecutionContext, config: Hold, breakers: Breakers) -> None:
-    with typed_by_a_person():
-        _say(context, breakers.close(config.name, config.who, config.why, config.end()))
-
-
-@dg.op(name="reset_breaker")
-def _reset(context: dg.OpExecutionContext, config: Reset, breakers: Breakers) -> None:
-    with typed_by_a_person():
-        _say(context, breakers.reset(config.name, config.who, config.why))
-
-
-@dg.job(
-    executor_def=dg.in_process_executor,
-    description="Hold a circuit breaker open: every run is refused until a reset, or until a time.",
+@operator_job(
+    "breaker_open", "open_breaker", "Hold a circuit breaker open: every run is refused until a reset, or until a time."
 )
-def breaker_open() -> None:
-    """One op."""
-    _open()
+def breaker_open(config: Hold, breakers: Breakers) -> str:
+    """Hold it open."""
+    return _last(breakers.open(config.name.value, config.who, config.why, config.end()))
 
 
-@dg.job(
-    executor_def=dg.in_process_executor,
-    description="Hold a circuit breaker closed: every run is let through, whatever happens, until a reset or a time.",
+@operator_job(
+    "breaker_close",
+    "close_breaker",
+    "Hold a circuit breaker closed: every run is let through, whatever happens, until a reset or a time.",
 )
-def breaker_close() -> None:
-    """One op."""
-    _close()
+def breaker_close(config: Hold, breakers: Breakers) -> str:
+    """Hold it closed."""
+    return _last(breakers.close(config.name.value, config.who, config.why, config.end()))
 
 
-@dg.job(
-    executor_def=dg.in_process_executor,
-    description="Reset a circuit breaker: runs are let through, counting starts from nothing, no hold is left.",
+@operator_job(
+    "breaker_reset",
+    "reset_breaker",
+    "Reset a circuit breaker: runs are let through, counting starts from nothing, no hold is left.",
 )
-def breaker_reset() -> None:
-    """One op."""
-    _reset()
+def breaker_reset(config: Reset, breakers: Breakers) -> str:
+    """Reset it."""
+    return _last(breakers.reset(config.name.value, config.who, config.why))
 
 
-breaker_jobs: list[dg.JobDefinition] = [breaker_open, breaker_close, breaker_reset]
-
-
-def _say(context: dg.OpExecutionContext, steps: list[Transition]) -> None:
+def _last(steps: list[Transition]) -> str:
     """What was done; time may have moved the breaker just before."""
     step = steps[-1]
-    context.log.info(f"Circuit breaker {step.breaker}: {step.from_state} to {step.to_state} ({step.cause}).")
+    return f"Circuit breaker {step.breaker}: {step.from_state} to {step.to_state} ({step.cause})."

@@ -10,6 +10,7 @@ instance has loaded. Whoever reports first, it counts once.
 """
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -19,6 +20,7 @@ from alert_assets.breaker.gate import breaker_of
 from alert_assets.breaker.guard import REFUSED_TAGS
 from alert_assets.breaker.rules import Outcome, Transition
 from alert_assets.breaker.store import CircuitBreakers
+from alert_assets.defs.metadata import rows_shown
 from alert_assets.errors import UserError
 from alert_assets.logs import run_log
 
@@ -28,6 +30,8 @@ CIRCUIT_BREAKERS = dg.AssetSpec(
     owners=["team:data-platform"],
     description="Every step of every circuit breaker, as observations. `alert-assets breaker` has them too.",
 )
+
+Breakers = dg.ResourceParam[CircuitBreakers]
 
 #: Steps shown in one tick.
 _STEPS_PER_TICK = 100
@@ -39,12 +43,12 @@ _OUTCOMES: dict[dg.DagsterRunStatus, Outcome] = {
 }
 
 
-def run_status_sensors(breakers: CircuitBreakers) -> list[dg.SensorDefinition]:
+def run_status_sensors() -> list[dg.SensorDefinition]:
     """A sensor for each way a run ends."""
-    return [_run_status_sensor(status, outcome, breakers) for status, outcome in _OUTCOMES.items()]
+    return [_run_status_sensor(status, outcome) for status, outcome in _OUTCOMES.items()]
 
 
-def _run_status_sensor(status: dg.DagsterRunStatus, outcome: Outcome, breakers: CircuitBreakers) -> dg.SensorDefinition:
+def _run_status_sensor(status: dg.DagsterRunStatus, outcome: Outcome) -> dg.SensorDefinition:
     @dg.run_status_sensor(
         run_status=status,
         name=f"circuit_breaker_run_{status.value.lower()}",
@@ -53,7 +57,7 @@ def _run_status_sensor(status: dg.DagsterRunStatus, outcome: Outcome, breakers: 
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Tells the circuit breakers of runs that ended as {status.value} and could not say so themselves.",
     )
-    def sensor(context: dg.RunStatusSensorContext) -> None:
+    def sensor(context: dg.RunStatusSensorContext, breakers: Breakers) -> None:
         # Nothing is returned: a result would end the tick, and an exception would lose the event.
         run = context.dagster_run
         keys = run.asset_selection or planned_assets(context.instance, run.run_id)
@@ -111,19 +115,20 @@ def breakers_of(keys: Iterable[dg.AssetKey]) -> list[str]:
     description="Shows every step of every circuit breaker as an observation of the asset circuit_breakers.",
 )
 def circuit_breaker_transitions(
-    context: dg.SensorEvaluationContext, breakers: dg.ResourceParam[CircuitBreakers]
+    context: dg.SensorEvaluationContext, breakers: Breakers
 ) -> dg.SensorResult | dg.SkipReason:
     """The cursor is the id of the last step shown."""
     steps = breakers.history_after(int(context.cursor or 0), _STEPS_PER_TICK)
     if not steps:
         return dg.SkipReason("No circuit breaker has moved.")
+    now = rows_shown(map(asdict, breakers.all()), "name", "state", "since", "reason", "retry_at", "who", "until")
     return dg.SensorResult(
-        asset_events=[_observation(step) for _, step in steps],
+        asset_events=[_observation(step, now) for _, step in steps],
         cursor=str(steps[-1][0]),
     )
 
 
-def _observation(step: Transition) -> dg.AssetObservation:
+def _observation(step: Transition, breakers: dg.MetadataValue) -> dg.AssetObservation:
     facts: dict[str, Any] = {
         "breaker": step.breaker,
         "at": step.at.isoformat(),
@@ -135,6 +140,7 @@ def _observation(step: Transition) -> dg.AssetObservation:
         "until": step.until and step.until.isoformat(),
     }
     metadata: dict[str, Any] = {name: value for name, value in facts.items() if value is not None}
+    metadata["breakers"] = breakers
     if step.run_id:
         metadata["run"] = dg.MetadataValue.dagster_run(step.run_id)
     return dg.AssetObservation(

@@ -1,4 +1,4 @@
-"""maintenance: what :mod:`alert_assets.lake.maintenance` does, as an asset with its job and schedules.
+"""maintenance: what :mod:`alert_assets.ingest.maintenance` does, as an asset with its job and schedules.
 
 It has no table and no circuit breaker: a lake that is not looked after gets slower while a breaker is open too.
 """
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
-from alert_assets.defs.metadata import Stopwatch, clear_errors, typed_by_a_person
+from alert_assets.defs.metadata import Stopwatch, clear_errors
 from alert_assets.kernel.clock import utc_now
 from alert_assets.logs import run_log
 from alert_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from alert_assets.lake.maintenance import MaintenanceReport
+    from alert_assets.ingest.maintenance import MaintenanceReport
 
 
 class MaintenanceConfig(dg.Config):
@@ -49,19 +49,14 @@ def maintenance(
     context: dg.AssetExecutionContext, config: MaintenanceConfig, settings: dg.ResourceParam[Settings]
 ) -> dg.MaterializeResult[None]:
     """Do what is due."""
-    from alert_assets.lake.maintenance import TABLES, maintain, table_named
+    from alert_assets.ingest.maintenance import maintain
+    from alert_assets.lake.maintenance import TABLES, table_named
 
     watch = Stopwatch()
-    with typed_by_a_person():
-        tables = [table_named(name) for name in config.tables] or TABLES
     with clear_errors():
+        tables = [table_named(name) for name in config.tables] or TABLES
         report = maintain(
-            settings,
-            utc_now(),
-            context.log.info,
-            tables=tables,
-            cleaning=config.cleaning,
-            dry_run=config.dry_run,
+            settings, utc_now(), context.log.info, tables=tables, cleaning=config.cleaning, dry_run=config.dry_run
         )
     for name, reason in report.skipped.items():
         context.log.warning(f"{name}: {reason}")

@@ -1,26 +1,35 @@
-"""bronze_events and bronze_quarantine: every landed line ends in exactly one of them."""
+"""bronze_events and bronze_quarantine: every landed line ends in exactly one of them, or waits in bronze_held."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
 
 import dagster as dg
 
 from alert_assets.breaker.store import CircuitBreakers
-from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE
-from alert_assets.defs.metadata import Stopwatch, clear_errors, described, percent, table_metadata
-from alert_assets.ingest.held import tell
-from alert_assets.ingest.query import IngestReport, ingest, replay_quarantine
+from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE, Contract
+from alert_assets.defs.metadata import Stopwatch, clear_errors, described, percent, rows_shown, table_metadata
+from alert_assets.ingest.held import held_batches, tell
+from alert_assets.ingest.query import ingest, replay_quarantine
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings
 from alert_assets.spark.session import SparkResource
 
+LANDING_ZONE = dg.AssetSpec(
+    "landing_zone",
+    group_name="bronze",
+    owners=["team:data-platform"],
+    kinds={"json"},
+    description="Where producers put their events; landing_sensor observes what waits there.",
+)
+
+_TABLES = (BRONZE_EVENTS, BRONZE_QUARANTINE, BRONZE_HELD)
+
 
 @dg.multi_asset(
     name="bronze",
-    specs=[
-        dg.AssetSpec(**described(BRONZE_EVENTS, "pyspark", "bronze")),
-        dg.AssetSpec(**described(BRONZE_QUARANTINE, "pyspark", "bronze")),
-    ],
-    # One query fills both: whichever of them is asked for, both are brought up to date.
+    specs=[dg.AssetSpec(**described(table, "pyspark", "bronze"), deps=[LANDING_ZONE]) for table in _TABLES],
+    # One query fills all: whichever of them is asked for, all are brought up to date.
     can_subset=True,
     pool=BRONZE_EVENTS.name,
 )
@@ -39,27 +48,37 @@ def bronze(
     try:
         with clear_errors():
             report = ingest(lambda: spark.spark_session, lakehouse, settings, context.log.info)
+    except dg.Failure:
+        context.log_event(dg.AssetObservation(BRONZE_HELD.name, metadata={"waiting": _waiting(lakehouse)}))
+        raise
     finally:
         held = tell(lakehouse, breakers.state, context.log.warning)
     for path, problem in (report.broken or {}).items():
         context.log.warning(f"{path} is left in the landing zone: {problem}")
-    for contract, rows_out in ((BRONZE_EVENTS, report.rows), (BRONZE_QUARANTINE, report.quarantined)):
-        if dg.AssetKey(contract.name) in context.selected_asset_keys:
-            numbers = {**_numbers(report), "held_batches": held, "rows_out": rows_out, "seconds": watch.seconds}
-            yield dg.MaterializeResult(
-                asset_key=contract.name, metadata=table_metadata(context.run.run_id, lakehouse, contract, **numbers)
-            )
-
-
-def _numbers(report: IngestReport) -> dict[str, object]:
-    return {
+    read: dict[str, Any] = {
         "rows_in": report.lines,
         "batches": report.batches,
         "blank_lines": report.blank,
         "late_events": report.late,
         "quarantine_percent": percent(report.quarantined, report.lines),
         "broken_files": report.broken or {},
+        "held_batches": held,
     }
+    of_table: dict[Contract, dict[str, Any]] = {
+        BRONZE_EVENTS: {**read, "rows_out": report.rows},
+        BRONZE_QUARANTINE: {**read, "rows_out": report.quarantined},
+        BRONZE_HELD: {"held_batches": held},
+    }
+    for contract, numbers in of_table.items():
+        if dg.AssetKey(contract.name) in context.selected_asset_keys:
+            shown = {"waiting": _waiting(lakehouse)} if contract is BRONZE_HELD else {}
+            metadata = table_metadata(context.run.run_id, lakehouse, contract, **numbers, seconds=watch.seconds)
+            yield dg.MaterializeResult(asset_key=contract.name, metadata={**metadata, **shown})
+
+
+def _waiting(lakehouse: Lakehouse) -> dg.TableMetadataValue:
+    """The held batches that wait for a decision; `alert-assets held` has them too."""
+    return rows_shown(map(asdict, held_batches(lakehouse, waiting_only=True)), "number", "lines", "because", "held_at")
 
 
 class ReplayConfig(dg.Config):

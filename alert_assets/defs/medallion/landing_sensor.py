@@ -8,6 +8,8 @@ import dagster as dg
 
 from alert_assets.breaker.store import CircuitBreakers
 from alert_assets.contracts import BRONZE_EVENTS
+from alert_assets.defs.medallion.bronze import LANDING_ZONE
+from alert_assets.defs.metadata import rows_shown
 from alert_assets.errors import UserError
 from alert_assets.ingest.landing import Backlog, backlog
 from alert_assets.settings import Settings
@@ -61,10 +63,25 @@ def landing_sensor(job_name: str) -> dg.SensorDefinition:
             return dg.SkipReason(reason)
         return dg.SensorResult(
             run_requests=[dg.RunRequest(tags={"alert_assets/landing_files": str(len(waiting.pending))})],
+            asset_events=[_observation(waiting)],
             cursor=json.dumps({"files": seen}),
         )
 
     return sensor
+
+
+def _observation(waiting: Backlog) -> dg.AssetObservation:
+    """What waits in the landing zone, for its page in the UI."""
+    files = [{"file": file.path, "bytes": file.size_bytes, "landed_at": file.modified_at} for file in waiting.pending]
+    return dg.AssetObservation(
+        LANDING_ZONE.key,
+        metadata={
+            "waiting_files": len(waiting.pending),
+            "waiting_bytes": sum(file.size_bytes for file in waiting.pending),
+            "ingested_files": waiting.ingested,
+            "oldest": rows_shown(files[:10], "file", "bytes", "landed_at"),
+        },
+    )
 
 
 def _fingerprint(waiting: Backlog) -> str:

@@ -1,15 +1,14 @@
 """What `alert-assets alerts` and `alert-assets silence` do, for the UI: take, end and reopen alerts, silence them.
 
-They bring an executor of their own: somebody has to be able to take an alert while the gate refuses runs.
+No `from __future__ import annotations`: Dagster reads the functions' annotations.
 """
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
-from alert_assets.defs.metadata import typed_by_a_person
+from alert_assets.defs.operator_jobs import operator_job
 from alert_assets.kernel.clock import parse_moment, utc_now
 
 if TYPE_CHECKING:
@@ -55,109 +54,75 @@ class OneSilence(Person):
     silence: int = Field(description="Its number; `alert-assets silence` lists them.")
 
 
-@dg.op(name="acknowledge_alert")
-def _acknowledge(context: dg.OpExecutionContext, config: OneEpisode, notifications: Notifications) -> None:
-    with typed_by_a_person():
-        episode = notifications.acknowledge(config.episode, config.who, config.why)
-    context.log.info(f"Episode {episode.id} is acknowledged: {episode.alert.title}")
-
-
-@dg.op(name="resolve_alert")
-def _resolve(context: dg.OpExecutionContext, config: OneEpisode, notifications: Notifications) -> None:
-    with typed_by_a_person():
-        episode = notifications.resolve(config.episode, config.who, config.why)
-    context.log.info(f"Episode {episode.id} is resolved: {episode.alert.title}")
-
-
-@dg.op(name="reopen_alert")
-def _reopen(context: dg.OpExecutionContext, config: OneEpisode, notifications: Notifications) -> None:
-    with typed_by_a_person():
-        episode = notifications.reopen(config.episode, config.who, config.why)
-    context.log.info(f"Episode {episode.id} is open again: {episode.alert.title}")
-
-
-@dg.op(name="silence_alerts")
-def _silence(context: dg.OpExecutionContext, config: SomeAlerts, notifications: Notifications) -> None:
-    with typed_by_a_person():
-        until = parse_moment(config.until, utc_now(), ahead=True)
-        silence = notifications.silence(config.matchers, until, config.who, config.why)
-    context.log.info(f"Silence {silence.id} until {silence.until.isoformat()}: {silence.match}")
-
-
-@dg.op(name="begin_maintenance")
-def _maintenance(context: dg.OpExecutionContext, config: Window, notifications: Notifications) -> None:
-    with typed_by_a_person():
-        now = datetime.now(UTC)
-        window = notifications.silence(
-            config.matchers,
-            parse_moment(config.until, now, ahead=True),
-            config.who,
-            config.why,
-            kind="maintenance",
-            starts_at=parse_moment(config.begins, now, ahead=True) if config.begins else None,
-        )
-    context.log.info(f"Maintenance window {window.id} until {window.until.isoformat()}: {window.match}")
-
-
-@dg.op(name="expire_silence")
-def _expire(context: dg.OpExecutionContext, config: OneSilence, notifications: Notifications) -> None:
-    with typed_by_a_person():
-        notifications.expire(config.silence, config.who, config.why)
-    context.log.info(f"Silence {config.silence} is over; what goes on is told.")
-
-
-@dg.job(
-    executor_def=dg.in_process_executor,
-    description="Take an alert: it escalates no further, and everybody who was told hears who has it.",
+@operator_job(
+    "alert_acknowledge",
+    "acknowledge_alert",
+    "Take an alert: it escalates no further, and everybody who was told hears who has it.",
 )
-def alert_acknowledge() -> None:
-    """One op."""
-    _acknowledge()
+def alert_acknowledge(config: OneEpisode, notifications: Notifications) -> str:
+    """Acknowledge an episode."""
+    episode = notifications.acknowledge(config.episode, config.who, config.why)
+    return f"Episode {episode.id} is acknowledged: {episode.alert.title}"
 
 
-@dg.job(
-    executor_def=dg.in_process_executor,
-    description="Say that an alert is over: everybody who was told hears it, and tickets are resolved.",
+@operator_job(
+    "alert_resolve",
+    "resolve_alert",
+    "Say that an alert is over: everybody who was told hears it, and tickets are resolved.",
 )
-def alert_resolve() -> None:
-    """One op."""
-    _resolve()
+def alert_resolve(config: OneEpisode, notifications: Notifications) -> str:
+    """Resolve an episode."""
+    episode = notifications.resolve(config.episode, config.who, config.why)
+    return f"Episode {episode.id} is resolved: {episode.alert.title}"
 
 
-@dg.job(
-    executor_def=dg.in_process_executor,
-    description="Keep alerts from being told until a time; they are recorded, and what goes on then is told.",
+@operator_job(
+    "alert_reopen",
+    "reopen_alert",
+    "Open an alert again that was resolved, or that was acknowledged and has nobody now.",
 )
-def alert_silence() -> None:
-    """One op."""
-    _silence()
+def alert_reopen(config: OneEpisode, notifications: Notifications) -> str:
+    """Reopen an episode."""
+    episode = notifications.reopen(config.episode, config.who, config.why)
+    return f"Episode {episode.id} is open again: {episode.alert.title}"
 
 
-@dg.job(
-    executor_def=dg.in_process_executor,
-    description="Open an alert again that was resolved, or that was acknowledged and has nobody now.",
+@operator_job(
+    "alert_silence",
+    "silence_alerts",
+    "Keep alerts from being told until a time; they are recorded, and what goes on then is told.",
 )
-def alert_reopen() -> None:
-    """One op."""
-    _reopen()
+def alert_silence(config: SomeAlerts, notifications: Notifications) -> str:
+    """Add a silence."""
+    until = parse_moment(config.until, utc_now(), ahead=True)
+    silence = notifications.silence(config.matchers, until, config.who, config.why)
+    return f"Silence {silence.id} until {silence.until.isoformat()}: {silence.match}"
 
 
-@dg.job(
-    executor_def=dg.in_process_executor,
-    description="A maintenance window: alerts in it are recorded and not told; what goes on at its end is told.",
+@operator_job(
+    "alert_maintenance",
+    "begin_maintenance",
+    "A maintenance window: alerts in it are recorded and not told; what goes on at its end is told.",
 )
-def alert_maintenance() -> None:
-    """One op."""
-    _maintenance()
+def alert_maintenance(config: Window, notifications: Notifications) -> str:
+    """Add a maintenance window."""
+    now = utc_now()
+    window = notifications.silence(
+        config.matchers,
+        parse_moment(config.until, now, ahead=True),
+        config.who,
+        config.why,
+        kind="maintenance",
+        starts_at=parse_moment(config.begins, now, ahead=True) if config.begins else None,
+    )
+    return f"Maintenance window {window.id} until {window.until.isoformat()}: {window.match}"
 
 
-@dg.job(
-    executor_def=dg.in_process_executor,
-    description="End a silence or a maintenance window before its time.",
-)
-def alert_silence_expire() -> None:
-    """One op."""
-    _expire()
+@operator_job("alert_silence_expire", "expire_silence", "End a silence or a maintenance window before its time.")
+def alert_silence_expire(config: OneSilence, notifications: Notifications) -> str:
+    """End a silence."""
+    notifications.expire(config.silence, config.who, config.why)
+    return f"Silence {config.silence} is over; what goes on is told."
 
 
 alert_jobs: list[dg.JobDefinition] = [

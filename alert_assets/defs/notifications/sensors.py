@@ -18,12 +18,11 @@ import dagster as dg
 from sqlalchemy import Connection, select
 
 from alert_assets.breaker.guard import REFUSED_TAGS
-from alert_assets.checks.sql import hour_of, within
 from alert_assets.contracts import ALL_CONTRACTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS
 from alert_assets.defs.breaker.sensors import planned_assets
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.intervals import bucket_intervals
-from alert_assets.kernel.sql import literal
+from alert_assets.kernel.sql import hour_of, literal, within
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.lake.rows import query
 from alert_assets.notify.alert import Alert
@@ -167,16 +166,17 @@ def incident_alerts(
     lakehouse = Lakehouse(settings)
     if lakehouse.table(GOLD_INCIDENTS) is None:
         return dg.SkipReason("There are no incidents yet.")
-    seen: dict[str, Any] = json.loads(context.cursor) if context.cursor else {"gold": 0, "analysed": None}
+    # A cursor of the release before has a time for platinum: what it has seen is looked at again, and known by its key.
+    seen: dict[str, Any] = {"gold": 0, "platinum": 0, **json.loads(context.cursor or "{}")}
     oldest = utc_now() - timedelta(hours=settings.alert_max_age_hours)
-    changed = changed_incidents(lakehouse, seen["gold"], seen["analysed"], since=oldest)
+    changed = changed_incidents(lakehouse, seen["gold"], seen["platinum"], since=oldest)
     if not changed.number:
         return dg.SkipReason("No incident has changed.")
     with telling.state.writing() as connection:
         told = sum(_tell_of_incident(connection, incident) for incident in changed.recent)
     now_seen = {
         "gold": max(seen["gold"], changed.gold_batch),
-        "analysed": changed.analysed.isoformat() if changed.analysed else seen["analysed"],
+        "platinum": max(seen["platinum"], changed.platinum_batch),
     }
     too_old = changed.number - len(changed.recent)
     reason = f"{told} new alerts of {changed.number} incidents that changed; {too_old} are too old to tell anybody."
@@ -189,21 +189,20 @@ class ChangedIncidents:
 
     Attributes:
         number: how many there are.
-        gold_batch: the highest `_batch_id` of theirs; 0 for none.
-        analysed: when the last of them was analysed.
+        gold_batch, platinum_batch: the highest `_batch_id` of theirs in each table; 0 for none.
         recent: rows of gold, each with its analysis, that fired lately; the oldest first.
     """
 
     number: int
     gold_batch: int
-    analysed: datetime | None
+    platinum_batch: int
     recent: list[dict[str, Any]]
 
 
 def changed_incidents(
-    lakehouse: Lakehouse, gold_batch: int, analysed: str | None, *, since: datetime
+    lakehouse: Lakehouse, gold_batch: int, platinum_batch: int, *, since: datetime
 ) -> ChangedIncidents:
-    """The incidents that were changed after a `_batch_id` of gold, or analysed after a time.
+    """The incidents that were changed after a `_batch_id` of gold, or analysed after one of platinum.
 
     First the hours in which such incidents are, then the rows of those hours: both are pruned by file statistics.
 
@@ -212,29 +211,35 @@ def changed_incidents(
     """
     gold, platinum = lakehouse.table(GOLD_INCIDENTS), lakehouse.table(PLATINUM_INCIDENTS)
     assert gold is not None
+    if platinum is not None and "_batch_id" not in {field.name for field in platinum.schema().fields}:
+        # Of the release before: its next run brings it up to date.
+        platinum = None
     tables = {"g": gold} if platinum is None else {"g": gold, "p": platinum}
     changed = f"_batch_id > {gold_batch}"
-    analysis = "NULL AS summary, NULL AS root_cause, NULL AS recommended_action, NULL AS analyzed_at"
+    analysis = (
+        "NULL AS summary, NULL AS root_cause, NULL AS recommended_action, NULL AS analyzed_at, 0 AS analysis_batch"
+    )
     incidents = f"SELECT g.*, {analysis} FROM g WHERE {changed}"
     if platinum is not None:
-        newly = f"analyzed_at > TIMESTAMP '{analysed}'" if analysed else "analyzed_at IS NOT NULL"
+        newly = f"_batch_id > {platinum_batch}"
         hour = f"SELECT DISTINCT {hour_of('alert_timestamp')} AS hour FROM"
         found = query(f"{hour} g WHERE {changed} UNION {hour} p WHERE {newly}", **tables)
         near = within("alert_timestamp", bucket_intervals(sorted({row["hour"] for row in found}), timedelta(hours=1)))
         incidents = f"""
-            SELECT g.*, p.summary, p.root_cause, p.recommended_action, p.analyzed_at
+            SELECT g.*, p.summary, p.root_cause, p.recommended_action, p.analyzed_at, p._batch_id AS analysis_batch
             FROM (SELECT * FROM g WHERE {near}) g LEFT JOIN (SELECT * FROM p WHERE {near}) p
                 ON p.fingerprint = g.fingerprint AND p.alert_timestamp = g.alert_timestamp
             WHERE (g.{changed} OR p.{newly})
         """
     totals = query(
-        f"SELECT count(*) AS number, max(_batch_id) AS batch, max(analyzed_at) AS analysed FROM ({incidents})", **tables
+        f"SELECT count(*) AS number, max(_batch_id) AS gold, max(analysis_batch) AS platinum FROM ({incidents})",
+        **tables,
     )[0]
     fired_lately = f"last_seen_timestamp >= {literal(since)}"
     return ChangedIncidents(
         number=totals["number"],
-        gold_batch=totals["batch"] or 0,
-        analysed=totals["analysed"],
+        gold_batch=totals["gold"] or 0,
+        platinum_batch=totals["platinum"] or 0,
         recent=query(f"SELECT * FROM ({incidents}) WHERE {fired_lately} ORDER BY alert_timestamp", **tables),
     )
 

@@ -9,7 +9,7 @@ import pytest
 
 from alert_assets.breaker.rules import Rules
 from alert_assets.breaker.store import CircuitBreakers
-from alert_assets.defs.breaker.jobs import breaker_jobs
+from alert_assets.defs.breaker.jobs import breaker_close, breaker_open, breaker_reset
 from alert_assets.state.database import State
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def breakers(tmp_path: Path) -> CircuitBreakers:
 
 def launch(breakers: CircuitBreakers, job: str, **config: str) -> Any:
     """Run a job as the UI does: from the definitions, by its name."""
-    definitions = dg.Definitions(jobs=breaker_jobs, resources={"breakers": breakers})
+    definitions = dg.Definitions(jobs=[breaker_open, breaker_close, breaker_reset], resources={"breakers": breakers})
     op = job.removeprefix("breaker_") + "_breaker"
     run_config = {"ops": {op: {"config": config}}}
     with dg.DagsterInstance.ephemeral() as instance:
@@ -51,7 +51,6 @@ def test_open_close_reset(breakers: CircuitBreakers) -> None:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"name": "pipelin", "who": "ana", "why": "x"}, "no circuit breaker 'pipelin'; there are analysis, pipeline"),
         ({"name": "pipeline", "who": "ana", "why": "x", "until": "soon"}, "'soon' is neither a time from now"),
         ({"name": "pipeline", "who": " ", "why": "x"}, "who"),
     ],
@@ -63,3 +62,8 @@ def test_what_was_typed_wrong(breakers: CircuitBreakers, config: dict[str, str],
     assert not result.success
     assert breakers.history() == []
     assert said in failure.step_failure_data.user_failure_data.description
+
+
+def test_a_breaker_is_chosen_from_those_there_are(breakers: CircuitBreakers) -> None:
+    with pytest.raises(dg.DagsterInvalidConfigError, match="not in enum type Breaker got pipelin"):
+        launch(breakers, "breaker_open", name="pipelin", who="ana", why="x")

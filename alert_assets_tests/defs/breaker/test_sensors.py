@@ -8,9 +8,7 @@ import pytest
 
 from alert_assets.breaker.guard import REFUSED_TAGS
 from alert_assets.breaker.store import CircuitBreakers, circuit_breakers
-from alert_assets.contracts import PLATINUM_INCIDENTS
 from alert_assets.defs.breaker.sensors import circuit_breaker_transitions, planned_assets, run_status_sensors
-from alert_assets.defs.schedules import gated_schedule
 from alert_assets.kernel.clock import utc_now
 from alert_assets.settings import Settings
 
@@ -51,12 +49,12 @@ def run(instance: dg.DagsterInstance, *, fails: bool = False, tags: dict[str, st
 def tick(breakers: CircuitBreakers, instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """The sensor for the way the run ended sees it."""
     name = f"circuit_breaker_run_{run.status.value.lower()}"
-    (sensor,) = [sensor for sensor in run_status_sensors(breakers) if sensor.name == name]
+    (sensor,) = [sensor for sensor in run_status_sensors() if sensor.name == name]
     types = {"SUCCESS": dg.DagsterEventType.RUN_SUCCESS, "FAILURE": dg.DagsterEventType.RUN_FAILURE}
     (record,) = instance.get_records_for_run(run.run_id, of_type=types[run.status.value]).records
     event = record.event_log_entry.dagster_event
     assert event is not None
-    context = dg.build_run_status_sensor_context(name, event, instance, run)
+    context = dg.build_run_status_sensor_context(name, event, instance, run, resources={"breakers": breakers})
     assert sensor(context) is None, "a result would end the tick"
 
 
@@ -123,23 +121,3 @@ def test_every_step_is_shown_once(breakers: CircuitBreakers, instance: dg.Dagste
     second = look(first.cursor)
     assert isinstance(second, dg.SensorResult)
     assert [event.metadata["breaker"].value for event in second.asset_events] == ["analysis"]
-
-
-def test_the_schedule_skips_what_the_gate_would_refuse(breakers: CircuitBreakers, instance: dg.DagsterInstance) -> None:
-    job = dg.define_asset_job("platinum", selection="platinum_incidents")
-    schedule = gated_schedule("often", job, tables=[PLATINUM_INCIDENTS.name], description="Often.")
-    repository = dg.Definitions(assets=ASSETS, jobs=[job], schedules=[schedule]).get_repository_def()
-
-    def evaluate() -> dg.RunRequest | dg.SkipReason:
-        context = dg.build_schedule_context(
-            instance=instance, repository_def=repository, resources={"breakers": breakers}
-        )
-        found = schedule(context)
-        assert isinstance(found, (dg.RunRequest, dg.SkipReason))
-        return found
-
-    assert isinstance(evaluate(), dg.RunRequest)
-    breakers.trip("pipeline", "the data is bad")
-    skipped = evaluate()
-    assert isinstance(skipped, dg.SkipReason)
-    assert "Circuit breaker pipeline" in (skipped.skip_message or "")

@@ -25,10 +25,8 @@ from alert_assets.contracts import (
     Contract,
 )
 from alert_assets.defs.medallion.bronze import bronze, replay_quarantine_job
-from alert_assets.defs.medallion.gold import gold_incidents
+from alert_assets.defs.medallion.incidents import gold_incidents, platinum_incidents, silver_alerts
 from alert_assets.defs.medallion.landing_sensor import landing_sensor
-from alert_assets.defs.medallion.platinum import platinum_incidents
-from alert_assets.defs.medallion.silver import silver_alerts
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.spark.session import spark_resource
 from alert_assets_tests.analysis.examples import gold_row

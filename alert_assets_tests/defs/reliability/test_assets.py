@@ -19,9 +19,10 @@ from alert_assets.contracts import (
     SLO_STATUS,
     Contract,
 )
-from alert_assets.defs.reliability.assets import ASSETS, run_records
+from alert_assets.defs.reliability.assets import ASSETS
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app, records
+from alert_assets.quality.runs import run_records
 from alert_assets.settings import Settings
 from alert_assets.slo.commit_latency import measure_latency
 from alert_assets_tests.commands.lake import event, incident

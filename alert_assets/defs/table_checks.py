@@ -3,7 +3,7 @@
 No `from __future__ import annotations`: Dagster reads the ops' annotations.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import dagster as dg
@@ -13,13 +13,14 @@ from alert_assets.checks.check import Check, Finding
 from alert_assets.checks.evaluate import evaluate, record
 from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import Contract
+from alert_assets.defs.metadata import plain
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import escape_invisible
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings
 
-#: Most of one text in a sample; a line of a log may be as long as its writer likes.
-_TEXT = 500
+#: Beginnings of the names of limits among a finding's numbers.
+_LIMITS = ("min_", "max_", "freshness_")
 
 
 class ChecksConfig(dg.Config):
@@ -29,9 +30,9 @@ class ChecksConfig(dg.Config):
     """Look at every row of the table, not only at those since a check last passed."""
 
 
-def table_checks() -> list[dg.AssetChecksDefinition]:
-    """One op of checks for each table."""
-    return [_table_checks(contract, checks()) for contract, checks in CHECKS.values()]
+def table_checks(tables: Iterable[str]) -> list[dg.AssetChecksDefinition]:
+    """One op of checks for each of these tables."""
+    return [_table_checks(contract, checks()) for contract, checks in map(CHECKS.__getitem__, tables)]
 
 
 def _table_checks(contract: Contract, checks: list[Check]) -> dg.AssetChecksDefinition:
@@ -79,23 +80,11 @@ def _spec(contract: Contract, check: Check) -> dg.AssetCheckSpec:
 
 def _metadata(finding: Finding, mark: int) -> dict[str, Any]:
     """What the UI shows and plots of a finding; text from outside cannot steer a terminal or a page."""
-    found: dict[str, Any] = {**finding.numbers, "checked_batch_id": mark}
-    found |= {name: _shown(value) for name, value in finding.facts.items()}
+    # A limit stays what it is: as a number it would be a flat line among the plots.
+    found: dict[str, Any] = {
+        name: f"{value:,}" if name.startswith(_LIMITS) else value for name, value in finding.numbers.items()
+    }
+    found |= {"checked_batch_id": mark, **{name: plain(value) for name, value in finding.facts.items()}}
     if finding.samples:
-        found["samples"] = dg.MetadataValue.json([_shown(sample) for sample in finding.samples])
+        found["samples"] = dg.MetadataValue.json([plain(sample) for sample in finding.samples])
     return found
-
-
-def _shown(value: Any) -> Any:
-    """A value as JSON has it."""
-    if isinstance(value, Mapping):
-        return {str(name): _shown(part) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_shown(part) for part in value]
-    if isinstance(value, str):
-        return escape_invisible(value if len(value) <= _TEXT else f"{value[: _TEXT - 1]}…")
-    if isinstance(value, float) and value - value != 0:
-        return str(value)
-    if hasattr(value, "isoformat"):
-        return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
-    return value

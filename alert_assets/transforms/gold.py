@@ -1,58 +1,36 @@
-"""gold_incidents: each alert with everything that happened around it in the hour before."""
+"""Refresh gold_incidents: recompute the incidents whose alert changed or whose lookback has new evidence, and merge."""
 
-from collections.abc import Callable, Iterable
+from __future__ import annotations
+
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
-from alert_assets.defs.metadata import RefreshConfig, Stopwatch, clear_errors, described, table_metadata
 from alert_assets.kernel.buckets import spark_bucket
 from alert_assets.kernel.intervals import Interval, bucket_intervals
-from alert_assets.lake.audit import audit
-from alert_assets.lake.lakehouse import Lakehouse, Snapshot, cursor_app
-from alert_assets.settings import Settings
-from alert_assets.spark.session import SparkResource
-from alert_assets.transforms.refresh import Refresh, above, only_in, sql_envelope
+from alert_assets.kernel.sql import sql_envelope
+from alert_assets.lake.audit import audit, audit_staged
+from alert_assets.lake.lakehouse import Lakehouse, cursor_app
+from alert_assets.transforms.refresh import Refresh, above, only_in
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from pyspark.sql import DataFrame, SparkSession
+
+    from alert_assets.lake.snapshot import Snapshot
+    from alert_assets.settings import Settings
 
 #: Gold's rows are silver's, one to one: what a refresh merges by. The alert's timestamp, part of gold's
 #: own key, moves when an earlier firing arrives late.
 _SILVER_KEY = SILVER_ALERTS.key
 
 
-@dg.asset(
-    **described(GOLD_INCIDENTS, "pyspark", "gold"),
-    deps=[SILVER_ALERTS.name, BRONZE_EVENTS.name],
-    pool=GOLD_INCIDENTS.name,
-)
-def gold_incidents(
-    context: dg.AssetExecutionContext,
-    config: RefreshConfig,
-    spark: SparkResource,
-    lakehouse: dg.ResourceParam[Lakehouse],
-    settings: dg.ResourceParam[Settings],
-) -> dg.MaterializeResult[None]:
-    """Correlate the alerts that are new or have new evidence."""
-    watch = Stopwatch()
-    with clear_errors():
-        done = refresh_gold(lambda: spark.spark_session, lakehouse, settings, full_refresh=config.full_refresh)
-    numbers = {
-        "rows_in": done.read,
-        "buckets_recomputed": done.recomputed,
-        "rows_out": done.changed,
-        "seconds": watch.seconds,
-    }
-    return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, GOLD_INCIDENTS, **numbers))
-
-
 def refresh_gold(
-    spark: Callable[[], "SparkSession"], lakehouse: Lakehouse, settings: Settings, *, full_refresh: bool = False
+    spark: Callable[[], SparkSession], lakehouse: Lakehouse, settings: Settings, *, full_refresh: bool = False
 ) -> Refresh:
     """Recompute the incidents whose alert changed or whose lookback has new evidence, and merge."""
     with lakehouse.writing(GOLD_INCIDENTS):
@@ -60,6 +38,8 @@ def refresh_gold(
         silver_cursor = lakehouse.cursor(GOLD_INCIDENTS, SILVER_ALERTS)
         bronze_cursor = lakehouse.cursor(GOLD_INCIDENTS, BRONZE_EVENTS)
         full_refresh = full_refresh or lakehouse.was_rebuilt(SILVER_ALERTS, since=silver_cursor)
+        if not full_refresh:
+            lakehouse.bring_up_to_date(GOLD_INCIDENTS)
         nothing_new = silver.last_batch_id <= silver_cursor and bronze.last_batch_id <= bronze_cursor
         if silver.table is None or bronze.table is None or (nothing_new and not full_refresh):
             return Refresh()
@@ -69,10 +49,11 @@ def refresh_gold(
         }
         lookback = timedelta(minutes=settings.correlation_lookback_minutes)
         if full_refresh:
-            rows = _correlate(spark(), _incidents(silver.read(spark())), bronze, lookback).toArrow()
-            audit(GOLD_INCIDENTS, GOLD_INCIDENTS.key, rows)
-            lakehouse.overwrite(GOLD_INCIDENTS, rows, transactions)
-            return Refresh(silver.row_count, rows.num_rows, rows.num_rows, committed=True)
+            with lakehouse.stage(GOLD_INCIDENTS, replacing=lakehouse.snapshot(GOLD_INCIDENTS)) as staged:
+                staged.write(_correlate(spark(), _incidents(silver.read(spark())), bronze, lookback))
+                audit_staged(staged, spark())
+                written = staged.commit(transactions, {"full_refresh": True})
+            return Refresh(silver.row_count, written, written, committed=True)
 
         from alert_assets.contracts.spark import spark_schema
         from alert_assets.transforms.changes import changed_rows
@@ -97,7 +78,7 @@ def refresh_gold(
 
 
 def _touched(
-    spark: "SparkSession",
+    spark: SparkSession,
     silver: Snapshot,
     bronze: Snapshot,
     silver_cursor: int,
@@ -146,12 +127,12 @@ def _buckets(rows: pa.Table, width: timedelta) -> list[int]:
 
 
 def _correlate(
-    spark: "SparkSession",
-    alerts: "DataFrame",
+    spark: SparkSession,
+    alerts: DataFrame,
     bronze: Snapshot,
     lookback: timedelta,
     buckets: Iterable[int] | None = None,
-) -> "DataFrame":
+) -> DataFrame:
     """Gold's rows for silver's; `buckets` are the stretches of the lookback's width that the alerts are in."""
     from pyspark.sql import functions as F
 
@@ -166,5 +147,5 @@ def _correlate(
     return correlate(alerts, events, lookback_minutes=lookback // timedelta(minutes=1))
 
 
-def _incidents(silver: "DataFrame") -> "DataFrame":
+def _incidents(silver: DataFrame) -> DataFrame:
     return silver.where("alert_count > 0")

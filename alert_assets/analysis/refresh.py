@@ -1,25 +1,25 @@
-"""platinum_incidents: what each incident means and what to do. No Spark: incidents are few by now."""
+"""Refresh platinum_incidents: analyse the incidents whose context has no analysis yet, and merge. No Spark."""
 
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, astuple, dataclass
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import dagster as dg
-
-from alert_assets.checks.sql import hour_of, within
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS
-from alert_assets.defs.metadata import RefreshConfig, Stopwatch, clear_errors, described, table_metadata
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.intervals import Interval, bucket_intervals
-from alert_assets.lake.lakehouse import Lakehouse, Snapshot, cursor_app
+from alert_assets.kernel.sql import hour_of, sql_envelope, within
+from alert_assets.lake.lakehouse import Lakehouse, cursor_app
 from alert_assets.lake.rows import query
-from alert_assets.settings import Settings
-from alert_assets.transforms.refresh import sql_envelope
+from alert_assets.lake.schema import LakehouseError, stored_schema
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from alert_assets.analysis.batch import Outcome
+    from alert_assets.lake.snapshot import Snapshot
+    from alert_assets.settings import Settings
 
 #: What an analysis consists of: the columns that are the same for every incident with its context.
 _ANALYSIS = (
@@ -57,39 +57,9 @@ class PlatinumRefresh:
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
-    def __add__(self, other: "PlatinumRefresh") -> "PlatinumRefresh":
+    def __add__(self, other: PlatinumRefresh) -> PlatinumRefresh:
         """What two passes did together."""
         return PlatinumRefresh(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
-
-
-@dg.asset(
-    **described(PLATINUM_INCIDENTS, "python", "platinum"), deps=[GOLD_INCIDENTS.name], pool=PLATINUM_INCIDENTS.name
-)
-def platinum_incidents(
-    context: dg.AssetExecutionContext,
-    config: RefreshConfig,
-    lakehouse: dg.ResourceParam[Lakehouse],
-    settings: dg.ResourceParam[Settings],
-) -> dg.MaterializeResult[None]:
-    """Analyse the incidents that have no analysis yet, and those whose analysis failed and may be tried again."""
-    watch = Stopwatch()
-    progress = Progress(context.log.info)
-    with clear_errors():
-        done = refresh_platinum(lakehouse, settings, full_refresh=config.full_refresh, progress=progress)
-    numbers = {**asdict(done), "rows_in": done.analyzed, "rows_out": done.incidents, "seconds": watch.seconds}
-    return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, PLATINUM_INCIDENTS, **numbers))
-
-
-class Progress:
-    """Says how far the analysis is, once every few seconds."""
-
-    def __init__(self, log: Callable[[str], None], every_seconds: float = 5.0) -> None:
-        self._log, self._every, self._last = log, every_seconds, time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        if time.monotonic() - self._last >= self._every or done == total:
-            self._last = time.monotonic()
-            self._log(f"{done:,} of {total:,} contexts analysed")
 
 
 def refresh_platinum(
@@ -104,11 +74,19 @@ def refresh_platinum(
     Looked at are the incidents that gold has changed since platinum's cursor, and the analyses that failed. If there
     are not as many analyses as incidents then, somebody has changed a table by hand, and all are looked at.
     """
+    import pyarrow as pa
+
     with lakehouse.writing(PLATINUM_INCIDENTS):
         gold = lakehouse.snapshot(GOLD_INCIDENTS)
         if gold.table is None:
             return PlatinumRefresh()
-        lakehouse.create(PLATINUM_INCIDENTS)
+        try:
+            lakehouse.create(PLATINUM_INCIDENTS)
+        except LakehouseError:
+            if not full_refresh:
+                raise
+            # Columns were retyped or removed: what is there cannot be read any more.
+            lakehouse.overwrite(PLATINUM_INCIDENTS, pa.schema([]).empty_table(), {})
         cursor = lakehouse.cursor(PLATINUM_INCIDENTS, GOLD_INCIDENTS)
         if full_refresh or cursor > gold.last_batch_id:
             cursor = 0
@@ -117,6 +95,17 @@ def refresh_platinum(
         if cursor and lakehouse.snapshot(PLATINUM_INCIDENTS).row_count != gold.row_count:
             done += run.refresh(0, again=False)
         return done
+
+
+def incidents_wait(lakehouse: Lakehouse, settings: Settings) -> bool:
+    """Whether :func:`refresh_platinum` would have work: gold changed, rows are missing, or a failure may be retried."""
+    gold, platinum = lakehouse.snapshot(GOLD_INCIDENTS), lakehouse.snapshot(PLATINUM_INCIDENTS)
+    if gold.table is None or platinum.table is None:
+        return gold.table is not None
+    if lakehouse.cursor(PLATINUM_INCIDENTS, GOLD_INCIDENTS) != gold.last_batch_id:
+        return True
+    failed = f"SELECT 1 AS n FROM p WHERE error IS NOT NULL AND attempts < {settings.analysis_max_attempts} LIMIT 1"
+    return platinum.row_count != gold.row_count or bool(query(failed, p=platinum.table))
 
 
 class _Run:
@@ -253,8 +242,8 @@ class _Run:
 
             from alert_assets.lake.audit import audit
 
-            schema = pa.schema(self._lakehouse.create(PLATINUM_INCIDENTS).schema().to_arrow())
-            table = pa.Table.from_pylist(rows, schema=schema)
+            schema = pa.schema(stored_schema(PLATINUM_INCIDENTS).to_arrow())
+            table = pa.Table.from_pylist(rows, schema=schema).drop(["_batch_id"])
             audit(PLATINUM_INCIDENTS, PLATINUM_INCIDENTS.key, table)
             times = [row["alert_timestamp"] for row in rows]
             envelope = sql_envelope("alert_timestamp", [Interval(min(times), max(times))])
@@ -285,7 +274,7 @@ def _analyze(
     return analyses
 
 
-def _columns(outcome: "Outcome") -> dict[str, Any]:
+def _columns(outcome: Outcome) -> dict[str, Any]:
     analysis = outcome.analysis.model_dump() if outcome.analysis else {}
     return {
         "context_hash": outcome.context_hash,

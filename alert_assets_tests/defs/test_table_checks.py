@@ -12,7 +12,7 @@ import pytest
 from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.contracts.vocabulary import DIMENSIONS
-from alert_assets.defs.medallion.checks import table_checks
+from alert_assets.defs.table_checks import table_checks
 from alert_assets_tests.checks.lake import T0, Lake, line
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def run(
 ) -> dict[str, dg.AssetCheckEvaluation]:
     definitions = dg.Definitions(
         assets=[dg.AssetSpec(name) for name in CONTRACTS],
-        asset_checks=table_checks(),
+        asset_checks=table_checks(CONTRACTS),
         jobs=[dg.define_asset_job("checks", selection=selection)],
         resources={"lakehouse": lake.lakehouse, "settings": lake.settings, "breakers": lake.breakers},
         executor=dg.in_process_executor,
@@ -63,7 +63,7 @@ def test_every_check_of_a_table_runs(healthy: Lake, instance: dg.DagsterInstance
 
 
 def test_what_gates_is_an_error_and_blocks():
-    for definition in table_checks():
+    for definition in table_checks(CONTRACTS):
         for spec in definition.check_specs:
             is_gating = spec.name in GATING and not (
                 spec.asset_key == dg.AssetKey("bronze_quarantine") and spec.name == "contract_rules"
@@ -129,7 +129,7 @@ def test_a_failing_check_that_gates_holds_up_what_comes_after(healthy: Lake, ins
         ran.append(True)
 
     healthy.change(SILVER_ALERTS, "host = 'host-b'", suppressed_count="9")
-    checks = [each for each in table_checks() if each.node_def.name == "silver_alerts_checks"]
+    checks = [each for each in table_checks(CONTRACTS) if each.node_def.name == "silver_alerts_checks"]
     result = dg.materialize(
         [silver_alerts, downstream, *checks],
         instance=instance,

@@ -1,0 +1,133 @@
+"""Everything that the gate uses of Dagster and Dagster does not promise to keep: an executor is no public interface.
+
+Read from Dagster 1.13.27. A release that moves one of these names fails `test_dagster_internals.py`, by that name;
+what has to be mended then is in this file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+#: The release that the names below were read from.
+READ_FROM = "1.13.27"
+
+#: By where it is found: attributes that the functions below read.
+NAMES: Mapping[str, Sequence[str]] = {
+    "dagster:Executor": ("execute", "retries", "step_dependency_config"),
+    "dagster:ExecutorDefinition": ("config_schema", "executor_creation_fn", "get_requirements"),
+    "dagster:DagsterEvent": (
+        "node_handle",
+        "is_step_materialization",
+        "step_materialization_data",
+        "step_failure_data",
+    ),
+    "dagster._core.execution.context.system:PlanOrchestrationContext": ("job", "job_name", "run_id", "instance"),
+    "dagster._core.definitions.job_base:IJob": ("get_definition", "get_repository_definition"),
+    "dagster._core.definitions.job_definition:JobDefinition": ("asset_layer",),
+    "dagster._core.definitions.assets.job.asset_layer:AssetLayer": ("selected_asset_keys", "get_assets_def_for_node"),
+    "dagster._core.definitions.assets.graph.base_asset_graph:BaseAssetGraph": (
+        *("get", "get_ancestor_asset_keys", "asset_check_keys"),
+    ),
+    "dagster._core.execution.plan.objects:StepFailureData": ("user_failure_data", "error"),
+    "dagster._utils.error:SerializableErrorInfo": ("message", "cause"),
+}
+
+
+def executor_around(default_mode: str, wrap: Any) -> dg.ExecutorDefinition:
+    """The executor `gated`: one process or one a step, by run config, inside what `wrap` makes of it.
+
+    Args:
+        default_mode: in_process or multiprocess.
+        wrap: from a `dg.Executor` to a `dg.Executor`.
+    """
+    modes = {
+        "in_process": dg.in_process_executor.config_schema.as_field(),
+        "multiprocess": dg.multiprocess_executor.config_schema.as_field(),
+    }
+
+    def requirements(config: Mapping[str, Any]) -> Sequence[Any]:
+        return dg.multiprocess_executor.get_requirements(config) if "multiprocess" in config else []
+
+    def create(init_context: dg.InitExecutorContext) -> dg.Executor:
+        made: dg.Executor = wrap(dg.multi_or_in_process_executor.executor_creation_fn(init_context))  # type: ignore[misc]
+        return made
+
+    return dg.ExecutorDefinition(
+        name="gated",
+        config_schema=dg.Field(dg.Selector(modes), default_value={default_mode: {}}),
+        requirements=requirements,
+        executor_creation_fn=create,
+        description="Refuses runs whose circuit breaker is open; runs the others in one process, or one a step.",
+    )
+
+
+class WrappedExecutor(dg.Executor):
+    """An executor around another; `execute` is what makes the difference."""
+
+    def __init__(self, inner: dg.Executor) -> None:
+        self.inner = inner
+
+    @property
+    def retries(self) -> Any:
+        """The inner executor's."""
+        return self.inner.retries
+
+    @property
+    def step_dependency_config(self) -> Any:
+        """The inner executor's."""
+        return self.inner.step_dependency_config
+
+
+def selected_assets(plan_context: Any) -> tuple[dg.RepositoryDefinition, set[dg.AssetKey]]:
+    """What a run is of, and which assets it materializes."""
+    job = plan_context.job
+    return job.get_repository_definition(), set(job.get_definition().asset_layer.selected_asset_keys)
+
+
+def assets_of_step(plan_context: Any, event: dg.DagsterEvent) -> set[dg.AssetKey]:
+    """The assets that a step materializes or checks; empty for a step of none."""
+    layer = plan_context.job.get_definition().asset_layer
+    made = layer.get_assets_def_for_node(event.node_handle) if event.node_handle else None
+    return set() if made is None else {*made.keys, *(key.asset_key for key in made.check_keys)}
+
+
+def materialized(event: dg.DagsterEvent) -> dg.AssetKey | None:
+    """The asset that an event says was materialized."""
+    return event.step_materialization_data.materialization.asset_key if event.is_step_materialization else None
+
+
+def cause_of(event: dg.DagsterEvent) -> str:
+    """The message of a step's failure: the user's own words where there are some."""
+    data: Any = event.step_failure_data
+    if data.user_failure_data and data.user_failure_data.description:
+        return str(data.user_failure_data.description)
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return str(error.message).strip() if error else "failed"
+
+
+def metadata_of(repository: dg.RepositoryDefinition, key: dg.AssetKey) -> Mapping[str, Any]:
+    """An asset's metadata."""
+    return repository.asset_graph.get(key).metadata
+
+
+def upstream_of(repository: dg.RepositoryDefinition, keys: Iterable[dg.AssetKey]) -> set[dg.AssetKey]:
+    """All assets above these, however far."""
+    graph = repository.asset_graph
+    return {above for key in keys for above in graph.get_ancestor_asset_keys(key)}
+
+
+def blocking_checks_of(
+    repository: dg.RepositoryDefinition, keys: set[dg.AssetKey]
+) -> Iterator[tuple[dg.AssetKey, str]]:
+    """Asset and name of each check of these assets that blocks."""
+    graph = repository.asset_graph
+    return (
+        (key.asset_key, key.name) for key in graph.asset_check_keys if key.asset_key in keys and graph.get(key).blocking
+    )

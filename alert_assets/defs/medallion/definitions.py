@@ -1,0 +1,54 @@
+"""Landing to platinum: the assets with their checks and jobs, and what launches them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from alert_assets.contracts import CONTRACTS, PLATINUM_INCIDENTS
+from alert_assets.defs.medallion.bronze import LANDING_ZONE, bronze, replay_quarantine_job
+from alert_assets.defs.medallion.incidents import gold_incidents, platinum_incidents, silver_alerts
+from alert_assets.defs.medallion.landing_sensor import landing_sensor
+from alert_assets.defs.schedules import every_5_minutes
+from alert_assets.defs.table_checks import table_checks
+
+if TYPE_CHECKING:
+    from alert_assets.breaker.store import CircuitBreakers
+    from alert_assets.lake.lakehouse import Lakehouse
+    from alert_assets.settings import Settings
+
+bronze_to_gold = dg.define_asset_job(
+    "bronze_to_gold",
+    selection=dg.AssetSelection.assets(bronze, silver_alerts, gold_incidents),
+    description="What has landed, up to incidents with their context.",
+)
+platinum = dg.define_asset_job(
+    "platinum",
+    selection=dg.AssetSelection.assets(platinum_incidents),
+    description="Analyse the incidents that have no analysis yet.",
+)
+
+
+def why_analyze(_: dg.DagsterInstance, lakehouse: Lakehouse, settings: Settings, __: CircuitBreakers) -> str | None:
+    """Why to run platinum: incidents wait for an analysis."""
+    from alert_assets.analysis.refresh import incidents_wait
+
+    return "Incidents wait for an analysis." if incidents_wait(lakehouse, settings) else None
+
+
+defs = dg.Definitions(
+    assets=[LANDING_ZONE, bronze, silver_alerts, gold_incidents, platinum_incidents],
+    asset_checks=table_checks(CONTRACTS),
+    jobs=[bronze_to_gold, platinum, replay_quarantine_job],
+    schedules=[
+        every_5_minutes(
+            platinum,
+            [PLATINUM_INCIDENTS.name],
+            why_analyze,
+            idle="No incident waits for an analysis.",
+            description="Apart from bronze to gold: a slow model holds up no incident.",
+        )
+    ],
+    sensors=[landing_sensor(bronze_to_gold.name)],
+)

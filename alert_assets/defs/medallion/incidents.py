@@ -1,0 +1,109 @@
+"""silver_alerts, gold_incidents and platinum_incidents: each takes what is new in the table before it.
+
+No `from __future__ import annotations`: Dagster reads the annotations.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+import dagster as dg
+
+from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_ALERTS, Contract
+from alert_assets.defs.metadata import Stopwatch, clear_errors, described, rows_shown, table_metadata
+from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.lake.rows import newest_rows
+from alert_assets.settings import Settings
+from alert_assets.spark.session import SparkResource
+
+_Lakehouse = dg.ResourceParam[Lakehouse]
+_Settings = dg.ResourceParam[Settings]
+
+
+class RefreshConfig(dg.Config):
+    """Run config of silver, gold and platinum."""
+
+    full_refresh: bool = False
+    """Rebuild the table from the one before it instead of taking what is new."""
+
+
+@dg.asset(**described(SILVER_ALERTS, "pyspark", "silver"), deps=[BRONZE_EVENTS.name], pool=SILVER_ALERTS.name)
+def silver_alerts(
+    context: dg.AssetExecutionContext,
+    config: RefreshConfig,
+    spark: SparkResource,
+    lakehouse: _Lakehouse,
+    settings: _Settings,
+) -> dg.MaterializeResult[None]:
+    """Collapse the alerts that are new in bronze."""
+    from alert_assets.transforms.silver import refresh_silver
+
+    watch = Stopwatch()
+    with clear_errors():
+        done = refresh_silver(lambda: spark.spark_session, lakehouse, settings, full_refresh=config.full_refresh)
+    numbers = {"rows_in": done.read, "windows_recomputed": done.recomputed, "rows_out": done.changed}
+    return dg.MaterializeResult(
+        metadata=table_metadata(context.run.run_id, lakehouse, SILVER_ALERTS, **numbers, seconds=watch.seconds)
+    )
+
+
+@dg.asset(
+    **described(GOLD_INCIDENTS, "pyspark", "gold"),
+    deps=[SILVER_ALERTS.name, BRONZE_EVENTS.name],
+    pool=GOLD_INCIDENTS.name,
+)
+def gold_incidents(
+    context: dg.AssetExecutionContext,
+    config: RefreshConfig,
+    spark: SparkResource,
+    lakehouse: _Lakehouse,
+    settings: _Settings,
+) -> dg.MaterializeResult[None]:
+    """Correlate the alerts that are new or have new evidence."""
+    from alert_assets.transforms.gold import refresh_gold
+
+    watch = Stopwatch()
+    with clear_errors():
+        done = refresh_gold(lambda: spark.spark_session, lakehouse, settings, full_refresh=config.full_refresh)
+    numbers = {"rows_in": done.read, "buckets_recomputed": done.recomputed, "rows_out": done.changed}
+    metadata = table_metadata(context.run.run_id, lakehouse, GOLD_INCIDENTS, **numbers, seconds=watch.seconds)
+    alert = ("alert_timestamp", "severity", "alert_type", "application_id", "host", "current_value", "threshold")
+    shown = _newest(lakehouse, GOLD_INCIDENTS, *alert, "alert_count", "evidence_count", "incident_id")
+    return dg.MaterializeResult(metadata={**metadata, "newest_incidents": shown})
+
+
+@dg.asset(
+    **described(PLATINUM_INCIDENTS, "python", "platinum"), deps=[GOLD_INCIDENTS.name], pool=PLATINUM_INCIDENTS.name
+)
+def platinum_incidents(
+    context: dg.AssetExecutionContext, config: RefreshConfig, lakehouse: _Lakehouse, settings: _Settings
+) -> dg.MaterializeResult[None]:
+    """Analyse the incidents that have no analysis yet, and those whose analysis failed and may be tried again."""
+    from alert_assets.analysis.refresh import refresh_platinum
+
+    watch = Stopwatch()
+    progress = Progress(context.log.info)
+    with clear_errors():
+        done = refresh_platinum(lakehouse, settings, full_refresh=config.full_refresh, progress=progress)
+    numbers = {**asdict(done), "rows_in": done.analyzed, "rows_out": done.incidents, "seconds": watch.seconds}
+    metadata = table_metadata(context.run.run_id, lakehouse, PLATINUM_INCIDENTS, **numbers)
+    answer = ("alert_timestamp", "summary", "root_cause", "confidence_score", "recommended_action", "model", "error")
+    return dg.MaterializeResult(
+        metadata={**metadata, "newest_incidents": _newest(lakehouse, PLATINUM_INCIDENTS, *answer)}
+    )
+
+
+def _newest(lakehouse: Lakehouse, contract: Contract, *columns: str) -> dg.TableMetadataValue:
+    return rows_shown(newest_rows(lakehouse, contract, "alert_timestamp"), *columns)
+
+
+class Progress:
+    """Says how far the analysis is, once every few seconds."""
+
+    def __init__(self, log: Callable[[str], None], every_seconds: float = 5.0) -> None:
+        self._log, self._every, self._last = log, every_seconds, time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() - self._last >= self._every or done == total:
+            self._last = time.monotonic()
+            self._log(f"{done:,} of {total:,} contexts analysed")

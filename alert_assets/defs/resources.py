@@ -1,0 +1,42 @@
+"""Resources that the assets, checks, jobs and sensors take by name, and the executor that every run goes through."""
+
+from __future__ import annotations
+
+import dagster as dg
+from click import ClickException
+
+from alert_assets.breaker.gate import gated_executor
+from alert_assets.breaker.guard import guarded_lakehouse
+from alert_assets.breaker.store import circuit_breakers
+from alert_assets.defs.delta_tables import delta_table_resources
+from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.notify.stack import Telling
+from alert_assets.settings import SettingsError, load_settings
+from alert_assets.spark.session import spark_resource
+
+try:
+    settings = load_settings()
+except SettingsError as error:
+    # Dagster's commands end with the message of a click error alone, and `dagster dev` goes on and shows it in the UI.
+    # Any other exception buries it under a stack trace, and SystemExit ends the code server without a word to the UI.
+    raise ClickException(str(error)) from None
+
+breakers = circuit_breakers(settings)
+telling = Telling(settings)
+
+
+defs = dg.Definitions(
+    resources={
+        "settings": settings,
+        "lakehouse": guarded_lakehouse(settings, breakers),
+        "breakers": breakers,
+        "telling": telling,
+        "notifications": dg.ResourceDefinition(
+            lambda _: telling.notifications, description="What people do about alerts: acknowledge, resolve, silence."
+        ),
+        "spark": spark_resource(settings),
+        **delta_table_resources(Lakehouse(settings)),
+    },
+    # The circuit breaker's gate, around one process and one Spark session a run.
+    executor=gated_executor(settings, breakers),
+)

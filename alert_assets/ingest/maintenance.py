@@ -1,0 +1,126 @@
+"""Maintenance: what keeps the tables, the landing zone and the state database as quick as on the first day.
+
+Each step looks at what is there and does what is due, so it can be run at any time, by anybody, twice, or
+be stopped. None of it needs Spark, and none asks a circuit breaker: no row changes, whatever it is worth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from alert_assets.contracts import BRONZE_EVENTS, Contract
+from alert_assets.errors import UserError
+from alert_assets.ingest.landing import archive_ingested, waiting_for_archive
+from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.lake.maintenance import TABLES, TableMaintenance, TableUpkeep, maintain_table, table_upkeep
+from alert_assets.lake.schema import LakehouseError
+from alert_assets.state.database import State, latest_checks
+from alert_assets.state.retention import prunable_rows, prune_state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from alert_assets.settings import Settings
+
+#: How long a table that is being written is waited for. The next hour brings another chance.
+_PATIENCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class MaintenanceReport:
+    """What a run of maintenance did, or would do.
+
+    Attributes:
+        archived_files: landing files that left for the archive.
+        pruned_rows: rows removed from the state database, by table.
+        problems: what went wrong, by what it is about; the rest was done.
+        skipped: what was left for the next time, with the reason.
+    """
+
+    tables: tuple[TableMaintenance, ...] = ()
+    archived_files: int = 0
+    pruned_rows: dict[str, int] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def maintain(
+    settings: Settings,
+    now: datetime,
+    log: Callable[[str], None],
+    *,
+    tables: Sequence[Contract] = TABLES,
+    cleaning: bool = True,
+    dry_run: bool = False,
+) -> MaintenanceReport:
+    """Do what is due.
+
+    Args:
+        tables: those to look after; only when it is all of them, the landing zone and the state are too.
+        cleaning: whether files, log entries and state rows that are too old are removed as well; compaction and
+            the archive are cheap enough for every hour, listing every file of a lake is not.
+        dry_run: change nothing, and report what would be done.
+    """
+    patience = min(_PATIENCE_SECONDS, settings.lock_timeout_seconds)
+    lakehouse = Lakehouse(settings.model_copy(update={"lock_timeout_seconds": patience}))
+    state = State(settings.state_url)
+    done = [
+        maintain_table(
+            lakehouse,
+            table,
+            now,
+            log,
+            checked=checked_batch_id(state, table),
+            cleaning=cleaning,
+            dry_run=dry_run,
+        )
+        for table in tables
+    ]
+    problems = {table.name: table.problem for table in done if table.problem}
+    skipped = {table.name: table.compaction.skipped for table in done if table.compaction.skipped}
+    archived, pruned = 0, dict[str, int]()
+    if len(tables) == len(TABLES):
+        try:
+            archived = _archive(lakehouse, dry_run=dry_run)
+        except LakehouseError:
+            skipped["landing"] = "files are being ingested; ingestion archives them at its end"
+        except (UserError, OSError) as error:
+            problems["landing"] = str(error)
+        try:
+            if cleaning:
+                pruned = prunable_rows(state, settings, now) if dry_run else prune_state(state, settings, now)
+        except UserError as error:
+            problems["state"] = str(error)
+    return MaintenanceReport(tuple(done), archived, pruned, problems, skipped)
+
+
+def upkeep(settings: Settings, contract: Contract, now: datetime, *, vacuum: bool = False) -> TableUpkeep | None:
+    """In what shape a table is; None when there is none.
+
+    Args:
+        vacuum: look for files that nobody needs, which lists every file of the table.
+    """
+    checked = checked_batch_id(State(settings.state_url), contract)
+    return table_upkeep(Lakehouse(settings), contract, now, checked=checked, vacuum=vacuum)
+
+
+def checked_batch_id(state: State, contract: Contract) -> int | None:
+    """The highest `_batch_id` that the table's checks have seen; None when it has none.
+
+    A check that fails keeps its own place; the furthest one tells what has been looked at.
+    """
+    with state.reading() as connection:
+        marks = [check.checked_batch_id for check in latest_checks(connection, [contract.name])]
+    return max((mark for mark in marks if mark is not None), default=None)
+
+
+def _archive(lakehouse: Lakehouse, *, dry_run: bool) -> int:
+    settings = lakehouse.settings
+    if not settings.archive_dir:
+        return 0
+    if dry_run:
+        return waiting_for_archive(settings)[0]
+    with lakehouse.writing(BRONZE_EVENTS):
+        return archive_ingested(settings)

@@ -1,0 +1,134 @@
+"""One version of a table: which of its files can hold the rows asked for, and their rows as Spark reads them."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from alert_assets.kernel.filesystems import glob_literal, local_path
+from alert_assets.kernel.intervals import Interval, merge_intervals
+from alert_assets.lake.rows import rows_of
+from alert_assets.lake.schema import require_readable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from deltalake import DeltaTable
+    from pyspark.sql import DataFrame, SparkSession
+
+    from alert_assets.contracts import Contract
+
+#: Application id under which a table counts the commits that changed rows; the count is `_batch_id`.
+BATCH_APP = "alert_assets/batch"
+
+#: Delta's statistics of a time may be cut to whole milliseconds: a file may hold times up to this much later.
+_CUT_OFF = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One version of a table; `table` is None when nothing was ever committed to it."""
+
+    contract: Contract
+    table: DeltaTable | None
+
+    @cached_property
+    def _actions(self) -> Any:
+        """An Arrow table of delta-rs's own: pyarrow would have to be imported, for a look at some statistics."""
+        assert self.table is not None
+        return self.table.get_add_actions(flatten=True)
+
+    @property
+    def version(self) -> int:
+        """Delta version; -1 when there is no table."""
+        return -1 if self.table is None else self.table.version()
+
+    @property
+    def last_batch_id(self) -> int:
+        """The highest `_batch_id` the table has given out; 0 before the first."""
+        return transaction_version(self.table, BATCH_APP)
+
+    @property
+    def row_count(self) -> int:
+        """Rows in the table, from the log."""
+        return 0 if self.table is None else sum(number or 0 for number in self._statistic("num_records"))
+
+    def newest(self, column: str) -> datetime | None:
+        """The highest value of a time column, from the file statistics; None when there is none.
+
+        To the microsecond where Spark wrote the file, cut to milliseconds where delta-rs did.
+        """
+        name = f"max.{column}"
+        if self.table is None:
+            return None
+        return max((at for at in self._statistic(name) if at is not None), default=None)
+
+    def files(
+        self,
+        *,
+        newer_than: int | None = None,
+        time_column: str = "timestamp",
+        intervals: Sequence[Interval] | None = None,
+    ) -> list[str]:
+        """Files that can hold rows with `_batch_id` above `newer_than` and a time in one of `intervals`.
+
+        Decided by the file statistics in the Delta log; a file without statistics is kept.
+        """
+        if self.table is None:
+            return []
+        keep = [True] * self._actions.num_rows
+        if newer_than is not None:
+            keep = _each(keep, [high is None or high > newer_than for high in self._statistic("max._batch_id")])
+        if intervals is not None:
+            merged = merge_intervals(intervals)
+            ranges = zip(self._statistic(f"min.{time_column}"), self._statistic(f"max.{time_column}"), strict=True)
+            keep = _each(
+                keep,
+                [low is None or high is None or _touches(merged, low, high + _CUT_OFF) for low, high in ranges],
+            )
+        root = local_path(self.table.table_uri)
+        paths = self._statistic("path")
+        return sorted(f"{root}/{unquote(path)}" for path, kept in zip(paths, keep, strict=True) if kept)
+
+    def _statistic(self, name: str) -> list[Any]:
+        if name not in self._actions.column_names:
+            return [None] * self._actions.num_rows
+        return [row[name] for row in rows_of(self._actions.select([name]))]
+
+    def read(self, spark: SparkSession, files: Sequence[str] | None = None) -> DataFrame:
+        """The rows in `files` (all, when not given) as a DataFrame of the contract's columns.
+
+        The caller still filters: a file is kept for what it may hold.
+
+        Raises:
+            LakehouseError: the files are not what the table's rows are, or another contract's.
+        """
+        from alert_assets.contracts.spark import spark_schema
+
+        if self.table is not None:
+            require_readable(self.table, self.contract)
+        paths = self.files() if files is None else files
+        schema = spark_schema(self.contract)
+        if not paths:
+            return spark.createDataFrame([], schema)
+        return spark.read.schema(schema).parquet(*map(glob_literal, paths))
+
+
+def transaction_version(table: DeltaTable | None, app: str, default: int = 0) -> int:
+    """Return the version of an application transaction of a table; `default` when there is none."""
+    version = None if table is None else table.transaction_version(app)
+    return default if version is None else version
+
+
+def _each(first: list[bool], second: list[bool]) -> list[bool]:
+    return [a and b for a, b in zip(first, second, strict=True)]
+
+
+def _touches(merged: list[Interval], start: datetime, end: datetime) -> bool:
+    # The last interval that starts no later than `end` is the only one that can reach back to `start`.
+    i = bisect_right([interval.start for interval in merged], end) - 1
+    return i >= 0 and merged[i].end >= start

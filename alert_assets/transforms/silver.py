@@ -1,0 +1,75 @@
+"""Refresh silver_alerts: recompute the dedup windows that new alerts of bronze fall into, and merge them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from alert_assets.contracts import BRONZE_EVENTS, SILVER_ALERTS
+from alert_assets.kernel.buckets import spark_bucket
+from alert_assets.kernel.intervals import bucket_intervals
+from alert_assets.kernel.sql import sql_envelope
+from alert_assets.lake.audit import audit, audit_staged
+from alert_assets.lake.lakehouse import Lakehouse, cursor_app
+from alert_assets.transforms.refresh import Refresh, above, bucket_counts, only_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyspark.sql import DataFrame, SparkSession
+
+    from alert_assets.settings import Settings
+
+
+def refresh_silver(
+    spark: Callable[[], SparkSession], lakehouse: Lakehouse, settings: Settings, *, full_refresh: bool = False
+) -> Refresh:
+    """Recompute the windows that new alerts of bronze fall into, and merge what came out different."""
+    with lakehouse.writing(SILVER_ALERTS):
+        if not full_refresh:
+            lakehouse.bring_up_to_date(SILVER_ALERTS)
+        bronze, silver = lakehouse.snapshot(BRONZE_EVENTS), lakehouse.snapshot(SILVER_ALERTS)
+        cursor = 0 if full_refresh else lakehouse.cursor(SILVER_ALERTS, BRONZE_EVENTS)
+        if bronze.table is None or (bronze.last_batch_id <= cursor and not full_refresh):
+            return Refresh()
+        transactions = {cursor_app(BRONZE_EVENTS): bronze.last_batch_id}
+        if full_refresh:
+            with lakehouse.stage(SILVER_ALERTS, replacing=silver) as staged:
+                staged.write(_deduplicate(_alerts(bronze.read(spark())), settings))
+                audit_staged(staged, spark())
+                changed = staged.commit(transactions, {"full_refresh": True})
+            return Refresh(bronze.row_count, changed, changed, committed=True)
+
+        from pyspark.sql import functions as F
+
+        from alert_assets.transforms.changes import changed_rows
+
+        width = timedelta(minutes=settings.dedup_window_minutes)
+        # The session first: without one, a function asks for Spark in this process.
+        new = _alerts(bronze.read(spark(), bronze.files(newer_than=cursor))).where(above(cursor))
+        number = spark_bucket(F.col("timestamp"), width)
+        windows = bucket_counts(new, number)
+        if not windows:
+            lakehouse.move_cursors(SILVER_ALERTS, transactions)
+            return Refresh(committed=True)
+
+        touched = bucket_intervals(windows, width)
+        alerts = _alerts(bronze.read(spark(), bronze.files(intervals=touched)))
+        computed = _deduplicate(only_in(alerts, number, windows), settings)
+        stored = silver.read(spark(), silver.files(time_column="window_start", intervals=touched))
+        different = changed_rows(stored, computed, SILVER_ALERTS, SILVER_ALERTS.key).toArrow()
+        audit(SILVER_ALERTS, SILVER_ALERTS.key, different)
+        lakehouse.merge(
+            SILVER_ALERTS, SILVER_ALERTS.key, different, transactions, within=sql_envelope("window_start", touched)
+        )
+        return Refresh(sum(windows.values()), len(windows), different.num_rows, committed=True)
+
+
+def _alerts(events: DataFrame) -> DataFrame:
+    return events.where("event_type = 'alert'")
+
+
+def _deduplicate(alerts: DataFrame, settings: Settings) -> DataFrame:
+    from alert_assets.transforms.deduplicate import deduplicate
+
+    return deduplicate(alerts, dedup_fields=settings.dedup_fields, window_minutes=settings.dedup_window_minutes)

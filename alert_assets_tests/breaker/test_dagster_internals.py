@@ -1,0 +1,27 @@
+"""The names of Dagster's own that the gate leans on: a release that moves one is known by that name, not by a crash."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import dagster
+import pytest
+
+from alert_assets.breaker.dagster_internals import NAMES, READ_FROM
+
+
+@pytest.mark.parametrize(("where", "name"), [(where, name) for where, names in NAMES.items() for name in names])
+def test_dagster_has_the_name(where: str, name: str) -> None:
+    module, _, owner = where.partition(":")
+    found = getattr(import_module(module), owner, None)
+    assert found is not None and (hasattr(found, name) or name in found.__annotations__), (  # noqa: PT018
+        f"Dagster {dagster.__version__} has no {where}.{name}; breaker/dagster_internals.py was read from {READ_FROM}. "
+        "Find out what has taken its place, mend that file and run test_gate.py."
+    )
+
+
+def test_the_release_is_one_that_was_read() -> None:
+    assert dagster.__version__.split(".")[:2] == READ_FROM.split(".")[:2], (
+        f"Dagster {dagster.__version__} is installed; breaker/dagster_internals.py was read from {READ_FROM}. "
+        "Read the functions there against the new release, run test_gate.py and test_dagster_dev.py, then this name."
+    )

@@ -1,0 +1,100 @@
+"""Reference pages that are written from the code at every build: settings, tables, commands.
+
+They are made into docs/reference/, which git ignores, before Sphinx reads its sources.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import click
+    from sphinx.application import Sphinx
+
+_FOLDER = Path(__file__).parents[1] / "reference"
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register with Sphinx."""
+    app.connect("builder-inited", _write)
+    return {"parallel_read_safe": True}
+
+
+def _write(_: Sphinx) -> None:
+    _FOLDER.mkdir(exist_ok=True)
+    for name, lines in {"settings": _settings(), "tables": _tables(), "commands": _commands()}.items():
+        text = "\n".join(lines) + "\n"
+        path = _FOLDER / f"{name}.md"
+        if not path.exists() or path.read_text("utf-8") != text:
+            path.write_text(text, "utf-8")
+
+
+def _row(cells: Iterable[object]) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _settings() -> Iterator[str]:
+    from alert_assets.settings import PREFIX, Settings
+
+    yield from ("# Settings", "", "Environment variables, or lines of a `.env` file in the working directory.", "")
+    yield from (_row(["variable", "default", "meaning"]), "|---|---|---|")
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        shown = f"`{default}`" if isinstance(default, (str, int, float, Path)) and str(default) else ""
+        shown = f"`{','.join(default)}`" if isinstance(default, tuple) else shown
+        yield _row([f"`{PREFIX}{name.upper()}`", shown, field.description])
+
+
+def _tables() -> Iterator[str]:
+    from alert_assets.contracts import ALL_CONTRACTS
+
+    yield from ("# Tables and the event", "", "Each is a contract: `alert-assets contracts show NAME`.", "")
+    for contract in ALL_CONTRACTS.values():
+        yield from (f"## {contract.name}", "", contract.description, "")
+        if contract.key:
+            yield from (f"Key: {', '.join(f'`{name}`' for name in contract.key)}.", "")
+        yield from (_row(["column", "type", "null", "meaning"]), "|---|---|---|---|")
+        for name, column in contract.columns.items():
+            yield _row([f"`{name}`", _type(column.type), "yes" if column.nullable else "", column.description])
+        yield ""
+
+
+def _type(delta: Any) -> str:
+    if isinstance(delta, str):
+        return delta
+    match delta["type"]:
+        case "array":
+            return f"array<{_type(delta['elementType'])}>"
+        case "map":
+            return f"map<{_type(delta['keyType'])},{_type(delta['valueType'])}>"
+        case _:
+            fields = ", ".join(f"{field['name']}: {_type(field['type'])}" for field in delta["fields"])
+            return f"struct<{fields}>"
+
+
+def _commands() -> Iterator[str]:
+    import typer
+
+    from alert_assets.cli import app
+
+    yield from ("# Commands", "", "Exit codes: 0 fine, 1 a condition the command tests for, 2 wrong use.", "")
+    command = typer.main.get_command(app)
+    yield from _command(command, typer.Context(command, info_name="alert-assets"), 2)
+
+
+def _command(command: click.Command, context: click.Context, level: int) -> Iterator[str]:
+    for name in getattr(command, "commands", {}):
+        _, sub, _ = command.resolve_command(context, [name])  # type: ignore[attr-defined]  # imports it
+        if sub.hidden:
+            continue
+        inner = type(context)(sub, info_name=name, parent=context)
+        yield from (f"{'#' * level} {inner.command_path}", "", *(sub.help or "").strip().splitlines(), "")
+        records = [found for parameter in sub.params if (found := parameter.get_help_record(inner))]
+        if records:
+            yield from (_row(["option", "meaning"]), "|---|---|")
+            yield from (_row([f"`{option.strip()}`", meaning]) for option, meaning in records)
+            yield ""
+        yield from _command(sub, inner, min(level + 1, 4))
