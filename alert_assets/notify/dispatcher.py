@@ -1,6 +1,6 @@
 """From the outbox to deliveries: each alert is taken up once, and what became of it is written down.
 
-A fact puts its alert into the outbox in its own transaction (`state.raise_alert`). Here the alerts are taken in
+A fact puts its alert into the outbox in its own transaction (`raise_alert`). Here the alerts are taken in
 their order, some hundred in one transaction that also marks them as dispatched: whoever dies in between has
 done nothing, and the next one does it. Nothing is sent here (:mod:`alert_assets.notify.deliverer`), so no
 service can hold this up.
@@ -20,8 +20,9 @@ from alert_assets.notify.alert import SEVERITIES, Alert, Severity
 from alert_assets.notify.episode import Outcome, Rules, is_quiet
 from alert_assets.notify.routing.rules import LOG, Routing
 from alert_assets.notify.store.episodes import EpisodeBook
-from alert_assets.notify.store.tables import decisions, episodes
-from alert_assets.state.database import State, StateError, outbox, storable
+from alert_assets.state.database import State, StateError
+from alert_assets.state.tables import decisions, episodes, outbox
+from alert_assets.state.types import storable
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from alert_assets.notify.stack import Telling
-from alert_assets.state.database import State, latest_checks, record_check
+from alert_assets.state.check_results import latest_checks, record_check
+from alert_assets.state.database import State
 
 NOTIFICATIONS = dg.AssetSpec(
     "notifications",

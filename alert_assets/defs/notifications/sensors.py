@@ -28,8 +28,9 @@ from alert_assets.lake.rows import query
 from alert_assets.notify.alert import Alert
 from alert_assets.notify.facts import check_alert, incident_alert, run_alert
 from alert_assets.notify.stack import Telling
+from alert_assets.notify.store.outbox import raise_alert
 from alert_assets.settings import Settings
-from alert_assets.state.database import outbox, raise_alert
+from alert_assets.state.tables import outbox
 
 #: Runs looked at in one tick, and how far back the first tick looks.
 _RUNS_PER_TICK, _FIRST_LOOK = 200, timedelta(hours=1)
@@ -91,7 +92,7 @@ def _tell_of_run(connection: Connection, instance: dg.DagsterInstance, record: d
 
 def _has_failed(connection: Connection, job: str, *, before: datetime) -> bool:
     """Whether people think that the job fails, or are about to, because of a run that ended before."""
-    from alert_assets.notify.store.tables import episodes
+    from alert_assets.state.tables import episodes
 
     going_on = select(episodes.c.id).where(
         episodes.c.fingerprint == f"run/{job}", episodes.c.state != "resolved", episodes.c.last_at < before
