@@ -14,23 +14,10 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from alert_assets.contracts import EVENT
 from alert_assets.errors import UserError
 
 PREFIX = "ALERTS_"
-
-#: Event fields a fingerprint may be built from, besides `labels.NAME`.
-FINGERPRINT_FIELDS = frozenset(
-    {"application_id", "host", "alert_type", "severity", "source", "alert_id", "error_code", "message"}
-)
-
-#: Optional fields of an event that come as plain values: the share of nulls can be limited.
-NULLABLE_FIELDS = frozenset(
-    {
-        *("host", "source", "alert_id", "alert_type", "severity", "status", "current_value", "threshold"),
-        *("cpu_percent", "memory_percent", "error_rate", "log_level", "error_code", "message"),
-        *("deployment_id", "version", "change_type"),
-    }
-)
 
 #: Never shown; the URL of a database may hold its password.
 _SECRETS = frozenset({"llm_api_key", "state_url"})
@@ -196,10 +183,10 @@ class Settings(BaseSettings):
     @field_validator("dedup_fields")
     @classmethod
     def _known_fields(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        bad = [f for f in value if f not in FINGERPRINT_FIELDS and not re.fullmatch(r"labels\..+", f)]
+        allowed = EVENT.columns_with("fingerprint")
+        bad = [f for f in value if f not in allowed and not re.fullmatch(r"labels\..+", f)]
         if not value or bad or len(set(value)) != len(value):
-            allowed = ", ".join(sorted(FINGERPRINT_FIELDS))
-            raise ValueError(f"comma-separated, each once, from: {allowed}, labels.NAME")
+            raise ValueError(f"comma-separated, each once, from: {', '.join(sorted(allowed))}, labels.NAME")
         return value
 
     @field_validator("gate_max_null_percent", mode="before")
@@ -216,9 +203,11 @@ class Settings(BaseSettings):
     @field_validator("gate_max_null_percent")
     @classmethod
     def _known_limits(cls, value: dict[str, float]) -> dict[str, float]:
-        bad = [name for name, limit in value.items() if name not in NULLABLE_FIELDS or not 0 <= limit <= 100]
+        # Of an object, null and empty are the same to most producers.
+        optional = [name for name, column in EVENT.columns.items() if column.nullable and isinstance(column.type, str)]
+        bad = [name for name, limit in value.items() if name not in optional or not 0 <= limit <= 100]
         if bad:
-            raise ValueError(f"each once, 0 to 100 percent, for: {', '.join(sorted(NULLABLE_FIELDS))}")
+            raise ValueError(f"each once, 0 to 100 percent, for: {', '.join(sorted(optional))}")
         return value
 
     @field_validator("spark_master")

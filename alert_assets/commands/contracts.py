@@ -144,25 +144,22 @@ def _facts(contract: Contract) -> dict[str, Any]:
         "key": list(contract.key),
         "freshness_minutes": contract.freshness_minutes,
         "columns": list(columns),
-        "pii_columns": [name for name, column in columns.items() if column.metadata.get("pii")],
+        "pii_columns": list(contract.columns_with("pii")),
     }
 
 
 def _columns(contract: Contract) -> Any:
     from alert_assets.contracts.columns import simple_string
-    from alert_assets.contracts.sql_rules import row_rules
 
-    rules = row_rules(contract)
     table = output.rows("Column", "Type", "Required", "Rules", "PII", "Description", keep=("Column",))
     for name, column in contract.columns.items():
-        texts = [rule.description.removeprefix(f"{name} ") for rule in rules if rule.column == name]
-        kinds = [rule.kind for rule in rules if rule.column == name]
+        texts = [rule.description.removeprefix(f"{name} ") for rule in column.rules if rule.kind not in _SHOWN]
         for_types = column.metadata.get("required_for", ())
         table.add_row(
             name,
             simple_string(column.type),
             "yes" if not column.nullable else f"for {', '.join(for_types)}" if for_types else "-",
-            "; ".join(text for kind, text in zip(kinds, texts, strict=True) if kind not in _SHOWN) or "-",
+            "; ".join(texts) or "-",
             "yes" if column.metadata.get("pii") else "-",
             column.description or "-",
         )

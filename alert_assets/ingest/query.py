@@ -24,7 +24,6 @@ from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wait_exponential
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE, EVENT
-from alert_assets.contracts.vocabulary import MEASUREMENTS
 from alert_assets.errors import UserError
 from alert_assets.ingest.batch_gate import BatchFigures, BatchLimits, broken_limits
 from alert_assets.ingest.landing import archive_ingested, backlog, broken_files, checkpoint
@@ -294,17 +293,17 @@ def plain_lines(settings: Settings, late_before: datetime | None, folder: str, b
     """
     from pyspark import cloudpickle
 
+    from alert_assets.contracts import rules
     from alert_assets.ingest import plain_lines as sent_along
 
     cloudpickle.register_pickle_by_value(sent_along)
+    cloudpickle.register_pickle_by_value(rules)
     return sent_along.PlainLines(
         fields=tuple(
-            sent_along.PlainField(
-                name, _kind(column.type), tuple((c.name, c.statistics) for c in column.checks), column.metadata
-            )
+            sent_along.PlainField(name, _kind(column.type), column.rules, column.metadata)
             for name, column in EVENT.columns.items()
         ),
-        measurements=MEASUREMENTS,
+        measurements=EVENT.columns_with("measured"),
         columns=tuple(BRONZE_EVENTS.columns),
         folder=folder,
         batch_id=batch_id,

@@ -8,12 +8,14 @@ that the watermark has not passed, so a stateful streaming aggregation would hol
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from alert_assets.contracts.vocabulary import SEVERITIES
+from alert_assets.kernel.buckets import spark_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,8 +44,8 @@ def fingerprint(fields: Sequence[str]) -> Column:
 
 def window_start(window_minutes: int) -> Column:
     """Start of the tumbling window that holds `timestamp`, aligned to the epoch."""
-    width = window_minutes * 60
-    return F.timestamp_seconds(F.floor(F.unix_micros("timestamp") / F.lit(1_000_000 * width)) * width)
+    number = spark_bucket(F.col("timestamp"), timedelta(minutes=window_minutes))
+    return F.timestamp_seconds(number * (window_minutes * 60))
 
 
 def deduplicate(alerts: DataFrame, *, dedup_fields: Sequence[str], window_minutes: int) -> DataFrame:

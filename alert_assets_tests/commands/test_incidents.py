@@ -230,6 +230,6 @@ def test_lines_fit_the_terminal_and_nothing_is_cut_but_prose(
 
 
 def test_the_severities_are_those_of_the_contract() -> None:
-    from alert_assets.contracts.models.event import SEVERITIES
+    from alert_assets.contracts.vocabulary import SEVERITIES
 
     assert [severity.value for severity in Severity] == list(reversed(SEVERITIES))
