@@ -106,7 +106,7 @@ class Document(OpenDataContractStandard):
         return ", ".join(str(member.username) for member in self.team or []) or None
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
     """Leaves dates as the texts that they are in the standard."""
 
 
@@ -129,7 +129,7 @@ def read_file(path: Path) -> Document:
     """
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a SafeLoader)
     except UnicodeDecodeError as error:
         raise ContractFileError(f"{path} is not UTF-8 ({error}). {_NEXT}") from None
     except OSError as error:
