@@ -28,5 +28,5 @@ def moment(text: str) -> datetime:
         raise typer.BadParameter(f"{error}.") from None
 
 
-WhyOption = Annotated[str, typer.Option(help="The reason; it stays in the audit.")]
+WhyOption = Annotated[str, typer.Option(help="The reason; it stays in the audit log.")]
 WhoOption = Annotated[str, typer.Option(default_factory=_login, help="Who does it.", show_default="the login name")]
