@@ -58,11 +58,15 @@ def run(
 
 
 @app.command(epilog="Example: alert-assets maintenance rebuild bronze_events")
-def rebuild(table: Annotated[str, typer.Argument(metavar="TABLE", help="Its name.")]) -> None:
+def rebuild(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="Its name.")], as_json: JsonOption = False
+) -> None:
     """Write a table anew with its contract's columns, when one was retyped (cast) or removed (dropped)."""
     contract = table_named(table)
     rows = rebuild_table(Lakehouse(load_settings()), contract)
-    typer.echo(f"{contract.name} has the columns of version {contract.version} of its contract: {rows:,} rows.")
+    if as_json:
+        return output.print_json({"table": contract.name, "contract_version": contract.version, "rows": rows})
+    return output.say(f"{contract.name} has the columns of version {contract.version} of its contract: {rows:,} rows.")
 
 
 @app.command(epilog="Example: alert-assets maintenance status --vacuum --json")

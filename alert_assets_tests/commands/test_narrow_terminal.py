@@ -49,7 +49,7 @@ ARGUMENTS = {
 #: They start Spark, send messages, or need an episode: their own tests see what they print.
 ELSEWHERE = {
     *(("run",), ("quarantine", "replay"), ("held", "release"), ("held", "discard"), ("spark", "stop")),
-    *(("contracts", "export"), ("routing", "test")),
+    *(("contracts", "export"), ("routing", "test"), ("maintenance", "rebuild")),
     *(("alerts", name) for name in ("show", "acknowledge", "resolve", "reopen", "tell", "notify")),
     *(("silence", name) for name in ("add", "expire")),
 }
