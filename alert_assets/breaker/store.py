@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import Connection, Integer, RowMapping, cast, func, or_, select
 
 from alert_assets.breaker import rules as circuit_breaker
+from alert_assets.breaker.alerts import breaker_alert
 from alert_assets.breaker.rules import (
     ALARMING,
     Closed,
@@ -41,7 +42,6 @@ from alert_assets.contracts import ALL_CONTRACTS
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.logs import run_log
-from alert_assets.notify.facts import breaker_alert
 from alert_assets.state.database import (
     CheckResult,
     State,

@@ -13,8 +13,8 @@ from rich.text import Text
 from alert_assets.commands import output
 from alert_assets.commands.options import JsonOption, LimitOption, refuse_before, since
 from alert_assets.commands.people import WhoOption, WhyOption
-from alert_assets.notify.dispatcher import LedgerTotals
 from alert_assets.notify.episode import Episode
+from alert_assets.notify.store.ledger import LedgerTotals
 from alert_assets.notify.store.notifications import Decision, Delivery, Notifications
 from alert_assets.settings import load_settings
 from alert_assets.state.database import State
@@ -101,13 +101,13 @@ def reopen(episode: EpisodeArgument, why: WhyOption, who: WhoOption, as_json: Js
 @app.command(epilog="Example, for cron where no Dagster daemon runs: alert-assets alerts tell")
 def tell(as_json: JsonOption = False) -> None:
     """Take up what waits in the outbox and tell people, once: what the sensors of a running instance do."""
-    from alert_assets.notify.stack import Telling
+    from alert_assets.notify.stack import NotificationStack
 
-    telling, now = Telling(load_settings()), datetime.now(UTC)
+    stack, now = NotificationStack(load_settings()), datetime.now(UTC)
     done = {
-        "taken_up": telling.dispatcher.tick(now),
-        "escalations_looked_at": telling.escalator.tick(now),
-        "sent": telling.deliverer.tick(datetime.now(UTC)),
+        "taken_up": stack.dispatcher.tick(now),
+        "escalations_looked_at": stack.escalator.tick(now),
+        "sent": stack.deliverer.tick(datetime.now(UTC)),
     }
     if as_json:
         return output.print_json(done)

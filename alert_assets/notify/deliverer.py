@@ -11,7 +11,6 @@ for a while, and meanwhile the others go on.
 from __future__ import annotations
 
 import os
-import random
 import socket
 import time
 import uuid
@@ -20,6 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import tenacity
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, or_, select
 
 from alert_assets.notify.alert import Alert
@@ -62,20 +62,25 @@ class DeliveryRules:
     failures: int = 5
     pause: timedelta = timedelta(seconds=30)
 
-    def wait(self, attempts: int, chance: float) -> timedelta:
-        """Before the next attempt after so many; `chance` is between 0 and 1."""
-        return _doubled(self.backoff, attempts - 1, self.max_backoff) * (1 - chance / 2)
+    def wait(self, attempts: int) -> timedelta:
+        """Return how long to wait after so many attempts: half of it is certain, half is jitter."""
+        half, cap = self.backoff / 2, self.max_backoff / 2
+        jittered = tenacity.wait_random_exponential(multiplier=half.total_seconds(), max=cap.total_seconds())
+        return _nth(tenacity.wait_exponential(half.total_seconds(), cap.total_seconds()) + jittered, attempts)
 
     def pause_after(self, failures: int) -> timedelta | None:
-        """How long a channel is left alone after so many failures in a row; None when it is not."""
+        """Return how long a channel is paused after so many failures in a row; None when it is not."""
         if failures < self.failures:
             return None
-        return _doubled(self.pause, failures - self.failures, self.max_backoff)
+        doubling = tenacity.wait_exponential(self.pause.total_seconds(), self.max_backoff.total_seconds())
+        return _nth(doubling, failures - self.failures + 1)
 
 
-def _doubled(first: timedelta, times: int, cap: timedelta) -> timedelta:
-    # 2 ** 30 is beyond every cap, and more would be beyond what a timedelta holds.
-    return min(cap, first * 2 ** min(times, 30))
+def _nth(wait: tenacity.wait.wait_base, attempt: int) -> timedelta:
+    """Return a wait of tenacity's; what is waited for is in the database, not in a call that it retries."""
+    state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
+    state.attempt_number = attempt
+    return timedelta(seconds=wait(state))
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,6 @@ class Deliverer:
         self._channels = channels
         self._rules = rules or DeliveryRules()
         self._name = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
-        self._random = random.Random()
 
     def tick(self, now: datetime) -> int:
         """Send what is due, each channel for as long as its budget; how many were sent."""
@@ -191,7 +195,7 @@ class Deliverer:
                 reason = reason if error.permanent else f"given up after {rules.give_up_after.days} days: {reason}"
                 self._bury(connection, name, delivery, reason, now)
                 return True
-            wait = rules.wait(delivery.attempts + 1, self._random.random())
+            wait = rules.wait(delivery.attempts + 1)
             asked = timedelta(seconds=error.retry_after_seconds or 0)
             asked = max(timedelta(), min(asked, rules.max_retry_after))
             values = {

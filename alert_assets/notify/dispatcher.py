@@ -9,29 +9,26 @@ service can hold this up.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, get_args
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, case, false, func, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, false, or_, select
 
 from alert_assets.logs import run_log
 from alert_assets.notify.alert import SEVERITIES, Alert, Severity
-from alert_assets.notify.episode import Outcome, Rules, is_quiet
-from alert_assets.notify.routing.rules import LOG, Routing
+from alert_assets.notify.episode import Rules, is_quiet
 from alert_assets.notify.store.episodes import EpisodeBook
-from alert_assets.notify.store.tables import decisions, episodes
+from alert_assets.notify.store.tables import episodes
 from alert_assets.state.database import State, StateError, outbox, storable
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
 
+    from alert_assets.notify.routing.rules import Routing
+
 #: Episodes that are ended in one transaction because they are quiet.
 _QUIET_AT_ONCE = 1_000
-
-#: An alert's outcome is the first of these that any of its destinations had.
-OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 
 class Dispatcher:
@@ -144,71 +141,6 @@ class Dispatcher:
 
 
 _PENDING = select(outbox).where(outbox.c.status == "pending").order_by(outbox.c.id)
-
-
-@dataclass(frozen=True)
-class LedgerTotals:
-    """Whether the ledger accounts for every alert.
-
-    Attributes:
-        dispatched: alerts that were taken out of the outbox.
-        pending: alerts that wait there.
-        failed: alerts that could not be taken up.
-        by_outcome: how many of the dispatched ones the ledger knows, by what became of them: the best that any of
-            their destinations got, in the order of :data:`OUTCOMES`. The log counts where there is nothing else.
-        up_to: id of the last alert before which none waits.
-    """
-
-    dispatched: int
-    pending: int
-    failed: int
-    by_outcome: dict[str, int] = field(default_factory=dict)
-    up_to: int = 0
-
-    @property
-    def accounted_for(self) -> int:
-        """Alerts of which the ledger knows what became."""
-        return sum(self.by_outcome.values())
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether it knows that of all."""
-        return self.accounted_for == self.dispatched and not self.failed
-
-
-def ledger_totals(state: State, *, after: int = 0) -> LedgerTotals:
-    """Count the alerts of the outbox and those of the ledger, each alert once.
-
-    Args:
-        after: count only alerts with a higher id, say since the ledger was last found to be complete; those that
-            wait or could not be taken up are counted in any case.
-    """
-    dispatched = select(func.count()).where(outbox.c.status == "dispatched", outbox.c.id > after)
-    others = select(outbox.c.status, func.count()).where(outbox.c.status.in_(["pending", "failed"]))
-    next_pending = select(func.min(outbox.c.id)).where(outbox.c.status == "pending")
-    place = case({outcome: number for number, outcome in enumerate(OUTCOMES)}, value=decisions.c.outcome)
-    behind = case((decisions.c.destination == LOG, len(OUTCOMES)), else_=0)
-    best = (
-        select(func.min(place + behind).label("place"))
-        .where(decisions.c.outbox_id > after)
-        .group_by(decisions.c.outbox_id)
-        .subquery()
-    )
-    with state.reading() as connection:
-        number_dispatched = int(connection.scalars(dispatched).one())
-        waiting = {str(status): int(count) for status, count in connection.execute(others.group_by(outbox.c.status))}
-        first = connection.scalars(next_pending).one()
-        last = connection.scalars(select(func.max(outbox.c.id))).one()
-        counted: Counter[str] = Counter()
-        for number, alerts in connection.execute(select(best.c.place, func.count()).group_by(best.c.place)):
-            counted[OUTCOMES[number % len(OUTCOMES)]] += alerts
-    return LedgerTotals(
-        number_dispatched,
-        waiting.get("pending", 0),
-        waiting.get("failed", 0),
-        {str(outcome): counted[outcome] for outcome in OUTCOMES if counted[outcome]},
-        up_to=max(after, (last or 0) if first is None else first - 1),
-    )
 
 
 def _alert(row: RowMapping) -> Alert:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from alert_assets.breaker.rules import ALARMING, Transition
 from alert_assets.contracts import ALL_CONTRACTS, GOLD_INCIDENTS
 from alert_assets.notify.alert import Alert, Severity
 
@@ -17,31 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-_DATA_PLATFORM = "team:data-platform"
-
-
-def breaker_alert(step: Transition) -> Alert:
-    """A step of a circuit breaker: firing while it keeps runs out, resolved when it is closed."""
-    closed = step.to_state == "CLOSED"
-    tables = [name for name, contract in ALL_CONTRACTS.items() if contract.breaker == step.breaker]
-    return Alert(
-        kind="breaker_transition",
-        episode=f"breaker/{step.breaker}",
-        status="resolved" if closed else "firing",
-        severity="CRITICAL" if step.cause in ALARMING else "INFO",
-        title=f"Circuit breaker {step.breaker}: {step.from_state} to {step.to_state}",
-        description=f"{step.reason} Guarded: {', '.join(tables)}.",
-        at=step.at,
-        since=step.at,
-        pipeline=step.breaker,
-        run_id=step.run_id,
-        labels={"cause": step.cause, **({"who": step.who} if step.who else {})},
-        owner=_DATA_PLATFORM,
-        suggested_action=None
-        if closed
-        else f"Find the cause (`alert-assets breaker history {step.breaker}`); when it is gone, "
-        f"`alert-assets breaker reset {step.breaker} --why ...`, or wait for the probe.",
-    )
+#: The team that owns the pipeline itself.
+DATA_PLATFORM = "team:data-platform"
 
 
 def held_alert(
@@ -59,7 +35,7 @@ def held_alert(
         since=held_at,
         table="bronze_events",
         labels={"batch": str(number)},
-        owner=_DATA_PLATFORM,
+        owner=DATA_PLATFORM,
         suggested_action=f"`alert-assets held show {number}`, then `held release {number}` or `held discard {number}`.",
     )
 
@@ -75,7 +51,7 @@ def held_decided_alert(number: int, decision: str, who: str, now: datetime) -> A
         at=now,
         since=now,
         table="bronze_events",
-        owner=_DATA_PLATFORM,
+        owner=DATA_PLATFORM,
     )
 
 
@@ -134,7 +110,7 @@ def slo_alert(row: Mapping[str, Any]) -> Alert:
         since=row["evaluated_at"],
         table="slo_status",
         labels={"slo": row["slo"], "service": row["service"]},
-        owner=_DATA_PLATFORM,
+        owner=DATA_PLATFORM,
         suggested_action=None if not burning else "`alert-assets slo status` shows what is left and what burns.",
     )
 
@@ -163,7 +139,7 @@ def run_alert(
         run_id=run_id,
         error=error,
         stack_trace=stack_trace,
-        owner=owner or _DATA_PLATFORM,
+        owner=owner or DATA_PLATFORM,
         suggested_action="Read the run's log; the next run takes up what this one left." if failed else None,
     ).shortened()
 

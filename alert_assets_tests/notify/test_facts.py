@@ -7,31 +7,11 @@ from typing import Any
 
 import pytest
 
-from alert_assets.breaker.rules import Transition
 from alert_assets.notify import facts
 from alert_assets.notify.alert import Alert
 from alert_assets_tests.commands.lake import analysis, incident
 
 NOON = datetime(2026, 2, 14, 12, tzinfo=UTC)
-
-
-def step(to: Any, cause: Any) -> Alert:
-    return facts.breaker_alert(Transition("pipeline", NOON, "CLOSED", to, cause, "3 runs failed.", run_id="r3"))
-
-
-def test_a_breaker_is_one_episode_that_is_over_when_it_is_closed() -> None:
-    opened, probing, closed = (
-        step("OPEN", "consecutive_failures"),
-        step("HALF_OPEN", "probe_started"),
-        step("CLOSED", "probe_succeeded"),
-    )
-    assert {alert.episode for alert in (opened, probing, closed)} == {"breaker/pipeline"}
-    assert [alert.status for alert in (opened, probing, closed)] == ["firing", "firing", "resolved"]
-    assert [alert.priority for alert in (opened, probing, closed)] == ["P1", "P4", "P4"]
-    assert "breaker reset pipeline --why" in (opened.suggested_action or "")
-    assert closed.suggested_action is None
-    assert "bronze_events" in opened.description
-    assert "platinum_incidents" not in opened.description
 
 
 @pytest.mark.parametrize(
@@ -87,7 +67,6 @@ def test_an_incident_is_its_fingerprint_and_over_when_nothing_fired_since_the_re
 
 def test_every_fact_comes_back_from_json_as_it_was() -> None:
     alerts = [
-        step("OPEN", "trip"),
         facts.held_alert(3, 1, ("too bad",), ("/landing/a.jsonl",), NOON, NOON),
         facts.held_decided_alert(3, "released", "ann", NOON),
         facts.slo_alert(slo_row("LOW")),

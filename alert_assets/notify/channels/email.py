@@ -22,18 +22,24 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from hashlib import sha256
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import NoDecode
 
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import one_line
 from alert_assets.notify.channels import wording
 from alert_assets.notify.channels.channel import Action, ChannelError, Delivered, Message
+from alert_assets.notify.channels.settings import ChannelSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+    from typing import Self
 
     from alert_assets.notify.alert import Severity
+    from alert_assets.notify.channels.http import Http
 
 #: Port on which TLS comes first, RFC 8314.
 _IMPLICIT_TLS_PORT = 465
@@ -45,6 +51,51 @@ _COLORS: dict[Severity, str] = {
     "LOW": "#2563a8",
     "INFO": "#666666",
 }
+
+
+def _split(value: object) -> object:
+    return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
+
+
+def _is_address(value: str) -> str:
+    if parse_address(value) is None:
+        raise ValueError(f"{value!r} is not an e-mail address")
+    return value
+
+
+MailAddress = Annotated[str, AfterValidator(_is_address)]
+
+
+class EmailSettings(ChannelSettings, env_prefix="ALERTS_SMTP_"):
+    """The relay, and the addresses."""
+
+    channel_name: ClassVar[str] = "email"
+    host: str = Field(description="The relay.")
+    sender: MailAddress = Field(validation_alias="ALERTS_SMTP_FROM", description="Address in From.")
+    to: Annotated[tuple[MailAddress, ...], NoDecode, BeforeValidator(_split)] = Field(
+        min_length=1, description="Default recipients, separated by commas."
+    )
+    port: int = Field(587, ge=1, le=65_535, description="Of the relay; 465 is implicit TLS.")
+    user: str = Field("", description="Login, for a relay that asks for one.")
+    password: SecretStr = Field(SecretStr(""), description="Its password.")
+    starttls: bool = Field(True, description="false only for a relay without TLS and without a login.")
+
+    @model_validator(mode="after")
+    def _login(self) -> Self:
+        login = {"user", "password"} & self.model_fields_set
+        if len(login) == 1:
+            raise ValueError(self.missing({"user", "password"} - login))
+        if login and not self.starttls and self.port != _IMPLICIT_TLS_PORT:
+            rule = "has to be true where there is a password: it is not sent in the clear"
+            raise ValueError(f"{self.variable('starttls')}: {rule}")
+        return self
+
+    def build(self, http: Http) -> Email:
+        """Build the channel."""
+        password = self.password.get_secret_value()
+        return Email(
+            self.host, self.sender, self.to, self.port, user=self.user, password=password, starttls=self.starttls
+        )
 
 
 @dataclass(frozen=True)

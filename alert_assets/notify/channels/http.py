@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from alert_assets.kernel.text import one_line
 from alert_assets.notify.channels.channel import ChannelError
 from alert_assets.notify.channels.targets import Address, TargetRefused, Targets, is_host
+
+if TYPE_CHECKING:
+    import httpx
 
 #: More of an answer than this is not read.
 MAX_RESPONSE_BYTES = 256_000
@@ -35,6 +36,12 @@ _MAX_REASON_LENGTH = 200
 
 #: Client errors that may pass: timeout, conflict (a repeat while the first is in progress), too early, too many.
 _TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
+
+
+def _authorities() -> ssl.SSLContext:
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Http:
 
     targets: Targets = field(default_factory=Targets)
     timeout_seconds: float = 10.0
-    tls: ssl.SSLContext = field(default_factory=httpx.create_ssl_context, repr=False)
+    tls: ssl.SSLContext = field(default_factory=_authorities, repr=False)
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,8 @@ def exchange(http: Http, channel: str, request: Request, reason: Reason = lambda
     Raises:
         ChannelError: permanent for redirects, refused targets and most 4xx, transient for the rest.
     """
+    import httpx
+
     url = _parse(channel, request.url)
     addresses = _resolve(http, channel, url)
     patience = httpx.Timeout(http.timeout_seconds, connect=http.timeout_seconds / len(addresses))
@@ -121,6 +130,8 @@ class _Answer:
 
 
 def _parse(channel: str, text: str) -> httpx.URL:
+    import httpx
+
     problem = url_problem(text)
     if problem:
         raise ChannelError(f"{channel}: its URL {problem}", permanent=True)
@@ -129,6 +140,8 @@ def _parse(channel: str, text: str) -> httpx.URL:
 
 def url_problem(text: str) -> str | None:
     """What is wrong with a URL, without quoting it; None if nothing is."""
+    import httpx
+
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError):
@@ -162,6 +175,8 @@ def _port(url: httpx.URL) -> int:
 
 
 def _outgoing(request: Request, url: httpx.URL, address: Address, patience: httpx.Timeout) -> httpx.Request:
+    import httpx
+
     return httpx.Request(
         request.method,
         url.copy_with(host=str(address)),
@@ -179,6 +194,8 @@ def _outgoing(request: Request, url: httpx.URL, address: Address, patience: http
 
 
 async def _perform(http: Http, outgoing: httpx.Request) -> _Answer:
+    import httpx
+
     async with httpx.AsyncHTTPTransport(verify=http.tls) as transport:
         response = await transport.handle_async_request(outgoing)
         try:

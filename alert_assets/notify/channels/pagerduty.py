@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
 
 from alert_assets.kernel.text import one_line
 from alert_assets.notify.channels import wording
 from alert_assets.notify.channels.channel import Action, Delivered, Message
 from alert_assets.notify.channels.http import Http, Request, exchange, json_object, text_at
+from alert_assets.notify.channels.settings import ChannelSettings, Key, Url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +34,18 @@ _SEVERITIES: Mapping[Severity, str] = {
 }
 _EVENT_ACTIONS = {Action.ACKNOWLEDGE: "acknowledge", Action.RESOLVE: "resolve"}
 _MAX_SUMMARY, _MAX_DEDUP_KEY = 1_024, 255
+
+
+class PagerDutySettings(ChannelSettings, env_prefix="ALERTS_PAGERDUTY_"):
+    """The service that is paged."""
+
+    channel_name: ClassVar[str] = "pagerduty"
+    routing_key: Key = Field(description="Integration key of the service.")
+    url: Url = Field(DEFAULT_URL, description="Of the Events API; the EU has another host.")
+
+    def build(self, http: Http) -> PagerDuty:
+        """Build the channel."""
+        return PagerDuty(self.routing_key.get_secret_value(), http, self.url)
 
 
 @dataclass(frozen=True)

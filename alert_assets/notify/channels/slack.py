@@ -15,15 +15,21 @@ import json
 import re
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, SecretStr, model_validator
 
 from alert_assets.kernel.text import one_line
 from alert_assets.notify.channels import wording
 from alert_assets.notify.channels.channel import Action, ChannelError, Delivered, Message
 from alert_assets.notify.channels.http import Http, Request, Response, exchange, json_object, text_at
+from alert_assets.notify.channels.settings import ChannelSettings, Key, SecretUrl, Url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Self
+
+    from alert_assets.notify.channels.channel import Channel
 
 DEFAULT_URL = "https://slack.com/api/chat.postMessage"
 
@@ -39,6 +45,32 @@ _TRANSIENT = frozenset(
     {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
 )
 _CODE = re.compile(r"[a-z_]{1,60}")
+
+
+class SlackSettings(ChannelSettings, env_prefix="ALERTS_SLACK_"):
+    """An incoming webhook, or a bot's token and channel."""
+
+    channel_name: ClassVar[str] = "slack"
+    webhook_url: SecretUrl = Field(SecretStr(""), description="Incoming webhook, bound to one channel; or a token.")
+    token: Key = Field(SecretStr(""), description="Bot token with the scope chat:write.")
+    channel: str = Field("", description="Default channel of the bot: a name or an id.")
+    url: Url = Field(DEFAULT_URL, description="Of chat.postMessage.")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if not self.webhook_url.get_secret_value():
+            if missing := {"token", "channel"} - self.model_fields_set:
+                raise ValueError(self.missing(sorted(missing)))
+        elif unused := self.model_fields_set - {"webhook_url"}:
+            way = f"has no use beside {self.variable('webhook_url')}; keep one way to reach Slack"
+            raise ValueError("\n".join(f"{self.variable(field)}: {way}" for field in sorted(unused)))
+        return self
+
+    def build(self, http: Http) -> Channel:
+        """Build the channel for the webhook or for the bot."""
+        if webhook_url := self.webhook_url.get_secret_value():
+            return SlackWebhook(webhook_url, http)
+        return SlackBot(self.token.get_secret_value(), self.channel, http, self.url)
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,14 @@ threads and has no place for a key.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
 
 from alert_assets.notify.channels import wording
 from alert_assets.notify.channels.channel import Action, Delivered, Message
 from alert_assets.notify.channels.http import Http, Request, encode, exchange
+from alert_assets.notify.channels.settings import ChannelSettings, SecretUrl
 
 if TYPE_CHECKING:
     from alert_assets.notify.alert import Severity
@@ -27,6 +30,17 @@ _COLORS: dict[Severity, str] = {
     "LOW": "accent",
     "INFO": "default",
 }
+
+
+class TeamsSettings(ChannelSettings, env_prefix="ALERTS_TEAMS_"):
+    """The workflow."""
+
+    channel_name: ClassVar[str] = "teams"
+    webhook_url: SecretUrl = Field(description="Of the workflow that posts to the chat or channel.")
+
+    def build(self, http: Http) -> Teams:
+        """Build the channel."""
+        return Teams(self.webhook_url.get_secret_value(), http)
 
 
 @dataclass(frozen=True)

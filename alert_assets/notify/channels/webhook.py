@@ -10,18 +10,33 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
+
+from pydantic import Field, SecretStr
 
 from alert_assets.kernel.clock import utc_now
 from alert_assets.notify.channels.channel import Delivered, Message
 from alert_assets.notify.channels.http import Http, Request, encode, exchange
+from alert_assets.notify.channels.settings import ChannelSettings, SecretUrl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
 TIMESTAMP_HEADER, SIGNATURE_HEADER = "X-Alerts-Timestamp", "X-Alerts-Signature"
+
+
+class WebhookSettings(ChannelSettings, env_prefix="ALERTS_WEBHOOK_"):
+    """The receiver, and what is shared with it."""
+
+    channel_name: ClassVar[str] = "webhook"
+    url: SecretUrl = Field(description="Where alerts are posted to.")
+    secret: SecretStr = Field(description="Shared with the receiver; signs the body.")
+
+    def build(self, http: Http) -> Webhook:
+        """Build the channel."""
+        return Webhook(self.url.get_secret_value(), self.secret.get_secret_value(), http)
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ from alert_assets.errors import UserError
 from alert_assets.kernel.durations import parse_duration
 from alert_assets.kernel.yaml_lines import YamlDocument, YamlPath, YamlProblem, listed, path_within, read_documents
 from alert_assets.notify.alert import KINDS, SEVERITIES
+from alert_assets.notify.channels.registry import CHANNELS
 from alert_assets.notify.limits import Limit, Limits
 from alert_assets.notify.routing.business_hours import DAYS, BusinessHours
 from alert_assets.notify.routing.rules import (
-    CHANNELS,
     LOG,
     MATCHED,
     REGEX,

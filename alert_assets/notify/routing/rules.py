@@ -24,8 +24,7 @@ from alert_assets.notify.routing.business_hours import BusinessHours
 if TYPE_CHECKING:
     from alert_assets.notify.alert import Alert
 
-#: Names of the channels; an alert always goes to `log` too.
-CHANNELS = ("slack", "pagerduty", "servicenow", "email", "teams", "webhook", "log")
+#: The channel that every alert goes to, besides others.
 LOG = "log"
 
 #: Fields of an alert that a matcher may look at, and alerts may be grouped by, besides `labels.NAME`.

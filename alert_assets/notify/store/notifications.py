@@ -15,12 +15,12 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, select
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.notify.channels.channel import Action
-from alert_assets.notify.dispatcher import LedgerTotals, ledger_totals
 from alert_assets.notify.episode import Episode, Rules
 from alert_assets.notify.episode import State as EpisodeState
 from alert_assets.notify.routing.rules import Routing
 from alert_assets.notify.silence import Kind, Silence, parse_matcher
 from alert_assets.notify.store.episodes import EpisodeBook, episode_of, silence_of
+from alert_assets.notify.store.ledger import LedgerTotals, ledger_totals
 from alert_assets.notify.store.tables import decisions, deliveries, episodes, silences
 from alert_assets.state.database import State, audit, audit_log
 
