@@ -31,31 +31,41 @@ SETTINGS: tuple[type[ChannelSettings], ...] = (
 CHANNELS = (*(settings.channel_name for settings in SETTINGS), Log.name)
 
 
-def channels(allowed_hosts: str = "") -> dict[str, Channel]:
-    """Build the channels that the environment and `.env` configure, by name; `log` always is.
-
-    Args:
-        allowed_hosts: ALERTS_ALLOWED_HOSTS.
+def configured() -> list[ChannelSettings]:
+    """Read the settings of the channels that the environment and `.env` configure.
 
     Raises:
         UserError: one message for every variable that is missing or wrong. Values of secrets are not shown.
     """
     problems: list[str] = []
-    wanted = [settings for each in SETTINGS if (settings := each.read(problems)) is not None]
-    targets = Targets()
-    try:
-        targets = Targets.parse(allowed_hosts)
-    except ValueError as error:
-        problems.append(
-            f"ALERTS_ALLOWED_HOSTS: {error}; a comma-separated list is wanted, e.g. relay.internal,10.1.0.0/16"
-        )
+    found = [settings for each in SETTINGS if (settings := each.read(problems)) is not None]
     if problems:
-        listed = "\n".join(f"  {problem}" for problem in problems)
-        raise UserError(
-            f"The alert channels cannot be used:\n{listed}\nSet them in the environment or in .env and try again."
-        )
+        raise _refusal(problems)
+    return found
+
+
+def channels(allowed_hosts: str = "") -> dict[str, Channel]:
+    """Build the channels that are configured, by name; `log` always is.
+
+    Args:
+        allowed_hosts: ALERTS_ALLOWED_HOSTS.
+
+    Raises:
+        UserError: as :func:`configured`, or the hosts cannot be read.
+    """
     found: dict[str, Channel] = {Log.name: Log()}
-    if wanted:
-        http = Http(targets)
+    if wanted := configured():
+        try:
+            http = Http(Targets.parse(allowed_hosts))
+        except ValueError as error:
+            rule = "a comma-separated list is wanted, e.g. relay.internal,10.1.0.0/16"
+            raise _refusal([f"ALERTS_ALLOWED_HOSTS: {error}; {rule}"]) from None
         found.update({settings.channel_name: settings.build(http) for settings in wanted})
     return found
+
+
+def _refusal(problems: list[str]) -> UserError:
+    listed = "\n".join(f"  {problem}" for problem in problems)
+    return UserError(
+        f"The alert channels cannot be used:\n{listed}\nSet them in the environment or in .env and try again."
+    )
