@@ -1,11 +1,11 @@
-"""Sends what is to be sent, until it has arrived: in order, with one idempotency key each, however often we die.
+"""Delivers what was decided: at least once and in order, with one idempotency key each, through any crash.
 
-A delivery is claimed for a while, sent, and written down as sent. Who dies in between leaves a claim that runs
-out, and the next one sends the same key again: a service that knows keys has it once. What happened to a
-delivery is never guessed.
+A delivery is claimed for a while, sent, and recorded as sent. A process that dies in between leaves a claim that
+expires, and the next one sends the same key again: a service that knows keys has it once. What happened to
+a delivery is never guessed.
 
-Each channel has its own thread, budget and circuit, because services fail one by one: a broken one is left alone
-for a while, and meanwhile the others go on.
+Each channel has its own thread, budget and circuit, because services fail one by one: a broken one is paused,
+and meanwhile the others continue.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class DeliveryRules:
             half at random, so that what failed together does not come back together.
         max_retry_after: most that a service's Retry-After is believed.
         give_up_after: what could not be sent for so long is dead.
-        failures: consecutive transient failures after which a channel is left alone, for `pause`, doubling with each
+        failures: consecutive transient failures after which a channel is paused, for `pause`, doubling with each
             further one up to `max_backoff`.
     """
 
@@ -100,7 +100,9 @@ class Deliverer:
         """Neither connects nor creates anything.
 
         Args:
+            state: the state database.
             channels: by the name that routing has for them. Deliveries of others stay until they are configured.
+            rules: how deliveries are tried.
         """
         self._state = state
         self._channels = channels
@@ -108,7 +110,7 @@ class Deliverer:
         self._name = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
 
     def tick(self, now: datetime) -> int:
-        """Send what is due, each channel for as long as its budget; how many were sent."""
+        """Send what is due, each channel for as long as its budget; returns how many were sent."""
         table = deliveries.c
         waiting = select(table.channel).where(_is_due(now), table.channel.in_(list(self._channels))).distinct()
         with self._state.reading() as connection:
@@ -119,7 +121,7 @@ class Deliverer:
             return sum(pool.map(lambda name: self._serve(name, now), names))
 
     def _serve(self, name: str, now: datetime) -> int:
-        """Send through one channel."""
+        """Send what is due through one channel; returns how many were sent."""
         started, sent = time.monotonic(), 0
 
         def clock() -> datetime:
@@ -139,7 +141,7 @@ class Deliverer:
         return sent
 
     def _claim(self, name: str, now: datetime) -> list[_Claimed]:
-        """The next deliveries of the channel, none of which waits for another."""
+        """Claim the next deliveries of the channel, none of which waits for another."""
         with self._state.writing() as connection:
             channel = _channel_state(connection, name)
             failures = channel["consecutive_failures"] if channel else 0
@@ -172,7 +174,7 @@ class Deliverer:
             return [_claimed(connection, row) for row in rows]
 
     def _attempt(self, name: str, delivery: _Claimed, clock: Any) -> bool:
-        """Send it, and write down how that went; whether it was sent or the channel can go on."""
+        """Send it and record the outcome; whether it was sent or the channel can continue."""
         try:
             delivered = self._channels[name].send(delivery.message)
         except ChannelError as error:
@@ -187,7 +189,7 @@ class Deliverer:
         return True
 
     def _failed(self, name: str, delivery: _Claimed, error: ChannelError, now: datetime) -> bool:
-        """Write down a failure; whether the channel can go on."""
+        """Record a failure; whether the channel can continue."""
         reason, rules = str(error)[:_ERROR_LENGTH], self._rules
         is_old = now - delivery.created_at >= rules.give_up_after
         with self._state.writing() as connection:
@@ -212,7 +214,7 @@ class Deliverer:
             return not pause
 
     def _bury(self, connection: Connection, name: str, delivery: _Claimed, reason: str, now: datetime) -> None:
-        """It will never arrive: the ledger has it, and the log says so once."""
+        """Mark a delivery as dead, in the ledger and once in the log."""
         values = {"status": "dead", "attempts": delivery.attempts + 1, "last_error": reason, **_UNCLAIMED}
         if not _change(connection, delivery, values):
             return
@@ -226,10 +228,10 @@ class Deliverer:
             return
         said = f"{message.action.value} could not be delivered through {name}: {reason}"
         alert = replace(message.alert, title=f"Not delivered: {message.alert.title}", description=said)
-        _tell_log(connection, message, alert, now)
+        _deliver_to_log(connection, message, alert, now)
 
     def _give_back(self, claimed: list[_Claimed]) -> None:
-        """Let others have what was claimed and not tried."""
+        """Release what was claimed and not tried."""
         ids = [delivery.id for delivery in claimed]
         with self._state.writing() as connection:
             ours = (deliveries.c.id.in_(ids), deliveries.c.claimed_by == self._name)
@@ -258,7 +260,7 @@ def _claimed(connection: Connection, row: RowMapping) -> _Claimed:
 
 
 def _reference(connection: Connection, row: RowMapping) -> str | None:
-    """What the destination returned for the latest opening; for one that only heard of an escalation, for that."""
+    """Return the reference of the latest opening at the destination, or of the escalation if it had only that."""
     table = deliveries.c
     found = connection.execute(
         select(table.action, table.reference)
@@ -302,12 +304,12 @@ def _sent(connection: Connection, delivery: _Claimed, delivered: Delivered, now:
 
 
 def _change(connection: Connection, delivery: _Claimed, values: dict[str, Any]) -> bool:
-    """Change it unless somebody else has ended it meanwhile; whether it was changed."""
+    """Change a delivery that is still pending; whether it was."""
     pending = (deliveries.c.id == delivery.id, deliveries.c.status == "pending")
     return bool(connection.execute(deliveries.update().where(*pending).values(values)).rowcount)
 
 
-def _tell_log(connection: Connection, message: Message, alert: Alert, now: datetime) -> None:
+def _deliver_to_log(connection: Connection, message: Message, alert: Alert, now: datetime) -> None:
     in_log = (deliveries.c.episode == message.episode, deliveries.c.channel == LOG)
     seq = (connection.scalar(select(func.max(deliveries.c.seq)).where(*in_log)) or 0) + 1
     connection.execute(
@@ -329,7 +331,7 @@ def _tell_log(connection: Connection, message: Message, alert: Alert, now: datet
 
 
 def waiting(state: State) -> dict[str, int]:
-    """How many deliveries wait, by channel."""
+    """Count the pending deliveries by channel."""
     pending = (
         select(deliveries.c.channel, func.count())
         .where(deliveries.c.status == "pending")

@@ -1,7 +1,7 @@
-"""From the outbox to deliveries: each alert is taken up once, and what became of it is written down.
+"""Dispatches the alerts of the outbox: each once, with a decision in the ledger for each destination.
 
 A fact puts its alert into the outbox in its own transaction (`state.raise_alert`). Here the alerts are taken in
-their order, some hundred in one transaction that also marks them as dispatched: whoever dies in between has
+their order, some hundred in one transaction that also marks them as dispatched: a process that dies in between has
 done nothing, and the next one does it. Nothing is sent here (:mod:`alert_assets.notify.deliverer`), so no
 service can hold this up.
 """
@@ -32,7 +32,7 @@ _QUIET_AT_ONCE = 1_000
 
 
 class Dispatcher:
-    """Takes alerts out of the outbox and decides who is told. Several at once take turns."""
+    """Takes alerts out of the outbox and decides who is notified. Several at once take turns."""
 
     def __init__(
         self,
@@ -47,9 +47,12 @@ class Dispatcher:
         """Neither connects nor creates anything.
 
         Args:
+            state: the state database.
+            routing: who is notified of which alert.
             channels: names of the configured channels.
-            batch_rows: alerts in one transaction, in which nobody else can write.
-            budget_seconds: a tick begins no batch after that; the next tick goes on.
+            rules: when an episode ends.
+            batch_rows: alerts in one transaction; other writers wait for it.
+            budget_seconds: a tick begins no batch after that; the next tick continues.
         """
         self._state = state
         self._routing = routing
@@ -59,30 +62,33 @@ class Dispatcher:
         self._budget_seconds = budget_seconds
 
     def tick(self, now: datetime) -> int:
-        """Tell what was counted or kept back and may be told now, then take up what is new.
+        """Release due digests and what is no longer suppressed, then dispatch new alerts.
+
+        Args:
+            now: decides what is due.
 
         Returns:
-            how many alerts were taken up.
+            how many alerts were dispatched.
         """
         started, taken, rows = time.monotonic(), 0, self._batch_rows
-        self._tell_what_waited(now)
+        self._release_waiting(now)
         while self._has_any(outbox, outbox.c.status == "pending"):
             try:
                 taken += self._take(now, rows)
             except StateError:
                 raise
             except Exception as error:  # noqa: BLE001
-                # One alert that cannot be taken up must not hold up all that come after it.
+                # One alert that cannot be dispatched must not hold up all that come after it.
                 if rows == 1:
                     self._set_aside(now, error)
                 rows = 1
             if time.monotonic() - started > self._budget_seconds:
                 return taken
-        self._end_what_is_quiet(now)
+        self._resolve_quiet(now)
         return taken
 
-    def _tell_what_waited(self, now: datetime) -> None:
-        """What was counted, and what was kept back."""
+    def _release_waiting(self, now: datetime) -> None:
+        """Send due digests, and notify of what is no longer suppressed."""
         with self._state.reading() as connection:
             book = self._book(connection, now)
             if not book.digests_due() and not book.to_release():
@@ -94,7 +100,7 @@ class Dispatcher:
             book.flush()
 
     def _has_any(self, table: Table, *where: ColumnElement[bool]) -> bool:
-        """Mostly there is nothing to do, and then nobody's turn to write is taken."""
+        """Cheap read-only check, so that an idle tick does not take the write lock."""
         with self._state.reading() as connection:
             return connection.execute(select(table).where(*where).limit(1)).first() is not None
 
@@ -102,20 +108,20 @@ class Dispatcher:
         return EpisodeBook(connection, self._routing, self._channels, self._rules, now)
 
     def _take(self, now: datetime, rows: int) -> int:
-        """One batch."""
+        """Dispatch one batch; returns how many alerts it had."""
         with self._state.writing() as connection:
             alerts = {row["id"]: _alert(row) for row in connection.execute(_PENDING.limit(rows)).mappings()}
             book = self._book(connection, now)
             book.load_latest(alert.episode for alert in alerts.values())
             for number, alert in alerts.items():
-                book.hear(number, alert)
+                book.dispatch(number, alert)
             book.flush()
             connection.execute(outbox.update().where(outbox.c.id.in_(list(alerts))).values(status="dispatched"))
         return len(alerts)
 
     def _set_aside(self, now: datetime, error: Exception) -> None:
-        """Keep the next alert in the outbox as failed; the ledger's totals do not add up until it is seen to."""
-        reason = f"could not be taken up: {type(error).__name__}: {error}"
+        """Mark the next alert as failed; the ledger is incomplete for as long as it is there."""
+        reason = f"could not be dispatched: {type(error).__name__}: {error}"
         with self._state.writing() as connection:
             row = connection.execute(_PENDING.limit(1)).mappings().one()
             book = self._book(connection, now)
@@ -124,7 +130,7 @@ class Dispatcher:
             connection.execute(outbox.update().where(outbox.c.id == row["id"]).values(status="failed"))
         run_log("").error("alert_failed", outbox_id=row["id"], subject=row["subject"], error=reason)
 
-    def _end_what_is_quiet(self, now: datetime) -> None:
+    def _resolve_quiet(self, now: datetime) -> None:
         spans = self._rules.quiet_after.items()
         quiet = or_(false(), *(and_(episodes.c.kind == kind, episodes.c.last_at <= now - span) for kind, span in spans))
         where = (episodes.c.state != "resolved", quiet)
@@ -136,7 +142,7 @@ class Dispatcher:
                 if is_quiet(episode, now, self._rules):
                     ended = episode.resolved("quiet", now)
                     book.keep(ended)
-                    book.tell_of_end(ended, f"nothing has fired since {episode.last_at:%Y-%m-%d %H:%M:%SZ}")
+                    book.notify_resolved(ended, f"nothing has fired since {episode.last_at:%Y-%m-%d %H:%M:%SZ}")
             book.flush()
 
 
@@ -144,7 +150,7 @@ _PENDING = select(outbox).where(outbox.c.status == "pending").order_by(outbox.c.
 
 
 def _alert(row: RowMapping) -> Alert:
-    """What a row of the outbox says; one that is no alert is told all the same, by its subject."""
+    """Return the alert of a row of the outbox; a row that is none becomes one with its subject."""
     try:
         alert = Alert.from_json(row["payload"])
     except (KeyError, TypeError, ValueError):

@@ -1,6 +1,6 @@
-"""What the pipeline says of itself, and what it found, as alerts.
+"""The pipeline's own facts, and what it found, as alerts.
 
-Each function takes a fact as whoever noticed it has it, and returns the alert that is written into the
+Each function takes a fact as its finder has it, and returns the alert that is written into the
 outbox with it. The episode is what the fact belongs to: a breaker, a check, an SLO, a job, an alert's
 fingerprint. A fact that ends an episode is a `resolved` alert of the same episode.
 """
@@ -23,7 +23,7 @@ DATA_PLATFORM = "team:data-platform"
 def held_alert(
     number: int, lines: int, because: tuple[str, ...], files: tuple[str, ...], held_at: datetime, now: datetime
 ) -> Alert:
-    """A landing batch that was not published and waits for a decision."""
+    """Return the alert of a landing batch that was held and waits for a decision."""
     shown = "1 line" if lines == 1 else f"{lines:,} lines"
     return Alert(
         kind="batch_held",
@@ -41,7 +41,7 @@ def held_alert(
 
 
 def held_decided_alert(number: int, decision: str, who: str, now: datetime) -> Alert:
-    """Somebody has decided on a held batch."""
+    """Return the alert that ends a held batch: it was released or discarded."""
     return Alert(
         kind="batch_held",
         episode=f"held/{number}",
@@ -65,7 +65,7 @@ def check_alert(
     run_id: str | None,
     at: datetime,
 ) -> Alert:
-    """A check that failed, or that passes again."""
+    """Return the alert of a check that failed, or that passes again."""
     contract = ALL_CONTRACTS.get(table)
     severity: Severity = "HIGH" if blocking else "MEDIUM"
     schema = check == "schema"
@@ -90,7 +90,7 @@ def check_alert(
 
 
 def slo_alert(row: Mapping[str, Any]) -> Alert:
-    """An SLO that burns its error budget too fast, by a row of `slo_status`; resolved when it no longer does."""
+    """Return the alert of a row of `slo_status`: firing while the SLO burns too fast, then resolved."""
     burning = row["severity"] is not None
     firing = [rate for rate in row["burn_rates"] if rate["firing"]]
     rates = "; ".join(
@@ -126,7 +126,7 @@ def run_alert(
     at: datetime,
     owner: str | None,
 ) -> Alert:
-    """A run that failed, or the first of its job that succeeded after that."""
+    """Return the alert of a run that failed, or of the first of its job that succeeded after that."""
     return Alert(
         kind="run_failure",
         episode=f"run/{job}",
@@ -145,17 +145,17 @@ def run_alert(
 
 
 def incident_alert(gold: Mapping[str, Any], platinum: Mapping[str, Any] | None) -> Alert:
-    """An incident by its rows of gold and, when there is one, platinum."""
+    """Return the alert of an incident, by its rows of gold and, when there is one, platinum."""
     resolved = gold["resolved_at"] is not None and gold["resolved_at"] >= gold["last_seen_timestamp"]
     where = f"{gold['application_id']}{' on ' + gold['host'] if gold['host'] else ''}"
-    told = [platinum[name] for name in ("summary", "root_cause") if platinum and platinum[name]]
+    analysis = [platinum[name] for name in ("summary", "root_cause") if platinum and platinum[name]]
     return Alert(
         kind="incident",
         episode=f"incident/{gold['fingerprint']}",
         status="resolved" if resolved else "firing",
         severity=gold["severity"],
         title=f"{gold['alert_type']}: {where}",
-        description="\n".join(told) or gold["incident_context_text"],
+        description="\n".join(analysis) or gold["incident_context_text"],
         at=gold["resolved_at"] if resolved else gold["last_seen_timestamp"],
         since=gold["first_seen_timestamp"],
         application=gold["application_id"],

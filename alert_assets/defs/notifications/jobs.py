@@ -1,4 +1,4 @@
-"""What `alert-assets alerts` and `alert-assets silence` do, for the UI: take, end and reopen alerts, silence them.
+"""What `alert-assets alerts` and `alert-assets silence` do, for the UI: acknowledge, resolve, reopen, silence.
 
 No `from __future__ import annotations`: Dagster reads the functions' annotations.
 """
@@ -23,8 +23,8 @@ else:
 class Person(dg.Config):
     """Who, and why."""
 
-    who: str = Field(description="Your name; it stays in the audit.")
-    why: str = Field(description="The reason; it stays in the audit.")
+    who: str = Field(description="Your name; it is kept in the audit log.")
+    why: str = Field(description="The reason; it is kept in the audit log.")
 
 
 class OneEpisode(Person):
@@ -57,7 +57,7 @@ class OneSilence(Person):
 @operator_job(
     "alert_acknowledge",
     "acknowledge_alert",
-    "Take an alert: it escalates no further, and everybody who was told hears who has it.",
+    "Acknowledge an alert: it escalates no further, and everyone who was notified learns who has it.",
 )
 def alert_acknowledge(config: OneEpisode, notifications: Notifications) -> str:
     """Acknowledge an episode."""
@@ -68,7 +68,7 @@ def alert_acknowledge(config: OneEpisode, notifications: Notifications) -> str:
 @operator_job(
     "alert_resolve",
     "resolve_alert",
-    "Say that an alert is over: everybody who was told hears it, and tickets are resolved.",
+    "Resolve an alert: everyone who was notified learns that it is over, and tickets are resolved.",
 )
 def alert_resolve(config: OneEpisode, notifications: Notifications) -> str:
     """Resolve an episode."""
@@ -79,7 +79,7 @@ def alert_resolve(config: OneEpisode, notifications: Notifications) -> str:
 @operator_job(
     "alert_reopen",
     "reopen_alert",
-    "Open an alert again that was resolved, or that was acknowledged and has nobody now.",
+    "Reopen an alert that was resolved, or withdraw its acknowledgement.",
 )
 def alert_reopen(config: OneEpisode, notifications: Notifications) -> str:
     """Reopen an episode."""
@@ -90,7 +90,7 @@ def alert_reopen(config: OneEpisode, notifications: Notifications) -> str:
 @operator_job(
     "alert_silence",
     "silence_alerts",
-    "Keep alerts from being told until a time; they are recorded, and what goes on then is told.",
+    "Suppress notifications until a time; alerts are recorded, and what is still firing then is notified.",
 )
 def alert_silence(config: SomeAlerts, notifications: Notifications) -> str:
     """Add a silence."""
@@ -102,7 +102,7 @@ def alert_silence(config: SomeAlerts, notifications: Notifications) -> str:
 @operator_job(
     "alert_maintenance",
     "begin_maintenance",
-    "A maintenance window: alerts in it are recorded and not told; what goes on at its end is told.",
+    "A maintenance window: alerts are recorded, not notified, until its end; then what is still firing is.",
 )
 def alert_maintenance(config: Window, notifications: Notifications) -> str:
     """Add a maintenance window."""
@@ -122,7 +122,7 @@ def alert_maintenance(config: Window, notifications: Notifications) -> str:
 def alert_silence_expire(config: OneSilence, notifications: Notifications) -> str:
     """End a silence."""
     notifications.expire(config.silence, config.who, config.why)
-    return f"Silence {config.silence} is over; what goes on is told."
+    return f"Silence {config.silence} is over; what is still firing is notified."
 
 
 alert_jobs: list[dg.JobDefinition] = [

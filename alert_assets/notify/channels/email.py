@@ -150,7 +150,7 @@ class Email:
         """The mail as it is sent.
 
         Raises:
-            ChannelError: an address is none, or there is nobody to send to.
+            ChannelError: an address is none, or there is no recipient.
         """
         root, own = self._message_id(f"episode\x1f{message.episode}"), self._message_id(f"key\x1f{message.key}")
         mail = EmailMessage(policy=SMTP)
@@ -168,7 +168,7 @@ class Email:
         mail.set_content(wording.plain_text(message, 20_000))
         mail.add_alternative(html(message), subtype="html")
         if not recipients:
-            raise ChannelError(f"{self.name}: nobody to send to; routing and ALERTS_SMTP_TO name none", permanent=True)
+            raise ChannelError(f"{self.name}: no recipient; routing and ALERTS_SMTP_TO name none", permanent=True)
         return mail
 
     def _transmit_in_time(self, mail: EmailMessage, recipients: tuple[str, ...]) -> dict[str, tuple[int, bytes]]:
@@ -194,7 +194,7 @@ class Email:
             if self.user:
                 relay.login(self.user, self.password)
             refused = relay.send_message(mail, to_addrs=recipients)
-            # The relay has it: whatever goes wrong with the goodbye must not make it a failure.
+            # The relay has it: a failed goodbye must not make it a failure.
             with suppress(smtplib.SMTPException, OSError):
                 relay.quit()
             return refused
@@ -242,7 +242,7 @@ def parse_address(text: str) -> Address | None:
 
 def html(message: Message) -> str:
     """The message for mail programs: no scripts, no images, nothing that is loaded."""
-    alert = wording.told(message)
+    alert = wording.presented(message)
     color = "#2e7d32" if message.action is Action.RESOLVE else _COLORS[alert.severity]
     rows = "".join(
         f'<tr><td style="padding:2px 12px 2px 0;color:#666"><b>{escape(label)}</b></td><td>{escape(value)}</td></tr>'

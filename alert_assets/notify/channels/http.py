@@ -1,9 +1,9 @@
 """One HTTP request to a service that delivers messages, and what its answer means for the outbox.
 
 - The connection goes to an address that :mod:`.targets` has judged, with the name in the Host header and in TLS.
-  Proxies from the environment are not used: behind one, nobody could say where the connection ends.
+  Proxies from the environment are not used: behind one, it is unknown where the connection ends.
 - TLS is verified. Plain HTTP only goes to hosts that are configured.
-- Redirects are not followed: the request may hold a secret that is not for whoever is behind them.
+- Redirects are not followed: the request may hold a secret that is not for their target.
 - One deadline covers the whole exchange, however slowly its parts arrive, and answers are read up to a limit.
 - The transport is used without httpx's client, which logs URLs; a webhook's URL is a secret.
 - No exception of a library is chained to what is raised here: they hold the request.
@@ -81,7 +81,7 @@ class Response:
         return json_object(self.body)
 
 
-#: Finds in an error's body what may be told; the rest of the body is not.
+#: Finds in an error's body what may be shown; the rest of the body is not.
 Reason = Callable[[bytes], str]
 
 
@@ -89,7 +89,9 @@ def exchange(http: Http, channel: str, request: Request, reason: Reason = lambda
     """Send a request and return the answer if it is a good one.
 
     Args:
+        http: how the outside is reached.
         channel: name for errors.
+        request: what is sent.
         reason: what the service's documentation has in an error's body.
 
     Raises:
@@ -237,8 +239,8 @@ def _connection_problem(error: httpx.ConnectError) -> str:
 def _judge(channel: str, url: httpx.URL, answer: _Answer, reason: Reason) -> Response:
     if 200 <= answer.status < 300:
         return Response(answer.status, answer.body)
-    told = one_line(reason(answer.body), _MAX_REASON_LENGTH)
-    said = f"{channel}: {url.host} answered {status_text(answer.status)}" + (f": {told}" if told else "")
+    detail = one_line(reason(answer.body), _MAX_REASON_LENGTH)
+    said = f"{channel}: {url.host} answered {status_text(answer.status)}" + (f": {detail}" if detail else "")
     if 300 <= answer.status < 400:
         raise ChannelError(f"{said}; redirects are not followed, use the final URL", permanent=True)
     transient = answer.status >= 500 or answer.status in _TRANSIENT_STATUSES

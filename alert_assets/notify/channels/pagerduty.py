@@ -1,7 +1,7 @@
 """PagerDuty, Events API v2: the episode is an alert there, opened, acknowledged and resolved by its `dedup_key`.
 
 https://developer.pagerduty.com/docs/events-api-v2/trigger-events/ has the fields and their lengths. A repeated
-trigger is added to the alert that is open, so repeats and reminders page nobody twice.
+trigger is added to the alert that is open, so repeats and reminders do not page twice.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class PagerDutySettings(ChannelSettings, env_prefix="ALERTS_PAGERDUTY_"):
 
 @dataclass(frozen=True)
 class PagerDuty:
-    """Pages whoever is on call for the service that the routing key belongs to.
+    """Pages the on-call of the service that the routing key belongs to.
 
     Attributes:
         routing_key: integration key of the service; a secret.
@@ -77,8 +77,8 @@ class PagerDuty:
     def _reason(self, body: bytes) -> str:
         answer = json_object(body)
         errors = answer.get("errors")
-        told = [text_at(answer, "message"), *(part for part in errors or [] if isinstance(part, str))]
-        return "; ".join(filter(None, told)).replace(self.routing_key, "***")
+        reasons = [text_at(answer, "message"), *(part for part in errors or [] if isinstance(part, str))]
+        return "; ".join(filter(None, reasons)).replace(self.routing_key, "***")
 
 
 def dedup_key(message: Message) -> str:
@@ -87,7 +87,7 @@ def dedup_key(message: Message) -> str:
 
 
 def _details(message: Message) -> dict[str, Any]:
-    alert = wording.told(message)
+    alert = wording.presented(message)
     links = [{"href": url, "text": text} for text, url in wording.links(alert)]
     custom = dict(wording.facts(alert))
     texts = {

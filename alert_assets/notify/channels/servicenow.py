@@ -194,10 +194,10 @@ class ServiceNow:
 
     def _reason(self, body: bytes) -> str:
         answer = json_object(body)
-        told = ": ".join(filter(None, (text_at(answer, "error", "message"), text_at(answer, "error", "detail"))))
+        reason = ": ".join(filter(None, (text_at(answer, "error", "message"), text_at(answer, "error", "detail"))))
         for secret in (self._basic, self.password):
-            told = told.replace(secret, "***")
-        return told
+            reason = reason.replace(secret, "***")
+        return reason
 
     def _unreadable(self) -> ChannelError:
         return ChannelError(f"{self.name}: the answer is not one of the Table API's", permanent=False)

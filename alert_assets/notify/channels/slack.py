@@ -1,10 +1,10 @@
 """Slack, in Block Kit, by bot token or by incoming webhook.
 
 A bot token can do more: messages go to the channels that routing names, and what follows the first message of an
-episode is a reply in its thread. Reminders, escalations and the end are shown in the channel too: nobody watches
-a thread that nobody has answered. A webhook is bound to one channel and knows no threads.
+episode is a reply in its thread. Reminders, escalations and the end are shown in the channel too: an unanswered
+thread is not watched. A webhook is bound to one channel and knows no threads.
 
-Text from outside is escaped as https://docs.slack.dev/messaging/formatting-message-text has it, and Slack is told
+Text from outside is escaped as https://docs.slack.dev/messaging/formatting-message-text has it, and Slack is asked
 to parse nothing in it, so an alert can neither mention `@channel` nor hide a link. Slack promises no idempotency:
 the key goes with the message as `client_msg_id` and metadata, which makes a repeat recognisable.
 """
@@ -40,7 +40,7 @@ _MAX_FIELDS, _MAX_LINKS, _MAX_URL = 10, 5, 300
 
 _SHOWN_IN_CHANNEL = frozenset({Action.REMIND, Action.ESCALATE, Action.RESOLVE})
 
-#: Errors in a 200 answer that pass; the others stay until somebody changes something.
+#: Errors in a 200 answer that pass; the others stay until their cause is removed.
 _TRANSIENT = frozenset(
     {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
 )
@@ -167,7 +167,7 @@ def content(message: Message) -> dict[str, Any]:
 
 def blocks(message: Message) -> list[dict[str, Any]]:
     """The message in Block Kit."""
-    alert = wording.told(message)
+    alert = wording.presented(message)
     header = one_line(f"{wording.symbol(message)} {wording.headline(message, _MAX_HEADER)}", _MAX_HEADER)
     fields = [_mrkdwn(f"*{label}*\n{_outside(value, _MAX_FIELD)}") for label, value in wording.facts(alert, 200)]
     links = [f"<{escape(url)}|{escape(text)}>" for text, url in wording.links(alert, _MAX_URL)[:_MAX_LINKS]]

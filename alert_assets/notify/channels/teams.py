@@ -85,7 +85,7 @@ def _content(message: Message, length: int) -> dict[str, Any]:
 
 
 def _body(message: Message, length: int) -> list[dict[str, Any]]:
-    alert = wording.told(message)
+    alert = wording.presented(message)
     color = "good" if message.action is Action.RESOLVE else _COLORS[alert.severity]
     trace = wording.last_lines(alert.stack_trace, length)
     blocks = [

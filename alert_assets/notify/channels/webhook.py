@@ -1,8 +1,8 @@
 """Any service that takes JSON: the alert as it is, signed.
 
 The receiver recomputes HMAC-SHA256 over the timestamp header, a dot and the body, compares it in constant time
-with the signature header, and refuses old timestamps: nobody else can have written the body, and nobody can send
-it again later. `Idempotency-Key` tells it what it has had before.
+with the signature header, and refuses old timestamps: no third party can have written the body, or send
+it again later. `Idempotency-Key` says what it has had before.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The tables behind telling people, next to those of :mod:`alert_assets.state.database`.
+"""The tables of notifications, next to those of :mod:`alert_assets.state.database`.
 
-The outbox says what is so. These say what was made of it: episodes, what each destination is sent, why it
-was sent or not, who asked for silence.
+The outbox has alerts. These have what became of them: episodes, deliveries to each destination, decisions and
+their reasons, silences.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from alert_assets.state.database import Id, Utc, Words, append_only, metadata
 
 _IS_OPEN = text("state <> 'resolved'")
 
-#: One row each time something began to go on; the columns are those of :class:`~alert_assets.notify.episode.Episode`.
+#: One row an episode; the columns are those of :class:`~alert_assets.notify.episode.Episode`.
 episodes = Table(
     "episodes",
     metadata,
@@ -33,9 +33,12 @@ episodes = Table(
     Column("resolved_at", Utc),
     Column("resolved_by", Words),
     Column("group_key", Words),
-    Column("told_at", Utc),
-    Column("told_severity", Text),
-    Column("told_as", Text, CheckConstraint("told_as IN ('notified', 'grouped', 'rate_limited')")),
+    # Databases have them under their first names.
+    Column("told_at", Utc, key="notified_at"),
+    Column("told_severity", Text, key="notified_severity"),
+    Column(
+        *("told_as", Text, CheckConstraint("told_as IN ('notified', 'grouped', 'rate_limited')")), key="notified_as"
+    ),
     Column("owed", Text),
     Column("grouped_under", Text),
     Column("steps_done", JSON, nullable=False),
@@ -47,7 +50,7 @@ episodes = Table(
     Index("episodes_by_fingerprint", "fingerprint", "opened_at"),
     Index("episodes_one_open", "fingerprint", unique=True, sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN),
     Index("episodes_by_state", "state", "last_at"),
-    Index("episodes_by_group", "told_as", "told_at"),
+    Index("episodes_by_group", "notified_as", "notified_at"),
     Index("episodes_owed", "owed"),
 )
 
