@@ -97,13 +97,7 @@ class Deliverer:
     """Sends what is due. Several at once, in threads or processes, share the work."""
 
     def __init__(self, state: State, channels: Mapping[str, Channel], rules: DeliveryRules | None = None) -> None:
-        """Neither connects nor creates anything.
-
-        Args:
-            state: the state database.
-            channels: by the name that routing has for them. Deliveries of others stay until they are configured.
-            rules: how deliveries are tried.
-        """
+        """Take the channels by name; deliveries of others stay until those are configured."""
         self._state = state
         self._channels = channels
         self._rules = rules or DeliveryRules()

@@ -44,15 +44,10 @@ class Dispatcher:
         batch_rows: int = 500,
         budget_seconds: float = 40,
     ) -> None:
-        """Neither connects nor creates anything.
+        """Take the names of the configured `channels`; nothing is connected to or created.
 
-        Args:
-            state: the state database.
-            routing: who is notified of which alert.
-            channels: names of the configured channels.
-            rules: when an episode ends.
-            batch_rows: alerts in one transaction; other writers wait for it.
-            budget_seconds: a tick begins no batch after that; the next tick continues.
+        A transaction has up to `batch_rows` alerts, and other writers wait for it. A tick begins none after
+        `budget_seconds`; the next tick continues.
         """
         self._state = state
         self._routing = routing
@@ -62,14 +57,7 @@ class Dispatcher:
         self._budget_seconds = budget_seconds
 
     def tick(self, now: datetime) -> int:
-        """Release due digests and what is no longer suppressed, then dispatch new alerts.
-
-        Args:
-            now: decides what is due.
-
-        Returns:
-            how many alerts were dispatched.
-        """
+        """Release due digests and what is no longer suppressed, then dispatch new alerts; returns how many."""
         started, taken, rows = time.monotonic(), 0, self._batch_rows
         self._release_waiting(now)
         while self._has_any(outbox, outbox.c.status == "pending"):

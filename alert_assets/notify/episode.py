@@ -180,12 +180,8 @@ class Step:
 def observe(episode: Episode | None, alert: Alert, number: int, now: datetime, rules: Rules) -> Step:
     """Return the step that an alert makes its episode take.
 
-    Args:
-        episode: the latest of the alert's fingerprint, if there is one.
-        alert: the alert.
-        number: of the alert in the outbox; a new episode's id comes from it.
-        now: when it is dispatched.
-        rules: when an episode ends and when it is reopened.
+    `episode` is the latest of the alert's fingerprint, if there is one. A new episode's id comes from `number`, the
+    alert's in the outbox.
     """
     if alert.status == "resolved":
         return _over(episode, alert, now)

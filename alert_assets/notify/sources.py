@@ -56,11 +56,7 @@ def changed_incidents(lakehouse: Lakehouse, seen: IncidentsSeen, *, since: datet
     """Read the incidents that gold changed, or that were analysed, after what was seen before.
 
     First the hours in which such incidents are, then the rows of those hours: both are pruned by file statistics.
-
-    Args:
-        lakehouse: with or without the tables.
-        seen: how far they were read before.
-        since: rows are wanted of incidents that fired then or later.
+    Rows are read of incidents that fired at `since` or later.
     """
     gold, platinum = lakehouse.table(GOLD_INCIDENTS), lakehouse.table(PLATINUM_INCIDENTS)
     if gold is None:

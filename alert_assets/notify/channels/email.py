@@ -103,11 +103,6 @@ class Email:
     """Sends mail through a relay.
 
     Attributes:
-        host, port: the relay; on port 465 TLS comes before SMTP.
-        sender: address in From.
-        to: addresses for messages that routing names none for.
-        user, password: for relays that ask for them; the password is a secret.
-        starttls: False only for a relay that has no TLS and is asked for no login.
         timeout_seconds: longest wait for one reply.
         session_seconds: deadline of the whole session, name resolution included.
         tls: what its certificate is verified against: the system's authorities, or those of SSL_CERT_FILE. Not

@@ -88,11 +88,7 @@ Reason = Callable[[bytes], str]
 def exchange(http: Http, channel: str, request: Request, reason: Reason = lambda body: "") -> Response:
     """Send a request and return the answer if it is a good one.
 
-    Args:
-        http: how the outside is reached.
-        channel: name for errors.
-        request: what is sent.
-        reason: what the service's documentation has in an error's body.
+    Errors begin with `channel`; `reason` finds what the service's documentation has in an error's body.
 
     Raises:
         ChannelError: permanent for redirects, refused targets and most 4xx, transient for the rest.

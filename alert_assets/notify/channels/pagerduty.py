@@ -50,12 +50,7 @@ class PagerDutySettings(ChannelSettings, env_prefix="ALERTS_PAGERDUTY_"):
 
 @dataclass(frozen=True)
 class PagerDuty:
-    """Pages the on-call of the service that the routing key belongs to.
-
-    Attributes:
-        routing_key: integration key of the service; a secret.
-        url: where events go; the EU has another host.
-    """
+    """Pages the on-call of the service that the routing key belongs to."""
 
     routing_key: str = field(repr=False)
     http: Http

@@ -82,14 +82,7 @@ class ServiceNowSettings(ChannelSettings, env_prefix="ALERTS_SERVICENOW_"):
 
 @dataclass(frozen=True)
 class ServiceNow:
-    """Opens, annotates and resolves incidents.
-
-    Attributes:
-        url: the instance, e.g. https://example.service-now.com.
-        user, password: of an account with the role `itil`; the password is a secret.
-        assignment_group: for messages that routing names no group for; a name or a sys_id.
-        close_code: one of the instance's resolution codes.
-    """
+    """Opens, annotates and resolves incidents."""
 
     url: str
     user: str

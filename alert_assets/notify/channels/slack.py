@@ -75,11 +75,7 @@ class SlackSettings(ChannelSettings, env_prefix="ALERTS_SLACK_"):
 
 @dataclass(frozen=True)
 class SlackWebhook:
-    """Posts to the one channel that an incoming webhook belongs to; recipients are not used.
-
-    Attributes:
-        url: the webhook's, a secret.
-    """
+    """Posts to the one channel that an incoming webhook belongs to; recipients are not used."""
 
     url: str = field(repr=False)
     http: Http
@@ -93,12 +89,7 @@ class SlackWebhook:
 
 @dataclass(frozen=True)
 class SlackBot:
-    """Posts as a bot user, with `chat.postMessage`.
-
-    Attributes:
-        token: the bot's, a secret; needs the scope `chat:write`.
-        channel: where messages go that routing names no channel for: a name or an id.
-    """
+    """Posts as a bot user, with `chat.postMessage`."""
 
     token: str = field(repr=False)
     channel: str

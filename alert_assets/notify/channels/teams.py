@@ -45,11 +45,7 @@ class TeamsSettings(ChannelSettings, env_prefix="ALERTS_TEAMS_"):
 
 @dataclass(frozen=True)
 class Teams:
-    """Posts to the chat or channel that a workflow posts to; recipients are not used.
-
-    Attributes:
-        url: the workflow's, a secret.
-    """
+    """Posts to the chat or channel that a workflow posts to; recipients are not used."""
 
     url: str = field(repr=False)
     http: Http

@@ -44,8 +44,6 @@ class Webhook:
     """Posts alerts to a URL.
 
     Attributes:
-        url: where to; may hold a token, so it is a secret.
-        secret: shared with the receiver.
         clock: when the signature is made.
     """
 

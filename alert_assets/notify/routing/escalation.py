@@ -33,12 +33,8 @@ def due_steps(
 ) -> list[EscalationStep]:
     """Return the steps that are due and not yet taken, in their order.
 
-    Args:
-        policy: has the steps.
-        opened_at: where the policy's clock starts.
-        acknowledged_at: None while it is unacknowledged.
-        steps_done: names of those that were taken. Names rather than a number: a routing file that is
-            changed while an episode is open neither repeats a step nor skips one.
+    `steps_done` are the names of those that were taken. Names rather than a number: a routing file that is changed
+    while an episode is open neither repeats a step nor skips one.
     """
     return [
         step
@@ -78,12 +74,8 @@ def next_reminder(
     Each wait is twice the one before, up to the longest, and begins when the last reminder was really sent: after
     a pause of the sender one is sent, not all that were missed.
 
-    Args:
-        policy: has the waits.
-        opened_at: where the policy's clock starts.
-        acknowledged_at: None while it is unacknowledged.
-        reminded_at: when the reminders of this episode were sent; those before `opened_at`, when
-            it was opened the time before, count for the daily limit only.
+    Of `reminded_at`, when the reminders of this episode were sent, those before `opened_at`, when it was opened the
+    time before, count for the daily limit only.
     """
     reminders = policy.reminders
     if reminders is None or acknowledged_at is not None:

@@ -343,9 +343,6 @@ class _File(_Model):
 def load_routing(path: Path | str | None = None) -> Routing:
     """Load the routing of a file on top of the package's; the package's alone without one.
 
-    Args:
-        path: the file; empty or None for none.
-
     Raises:
         RoutingError: the file is not there, or something in it is wrong.
     """

@@ -53,14 +53,9 @@ class EpisodeBook:
     def __init__(
         self, connection: Connection, routing: Routing, channels: Collection[str], rules: Rules, now: datetime
     ) -> None:
-        """Read lazily through the connection, and write through it in :meth:`flush`.
+        """Take a connection of :meth:`~alert_assets.state.database.State.writing`.
 
-        Args:
-            connection: of :meth:`~alert_assets.state.database.State.writing`.
-            routing: who is notified of which alert.
-            channels: names of those that are configured; what is routed to others is recorded as such.
-            rules: when an episode ends.
-            now: of every decision and delivery.
+        `channels` are the names of those that are configured; what is routed to others is recorded as such.
         """
         self.now = now
         self.routing = routing
@@ -201,11 +196,9 @@ class EpisodeBook:
     # Alerts
 
     def dispatch(self, number: int, alert: Alert) -> None:
-        """Dispatch an alert: its episode, its deliveries, and a row in the ledger for each destination.
+        """Dispatch an alert of the outbox: its episode, its deliveries, a row in the ledger for each destination.
 
-        Args:
-            number: of the alert in the outbox.
-            alert: its fingerprint has to be among those of :meth:`load_latest`.
+        Its fingerprint has to be among those of :meth:`load_latest`.
         """
         alert = self.routing.enrich(alert)
         before = self._latest.get(alert.episode)
@@ -226,12 +219,7 @@ class EpisodeBook:
     def notify(self, episode: Episode, action: Action, plan: Plan, reason: str, number: int | None = None) -> bool:
         """Notify everyone in the plan, unless it is suppressed; whether it is sent or counted for a digest.
 
-        Args:
-            episode: as it is now.
-            action: what the message says.
-            plan: where it goes.
-            reason: why, as the ledger keeps it.
-            number: of the alert in the outbox that caused it, if one did.
+        `number` is that of the alert in the outbox that caused it, if one did.
         """
         suppression = self._suppression(episode, plan, action)
         if suppression is not None:
@@ -291,12 +279,7 @@ class EpisodeBook:
     ) -> None:
         """Add a delivery; a destination that has no opening of the episode gets one.
 
-        Args:
-            episode: as it is now.
-            action: what the message says.
-            to: the destination.
-            alert: instead of the episode's latest.
-            because: why it is sent, for the reader.
+        `alert` stands instead of the episode's latest, `because` says to its reader why it is sent.
         """
         if action in (Action.UPDATE, Action.REMIND) and to not in self._notified[episode.id]:
             action = Action.OPEN

@@ -61,10 +61,8 @@ class LedgerTotals:
 def ledger_totals(state: State, *, after: int = 0) -> LedgerTotals:
     """Count the alerts of the outbox and those of the ledger, each alert once.
 
-    Args:
-        state: the state database.
-        after: count only alerts with a higher id, say since the ledger was last found to be complete; those that
-            wait or could not be dispatched are counted in any case.
+    Only alerts with an id above `after` count, say since the ledger was last complete; those that wait or could not be
+    dispatched count in any case.
     """
     dispatched = select(func.count()).where(outbox.c.status == "dispatched", outbox.c.id > after)
     others = select(outbox.c.status, func.count()).where(outbox.c.status.in_(["pending", "failed"]))

@@ -96,10 +96,7 @@ class Notifications:
     def acknowledge(self, episode: str, who: str, why: str) -> Episode:
         """Acknowledge an episode: it escalates no further, and everyone who was notified learns who has it.
 
-        Args:
-            episode: its id, or the first digits of it.
-            who: the person, for the audit.
-            why: the reason, for the audit.
+        `episode` is its id, or the first digits of it.
 
         Raises:
             UserError: there is no such open episode, it is acknowledged already, or `who` or `why` is blank.
@@ -156,13 +153,7 @@ class Notifications:
     ) -> Silence:
         """Suppress what matches until a time; with the kind `maintenance` matchers may be left out.
 
-        Args:
-            matchers: as :func:`~alert_assets.notify.silence.parse_matcher` reads them.
-            until: the end, not included.
-            who: the person, for the audit.
-            why: the reason, for the audit.
-            kind: a silence, or a maintenance window.
-            starts_at: from when on; None is now.
+        The matchers are those of :func:`~alert_assets.notify.silence.parse_matcher`; without `starts_at` it begins now.
 
         Raises:
             UserError: a matcher or a time cannot be used, or `who` or `why` is blank.
