@@ -276,7 +276,7 @@ def _print(answer: Mapping[str, Any]) -> None:
     out.table(_timeline(answer))
     typer.echo("\nWhy")
     for reason in answer["reasons"]:
-        typer.echo(f"  {output.line(reason)}")
+        out.prose(f"  {output.line(reason)}")
 
 
 def _timeline(answer: Mapping[str, Any]) -> Any:

@@ -47,7 +47,7 @@ def list_silences(
         return typer.echo("No silences." if everything else "No active silences; --all lists expired ones.")
     now = datetime.now(UTC)
     table = output.rows(
-        "No.", "Kind", "From (UTC)", "Until (UTC)", "", "Alerts", "Who", "Why", right=("No.",), keep=("No.", "Kind")
+        "No.", "Kind", "From (UTC)", "Until (UTC)", "Ends", "Alerts", "Who", "Why", right=("No.",), keep=("No.", "Kind")
     )
     for silence in found:
         table.add_row(
