@@ -39,7 +39,7 @@ def settings(as_json: JsonOption = False) -> None:
 def _described(variable: str, name: str, model: type[BaseSettings], current: BaseSettings | None) -> dict[str, Any]:
     field = model.model_fields[name]
     default = "" if field.default is PydanticUndefined else field.default
-    value = getattr(current, name, default)
+    value: Any = getattr(current, name, default)
     return {
         "name": variable.removeprefix(PREFIX).lower(),
         "variable": variable,
