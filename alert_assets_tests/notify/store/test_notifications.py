@@ -103,7 +103,7 @@ def test_who_hears_of_it_hears_why(desk: Desk) -> None:
         texts = [payload["description"] for payload in connection.scalars(query)]
     assert texts == [
         "94% used",
-        "Step again: nobody has acknowledged since 2026-02-14 10:00:00Z.\n\n94% used",
+        "Step again: unacknowledged since 2026-02-14 10:00:00Z.\n\n94% used",
         "Acknowledged by ana: looking.\n\n94% used",
     ]
 
@@ -210,7 +210,7 @@ def test_an_alert_that_cannot_be_taken_up_holds_up_no_other(
     assert desk.notified() == ["open a", "open b"]
     totals = desk.people.ledger_totals()
     assert (totals.dispatched, totals.failed, totals.pending, totals.is_complete) == (2, 1, 0, False)
-    assert desk.people.ledger(outcome="failed")[0].reason == "alert 2 could not be taken up: ZeroDivisionError: odd"
+    assert desk.people.ledger(outcome="failed")[0].reason == "alert 2 could not be dispatched: ZeroDivisionError: odd"
     assert '"alert_failed"' in capsys.readouterr().err
 
 
@@ -638,7 +638,7 @@ def test_another_episode_of_the_same(desk: Desk) -> None:
     first = desk.people.episodes()[0].id
     desk.now += 2 * HOUR
     desk.fire()
-    with pytest.raises(UserError, match="goes on as"):
+    with pytest.raises(UserError, match="continues as"):
         desk.people.reopen(first, "ana", "x")
 
 
