@@ -103,12 +103,12 @@ def _deployments(rows: Iterable[Mapping[str, Any]] | None) -> tuple[Deployment, 
 
 
 def _utc(moment: datetime) -> datetime:
-    """Spark hands out naive times; the session is in UTC."""
+    """Return an aware time: Spark hands out naive ones, and the session is in UTC."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _counts(summary: Mapping[str, int] | Iterable[tuple[str, int]] | None) -> dict[str, int]:
-    """Arrow hands a map over as pairs, Spark as a dict."""
+    """Return a map as a dict: Arrow hands it over as pairs."""
     if summary is None:
         return {}
     return {str(code): int(count) for code, count in dict(summary).items() if int(count) > 0}
@@ -125,7 +125,7 @@ UNKNOWN = "Unknown: "
 
 
 def _labelled(text: str) -> str:
-    """A root cause is never a fact: whoever wrote it without a label gets one."""
+    """Label a root cause as a hypothesis where it is not labelled: it is never a fact."""
     return text if text.startswith((HYPOTHESIS, UNKNOWN)) else HYPOTHESIS + text
 
 
@@ -172,13 +172,13 @@ class Analysis(BaseModel):
     recommended_action: Annotated[Prose, Field(description="What to do first, then next. One to four sentences.")]
 
 
-#: The highest confidence anybody may claim with this many kinds of evidence: values, deployments,
+#: The highest confidence an analysis may claim with this many kinds of evidence: values, deployments,
 #: errors, metrics, other alerts. Never 1: no count of telemetry is proof.
 _CEILINGS = (0.2, 0.4, 0.65, 0.8, 0.9, 0.95)
 
 
 def confidence_ceiling(context: IncidentContext) -> float:
-    """How confident an analysis of `context` may be, whoever wrote it: less evidence, less confidence."""
+    """Return how confident an analysis of `context` may be, by rules or model: less evidence, less confidence."""
     kinds = (
         context.current_value is not None and context.threshold is not None,
         bool(context.deployments),
@@ -202,6 +202,7 @@ class AnalysisFailed(Exception):
     """No usable analysis. `reason` is short and safe to store and show; the tokens are spent all the same."""
 
     def __init__(self, reason: str, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
+        """Keep the reason, shortened to one line, and the tokens that were spent."""
         self.reason = one_line(reason, 300)
         self.prompt_tokens = prompt_tokens
         self.completion_tokens = completion_tokens
@@ -224,7 +225,7 @@ class Analyst(Protocol):
         """Changes whenever the same context could be read differently."""
 
     async def analyze(self, context: IncidentContext) -> Answer:
-        """The analysis of `context`.
+        """Analyse `context`.
 
         Raises:
             AnalysisFailed: asked, and no usable answer.

@@ -1,6 +1,6 @@
 """Analyses for a batch of incidents, within bounds: requests in flight, incidents, tokens, failures.
 
-Every context gets an outcome. What the model did not answer, for whatever reason, the rules answer,
+Every context gets an outcome. What the model did not answer, for any reason, the rules answer,
 and the outcome says why, so that a later run can ask the model again.
 """
 
@@ -36,7 +36,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one context.
+    """Outcome of one context.
 
     `error` is None when the configured analyst answered. Otherwise it is a short reason, and
     `analysis` is the rules' (None if those failed too). `attempted` is False when the model was not
@@ -61,13 +61,17 @@ def analyze_all(
     rules: Analyst | None = None,
     breaker_failures: int = BREAKER_FAILURES,
 ) -> list[Outcome]:
-    """One outcome for each distinct context_hash, in the order given; budgets go to the first ones.
+    """Analyse contexts; returns an outcome for each distinct context_hash, in order. Budgets go to the first ones.
 
     Callable from anywhere: where an event loop already runs in this thread, the batch gets a thread of
     its own.
 
     Args:
+        contexts: the incidents.
+        settings: which analyst is asked, and within what limits.
+        progress: called after each context.
         rules: stands in for the rule-based analyst.
+        breaker_failures: failures in a row after which the model is not asked again.
 
     Raises:
         UserError: the model is configured with a URL or key that cannot be used.
@@ -141,7 +145,7 @@ async def _by_rules(
     attempted: bool = True,
     spent: AnalysisFailed | None = None,
 ) -> Outcome:
-    """The rules' outcome; `error` is why the model did not answer, `spent` what it cost all the same."""
+    """Return the rules' outcome; `error` is why the model did not answer, `spent` what it cost all the same."""
     analysis: Analysis | None = None
     try:
         analysis = (await rules.analyze(context)).analysis
@@ -188,7 +192,7 @@ class _Model:
         self._open_because = ""
 
     async def ask(self, context: IncidentContext) -> Answer:
-        """The model's answer.
+        """Ask the model.
 
         Raises:
             _NotAsked: a limit of the run is reached.
@@ -228,7 +232,7 @@ class _Model:
 
 @contextlib.asynccontextmanager
 async def _configured_model(settings: Settings, breaker_failures: int) -> AsyncIterator[_Model | None]:
-    """The model the settings name, or None when the rules are the analyst."""
+    """Build the analyst of the model the settings name; None when the rules are the analyst."""
     if settings.analyst != "llm":
         yield None
         return

@@ -8,7 +8,7 @@ from alert_assets.analysis.analyst import BudgetExhausted
 
 
 def estimate_tokens(text: str) -> int:
-    """A cautious guess: three UTF-8 bytes a token, where English prose has about four."""
+    """Estimate the tokens of a text, cautiously: three UTF-8 bytes a token, where English prose has about four."""
     return -(-len(text.encode("utf-8", "replace")) // 3)
 
 
@@ -20,6 +20,7 @@ class TokenBudget:
     """
 
     def __init__(self, limit: int) -> None:
+        """Start with `limit` tokens that may be spent."""
         self._limit = limit
         self._spent = 0
         self._reserved = 0

@@ -72,13 +72,13 @@ ERROR_CLASSES = (
 
 
 def error_class(code: str) -> ErrorClass:
-    """The family of one code; the application itself when no other claims it."""
+    """Return the family of one code; the application itself when no other claims it."""
     said = words(code)
     return next((family for family in ERROR_CLASSES if re.search(family.pattern, said)), _OTHER)
 
 
 def dominant_class(errors: Mapping[str, int]) -> ErrorClass:
-    """The family with the most occurrences among `errors` by code; on a tie the one listed first."""
+    """Return the family with the most occurrences among `errors` by code; on a tie the one listed first."""
     counts = dict.fromkeys((*ERROR_CLASSES, _OTHER), 0)
     for code, count in errors.items():
         counts[error_class(code)] += count
@@ -92,5 +92,5 @@ def words(name: str) -> str:
 
 
 def by_count(errors: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Codes and counts, the most frequent first, then by code: the order of the context text."""
+    """Return codes and counts, the most frequent first, then by code: the order of the context text."""
     return sorted(errors.items(), key=lambda item: (-item[1], item[0]))

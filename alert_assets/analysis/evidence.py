@@ -51,7 +51,7 @@ Facts = Mapping[Kind, Fact]
 
 
 def observe(context: IncidentContext) -> dict[Kind, Fact]:
-    """Every fact the rules can use, in the order in which a reader wants them."""
+    """Return every fact the rules can use, in the order in which a reader wants them."""
     facts: dict[Kind, Fact] = {}
     for read in (_read_alert, _read_changes, _read_errors, _read_cpu, _read_memory, _read_other_alerts):
         facts.update(read(context))
@@ -155,5 +155,5 @@ def _ramp(value: float, low: float, high: float) -> float:
 
 
 def _volume(count: int) -> float:
-    """The weight of `count` errors: 0.3 at six, never above 0.6."""
+    """Return the weight of `count` errors: 0.3 at six, never above 0.6."""
     return 0.6 * count / (count + 6)

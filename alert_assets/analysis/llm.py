@@ -1,7 +1,7 @@
 """The analyst behind any OpenAI-compatible `/chat/completions` endpoint.
 
 Everything that comes back is untrusted: it is bounded in size and time, validated against the schema,
-and never followed anywhere, redirects included. Whatever goes wrong ends in
+and never followed anywhere, redirects included. All that goes wrong ends in
 :class:`AnalysisFailed` with a short reason. Reasons are built here from statuses and class names, not
 from library messages, which may quote a header with the key in it.
 """
@@ -106,6 +106,7 @@ class LlmAnalyst:
     prompt_version = PROMPT_VERSION
 
     def __init__(self, settings: Settings, budget: TokenBudget) -> None:
+        """Open a pool of connections to the endpoint of the settings."""
         self.name = settings.llm_model
         self._budget = budget
         self._timeout_seconds = settings.llm_timeout_seconds
@@ -127,14 +128,17 @@ class LlmAnalyst:
         self._client.headers["Accept-Encoding"] = "identity"
 
     def __repr__(self) -> str:
+        """Name the model, and never the key."""
         return f"{type(self).__name__}({self.name!r})"
 
     async def __aenter__(self) -> LlmAnalyst:
+        """Return the analyst."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close the connections."""
         await self._client.aclose()
 
     async def analyze(self, context: IncidentContext) -> Answer:

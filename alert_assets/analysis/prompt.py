@@ -1,4 +1,4 @@
-"""What the model is asked. The incident in it is data that anybody who can log may have written.
+"""What the model is asked. The incident in it is data that everyone who can log may have written.
 
 Three things keep the data inside its fence: the fence carries a token that does not occur in the
 data, every line of data starts with a bar, and what could break a line unseen is written as an
@@ -47,7 +47,7 @@ Be brief. Answer with one JSON object of the given schema and nothing else."""
 
 
 def build_messages(context: IncidentContext) -> list[Message]:
-    """The chat messages for one incident; equal texts give equal messages."""
+    """Build the chat messages for one incident; equal texts give equal messages."""
     return [
         {"role": "system", "content": SYSTEM_PROMPT},
         {"role": "user", "content": "Analyse this incident.\n\n" + fence(context.text)},
@@ -55,7 +55,7 @@ def build_messages(context: IncidentContext) -> list[Message]:
 
 
 def with_correction(messages: list[Message], problem: str) -> list[Message]:
-    """The same question after a refused answer.
+    """Build the same question after a refused answer.
 
     `problem` names fields and rules. The refused answer itself is not repeated: it may carry what the
     data tried to inject.
@@ -90,7 +90,7 @@ def _shortened(text: str) -> str:
 
 
 def response_format() -> dict[str, Any]:
-    """`response_format` of the request: Analysis as a strict schema."""
+    """Build the `response_format` of the request: Analysis as a strict schema."""
     schema = {**_portable(Analysis.model_json_schema()), "additionalProperties": False}
     return {"type": "json_schema", "json_schema": {"name": "incident_analysis", "strict": True, "schema": schema}}
 

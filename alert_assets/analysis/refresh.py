@@ -86,7 +86,8 @@ def refresh_platinum(
             if not full_refresh:
                 raise
             # Columns were retyped or removed: what is there cannot be read any more.
-            lakehouse.overwrite(PLATINUM_INCIDENTS, pa.schema([]).empty_table(), {})
+            nothing = pa.schema(stored_schema(PLATINUM_INCIDENTS).to_arrow()).empty_table()
+            lakehouse.overwrite(PLATINUM_INCIDENTS, nothing.drop(["_batch_id"]), {})
         cursor = lakehouse.cursor(PLATINUM_INCIDENTS, GOLD_INCIDENTS)
         if full_refresh or cursor > gold.last_batch_id:
             cursor = 0

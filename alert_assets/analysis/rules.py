@@ -89,7 +89,7 @@ def _rollback_cause(context: IncidentContext) -> str:
     )
 
 
-def _rollback_action(context: IncidentContext) -> str:
+def _rollback_action(_context: IncidentContext) -> str:
     return (
         "First: check that the rollback reached every instance. Then: if symptoms go on after that, do not roll back "
         "further; look for what it cannot undo: data, configuration, a dependency."
@@ -101,18 +101,18 @@ def _memory_cause(context: IncidentContext) -> str:
     return f"memory leaks, or the limit is too small for the load{unexplained}"
 
 
-def _memory_action(context: IncidentContext) -> str:
+def _memory_action(_context: IncidentContext) -> str:
     return (
         "First: take a heap dump or profile while the process lives, then restart the worst instance before it is "
         "killed. Then: look at memory since the last start: a steady climb is a leak, a step is load or a cache."
     )
 
 
-def _cpu_cause(context: IncidentContext) -> str:
+def _cpu_cause(_context: IncidentContext) -> str:
     return "the CPU is saturated: more load than capacity, or work that runs wild"
 
 
-def _cpu_action(context: IncidentContext) -> str:
+def _cpu_action(_context: IncidentContext) -> str:
     return (
         "First: compare the request rate with the same hour of other days. If load rose, add instances or shed load; "
         "if not, profile the busiest process for a hot loop, retries or a batch job."
@@ -134,33 +134,33 @@ def _errors_action(context: IncidentContext) -> str:
     return f"First: {dominant_class(context.errors).first}. Then: check that {safe_name(worst)} stops."
 
 
-def _restart_cause(context: IncidentContext) -> str:
+def _restart_cause(_context: IncidentContext) -> str:
     return "the side effect of a planned restart: caches warm up, and the alert should clear by itself"
 
 
-def _restart_action(context: IncidentContext) -> str:
+def _restart_action(_context: IncidentContext) -> str:
     return (
         "First: wait a few minutes and check that the alert resolves; act only if it is still firing. "
         "Then: silence this alert during maintenance."
     )
 
 
-def _transient_cause(context: IncidentContext) -> str:
+def _transient_cause(_context: IncidentContext) -> str:
     return "a short excursion that goes away by itself; probably noise"
 
 
-def _transient_action(context: IncidentContext) -> str:
+def _transient_action(_context: IncidentContext) -> str:
     return (
         "First: check that the alert has resolved; act only if it fires again. "
         "Then: if it returns like this often, let the rule wait longer before it fires."
     )
 
 
-def _storm_cause(context: IncidentContext) -> str:
+def _storm_cause(_context: IncidentContext) -> str:
     return "one wider fault of the application or something it depends on; this alert is one of its symptoms"
 
 
-def _storm_action(context: IncidentContext) -> str:
+def _storm_action(_context: IncidentContext) -> str:
     return (
         "First: open the earliest alert of this application in the window and work on that one. "
         "Then: handle the rest as one incident, and look for a shared dependency, host or network."
@@ -258,12 +258,12 @@ class RulesAnalyst:
     prompt_version = RULES_VERSION
 
     async def analyze(self, context: IncidentContext) -> Answer:
-        """Never asks anybody, never waits."""
+        """Apply the rules, without network and without waiting."""
         return Answer(diagnose(context))
 
 
 def diagnose(context: IncidentContext) -> Analysis:
-    """The analysis of `context`; the same for the same context, always."""
+    """Analyse `context`; the same for the same context, always."""
     facts = observe(context)
     ranked = sorted(
         ((_weigh(rule.supports, facts), rule) for rule in RULES if any(kind in facts for kind in rule.needs)),
@@ -308,13 +308,14 @@ def _confidence(weight: float, context: IncidentContext) -> float:
 
 
 def _alternative(context: IncidentContext, ranked: list[tuple[float, Rule]]) -> str:
-    """The runner-up, when it is nearly as well supported."""
+    """Return the runner-up, when it is nearly as well supported."""
     if len(ranked) < 2 or ranked[1][0] < 0.6 * ranked[0][0]:
         return ""
     return f" Alternative: {ranked[1][1].cause(context)}."
 
 
 def summarize(context: IncidentContext) -> str:
+    """Summarize the alert and what was seen before it in one or two sentences."""
     where = " ".join(safe_name(part) for part in (context.application_id, context.host) if part)
     sentence = f"{safe_name(context.alert_type)} fired on {where}"
     value, threshold = context.current_value, context.threshold

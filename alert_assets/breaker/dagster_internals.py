@@ -1,7 +1,7 @@
 """Everything that the gate uses of Dagster and Dagster does not promise to keep: an executor is no public interface.
 
-Read from Dagster 1.13.27. A release that moves one of these names fails `test_dagster_internals.py`, by that name;
-what has to be mended then is in this file.
+`test_dagster_internals.py` lists the names and the release they were read from, and fails by the name that a new
+release has moved. What has to be mended then is in this file.
 """
 
 from __future__ import annotations
@@ -12,30 +12,6 @@ import dagster as dg
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-#: The release that the names below were read from.
-READ_FROM = "1.13.27"
-
-#: By where it is found: attributes that the functions below read.
-NAMES: Mapping[str, Sequence[str]] = {
-    "dagster:Executor": ("execute", "retries", "step_dependency_config"),
-    "dagster:ExecutorDefinition": ("config_schema", "executor_creation_fn", "get_requirements"),
-    "dagster:DagsterEvent": (
-        "node_handle",
-        "is_step_materialization",
-        "step_materialization_data",
-        "step_failure_data",
-    ),
-    "dagster._core.execution.context.system:PlanOrchestrationContext": ("job", "job_name", "run_id", "instance"),
-    "dagster._core.definitions.job_base:IJob": ("get_definition", "get_repository_definition"),
-    "dagster._core.definitions.job_definition:JobDefinition": ("asset_layer",),
-    "dagster._core.definitions.assets.job.asset_layer:AssetLayer": ("selected_asset_keys", "get_assets_def_for_node"),
-    "dagster._core.definitions.assets.graph.base_asset_graph:BaseAssetGraph": (
-        *("get", "get_ancestor_asset_keys", "asset_check_keys"),
-    ),
-    "dagster._core.execution.plan.objects:StepFailureData": ("user_failure_data", "error"),
-    "dagster._utils.error:SerializableErrorInfo": ("message", "cause"),
-}
 
 
 def executor_around(default_mode: str, wrap: Any) -> dg.ExecutorDefinition:

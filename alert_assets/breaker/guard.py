@@ -1,6 +1,6 @@
-"""The breaker in the lakehouse's write path: for runs that no gated executor has looked at.
+"""Guard the lakehouse's write path: for runs that no gated executor has looked at.
 
-`dg.materialize()` and `execute_in_process()` bring their own executor. Whatever launches a run, it writes
+`dg.materialize()` and `execute_in_process()` bring their own executor. Every run, however it was launched, writes
 through :meth:`Lakehouse.writing`, and that asks here first. A run that the gate let in is recognised
 by its id in the state database. For any other run the guard also reports the outcome when the run's resources
 are torn down.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: Names the run that this process, or its parent, has let through the gate.
 GATED_RUN_VARIABLE = "ALERT_ASSETS_GATED_RUN"
 
-#: Tags of a run that was refused: no retry is spent on it, and nobody counts it as a failure.
+#: Tags of a run that was refused: no retry is spent on it, and it counts for no failure.
 REFUSED_TAGS = {"alert_assets/breaker": "refused", "dagster/max_retries": "0"}
 
 
@@ -73,7 +73,7 @@ class RunGuard:
         self._outcomes.setdefault(contract.breaker, ("success", None))
 
     def report(self) -> None:
-        """Tell the breakers how the run ended, when nobody else will."""
+        """Report how the run ended to its breakers, unless a gated executor does."""
         if os.environ.get(GATED_RUN_VARIABLE) == self.run_id:
             return
         for breaker, (outcome, error) in self._outcomes.items():

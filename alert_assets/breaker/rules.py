@@ -1,13 +1,14 @@
-"""When a circuit breaker opens, whom it lets through, and how it closes again.
+"""Decide when a circuit breaker opens, which runs it admits, and how it closes again.
 
 A breaker stands between runs and tables: after too many failures it refuses runs (OPEN) instead of
 letting them write on, lets one probe through after a while (HALF_OPEN), and closes when that succeeds.
 A person can hold it open or closed, for a time or until a reset.
 
-The rules know neither clock nor storage: whoever keeps a state passes the time in and stores what comes
-out. Each state below knows what an admission, an outcome and the passing of time do to it; an answer of
-None says that nothing changes. The pattern is Michael Nygard's ("Release It!"); the numbers come from
-`ALERTS_BREAKER_*`.
+The rules know neither clock nor storage: the caller passes the time in and stores the state that comes
+out. Each state below knows what an admission, an outcome and the passing of time do to it; None says that
+nothing changes. A clock that was wrong and is put right holds nothing shut: no time in a state stays further
+ahead than the longest timeout, but for the end of an override, which a person chose. The pattern is Michael
+Nygard's ("Release It!"); the numbers come from `ALERTS_BREAKER_*`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 StateName = Literal["CLOSED", "OPEN", "HALF_OPEN"]
 
-#: How a run ended; neutral says nothing about the data, e.g. because somebody cancelled it.
+#: How a run ended; neutral says nothing about the data, e.g. because the run was cancelled.
 Outcome = Literal["success", "failure", "neutral"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
@@ -41,7 +42,7 @@ Cause = Literal[
     "override_expired",
 ]
 
-#: The causes that are bad news; the others are steps on the way back, or what somebody asked for.
+#: The causes that are bad news; the others are steps on the way back, or were asked for.
 ALARMING: frozenset[Cause] = frozenset(
     {"consecutive_failures", "failure_rate", "trip", "probe_failed", "probe_lost", "forced_open"}
 )
@@ -60,7 +61,7 @@ class Rules:
             are `failure_rate_min_runs` runs in it.
         recovery_timeout: how long it refuses before a probe; doubles with each failed probe up to
             `max_recovery_timeout`.
-        probe_lease: a probe not heard of for longer is dead.
+        probe_lease: a probe that sends no heartbeat for longer is dead.
     """
 
     failure_threshold: int = 3
@@ -126,8 +127,8 @@ class Refusal:
 
     Attributes:
         since: when it left CLOSED.
-        retry_at: from when on a run may probe; None while a probe is under way, and when somebody
-            holds the breaker open without a limit.
+        retry_at: from when on a run may probe; None while a probe is under way, and when an
+            override holds the breaker open without a limit.
         probe_run_id: the run that is probing.
         is_upstream: the breaker guards tables that the run only reads, so that it cannot probe itself.
     """
@@ -141,7 +142,7 @@ class Refusal:
     is_upstream: bool = False
 
     def __str__(self) -> str:
-        """All that somebody whose run was refused needs to know, and what to type."""
+        """Say why the run is refused, since when, until when, and which command resets the breaker."""
         return (
             f"Circuit breaker {self.breaker}{self._where()} is {self.state} and refuses this run: "
             f"{self.reason.rstrip('.')}. "
@@ -156,13 +157,13 @@ class Refusal:
         if self.probe_run_id is not None:
             return f"run {self.probe_run_id} is probing whether it can close"
         if self.retry_at is None:
-            return "it stays so until somebody resets it"
+            return "it stays open until it is reset"
         return f"from {_stamp(self.retry_at)} on one run of its tables may probe whether it can close"
 
 
 @dataclass(frozen=True)
 class Step:
-    """What an event does to a breaker; without a cause only its counters change.
+    """What an event does to a breaker; without a cause it stays in its state, and only counters or times change.
 
     Attributes:
         at: when it takes effect.
@@ -175,30 +176,30 @@ class Step:
 
 
 class _Unmoved:
-    """What no state but those that say otherwise does: nothing."""
+    """Nothing changes, but for what a state overrides."""
 
     def elapsed(self, now: datetime, rules: Rules, *, probe_gone: bool = False) -> Step | None:
-        """What the passing of time does; `probe_gone` when the probe's process is known to be gone."""
+        """Apply the passing of time; `probe_gone` when the probe's process is known to have ended."""
         return None
 
     def admitted(self, run_id: str, now: datetime) -> Step | None:
-        """What it does to the breaker that a run is let through; only asked when it :meth:`admits`."""
+        """Apply the admission of a run; only called when the state :meth:`admits`."""
         return None
 
     def success(self, run_id: str, now: datetime, rules: Rules) -> Step | None:
-        """A run succeeded."""
+        """Apply the success of a run."""
         return None
 
     def failure(self, run_id: str, now: datetime, rules: Rules, error: str | None = None) -> Step | None:
-        """A run failed."""
+        """Apply the failure of a run."""
         return None
 
     def neutral(self, run_id: str, now: datetime, rules: Rules) -> Step | None:
-        """A run ended without saying anything about the data."""
+        """Apply the end of a run that says nothing about the data."""
         return None
 
     def trip(self, reason: str, now: datetime, rules: Rules) -> Step | None:
-        """Something that sees more than single runs, such as an SLO, says stop."""
+        """Open for a reason that is no single run, such as an SLO."""
         return None
 
 
@@ -209,7 +210,7 @@ class Closed(_Unmoved):
     Attributes:
         since: when it closed; None when it never was anything else.
         recent_runs, recent_failures: runs within the failure-rate window that ended since it closed.
-            Whoever keeps the state counts them anew each time, as the window moves.
+            The store counts them anew each time, as the window moves.
     """
 
     since: datetime | None = None
@@ -219,15 +220,15 @@ class Closed(_Unmoved):
     name: ClassVar[StateName] = "CLOSED"
 
     def admits(self, now: datetime) -> bool:
-        """Always."""
+        """Admit every run."""
         return True
 
     def success(self, run_id: str, now: datetime, rules: Rules) -> Step | None:
-        """Ends a row of failures. A success never opens a breaker, whatever the share in the window."""
+        """End a row of failures. A success never opens a breaker, however high the share in the window."""
         return Step(replace(self, consecutive_failures=0, recent_runs=self.recent_runs + 1), now)
 
     def failure(self, run_id: str, now: datetime, rules: Rules, error: str | None = None) -> Step:
-        """One more; opens when it is one too many."""
+        """Count one more; open at the threshold."""
         consecutive = self.consecutive_failures + 1
         runs, failures = self.recent_runs + 1, self.recent_failures + 1
         if consecutive >= rules.failure_threshold:
@@ -248,7 +249,7 @@ class Closed(_Unmoved):
         )
 
     def trip(self, reason: str, now: datetime, rules: Rules) -> Step:
-        """Opens at once."""
+        """Open at once."""
         return _open(reason, "trip", now, rules)
 
 
@@ -267,29 +268,36 @@ class Open(_Unmoved):
     timeout: timedelta
     name: ClassVar[StateName] = "OPEN"
 
+    def elapsed(self, now: datetime, rules: Rules, *, probe_gone: bool = False) -> Step | None:
+        """Bring back times that were set by a clock that was ahead."""
+        latest = now + max(self.timeout, rules.max_recovery_timeout)
+        if self.retry_at <= latest:
+            return None
+        return Step(replace(self, since=min(self.since, now), retry_at=latest), now)
+
     def admits(self, now: datetime) -> bool:
-        """One run, once the timeout is over."""
+        """Admit one run, once the timeout is over."""
         return now >= self.retry_at
 
     def admitted(self, run_id: str, now: datetime) -> Step:
-        """The run is the probe."""
+        """Make the run the probe."""
         state = HalfOpen(self.since, self.reason, self.timeout, probe_run_id=run_id, heard_at=now)
         return Step(state, now, "probe_started", f"run {run_id} probes")
 
     def refusal(self, breaker: str) -> Refusal:
-        """For a run that comes too early."""
+        """Refuse a run that comes too early."""
         return Refusal(breaker, self.name, self.reason, self.since, self.retry_at)
 
 
 @dataclass(frozen=True)
 class HalfOpen(_Unmoved):
-    """One run, the probe, is through and decides; everybody else is refused, and what they end in is ignored.
+    """One run, the probe, is admitted and decides; all others are refused, and their outcomes are ignored.
 
     Attributes:
         since: when it left CLOSED.
         reason: why it did.
         timeout: the recovery timeout that was over when the probe started.
-        heard_at: when the probe last gave a sign of life.
+        heard_at: the probe's last heartbeat.
     """
 
     since: datetime
@@ -300,39 +308,41 @@ class HalfOpen(_Unmoved):
     name: ClassVar[StateName] = "HALF_OPEN"
 
     def elapsed(self, now: datetime, rules: Rules, *, probe_gone: bool = False) -> Step | None:
-        """A probe that is not heard of until its lease ends, or whose process is gone, has failed.
+        """Fail a probe that sends no heartbeat until its lease ends, or whose process has ended.
 
-        It takes effect when the probe was last heard of, or when its lease ended, even if it is noticed much later:
-        nobody has to wait out a timeout that begins anew whenever somebody looks.
+        It takes effect at the last heartbeat, or when the lease ended, even if it is noticed much later: the timeout
+        does not begin anew with each look. A heartbeat in the future was stamped by a clock that was ahead.
         """
+        if not probe_gone and self.heard_at > now:
+            return Step(replace(self, since=min(self.since, now), heard_at=now), now)
         lease_end = self.heard_at + rules.probe_lease
         if not probe_gone and now <= lease_end:
             return None
         if probe_gone:
             reason = f"run {self.probe_run_id}, which was probing, is gone: its process has ended"
-            return self._again(reason, "probe_lost", self.heard_at, rules)
+            return self._again(reason, "probe_lost", min(self.heard_at, now), rules)
         seconds = rules.probe_lease.total_seconds()
-        reason = f"run {self.probe_run_id}, which was probing, was not heard of for {seconds:g} seconds"
+        reason = f"run {self.probe_run_id}, which was probing, sent no heartbeat for {seconds:g} seconds"
         return self._again(reason, "probe_lost", lease_end, rules)
 
     def admits(self, now: datetime) -> bool:
-        """Nobody: the way is taken."""
+        """Admit no other run."""
         return False
 
     def success(self, run_id: str, now: datetime, rules: Rules) -> Step | None:
-        """The probe's closes the breaker."""
+        """Close the breaker, if it is the probe's."""
         if run_id != self.probe_run_id:
             return None
         return Step(Closed(now), now, "probe_succeeded", f"run {run_id}, the probe, succeeded")
 
     def failure(self, run_id: str, now: datetime, rules: Rules, error: str | None = None) -> Step | None:
-        """The probe's opens it again, for longer."""
+        """Open it again for longer, if it is the probe's."""
         if run_id != self.probe_run_id:
             return None
         return self._again(f"the probe was {_failed(run_id, error)}", "probe_failed", now, rules)
 
     def neutral(self, run_id: str, now: datetime, rules: Rules) -> Step | None:
-        """A cancelled probe has proved nothing: the next run may probe at once."""
+        """Free the way after a cancelled probe, which has proved nothing: the next run may probe at once."""
         if run_id != self.probe_run_id:
             return None
         state = Open(self.since, self.reason, retry_at=now, timeout=self.timeout)
@@ -340,10 +350,10 @@ class HalfOpen(_Unmoved):
 
     def _again(self, reason: str, cause: Cause, at: datetime, rules: Rules) -> Step:
         timeout = rules.longer(self.timeout)
-        return Step(Open(self.since, reason, at + timeout, timeout), at, cause, reason)
+        return Step(Open(min(self.since, at), reason, at + timeout, timeout), at, cause, reason)
 
     def refusal(self, breaker: str) -> Refusal:
-        """For a run that is not the probe."""
+        """Refuse a run that is not the probe."""
         return Refusal(breaker, self.name, self.reason, self.since, probe_run_id=self.probe_run_id)
 
 
@@ -356,7 +366,7 @@ class Override:
     until: datetime | None = None
 
     def is_over(self, now: datetime) -> bool:
-        """Whether it has lapsed."""
+        """Whether it has expired."""
         return self.until is not None and now >= self.until
 
     def __str__(self) -> str:
@@ -365,47 +375,47 @@ class Override:
 
 @dataclass(frozen=True)
 class ForcedOpen(_Unmoved):
-    """OPEN because somebody says so: refuses everything until the override lapses, then one run may probe."""
+    """OPEN by an override: refuses everything until it expires, then one run may probe."""
 
     since: datetime
     override: Override
     name: ClassVar[StateName] = "OPEN"
 
     def elapsed(self, now: datetime, rules: Rules, *, probe_gone: bool = False) -> Step | None:
-        """The override lapses into an ordinary OPEN whose timeout is over."""
+        """Expire the override into an ordinary OPEN whose timeout is over."""
         until = self.override.until
         if until is None or not self.override.is_over(now):
             return None
-        reason = f"the override of {self.override} has lapsed, a probe is due"
+        reason = f"the override of {self.override} has expired, a probe is due"
         return Step(Open(self.since, reason, until, rules.recovery_timeout), until, "override_expired", reason)
 
     def admits(self, now: datetime) -> bool:
-        """Nobody."""
+        """Admit no run."""
         return False
 
     def refusal(self, breaker: str) -> Refusal:
-        """For every run."""
+        """Refuse every run."""
         reason = f"held open by {self.override}"
         return Refusal(breaker, self.name, reason, self.since, self.override.until)
 
 
 @dataclass(frozen=True)
 class ForcedClosed(_Unmoved):
-    """CLOSED because somebody says so: lets every run through and counts nothing until the override lapses."""
+    """CLOSED by an override: lets every run through and counts nothing until it expires."""
 
     since: datetime
     override: Override
     name: ClassVar[StateName] = "CLOSED"
 
     def elapsed(self, now: datetime, rules: Rules, *, probe_gone: bool = False) -> Step | None:
-        """The override lapses into an ordinary CLOSED that counts from there."""
+        """Expire the override into an ordinary CLOSED that counts from there."""
         until = self.override.until
         if until is None or not self.override.is_over(now):
             return None
-        return Step(Closed(until), until, "override_expired", f"the override of {self.override} has lapsed")
+        return Step(Closed(until), until, "override_expired", f"the override of {self.override} has expired")
 
     def admits(self, now: datetime) -> bool:
-        """Always."""
+        """Admit every run."""
         return True
 
 
@@ -413,29 +423,29 @@ State = Closed | Open | HalfOpen | ForcedOpen | ForcedClosed
 
 
 def force_open(override: Override, now: datetime) -> Step:
-    """Hold the breaker open, whatever it was."""
+    """Hold the breaker open, from any state."""
     return Step(ForcedOpen(now, override), now, "forced_open", override.why)
 
 
 def force_closed(override: Override, now: datetime) -> Step:
-    """Hold the breaker closed, whatever it was."""
+    """Hold the breaker closed, from any state."""
     return Step(ForcedClosed(now, override), now, "forced_closed", override.why)
 
 
 def reset(why: str, now: datetime) -> Step:
-    """Closed, nothing counted, no override, whatever it was."""
+    """Close it, from any state: nothing counted, no override."""
     return Step(Closed(now), now, "reset", why)
 
 
 def refusal(state: State, breaker: str, now: datetime) -> Refusal | None:
-    """Why a run would not be let through; None when it would."""
+    """Return why a run would not be admitted; None when it would."""
     if isinstance(state, (Closed, ForcedClosed)) or state.admits(now):
         return None
     return state.refusal(breaker)
 
 
 def refusal_downstream(state: State, breaker: str) -> Refusal | None:
-    """Why a run that only reads the breaker's tables would not be let through; None when it would.
+    """Return why a run that only reads the breaker's tables would not be admitted; None when it would.
 
     Nothing but CLOSED will do: such a run cannot show that the tables are well again.
     """

@@ -1,11 +1,11 @@
-"""The circuit breakers as they are stored: asked by the gate, told by executor and sensors, moved by people.
+"""Store the circuit breakers: the gate asks them, executor and sensors report to them, operators override them.
 
 The rules are in :mod:`alert_assets.breaker.rules`; here is what makes them hold when several
-processes ask at once. Each question and each report is one serialised transaction of the state database,
+processes ask at once. Each question and each report is one serialized transaction of the state database,
 so a probe is claimed by one run, an outcome counts once, and a transition stands in the history together
 with the notification it causes.
 
-No daemon moves a breaker on: timeouts, leases and overrides are looked at when somebody asks.
+No daemon moves a breaker on: timeouts, leases and overrides are evaluated whenever a breaker is read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -42,18 +42,11 @@ from alert_assets.contracts import ALL_CONTRACTS
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.logs import run_log
-from alert_assets.state.database import (
-    CheckResult,
-    State,
-    audit,
-    breaker_admissions,
-    breaker_states,
-    breaker_transitions,
-    insert_once,
-    latest_checks,
-    raise_alert,
-    run_outcomes,
-)
+from alert_assets.state.audit_log import log_action
+from alert_assets.state.check_results import CheckResult, latest_checks
+from alert_assets.state.database import State, insert_once
+from alert_assets.state.outbox import enqueue
+from alert_assets.state.tables import breaker_admissions, breaker_states, breaker_transitions, run_outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -63,19 +56,17 @@ if TYPE_CHECKING:
 #: Most of an error that is kept with the outcome.
 _ERROR_LENGTH = 2_000
 
-_SPANS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
-
 #: The clock of a host may be set while a process runs, and with it the time the process is said to have started.
 _SAME_START_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class ProcessOwner:
-    """A process that somebody on the same host can look for.
+    """A process that others on the same host can look for.
 
     Attributes:
         host: name of the host and, on Linux, its PID namespace: containers may share a name.
-        started: seconds since the epoch; tells the process from a later one with the same number.
+        started: seconds since the epoch; distinguishes the process from a later one with the same number.
     """
 
     host: str
@@ -136,7 +127,7 @@ class BreakerStatus:
         cause, reason: of its last transition; for HALF_OPEN the reason is why it opened.
         recent_runs, recent_failures: counted in the failure-rate window since it closed.
         retry_at: from when on a run may probe.
-        override: whether somebody holds it `open` or `closed`: `who`, `why`, and `until` when (None: a reset).
+        override: whether it is held `open` or `closed`: `who`, `why`, and `until` when (None: a reset).
     """
 
     name: str
@@ -162,7 +153,7 @@ class RunOutcome:
 
     Attributes:
         at: when it was reported.
-        cpu_peak_percent, memory_peak_percent: highest sustained load of the host meanwhile; None when nobody looked.
+        cpu_peak_percent, memory_peak_percent: highest sustained load of the host meanwhile; None if not sampled.
     """
 
     run_id: str
@@ -177,7 +168,7 @@ class RunOutcome:
 
 
 class CircuitBreakers:
-    """All breakers of a state database, by name. A name nobody has moved yet is CLOSED.
+    """All breakers of a state database, by name. One that never changed its state is CLOSED.
 
     Every method may raise :class:`~alert_assets.state.database.StateError`: whether the data can be
     trusted is then unknown.
@@ -207,7 +198,7 @@ class CircuitBreakers:
     ) -> Admission:
         """Let the run through all of these breakers, or through none.
 
-        A run that was let through once stays so, whatever has happened since: the processes of one run
+        A run that was admitted once stays so, also when the breaker opens later: the processes of one run
         ask one after the other.
 
         Args:
@@ -230,7 +221,7 @@ class CircuitBreakers:
                 return Admission(False, refusals=refusals)
             for name, stored in new.items():
                 before[name] = book.admit(name, stored, run_id, owner, job)
-            book.heard_of(run_id)
+            book.renew_lease(run_id)
         return Admission(True, tuple(name for name in wanted if before[name]))
 
     def peek(self, names: Iterable[str], *, upstream: Iterable[str] = ()) -> tuple[Refusal, ...]:
@@ -258,7 +249,7 @@ class CircuitBreakers:
     ) -> list[Transition]:
         """Say how a run ended; who says it first is believed, and it counts once.
 
-        A probe's own report counts although its lease is over, unless somebody has already found it lost.
+        A probe's own report counts although its lease is over, unless it has already been found lost.
 
         Args:
             outcome: success, failure, or neutral for a run that says nothing about the data.
@@ -303,10 +294,10 @@ class CircuitBreakers:
             if connection.execute(probing).first() is None:
                 return False
         with self._book() as book:
-            return book.heard_of(run_id)
+            return book.renew_lease(run_id)
 
     def trip(self, name: str, reason: str) -> list[Transition]:
-        """Open a CLOSED breaker at once; one that is open, probing or held by somebody stays as it is.
+        """Open a CLOSED breaker at once; one that is open, probing or overridden stays as it is.
 
         Raises:
             UserError: there is no such breaker.
@@ -324,12 +315,12 @@ class CircuitBreakers:
         """Refuse every run until a reset, or until a time; then one run may probe.
 
         Raises:
-            UserError: there is no such breaker, nobody or no reason is given, or the time is past.
+            UserError: there is no such breaker, no name or no reason is given, or the time is past.
         """
         return self._by_hand("open", name, who, why, until)
 
     def close(self, name: str, who: str, why: str, until: datetime | None = None) -> list[Transition]:
-        """Let every run through, whatever happens, until a reset or a time.
+        """Let every run through, failures uncounted, until a reset or a time.
 
         Raises:
             UserError: as :meth:`open`.
@@ -361,7 +352,7 @@ class CircuitBreakers:
                 "reset": partial(circuit_breaker.reset, why),
             }[action](book.now)
             book.apply(name, book.current(name), step, who=who, until=until)
-            audit(
+            log_action(
                 book.connection,
                 at=book.now,
                 who=who,
@@ -477,7 +468,9 @@ class _Stored:
     def moved_on(self, rules: Rules, now: datetime) -> _Stored:
         """As it would be written now."""
         step = self.lapse(rules, now)
-        return self if step is None else _Stored(step.state, self.period, step.cause, step.reason)
+        if step is None or step.cause is None:
+            return replace(self, state=step.state) if step else self
+        return _Stored(step.state, self.period, step.cause, step.reason)
 
 
 class _Book:
@@ -528,7 +521,7 @@ class _Book:
         if step is not None:
             self.apply(name, stored, step, run_id=run_id)
 
-    def heard_of(self, run_id: str) -> bool:
+    def renew_lease(self, run_id: str) -> bool:
         """Renew the leases of what the run is probing."""
         probing = breaker_states.c.probe_run_id == run_id
         return bool(
@@ -572,10 +565,10 @@ class _Book:
             self.connection.execute(breaker_states.insert().values(breaker=name, **values))
 
     def _note(self, transition: Transition) -> None:
-        """One row of history, and one for whoever has to be told."""
+        """Append to the history and enqueue the alert."""
         written = self.connection.execute(breaker_transitions.insert().values(vars(transition)))
         (number,) = written.inserted_primary_key or (None,)
-        raise_alert(self.connection, breaker_alert(transition), f"breaker_transition/{number}")
+        enqueue(self.connection, breaker_alert(transition), f"breaker_transition/{number}")
         self.transitions.append(transition)
 
 
@@ -620,6 +613,10 @@ def _columns(step: Step, owner: ProcessOwner | None) -> dict[str, Any]:
     """The row of the state that a step leads to."""
     state = step.state
     if step.cause is None:
+        if isinstance(state, Open):
+            return {"since": state.since, "retry_at": state.retry_at}
+        if isinstance(state, HalfOpen):
+            return {"since": state.since, "probe_heard_at": state.heard_at}
         assert isinstance(state, Closed)
         return {"state": state.name, "forced": False, "consecutive_failures": state.consecutive_failures}
     values: dict[str, Any] = dict.fromkeys(column.name for column in breaker_states.columns)

@@ -13,7 +13,7 @@ from alert_assets.checks.sql import SAMPLES, counted, names_of, select_list
 from alert_assets.contracts.sql_rules import RowRule, row_rules
 from alert_assets.kernel.sql import any_of, within
 from alert_assets.quality.volume import MIN_BASELINE, CommitVolume, judge_volumes
-from alert_assets.state.database import run_outcomes
+from alert_assets.state.tables import run_outcomes
 
 if TYPE_CHECKING:
     from alert_assets.checks.commits import Commit

@@ -14,7 +14,8 @@ from alert_assets.checks.check import Check, Finding
 from alert_assets.checks.new_rows import NewRows
 from alert_assets.kernel.text import one_line
 from alert_assets.notify.facts import check_alert
-from alert_assets.state.database import State, latest_checks, raise_alert, record_check
+from alert_assets.notify.store.outbox import raise_alert
+from alert_assets.state.check_results import latest_checks, record_check
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from alert_assets.contracts import Contract
     from alert_assets.lake.lakehouse import Lakehouse
     from alert_assets.settings import Settings
+    from alert_assets.state.database import State
 
 
 @dataclass(frozen=True)

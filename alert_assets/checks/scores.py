@@ -1,4 +1,4 @@
-"""Rows of quality_scores: what the newest rows of each table are worth, from the figures the checks use too."""
+"""Quality scores of the newest rows of each table, from the figures that the checks use too."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def table_scores(
     *,
     weights: Mapping[str, float] = WEIGHTS,
 ) -> list[dict[str, Any]]:
-    """Rows of quality_scores but for `_batch_id`, for every table that has rows.
+    """Score every table that has rows; returns rows of quality_scores but for `_batch_id`.
 
     Scored are the rows of the commits since the table was last scored; of its last commit, when there is none
     since. So a table that nothing comes to any more keeps its scores, and loses its timeliness. Rows that were
@@ -86,11 +86,11 @@ def _last_scored(lakehouse: Lakehouse) -> dict[str, datetime]:
 
 
 def _scored_up_to(rows: NewRows, last_scored: Mapping[str, datetime]) -> int:
-    """`_batch_id` up to which the table's rows were scored; 0 for not at all."""
+    """Return the `_batch_id` up to which the table's rows were scored; 0 for not at all."""
     since = last_scored.get(rows.contract.name)
     if since is None:
         return 0
-    # Commits are told apart by their `_batch_id`: those made while the scores were computed are scored next time.
+    # Commits are distinguished by their `_batch_id`: those made while the scores were computed are scored next time.
     return next((c.batch_id for c in rows.commits() if c.batch_id is not None and c.at <= since), 0)
 
 

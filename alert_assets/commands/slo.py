@@ -32,7 +32,7 @@ def status(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show each SLO as it was last evaluated: budget left, and which burn-rate alert fires."""
+    """Show each SLO as it was last evaluated: budget left, which burn-rate alert fires, or what it still lacks."""
     with reading(load_settings()) as lakehouse:
         rows = _newest(lakehouse)
     if as_json:
@@ -108,7 +108,7 @@ def _newest(lakehouse: Lakehouse) -> list[dict[str, Any]]:
 
 def _print(rows: list[dict[str, Any]]) -> None:
     numbers = ("Target", "Achieved", "Budget left", "Bad", "Excluded")
-    table = output.rows("SLO", "State", *numbers, "Window", "Burning", right=numbers, keep=("SLO", "State", *numbers))
+    table = output.rows("SLO", "State", *numbers, "Window", "Because", right=numbers, keep=("SLO", "State", *numbers))
     for row in rows:
         table.add_row(
             output.line(row["slo"]),
@@ -119,17 +119,18 @@ def _print(rows: list[dict[str, Any]]) -> None:
             f"{row['total'] - row['good']:,.0f} of {row['total']:,.0f}",
             f"{row['excluded']:,.0f}",
             _window(row["window_minutes"]),
-            _burning(row),
+            # A table of an earlier release has no detail.
+            _burning(row) or row.get("detail") or "-",
         )
     output.Output().table(table)
     typer.echo(f"\nEvaluated {output.stamp_and_age(rows[0]['evaluated_at'], utc_now())}")
 
 
-def _burning(row: dict[str, Any]) -> str:
+def _burning(row: dict[str, Any]) -> str | None:
     """The fastest pair of windows that fires."""
     fires = next((rate for rate in row["burn_rates"] if rate["firing"]), None)
     if fires is None:
-        return "-"
+        return None
     return (
         f"{fires['severity']}: {fires['long_burn_rate']:.1f} over {_window(fires['long_window_minutes'])}, "
         f"{fires['short_burn_rate']:.1f} over {_window(fires['short_window_minutes'])}, limit {fires['limit']:.1f}"

@@ -13,8 +13,8 @@ import dagster as dg
 from alert_assets.errors import UserError
 
 
-def operator_job(name: str, op: str, description: str) -> Callable[[Callable[..., str]], dg.JobDefinition]:
-    """A job of the op that a function becomes.
+def operator_job(op: str) -> Callable[[Callable[..., str]], dg.JobDefinition]:
+    """A job of one op, named and described as the function that the op becomes.
 
     The function takes a `dg.Config` named `config` and resources, and returns a sentence that is logged. What it
     raises about its input fails the run with that message alone. The launchpad opens with every field of the config:
@@ -34,8 +34,8 @@ def operator_job(name: str, op: str, description: str) -> Callable[[Callable[...
         # Dagster reads from the signature what an op is configured by and which resources it takes.
         takes = signature(do).parameters
         run.__signature__ = Signature([signature(run).parameters["context"], *takes.values()])  # type: ignore[attr-defined]
-        return dg.GraphDefinition(name, node_defs=[dg.op(name=op)(run)]).to_job(
-            description=description,
+        return dg.GraphDefinition(do.__name__, node_defs=[dg.op(name=op)(run)]).to_job(
+            description=do.__doc__,
             executor_def=dg.in_process_executor,
             config={"ops": {op: {"config": _prefilled(takes["config"].annotation)}}},
         )

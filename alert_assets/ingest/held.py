@@ -17,7 +17,9 @@ from alert_assets.ingest.query import as_it_came, late_by, quarantine_rows, wate
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse, records
 from alert_assets.notify.facts import held_alert, held_decided_alert
-from alert_assets.state.database import State, audit, raise_alert
+from alert_assets.notify.store.outbox import raise_alert
+from alert_assets.state.audit_log import log_action
+from alert_assets.state.database import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -206,7 +208,7 @@ def _decide(lakehouse: Lakehouse, number: int, decision: str, who: str, why: str
     texts = {"decision": decision, "decided_by": who, "decided_why": why}
     lines = lakehouse.update(BRONZE_HELD, f"batch = {number}", {**texts, "decided_at": now})
     with State(lakehouse.settings.state_url).writing() as connection:
-        audit(connection, at=now, who=who, action=f"held_{decision}", subject=f"held/{number}", why=why, details={})
+        log_action(connection, at=now, who=who, action=f"held_{decision}", subject=f"held/{number}", why=why)
         key = f"batch_{decision}/{lakehouse.uri(BRONZE_HELD)}/{number}"
         raise_alert(connection, held_decided_alert(number, decision, who, now), key)
     return lines

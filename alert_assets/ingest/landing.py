@@ -113,6 +113,18 @@ def backlog(settings: Settings) -> Backlog:
     return Backlog(pending, unfinished, _ingested_before(current) + len(taken) - len(unfinished))
 
 
+def waiting_since(settings: Settings) -> datetime | None:
+    """Return when the oldest file landed that can be ingested and has not been; None when none waits.
+
+    A file that cannot be read waits for its producer, not for us, and does not count.
+    """
+    standing = backlog(settings)
+    waiting = {file.path for file in standing.pending}.union(standing.unfinished)
+    files = [file for file in landing_files(settings) if file.path in waiting] if waiting else []
+    broken = broken_files(settings, files)
+    return min((file.modified_at for file in files if file.path not in broken), default=None)
+
+
 def checkpoint(settings: Settings) -> str:
     """Folder of the landing query's checkpoint: the newest."""
     return f"{settings.checkpoint_dir}/{_checkpoints(settings)[-1]}"

@@ -15,7 +15,8 @@ from alert_assets.ingest.landing import archive_ingested, waiting_for_archive
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.lake.maintenance import TABLES, TableMaintenance, TableUpkeep, maintain_table, table_upkeep
 from alert_assets.lake.schema import LakehouseError
-from alert_assets.state.database import State, latest_checks
+from alert_assets.state.check_results import latest_checks
+from alert_assets.state.database import State
 from alert_assets.state.retention import prunable_rows, prune_state
 
 if TYPE_CHECKING:

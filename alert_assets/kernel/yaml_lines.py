@@ -55,13 +55,6 @@ class YamlDocument:
         shown = f" is {_short(value)}" if found and path and self.secret not in path else ""
         return f"{self.file}:{node.start_mark.line + 1}: {_dotted(path)}{shown}: {rule}"
 
-    def has(self, path: YamlPath) -> bool:
-        """Whether something is there, be it null."""
-        node: yaml.Node | None = self.node
-        for step in path:
-            node = None if node is None else _child(node, step)
-        return node is not None
-
 
 def read_documents(file: Path, problems: list[str], secret: str | None = None) -> list[YamlDocument]:
     """The documents of a file; one that cannot be read, or has a key twice, is added to the problems instead."""

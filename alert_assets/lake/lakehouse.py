@@ -301,10 +301,13 @@ class Lakehouse:
 
     @staticmethod
     def _numbered(schema: Schema, rows: pa.Table, batch_id: int) -> pa.Table:
-        """The rows with the schema's columns, order and types, and `_batch_id` filled in."""
+        """The rows with the schema's order and types, and `_batch_id`; they have to have its other columns."""
         import pyarrow as pa
 
-        return shaped(rows, pa.schema(schema.to_arrow()), {"_batch_id": batch_id})
+        stored = pa.schema(schema.to_arrow())
+        if odd := set(rows.schema.names) ^ (set(stored.names) - {"_batch_id"}):
+            raise LakehouseError(f"Rows to be written and their table do not have the same columns: {sorted(odd)}.")
+        return shaped(rows, stored, {"_batch_id": batch_id})
 
     def _commit(self, transactions: Mapping[str, int], info: Mapping[str, Any]) -> CommitProperties:
         made_by = {"run_id": self.run_id} if self.run_id else {}

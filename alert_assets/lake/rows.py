@@ -7,13 +7,11 @@ done on them, pyarrow is right (:mod:`alert_assets.lake.lakehouse`).
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError
-
-from alert_assets.kernel.sql import literal
 
 if TYPE_CHECKING:
     from alert_assets.contracts import Contract
@@ -32,15 +30,6 @@ def rows_in(lakehouse: Lakehouse, contract: Contract, sql: str = "SELECT * FROM 
     """Rows of a table of the lake by SQL over `t`; none when there is no table."""
     table = lakehouse.table(contract)
     return [] if table is None else query(sql, t=table)
-
-
-def newest_rows(lakehouse: Lakehouse, contract: Contract, time_column: str, limit: int = 10) -> list[dict[str, Any]]:
-    """The last rows by a time column, the newest first, of the day up to the newest: other files are not read."""
-    newest = lakehouse.snapshot(contract).newest(time_column)
-    if newest is None:
-        return []
-    day = f"{time_column} >= {literal(newest - timedelta(days=1))}"
-    return rows_in(lakehouse, contract, f"SELECT * FROM t WHERE {day} ORDER BY {time_column} DESC LIMIT {limit}")
 
 
 def append_rows(lakehouse: Lakehouse, contract: Contract, rows: list[dict[str, Any]]) -> None:

@@ -25,7 +25,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, func, or_, select
 from alert_assets.notify.alert import Alert
 from alert_assets.notify.channels.channel import Action, Channel, ChannelError, Delivered, Message
 from alert_assets.notify.routing.rules import LOG
-from alert_assets.notify.store.tables import channel_states, decisions, deliveries
+from alert_assets.state.tables import channel_states, decisions, deliveries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,8 +18,9 @@ from alert_assets.logs import run_log
 from alert_assets.notify.alert import SEVERITIES, Alert, Severity
 from alert_assets.notify.episode import Rules, is_quiet
 from alert_assets.notify.store.episodes import EpisodeBook
-from alert_assets.notify.store.tables import episodes
-from alert_assets.state.database import State, StateError, outbox, storable
+from alert_assets.state.database import State, StateError
+from alert_assets.state.tables import episodes, outbox
+from alert_assets.state.types import storable
 
 if TYPE_CHECKING:
     from collections.abc import Collection

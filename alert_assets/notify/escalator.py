@@ -17,7 +17,7 @@ from alert_assets.notify.channels.channel import Action
 from alert_assets.notify.episode import Episode, Rules
 from alert_assets.notify.routing.escalation import acknowledge_by, due_steps, next_due, resolve_by
 from alert_assets.notify.store.episodes import EpisodeBook
-from alert_assets.notify.store.tables import episodes
+from alert_assets.state.tables import episodes
 
 if TYPE_CHECKING:
     from collections.abc import Collection

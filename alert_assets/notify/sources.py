@@ -18,11 +18,12 @@ from alert_assets.kernel.intervals import bucket_intervals
 from alert_assets.kernel.sql import hour_of, literal, within
 from alert_assets.lake.rows import query
 from alert_assets.notify.facts import incident_alert
-from alert_assets.notify.store.tables import episodes
-from alert_assets.state.database import State, outbox, raise_alert
+from alert_assets.notify.store.outbox import raise_alert
+from alert_assets.state.tables import episodes, outbox
 
 if TYPE_CHECKING:
     from alert_assets.lake.lakehouse import Lakehouse
+    from alert_assets.state.database import State
 
 
 @dataclass(frozen=True)

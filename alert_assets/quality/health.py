@@ -7,12 +7,12 @@ leave open is decided here:
   person cancelled says nothing about the pipeline.
 - **Few runs.** One failed run of one is no rate. Below `min_samples` a metric is reported and called healthy,
   and says that it was not judged; what follows three failures in a row is the circuit breaker's business.
-- **Retries.** A run and the runs that retry it are one piece of work. It needed a retry when a later run or a
-  repeated step brought the success.
+- **Retries.** A run and the runs that retry it are one piece of work. It needed a retry when a later run brought the
+  success. No step of ours has a retry policy; Dagster keeps repeated steps only in each run's own event log.
 - **Sustained.** A peak is sustained when each of the last three runs had it: the metric is the lowest of
   their peaks. One spike is not a shortage.
 - **Deadlines and durations see runs that have not ended.** A run that hangs is late as soon as its deadline
-  has passed, not when somebody kills it.
+  has passed, not when it is killed.
 """
 
 from __future__ import annotations
@@ -41,9 +41,8 @@ class RunRecord:
         launched_at: when it was asked for; queueing is part of the wait for its result.
         started_at, ended_at: None as long as it has not.
         root_run_id: the first run of the retries it belongs to; its own id, or None, when it retries none.
-        step_retries: steps of it that were tried again.
         refused: the circuit breaker's gate refused it (tag `alert_assets/breaker=refused`).
-        cpu_peak_percent, memory_peak_percent: of the host while it ran, 0 to 100; None when nobody looked.
+        cpu_peak_percent, memory_peak_percent: of the host while it ran, 0 to 100; None when not measured.
     """
 
     run_id: str
@@ -53,7 +52,6 @@ class RunRecord:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     root_run_id: str | None = None
-    step_retries: int = 0
     refused: bool = False
     cpu_peak_percent: float | None = None
     memory_peak_percent: float | None = None
@@ -79,7 +77,7 @@ class RunRecord:
         return self.root_run_id or self.run_id
 
     def seconds(self, now: datetime) -> float | None:
-        """How long it ran, or has run until now; None when it has not started."""
+        """Return how long it ran, or has run until now; None when it has not started."""
         return None if self.started_at is None else ((self.ended_at or now) - self.started_at).total_seconds()
 
 
@@ -97,7 +95,7 @@ class Limit:
     min_samples: int = 1
 
     def keeps(self, value: float) -> bool:
-        """Whether a value keeps the limit."""
+        """Return whether a value keeps the limit."""
         return value >= self.value if self.is_minimum else value <= self.value
 
 
@@ -125,11 +123,12 @@ class _Measured:
 def pipeline_health(
     runs: Iterable[RunRecord], now: datetime, *, deadline: timedelta, host: str
 ) -> list[dict[str, Any]]:
-    """Rows of `pipeline_health`, without `_batch_id`.
+    """Compute the health metrics of the runs; returns rows of `pipeline_health`, without `_batch_id`.
 
     Args:
-        runs: of the last 24 hours, whatever their status, and the earlier ones of each job that its usual
-            duration is told from.
+        runs: of the last 24 hours, of any status, and the earlier ones of each job that its usual duration is
+            computed from.
+        now: the moment that is asked about.
         deadline: longest that a run may take from its launch to its end.
         host: name of the machine that the peaks are of.
     """
@@ -182,7 +181,7 @@ def _success_rate(counted: Sequence[RunRecord]) -> _Measured:
 
 
 def _duration_ratio(runs: Sequence[RunRecord], now: datetime) -> _Measured:
-    """The newest run of a job against the median of its successful runs before; `samples` is how many those are."""
+    """Compare the newest run of a job with the median of its successful runs before, which are the samples."""
     timed = [run for run in runs if run.started_at is not None and (run.is_counted or _is_running(run))]
     newest = max(timed, key=lambda run: (run.started_at, run.run_id), default=None)
     if newest is None:
@@ -205,7 +204,7 @@ def _deadline_breaches(runs: Sequence[RunRecord], now: datetime, deadline: timed
 
 def _retry_rate(counted: Sequence[RunRecord]) -> _Measured:
     roots = {run.root for run in counted}
-    retried = [run for run in counted if run.succeeded and (run.is_retry or run.step_retries)]
+    retried = [run for run in counted if run.succeeded and run.is_retry]
     needed = {run.root for run in retried}
     return _Measured(_percent(len(needed), len(roots)), len(roots), _names("succeeded after a retry", retried))
 
@@ -216,7 +215,7 @@ def _backlog(unfinished: Sequence[RunRecord]) -> _Measured:
 
 
 def _sustained(recent: Sequence[RunRecord], peak_of: Callable[[RunRecord], float | None]) -> _Measured:
-    """The lowest peak of the last runs that have one."""
+    """Return the lowest peak of the last runs that have one."""
     measured = sorted((run for run in recent if peak_of(run) is not None), key=lambda run: (run.ended_at, run.run_id))
     last = measured[-LIMITS["cpu_peak_percent"].min_samples :]
     peaks = [peak for run in last if (peak := peak_of(run)) is not None]

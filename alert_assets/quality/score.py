@@ -1,4 +1,4 @@
-"""What a table is worth: 0 to 100 in each quality dimension, and overall.
+"""Quality scores of a table: 0 to 100 in each dimension, and overall.
 
 A dimension's score is the share of what was looked at that was good. The overall score is the weighted
 mean of the dimensions that have data; the weights of the others are shared out among them.
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 #: In the order they are stored.
 DIMENSIONS = ("completeness", "uniqueness", "validity", "accuracy", "consistency", "timeliness")
 
-#: Requirements of the quality framework. Accuracy and consistency are scored, and weigh nothing until
-#: somebody who knows the data gives them a weight.
+#: Weights of the quality framework's requirements. Accuracy and consistency are scored, and weigh nothing until
+#: they are given a weight by who knows the data.
 WEIGHTS: Mapping[str, float] = {
     "completeness": 0.3,
     "uniqueness": 0.3,
@@ -44,12 +44,12 @@ class Tally:
 
     @property
     def score(self) -> float | None:
-        """0 to 100; None when nothing was looked at."""
+        """Good of total, 0 to 100; None when nothing was looked at."""
         return 100.0 * self.good / self.total if self.total else None
 
 
 def overall_score(tallies: Mapping[str, Tally], weights: Mapping[str, float] = WEIGHTS) -> float | None:
-    """The weighted mean of the scores, 0 to 100; None when no dimension with a weight has data.
+    """Return the weighted mean of the scores, 0 to 100; None when no dimension with a weight has data.
 
     Raises:
         ValueError: an unknown dimension or a negative weight.
@@ -69,9 +69,16 @@ def score_rows(
     run_id: str | None,
     weights: Mapping[str, float] = WEIGHTS,
 ) -> list[dict[str, Any]]:
-    """Rows of quality_scores but for `_batch_id`: each dimension with data, then the overall score.
+    """Return rows of quality_scores but for `_batch_id`: each dimension with data, then the overall score.
 
     A row's `weight` is its share in the overall score after the weights were shared out: they sum to 1.
+
+    Args:
+        table_name: the table that was looked at.
+        tallies: what was good of what was looked at, by dimension.
+        at: when it was evaluated.
+        run_id: Dagster run that evaluated it.
+        weights: of the dimensions; one that is left out weighs nothing.
     """
     shares = _shares(tallies, weights)
     about = {"table_name": table_name, "evaluated_at": at, "run_id": run_id}
@@ -94,7 +101,7 @@ def score_rows(
 
 
 def _shares(tallies: Mapping[str, Tally], weights: Mapping[str, float]) -> dict[str, float]:
-    """The weights of the dimensions with data, so that they sum to 1; empty when none of them weighs."""
+    """Return the weights of the dimensions with data, so that they sum to 1; empty when none of them weighs."""
     if unknown := (set(tallies) | set(weights)) - set(DIMENSIONS):
         raise ValueError(f"{sorted(unknown)} are no quality dimensions; there are {', '.join(DIMENSIONS)}.")
     if negative := [name for name, weight in weights.items() if weight < 0]:

@@ -1,4 +1,4 @@
-"""Is a commit unusually big or small, measured against those before it?
+"""Volume anomalies: whether a commit is unusually big or small, measured against those before it.
 
 A mean and a standard deviation are pulled towards the very outlier they should show, so the score is the
 robust one of Iglewicz and Hoaglin (1993): distance from the median, in units of the median absolute
@@ -51,7 +51,7 @@ class VolumeVerdict:
 
 
 def robust_zscore(value: float, baseline: Sequence[float]) -> float:
-    """How many robust standard deviations a value is above (below, when negative) the baseline's median.
+    """Return by how many robust standard deviations a value is above the baseline's median; negative is below.
 
     Where more than half of the baseline is one number its MAD is 0, and every other number would be
     infinitely far away. Counts of independent arrivals scatter by their square root, so that is the least
@@ -77,6 +77,7 @@ def judge_volumes(
     Args:
         commits: in the order they were made, without those that changed no row.
         max_zscore: distance from the median beyond which a commit is flagged.
+        min_baseline: commits below which there is no baseline, and nothing is flagged.
 
     Returns:
         One verdict a commit, in the same order.

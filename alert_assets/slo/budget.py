@@ -5,7 +5,9 @@ used: at 1 the budget lasts exactly as long as the SLO's window, at 14.4 a budge
 hours. Alerts are those of the Site Reliability Workbook, chapter 5: two windows at once, several burn rates;
 burn_rate_windows.yaml holds them as data.
 
-A burn rate of few events is noise (one bad of two is 50 %), so nothing fires below a number of events.
+A burn rate of few events is noise (one bad of two is 50 %), so a pair of windows does not fire below a number of
+events, and an objective that is younger than its shortest pair of windows, or has too few events in all, is
+`warming_up`: it has neither budget nor burn.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alert_assets.slo.sli import Counts, CountsBetween, History, Indicator, Latency
+from alert_assets.slo.sli import Counts, CountsBetween, History, Indicator, Latency, Series
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,7 +34,7 @@ class Slo:
     Attributes:
         target: share of good that is promised, over 0 and under 1. A fraction: 1 - 0.999 as floats is not 0.001.
         window: rolling window of the promise.
-        min_events: events, or minutes, that the long window has to have before a burn-rate alert fires.
+        min_events: events, or minutes, below which the SLO warms up, and below which a long window does not fire.
         opens_breaker: the circuit breaker that its fast burn opens.
     """
 
@@ -47,7 +49,7 @@ class Slo:
 
     @property
     def error_budget(self) -> Fraction:
-        """Share that may be bad."""
+        """Share of events that may be bad."""
         return 1 - self.target
 
 
@@ -61,7 +63,7 @@ class BurnRateWindow:
     short_window_minutes: int
 
     def limit(self, period: timedelta) -> Fraction:
-        """The burn rate, over the SLO's window `period`, that uses that share in the long window."""
+        """Return the burn rate, over the SLO's window `period`, that uses that share in the long window."""
         return self.budget_percent / 100 * Fraction(period // timedelta(minutes=1), self.long_window_minutes)
 
 
@@ -96,15 +98,16 @@ class SloReport:
     burn_rates: tuple[BurnRate, ...]
     state: str
     severity: str | None
+    detail: str | None
 
     def row(self) -> dict[str, Any]:
-        """The columns of the contract but `_batch_id`."""
+        """Return the columns of the contract but `_batch_id`."""
         return {**asdict(self), "burn_rates": [asdict(rate) for rate in self.burn_rates]}
 
 
 @cache
 def burn_rate_windows() -> tuple[BurnRateWindow, ...]:
-    """The pairs of windows, the fastest burn first."""
+    """Return the pairs of windows, the fastest burn first."""
     import yaml
 
     return tuple(
@@ -114,19 +117,25 @@ def burn_rate_windows() -> tuple[BurnRateWindow, ...]:
 
 
 def windows_within(period: timedelta) -> tuple[BurnRateWindow, ...]:
-    """The pairs that an SLO over `period` has: a window longer than the SLO's own says nothing about it."""
+    """Return the pairs that an SLO over `period` has: a window longer than the SLO's own says nothing about it."""
     return tuple(pair for pair in burn_rate_windows() if timedelta(minutes=pair.long_window_minutes) <= period)
 
 
-def evaluate(slo: Slo, counts_between: CountsBetween, now: datetime) -> SloReport:
-    """Where an SLO stands.
+def evaluate(slo: Slo, series: Series, now: datetime) -> SloReport:
+    """Evaluate an SLO: its error budget, its burn rates and the state that they come to.
 
     Args:
-        counts_between: what the indicator counted, see :meth:`~alert_assets.slo.sli.Indicator.counts`.
+        slo: the objective.
+        series: what its indicator counted, see :meth:`~alert_assets.slo.sli.Indicator.counts`.
+        now: the end of all windows.
     """
-    counts = counts_between(now - slo.window, now)
-    rates = tuple(_burn_rate(slo, pair, counts_between, now) for pair in windows_within(slo.window))
-    left = budget_left(slo, counts)
+    counts = series.between(now - slo.window, now)
+    pairs = windows_within(slo.window)
+    age = timedelta() if series.since is None else now - series.since
+    missing = _missing(slo, counts, age, warm_up(pairs))
+    is_judged = counts.total and not missing
+    rates = tuple(_burn_rate(slo, pair, series.between, now) for pair in pairs if is_judged)
+    left = budget_left(slo, counts, age) if is_judged else None
     firing = [rate.severity for rate in rates if rate.firing]
     return SloReport(
         slo=slo.name,
@@ -140,18 +149,19 @@ def evaluate(slo: Slo, counts_between: CountsBetween, now: datetime) -> SloRepor
         achieved_percent=float(Fraction(100 * counts.good) / counts.total) if counts.total else None,
         budget_left_percent=None if left is None else float(100 * left),
         burn_rates=rates,
-        state=_state(left, firing),
+        state="warming_up" if missing else _state(left, firing),
         severity=firing[0] if firing else None,
+        detail=missing,
     )
 
 
 def slo_status(slos: Iterable[Slo], history: History, now: datetime) -> list[dict[str, Any]]:
-    """Rows of `slo_status`, without `_batch_id`: one an SLO."""
+    """Evaluate SLOs; returns rows of `slo_status`, without `_batch_id`: one an SLO."""
     return [evaluate(slo, slo.indicator.counts(history), now).row() for slo in slos]
 
 
 def breakers_to_open(slos: Iterable[Slo], rows: Iterable[dict[str, Any]]) -> dict[str, str]:
-    """Breakers that a fast burn opens, with the reason, by the rows of one evaluation."""
+    """Return the breakers that a fast burn opens, with the reason, by the rows of one evaluation."""
     by_name = {row["slo"]: row for row in rows}
     return {
         slo.opens_breaker: reason
@@ -161,23 +171,42 @@ def breakers_to_open(slos: Iterable[Slo], rows: Iterable[dict[str, Any]]) -> dic
 
 
 def latency_thresholds(slos: Iterable[Slo]) -> dict[str, float]:
-    """Seconds, by the stages that an SLO is about: what `pipeline_latency` is measured with."""
+    """Return the threshold in seconds of each stage that an SLO is about: what `pipeline_latency` is measured with."""
     return {slo.indicator.stage: slo.indicator.threshold_seconds for slo in slos if isinstance(slo.indicator, Latency)}
 
 
 def longest_window(slos: Sequence[Slo]) -> timedelta:
-    """How far back the rows have to go; freshness also needs the last commit before that."""
-    return max((slo.window for slo in slos), default=timedelta())
+    """Return how far back the rows have to go; freshness also needs the last commit before that.
+
+    That is the longest window, and before it the time after which an objective counts as warmed up.
+    """
+    return max((slo.window + warm_up(windows_within(slo.window)) for slo in slos), default=timedelta())
 
 
-def budget_left(slo: Slo, counts: Counts) -> Fraction | None:
-    """Share of the error budget that is left: 1 with nothing bad, 0 at what is allowed, then negative."""
+def warm_up(pairs: Sequence[BurnRateWindow]) -> timedelta:
+    """Return the age below which an objective with these pairs is warming up: the shortest pair's long window."""
+    return timedelta(minutes=min((pair.long_window_minutes for pair in pairs), default=0))
+
+
+def budget_left(slo: Slo, counts: Counts, age: timedelta) -> Fraction | None:
+    """Return the share of the error budget that is left: 1 with nothing bad, 0 at what is allowed, then negative.
+
+    The budget is that of the whole window. A burn rate that lasted for a part of it has used as large a part of the
+    budget, times the rate (Site Reliability Workbook, chapter 5).
+
+    Args:
+        slo: the objective.
+        counts: of its window.
+        age: for how long it has been counted.
+    """
     burned = burn_rate(slo, counts)
-    return None if burned is None else 1 - burned
+    microsecond = timedelta(microseconds=1)
+    seen = Fraction(min(age, slo.window) // microsecond, slo.window // microsecond)
+    return None if burned is None else 1 - burned * seen
 
 
 def burn_rate(slo: Slo, counts: Counts) -> Fraction | None:
-    """Bad share over the error budget; None without events."""
+    """Return the bad share over the error budget; None without events."""
     return Fraction(counts.bad) / counts.total / slo.error_budget if counts.total else None
 
 
@@ -197,16 +226,26 @@ def _burn_rate(slo: Slo, pair: BurnRateWindow, counts_between: CountsBetween, no
     )
 
 
+def _missing(slo: Slo, counts: Counts, age: timedelta, needed: timedelta) -> str | None:
+    """Return what an objective that is warming up still lacks, or None when it is warm or has no data at all."""
+    if not counts.total:
+        return None
+    minute = timedelta(minutes=1)
+    lacks = [f"{age // minute} of {needed // minute} minutes of history"] if age < needed else []
+    if counts.total < slo.min_events:
+        lacks.append(f"{int(counts.total)} of {slo.min_events} {slo.indicator.unit}")
+    return ", ".join(lacks) or None
+
+
 def _state(left: Fraction | None, firing: Sequence[str]) -> str:
     if left is None:
         return "no_data"
-    if left <= 0:
-        return "exhausted"
-    return "burning" if firing else "ok"
+    true_of_it = [*(["exhausted"] if left <= 0 else []), *(["burning"] if firing else [])]
+    return ", ".join(true_of_it) or "ok"
 
 
 def _fast_burn(row: dict[str, Any] | None) -> str | None:
-    """Why the fast burn fires, or None when it does not."""
+    """Return why the fast burn fires, or None when it does not."""
     fast = row["burn_rates"][0] if row and row["burn_rates"] else None
     if row is None or fast is None or not fast["firing"]:
         return None

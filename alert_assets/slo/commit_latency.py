@@ -1,8 +1,10 @@
 """Measures how long the commits of bronze and gold took, each commit once.
 
 A commit's rows are found by their `_batch_id`, which the file statistics narrow down to its own files, and are
-read once for all the stages that end in its table. What gold has seen of bronze is told from the statistics in
-bronze's log. So a measurement costs what is new, and a look at the log.
+read once for all the stages that end in its table. What gold has seen of bronze is in the statistics of bronze's
+log. So a measurement costs what is new, and a look at the log.
+
+Rows that were old when they landed (:data:`~alert_assets.slo.latency.HISTORY_AGE`) are left out.
 """
 
 from __future__ import annotations
@@ -13,16 +15,17 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from deltalake import QueryBuilder
+from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError
 
 from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, GOLD_INCIDENTS, PIPELINE_LATENCY, Contract
+from alert_assets.kernel.clock import EPOCH
 from alert_assets.kernel.intervals import bucket_intervals
 from alert_assets.kernel.sql import hour_of, literal, within
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
-from alert_assets.lake.rows import file_statistics, query
+from alert_assets.lake.rows import file_statistics, query, rows_in
 from alert_assets.lake.snapshot import BATCH_APP
-from alert_assets.slo.latency import latency_row
+from alert_assets.slo.latency import HISTORY_AGE, latency_row
 from alert_assets.slo.sli import STAGE_TABLES
 
 if TYPE_CHECKING:
@@ -38,13 +41,17 @@ _BEGAN = {
     "event_to_bronze": "timestamp",
     "event_to_gold": "first_seen_timestamp",
 }
+#: What finds an incident's first firing in bronze, with its time.
+_FIRST_FIRING = ("alert_id", "application_id")
+_NO_HISTORY = f"timestamp >= _landed_at - INTERVAL '{HISTORY_AGE // timedelta(seconds=1)} seconds'"
 _EVENT_TIME = {BRONZE_EVENTS.name: "timestamp", GOLD_INCIDENTS.name: "first_seen_timestamp"}
 
 
 def measure_latency(lakehouse: Lakehouse, thresholds: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Rows of `pipeline_latency` for the commits after the last measured one of each stage.
+    """Measure the commits after the last measured one of each stage; returns rows of `pipeline_latency`.
 
     Args:
+        lakehouse: the tables.
         thresholds: of the SLOs, seconds by stage.
     """
     done = _measured_up_to(lakehouse)
@@ -67,14 +74,14 @@ def measure_latency(lakehouse: Lakehouse, thresholds: Mapping[str, float]) -> li
                 )
                 for stage in due
             ]
-    _tell_what_gold_has_seen(lakehouse, found)
+    _note_what_gold_has_seen(lakehouse, found)
     # All commits of a stage, then those of the next.
     order = list(STAGE_TABLES).index
     return sorted(found, key=lambda row: order(row["stage"]))
 
 
 def _measured_up_to(lakehouse: Lakehouse) -> dict[str, int]:
-    """The last measured version of each stage's table."""
+    """Return the last measured version of each stage's table."""
     rows = lakehouse.rows(PIPELINE_LATENCY, "SELECT stage, max(table_version) AS version FROM t GROUP BY stage")
     return {row["stage"]: row["version"] for row in rows.to_pylist()}
 
@@ -82,21 +89,44 @@ def _measured_up_to(lakehouse: Lakehouse) -> dict[str, int]:
 def _times(
     lakehouse: Lakehouse, contract: Contract, commit: Mapping[str, Any], columns: Iterable[str]
 ) -> dict[str, pa.Array | pa.ChunkedArray]:
-    """Times of the rows that a commit brought, by column. Rows it only changed are left out."""
+    """Return the times of the rows that a commit brought, by column, without those it only changed and history."""
     wanted = sorted(columns)
     nothing = {column: pa.array([], pa.timestamp("us")) for column in wanted}
     batch = commit["transactions"].get(BATCH_APP)
     if batch is None or not commit.get("rows"):
         return nothing
     if contract is GOLD_INCIDENTS:
-        rows = _new_incidents(lakehouse, commit["version"], batch, wanted)
+        incidents = _new_incidents(lakehouse, commit["version"], batch, [*wanted, *_FIRST_FIRING])
+        rows = _without_history(lakehouse, incidents, commit["committed_at"] - HISTORY_AGE)
     else:
-        rows = lakehouse.rows(contract, f"SELECT {', '.join(wanted)} FROM t WHERE _batch_id = {batch}")
+        ours = f"_batch_id = {batch} AND {_NO_HISTORY}"
+        rows = lakehouse.rows(contract, f"SELECT {', '.join(wanted)} FROM t WHERE {ours}")
     return {column: rows[column] for column in wanted} if rows.num_columns else nothing
 
 
+def _without_history(lakehouse: Lakehouse, incidents: pa.Table, recent: datetime) -> pa.Table:
+    """Leave out the incidents whose first firing was old when it landed in bronze.
+
+    Only those that began before `recent` can be, so that bronze is looked at when something is late or history.
+    """
+    old = [] if not incidents.num_rows else [at for at in incidents["first_seen_timestamp"].to_pylist() if at < recent]
+    if not old:
+        return incidents
+    hours = {(at - EPOCH) // timedelta(hours=1) for at in old}
+    landed = rows_in(
+        lakehouse,
+        BRONZE_EVENTS,
+        f"SELECT DISTINCT alert_id, application_id, timestamp FROM t WHERE event_type = 'alert' AND {_NO_HISTORY} "
+        f"AND {within('timestamp', bucket_intervals(hours, timedelta(hours=1)))}",
+    )
+    known = {tuple(row.values()) for row in landed}
+    firings = zip(*(incidents[name].to_pylist() for name in (*_FIRST_FIRING, "first_seen_timestamp")), strict=True)
+    counts = pa.array([firing[-1] >= recent or firing in known for firing in firings])
+    return incidents.drop_columns(list(_FIRST_FIRING)).filter(counts)
+
+
 def _new_incidents(lakehouse: Lakehouse, version: int, batch: int, columns: Sequence[str]) -> pa.Table:
-    """Columns of the incidents that gold's commit brought and the version before did not have.
+    """Return columns of the incidents that gold's commit brought and the version before did not have.
 
     Empty when the files of either version are gone. A row keeps its window, so only the windows of the commit's rows
     are looked for in the version before.
@@ -104,8 +134,8 @@ def _new_incidents(lakehouse: Lakehouse, version: int, batch: int, columns: Sequ
     key = ("fingerprint", "window_start")
     try:
         now, before = (lakehouse.snapshot(GOLD_INCIDENTS, number).table for number in (version, version - 1))
-        assert now is not None
-        assert before is not None
+        if now is None or before is None:
+            return pa.schema([]).empty_table()
         of_commit = f"_batch_id = {batch}"
         hours = query(f"SELECT DISTINCT {hour_of('window_start')} AS hour FROM t WHERE {of_commit}", t=now)
         near = within("window_start", bucket_intervals(sorted(row["hour"] for row in hours), timedelta(hours=1)))
@@ -120,8 +150,8 @@ def _new_incidents(lakehouse: Lakehouse, version: int, batch: int, columns: Sequ
         return pa.schema([]).empty_table()
 
 
-def _tell_what_gold_has_seen(lakehouse: Lakehouse, rows: list[dict[str, Any]]) -> None:
-    """Gold is as fresh as the newest event it has looked at, whether that made an incident or not."""
+def _note_what_gold_has_seen(lakehouse: Lakehouse, rows: list[dict[str, Any]]) -> None:
+    """Set `newest_event_at` of gold's rows to the newest event it has looked at, an incident or not."""
     gold = [row for row in rows if STAGE_TABLES[row["stage"]] == GOLD_INCIDENTS.name]
     bronze = lakehouse.table(BRONZE_EVENTS)
     if not gold or bronze is None:
@@ -130,7 +160,7 @@ def _tell_what_gold_has_seen(lakehouse: Lakehouse, rows: list[dict[str, Any]]) -
         commit["version"]: commit["transactions"].get(cursor_app(BRONZE_EVENTS))
         for commit in lakehouse.commits(GOLD_INCIDENTS, min(row["table_version"] for row in gold) - 1)
     }
-    newest = _NewestEvents(lakehouse)
+    newest = _NewestEvents(bronze)
     for row in gold:
         cursor = seen.get(row["table_version"])
         reached = None if cursor is None else newest.up_to(cursor)
@@ -144,9 +174,8 @@ class _NewestEvents:
     are read: those of the batches that were seen, and newer than what is known without them.
     """
 
-    def __init__(self, lakehouse: Lakehouse) -> None:
-        table = lakehouse.table(BRONZE_EVENTS)
-        assert table is not None
+    def __init__(self, table: DeltaTable) -> None:
+        """Read the statistics of bronze's files from its log."""
         self._table = table
         files = [
             file
@@ -159,7 +188,7 @@ class _NewestEvents:
         self._mixed = [file for file in files if file["min._batch_id"] < file["max._batch_id"]]
 
     def up_to(self, batch: int) -> datetime | None:
-        """The newest event of the batches up to this one; None without one."""
+        """Return the newest event of the batches up to this one; None without one."""
         whole = bisect_right(self._batches, batch)
         known: datetime | None = self._newest[whole - 1] if whole else None
         divided = [file for file in self._mixed if file["min._batch_id"] <= batch < file["max._batch_id"]]

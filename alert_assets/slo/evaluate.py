@@ -6,14 +6,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from alert_assets.contracts import ALL_CONTRACTS, PIPELINE_LATENCY, QUALITY_SCORES, SLO_STATUS
+from alert_assets.ingest.landing import waiting_since
 from alert_assets.kernel.sql import literal
 from alert_assets.lake.rows import append_rows, rows_in
 from alert_assets.notify.facts import slo_alert
+from alert_assets.notify.store.outbox import raise_alert
 from alert_assets.slo.budget import breakers_to_open, burn_rate_windows, latency_thresholds, longest_window, slo_status
 from alert_assets.slo.commit_latency import measure_latency
 from alert_assets.slo.openslo import load_slos
 from alert_assets.slo.sli import History, Latency
-from alert_assets.state.database import raise_alert
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,4 +110,5 @@ def _history(lakehouse: Lakehouse, breakers: CircuitBreakers, runs: Sequence[Run
         quality_scores=scores,
         runs=list(runs),
         breaker_open=breakers.open_intervals(names, since),
+        waiting_since=waiting_since(lakehouse.settings),
     )

@@ -1,4 +1,4 @@
-"""How long the rows of one commit took, from when they happened or landed until the commit showed them.
+"""Latency of the rows of one commit, from when they happened or landed until the commit showed them.
 
 Percentiles are nearest-rank: the smallest value that at least so many percent of the rows do not exceed. It
 is a latency that a row really had, and with few rows it errs on the slow side.
@@ -10,16 +10,21 @@ the arithmetic, because Arrow imports pandas to make a scalar of a Python number
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from alert_assets.kernel.clock import EPOCH
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: An event that was older than this when its file landed is history (a backfill, a sample): no latency of the
+#: pipeline, and nothing that makes a table fresh. One hour, as the shortest pair of burn-rate windows looks back.
+HISTORY_AGE = timedelta(hours=1)
+
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -30,7 +35,6 @@ class Latencies:
     Attributes:
         row_count: rows that have a start; the others are left out.
         over_threshold: rows that took longer than the threshold.
-        clipped: rows that started after they were committed: a producer's clock is ahead. They count as 0.
     """
 
     row_count: int
@@ -39,18 +43,18 @@ class Latencies:
     p99_seconds: float | None
     max_seconds: float | None
     over_threshold: int
-    clipped: int
 
 
 def latencies(started_at: pa.Array | pa.ChunkedArray, committed_at: datetime, threshold_seconds: float) -> Latencies:
-    """Figures of the rows of a commit.
+    """Return the figures of the rows of a commit.
 
     Args:
         started_at: event times or landing times, Arrow timestamps (a zone, if there is one, is UTC); nulls are
-            left out.
+            left out. One after the commit, from a producer's clock that is ahead, took no time.
         committed_at: when the commit made the rows visible.
+        threshold_seconds: what `over_threshold` counts above.
     """
-    took = (committed_at - _EPOCH) // _MICROSECOND - _microseconds(started_at)
+    took = (committed_at - EPOCH) // _MICROSECOND - _microseconds(started_at)
     ordered = np.sort(took.clip(min=0))
     return Latencies(
         row_count=len(ordered),
@@ -59,7 +63,6 @@ def latencies(started_at: pa.Array | pa.ChunkedArray, committed_at: datetime, th
         p99_seconds=_percentile(ordered, 99),
         max_seconds=_percentile(ordered, 100),
         over_threshold=int((ordered > round(threshold_seconds * 1_000_000)).sum()),
-        clipped=int((took < 0).sum()),
     )
 
 
@@ -73,11 +76,16 @@ def latency_row(
     threshold_seconds: float,
     run_id: str | None,
 ) -> dict[str, Any]:
-    """A row of `pipeline_latency`, without `_batch_id`, for one commit and one stage.
+    """Return a row of `pipeline_latency`, without `_batch_id`, for one commit and one stage.
 
     Args:
+        stage: one of the contract's stages.
+        table_version: Delta version of the commit.
+        committed_at: when the commit made the rows visible.
         started_at: where the stage begins: event times, or landing times for `landed_to_bronze`.
         event_times: event times of the same rows, for `newest_event_at`.
+        threshold_seconds: of the stage's SLO.
+        run_id: Dagster run that made the commit.
     """
     figures = latencies(started_at, committed_at, threshold_seconds)
     return {
@@ -97,13 +105,13 @@ def latency_row(
 
 
 def newest(times: pa.Array | pa.ChunkedArray) -> datetime | None:
-    """The highest of some Arrow timestamps; None when there is none."""
+    """Return the highest of some Arrow timestamps; None when there is none."""
     known = _microseconds(times)
-    return _EPOCH + int(known.max()) * _MICROSECOND if len(known) else None
+    return EPOCH + int(known.max()) * _MICROSECOND if len(known) else None
 
 
 def _microseconds(times: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
-    """Microseconds since 1970, without nulls; what is finer is cut off."""
+    """Return microseconds since 1970, without nulls; what is finer is cut off."""
     present = times.drop_null()
     numbers = present.cast(pa.timestamp("us", present.type.tz), safe=False).cast(pa.int64())
     whole = numbers.combine_chunks() if isinstance(numbers, pa.ChunkedArray) else numbers
@@ -113,7 +121,7 @@ def _microseconds(times: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
 
 
 def _percentile(ordered: NDArray[np.int64], percent: int) -> float | None:
-    """The nearest-rank percentile of ascending microseconds, in seconds."""
+    """Return the nearest-rank percentile of ascending microseconds, in seconds."""
     if not len(ordered):
         return None
     rank = -(-percent * len(ordered) // 100)

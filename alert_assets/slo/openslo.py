@@ -257,7 +257,7 @@ _UNUSED = {
 
 
 def load_slos(folder: Path | str = "") -> tuple[Slo, ...]:
-    """The SLOs in the `*.yaml` and `*.yml` files of a folder, by default those of the package, by name.
+    """Read the SLOs in the `*.yaml` and `*.yml` files of a folder, by default those of the package, by name.
 
     Raises:
         OpenSloError: there are none, or something in the files is wrong.
@@ -269,7 +269,7 @@ def load_slos(folder: Path | str = "") -> tuple[Slo, ...]:
     documents: list[tuple[YamlDocument, _Object]] = []
     for file in files:
         documents += _read(file, problems)
-    # What refers to a broken object would only be told a second time.
+    # What refers to a broken object would only be reported a second time.
     slos = [] if problems else _resolve(documents, problems)
     if problems:
         raise OpenSloError(
@@ -294,9 +294,9 @@ def _entries(root: Path) -> list[Path]:
 
 
 def _read(file: Path, problems: list[str]) -> list[tuple[YamlDocument, _Object]]:
-    """The objects of a file that are right by themselves; what is not is added to the problems."""
+    """Read the objects of a file that are right by themselves; what is not is added to the problems."""
     found = []
-    # What connects to somebody's data source may be a password.
+    # What connects to a data source may hold a password.
     for document in read_documents(file, problems, secret="connectionDetails"):
         try:
             found.append((document, _validated(document)))
@@ -322,7 +322,7 @@ def _validated(document: YamlDocument) -> _Object:
 
 
 def _resolve(documents: Sequence[tuple[YamlDocument, _Object]], problems: list[str]) -> list[Slo]:
-    """The SLOs, with what they refer to; what refers to nothing is added to the problems."""
+    """Build the SLOs, with what they refer to; what refers to nothing is added to the problems."""
     named: dict[tuple[str, str], _Object] = {}
     for document, entry in documents:
         key = entry.kind, entry.metadata.name
@@ -451,7 +451,7 @@ def _check_breaker(slo: Slo) -> None:
 
 
 def _same_threshold(slo: Slo, thresholds: dict[str, float]) -> None:
-    """`pipeline_latency` counts the rows over one threshold a stage."""
+    """Refuse a second threshold of a stage: `pipeline_latency` counts the rows over one."""
     if not isinstance(slo.indicator, Latency):
         return
     stage, seconds = slo.indicator.stage, slo.indicator.threshold_seconds

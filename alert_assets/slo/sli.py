@@ -1,6 +1,6 @@
 """Service level indicators: how much was good, out of how much, in any stretch of time.
 
-An indicator is asked for several stretches at once (the SLO's window and every burn-rate window), so it is
+An indicator is asked for several stretches at once (the SLO's window and every burn-rate window), so a series is
 built once from the rows of the reliability tables and then answers each question from sums.
 
 Amounts are events or minutes, and exact: integers or fractions. A burn rate that is *at* its limit does not
@@ -9,6 +9,9 @@ fire, and rounding must not decide that.
 What an open circuit breaker causes is excluded: data that grows old because runs are refused says nothing new.
 That is so for freshness, latency and the quality score. Broken lines and failed runs are never excluded: a
 breaker that is open produces neither, they are why it opened.
+
+An SLO is a promise about the pipeline, so what its producers do is not counted either: events that were already old
+when they landed (`slo.latency.HISTORY_AGE`), and time in which a table is stale because nothing has been landing.
 """
 
 from __future__ import annotations
@@ -16,12 +19,13 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from fractions import Fraction
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol
 
 from alert_assets.contracts import ALL_CONTRACTS
+from alert_assets.kernel.clock import EPOCH
 
 if TYPE_CHECKING:
     from alert_assets.breaker.rules import Interval
@@ -41,7 +45,6 @@ STAGE_TABLES = {
 #: The stage whose rows say when a table was committed to, and how new it was then.
 FRESHNESS_STAGES = {"bronze_events": "event_to_bronze", "gold_incidents": "event_to_gold"}
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MICROSECONDS_A_MINUTE = 60_000_000
 #: Later than any time.
@@ -70,6 +73,19 @@ CountsBetween = Callable[[datetime, datetime], Counts]
 
 
 @dataclass(frozen=True)
+class Series:
+    """What an indicator counted over time.
+
+    Attributes:
+        since: first moment that was counted, excluded or not; None when nothing was.
+        between: the counts of any stretch of time.
+    """
+
+    since: datetime | None
+    between: CountsBetween
+
+
+@dataclass(frozen=True)
 class Sample:
     """Events that became known at one moment; the bad ones of an `excluded` sample are a breaker's."""
 
@@ -79,8 +95,8 @@ class Sample:
     excluded: bool = False
 
 
-def event_counts(samples: Iterable[Sample]) -> CountsBetween:
-    """Counts of events: sorted once, then two look-ups a question."""
+def event_counts(samples: Iterable[Sample]) -> Series:
+    """Return the series of samples: sorted once, then two look-ups a question."""
     ordered = sorted(samples, key=lambda sample: sample.at)
     times = [sample.at for sample in ordered]
     good = _sums(sample.good for sample in ordered)
@@ -94,41 +110,62 @@ def event_counts(samples: Iterable[Sample]) -> CountsBetween:
         is_good, is_bad = good[last] - good[first], bad[last] - bad[first]
         return Counts(is_good, is_good + is_bad, excluded[last] - excluded[first])
 
-    return between
+    return Series(times[0] if times else None, between)
 
 
 def freshness_counts(
-    commits: Iterable[tuple[datetime, datetime]], max_age: timedelta, breaker_open: Iterable[Interval] = ()
-) -> CountsBetween:
-    """Counts of minutes in which a table's newest event was no older than `max_age`.
+    commits: Iterable[tuple[datetime, datetime]],
+    landings: Iterable[tuple[datetime, datetime | None]],
+    max_age: timedelta,
+    breaker_open: Iterable[Interval] = (),
+) -> Series:
+    """Return the series of minutes in which a table's newest event was no older than `max_age`.
 
     Between two commits the newest event stays the same and grows older with the clock, so it is too old from
-    `newest_event_at + max_age` until a commit brings a newer one. No sampling: the answer is exact. Time
-    before the first commit is not counted.
+    `newest_event_at + max_age` until a commit brings a newer one. No sampling: the answer is exact.
+
+    Such a time is bad only while data keeps landing. A landing waits until a commit shows its newest event. Waits no
+    more than `max_age` apart are one supply, and the table is due from `max_age` after it began until its end. Too old
+    and not due is not counted: nothing landed that could have kept the table fresh.
 
     Args:
         commits: `(committed_at, newest_event_at)`, in any order. A late batch makes no table older.
+        landings: `(landed_at, newest_event_at)` of the data for the table, in any order; None for data that no batch
+            has read yet.
+        max_age: the age at which the newest event is still fresh.
         breaker_open: when the breaker that guards the table was open.
     """
     ordered = sorted(commits)
     newest = list(accumulate((_microseconds(event) for _, event in ordered), max))
     starts = [_microseconds(committed) for committed, _ in ordered]
-    ends = [*starts, _FOREVER][1:]
+    first, ends = [*starts, _FOREVER][0], [*starts, _FOREVER][1:]
     limit = max_age // _MICROSECOND
+
+    def shown_at(event: datetime | None) -> int:
+        # Of a file that delta-rs wrote, the log has the newest event cut to milliseconds.
+        seen = bisect_left(newest, _microseconds(event) // 1000 * 1000) if event is not None else len(newest)
+        return [*starts, _FOREVER][seen]
+
+    supply = _Spans((_microseconds(landed), shown_at(event) + limit) for landed, event in landings)
+    due = _Spans(
+        (max(start + limit, first), end - limit) for start, end in zip(supply.starts, supply.ends, strict=True)
+    )
     fresh = _Spans((start, min(end, event + limit)) for start, end, event in zip(starts, ends, newest, strict=True))
     blocked = _Spans(map(_bounds, breaker_open))
-    fresh_while_blocked = fresh.intersection(blocked)
+    due_and_fresh, due_and_blocked = due.intersection(fresh), due.intersection(blocked)
+    all_three = due_and_fresh.intersection(blocked)
 
     def between(start: datetime, end: datetime) -> Counts:
-        low, high = _microseconds(start), _microseconds(end)
-        low = max(low, starts[0]) if starts else high
-        if low >= high:
+        bounds = _microseconds(start), _microseconds(end)
+        if start >= end:
             return Counts()
-        good = fresh.length(low, high)
-        excluded = blocked.length(low, high) - fresh_while_blocked.length(low, high)
-        return Counts(*(Fraction(part, _MICROSECONDS_A_MINUTE) for part in (good, high - low - excluded, excluded)))
+        good = fresh.length(*bounds)
+        excluded = due_and_blocked.length(*bounds) - all_three.length(*bounds)
+        bad = due.length(*bounds) - due_and_fresh.length(*bounds) - excluded
+        return Counts(*(Fraction(part, _MICROSECONDS_A_MINUTE) for part in (good, good + bad, excluded)))
 
-    return between
+    counted = [spans.starts[0] for spans in (fresh, due) if spans.starts]
+    return Series(EPOCH + min(counted) * _MICROSECOND if counted else None, between)
 
 
 @dataclass(frozen=True)
@@ -139,15 +176,17 @@ class History:
         pipeline_latency, quality_scores: rows of these tables.
         runs: finished runs; others are ignored.
         breaker_open: when circuit breakers kept runs out; a breaker that still does, until now.
+        waiting_since: when the oldest file landed that bronze has not ingested yet; None when none waits.
     """
 
     pipeline_latency: Sequence[Row] = ()
     quality_scores: Sequence[Row] = ()
     runs: Sequence[RunRecord] = ()
     breaker_open: Sequence[Interval] = ()
+    waiting_since: datetime | None = None
 
     def guard_open(self, table: str) -> list[Interval]:
-        """When the breaker that guards a table was open."""
+        """Return when the breaker that guards a table was open."""
         return [interval for interval in self.breaker_open if interval.breaker == ALL_CONTRACTS[table].breaker]
 
 
@@ -159,8 +198,8 @@ class Indicator(Protocol):
         """What is counted, in the plural."""
         ...
 
-    def counts(self, history: History) -> CountsBetween:
-        """Good, total and excluded in any stretch of time, from the rows there are."""
+    def counts(self, history: History) -> Series:
+        """Return good, total and excluded in any stretch of time, from the rows there are."""
         ...
 
 
@@ -185,13 +224,13 @@ class Latency:
         """Rows, or batches."""
         return "rows" if self.max_over_threshold_per_batch is None else "batches"
 
-    def counts(self, history: History) -> CountsBetween:
-        """Events are placed at the commit that made them visible."""
+    def counts(self, history: History) -> Series:
+        """Place events at the commit that made them visible."""
         blocked = _Spans(map(_bounds, history.guard_open(STAGE_TABLES[self.stage])))
         return event_counts(self._sample(row, blocked) for row in self._rows(history.pipeline_latency))
 
     def breaches(self, rows: Iterable[Row]) -> list[Row]:
-        """The rows of `pipeline_latency` with more rows over the threshold than a batch may have."""
+        """Return the rows of `pipeline_latency` with more rows over the threshold than a batch may have."""
         most = self.max_over_threshold_per_batch
         return [] if most is None else [row for row in self._rows(rows) if row["over_threshold"] > most]
 
@@ -225,20 +264,28 @@ class Freshness:
         """Minutes."""
         return "minutes"
 
-    def counts(self, history: History) -> CountsBetween:
-        """From the commits in `pipeline_latency`."""
+    def counts(self, history: History) -> Series:
+        """Count from the commits in `pipeline_latency`: the table's own, and those that brought what landed."""
+        known = [row for row in history.pipeline_latency if row["newest_event_at"] is not None]
         stage = FRESHNESS_STAGES[self.table]
-        commits = [
-            (row["committed_at"], row["newest_event_at"])
-            for row in history.pipeline_latency
-            if row["stage"] == stage and row["newest_event_at"] is not None
+        commits = [(row["committed_at"], row["newest_event_at"]) for row in known if row["stage"] == stage]
+        landings = [
+            (row["committed_at"] - timedelta(seconds=row["max_seconds"]), row["newest_event_at"])
+            for row in known
+            if row["stage"] == "landed_to_bronze"
         ]
-        return freshness_counts(commits, timedelta(seconds=self.max_age_seconds), history.guard_open(self.table))
+        unread = [] if history.waiting_since is None else [(history.waiting_since, None)]
+        limit = timedelta(seconds=self.max_age_seconds)
+        return freshness_counts(commits, [*landings, *unread], limit, history.guard_open(self.table))
 
 
 @dataclass(frozen=True)
 class QualityScore:
-    """Evaluations in which a table's overall score reaches a minimum, 0 to 100."""
+    """Evaluations of new rows in which a table's overall score, timeliness apart, reaches a minimum, 0 to 100.
+
+    Whether a table is up to date is what latency and freshness are about. In the score it would hold a backfill, and
+    every hour in which nothing lands, against the pipeline once more.
+    """
 
     table: str
     min_score: float
@@ -248,19 +295,30 @@ class QualityScore:
         """Evaluations."""
         return "evaluations"
 
-    def counts(self, history: History) -> CountsBetween:
-        """From the overall rows of `quality_scores`."""
+    def counts(self, history: History) -> Series:
+        """Count from the rows of `quality_scores`; without new rows only timeliness has a total."""
         blocked = _Spans(map(_bounds, history.guard_open(self.table)))
-        return event_counts(
-            Sample(
-                row["evaluated_at"],
-                good=int(row["score"] >= self.min_score),
-                bad=int(row["score"] < self.min_score),
-                excluded=blocked.touches(*[_microseconds(row["evaluated_at"])] * 2),
-            )
-            for row in history.quality_scores
-            if row["table_name"] == self.table and row["dimension"] == "overall"
-        )
+        evaluations: dict[datetime, dict[str, Row]] = {}
+        for row in history.quality_scores:
+            if row["table_name"] == self.table:
+                evaluations.setdefault(row["evaluated_at"], {})[row["dimension"]] = row
+        samples = []
+        for at, scores in evaluations.items():
+            timeliness, overall = scores.pop("timeliness", None), scores.pop("overall", None)
+            if overall is not None and any(row["total"] for row in scores.values()):
+                is_good = self._apart(overall["score"], timeliness) >= self.min_score
+                excluded = blocked.touches(_microseconds(at), _microseconds(at))
+                samples.append(Sample(at, good=int(is_good), bad=int(not is_good), excluded=excluded))
+        return event_counts(samples)
+
+    @staticmethod
+    def _apart(overall: float, timeliness: Row | None) -> float:
+        """Return the overall score with timeliness's share handed to the other dimensions."""
+        if timeliness is None or timeliness["weight"] >= 1:
+            return overall
+        # To six digits: binary fractions must not put a score that is at the minimum below it.
+        share: float = timeliness["weight"]
+        return round((overall - share * timeliness["score"]) / (1 - share), 6)
 
 
 @dataclass(frozen=True)
@@ -272,8 +330,8 @@ class ValidLines:
         """Lines."""
         return "lines"
 
-    def counts(self, history: History) -> CountsBetween:
-        """From the validity of bronze in `quality_scores`; each row is about the lines since the one before."""
+    def counts(self, history: History) -> Series:
+        """Count from the validity of bronze in `quality_scores`; a row is about the lines since the one before."""
         return event_counts(
             Sample(row["evaluated_at"], good=row["good"], bad=row["total"] - row["good"])
             for row in history.quality_scores
@@ -292,8 +350,8 @@ class RunSuccess:
         """Runs."""
         return "runs"
 
-    def counts(self, history: History) -> CountsBetween:
-        """Runs that were refused or cancelled say nothing about the pipeline and do not count."""
+    def counts(self, history: History) -> Series:
+        """Leave out the runs that were refused or cancelled: they say nothing about the pipeline."""
         return event_counts(
             Sample(run.ended_at, good=int(run.succeeded), bad=int(not run.succeeded))
             for run in history.runs
@@ -318,7 +376,7 @@ class _Spans:
         self._before = _sums(end - start for start, end in merged)
 
     def length(self, low: int, high: int) -> int:
-        """How much of the time from `low` to `high` is in the set."""
+        """Return how much of the time from `low` to `high` is in the set."""
         return self._until(high) - self._until(low)
 
     def _until(self, moment: int) -> int:
@@ -326,12 +384,12 @@ class _Spans:
         return self._before[begun] - (max(0, self.ends[begun - 1] - moment) if begun else 0)
 
     def touches(self, low: int, high: int) -> bool:
-        """Whether a moment from `low` to `high`, both with it, is in the set."""
+        """Return whether a moment from `low` to `high`, both with it, is in the set."""
         first = bisect_left(self.ends, low)
         return first < len(self.starts) and self.starts[first] <= high
 
     def intersection(self, other: _Spans) -> _Spans:
-        """What is in both."""
+        """Return what is in both."""
         found, mine, theirs = [], 0, 0
         while mine < len(self.starts) and theirs < len(other.starts):
             low = max(self.starts[mine], other.starts[theirs])
@@ -353,4 +411,4 @@ def _bounds(interval: Interval) -> tuple[int, int]:
 
 
 def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
+    return (moment - EPOCH) // _MICROSECOND

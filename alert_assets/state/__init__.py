@@ -1,1 +1,1 @@
-"""The state database: breakers, outcomes, check results, outbox, audit log."""
+"""The state database: breakers, run outcomes, check results, outbox, notifications, audit log."""

@@ -1,9 +1,9 @@
-"""Retention of the state database: rows that nobody asks for any more are removed.
+"""Prune the state database: remove rows that are past their retention.
 
-Kept for ever: what people did by hand (`audit`), what the breakers did (`breaker_transitions`), and everything that
-is not over. The ledger of decisions is append-only for every other program: it is opened here for the rows whose
-time is over, inside the transaction that removes them, and closed again before anybody else can write. An
-alert goes together with its decisions, so the ledger's totals add up before and after.
+Kept for ever: the audit log, the history of the breakers, and everything that is still open. The ledger of decisions is
+append-only for every other program: its trigger is lifted here for the expired rows, inside the transaction that
+removes them, and is back before another process can write. An alert is removed together with its decisions, so the
+ledger's totals add up before and after.
 """
 
 from __future__ import annotations
@@ -11,25 +11,34 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, exists, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Table, delete, exists, func, select, text, tuple_
 
-from alert_assets.notify.store.tables import decisions, deliveries, digests, episodes, silences
-from alert_assets.state.database import State, breaker_admissions, outbox, run_outcomes
+from alert_assets.state.tables import (
+    breaker_admissions,
+    decisions,
+    deliveries,
+    digests,
+    episodes,
+    outbox,
+    run_outcomes,
+    silences,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from alert_assets.settings import Settings
+    from alert_assets.state.database import State
 
-#: Rows of a table in one transaction, in which nobody else can write.
+#: Rows removed in one transaction, for as long as which other writers wait.
 _ROWS_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True)
 class Expired:
-    """Rows of a table whose time is over.
+    """Rows of a table that are past their retention.
 
     Attributes:
         with_decisions: whether a row's decisions go with it.
@@ -41,7 +50,7 @@ class Expired:
 
 
 def expired(settings: Settings, now: datetime) -> list[Expired]:
-    """What a pruning at that time removes, in its order."""
+    """Return what pruning at `now` removes, in that order."""
     ledger = now - timedelta(days=settings.keep_ledger_days)
     runs = now - timedelta(days=settings.keep_runs_days)
     going_on = exists().where(episodes.c.id == deliveries.c.episode)
@@ -49,7 +58,7 @@ def expired(settings: Settings, now: datetime) -> list[Expired]:
     # An alert bears the time of what it is about: of a backfill that is long ago, and its decisions are new.
     decided_lately = exists().where(decisions.c.outbox_id == outbox.c.id, decisions.c.at >= ledger)
     return [
-        # An alert that could not be taken up stays until somebody has seen to it.
+        # An alert that failed to be dispatched stays until it has been dealt with.
         Expired(
             outbox,
             (outbox.c.status == "dispatched") & (outbox.c.created_at < ledger) & ~decided_lately,
@@ -63,7 +72,7 @@ def expired(settings: Settings, now: datetime) -> list[Expired]:
             & (episodes.c.last_at < ledger)
             & ~waiting,
         ),
-        # What was sent of an episode tells who has to hear of its end.
+        # The recipients of an open episode's messages are those of its resolution.
         Expired(deliveries, (deliveries.c.status != "pending") & (deliveries.c.created_at < ledger) & ~going_on),
         Expired(digests, digests.c.sent_at < ledger),
         Expired(silences, silences.c.until < ledger),
@@ -73,7 +82,7 @@ def expired(settings: Settings, now: datetime) -> list[Expired]:
 
 
 def prunable_rows(state: State, settings: Settings, now: datetime) -> dict[str, int]:
-    """Rows by table that :func:`prune_state` would remove now, but for those that follow from others."""
+    """Count by table what :func:`prune_state` would remove now, but for rows that follow from others."""
     with state.reading() as connection:
         counts = {
             part.table.name: connection.scalar(select(func.count()).select_from(part.table).where(part.where)) or 0
@@ -83,7 +92,7 @@ def prunable_rows(state: State, settings: Settings, now: datetime) -> dict[str, 
 
 
 def prune_state(state: State, settings: Settings, now: datetime) -> dict[str, int]:
-    """Remove what has expired, some rows at a time; returns how many by table."""
+    """Remove what has expired, some rows at a time; return how many by table."""
     found = prunable_rows(state, settings, now)
     if not found:
         return {}
@@ -108,16 +117,8 @@ def _remove_some(connection: Connection, part: Expired) -> dict[str, int]:
     if part.with_decisions:
         of_them = decisions.c.outbox_id.in_([row[0] for row in rows])
         removed[decisions.name] = _delete(connection, decisions, of_them)
-    these = or_(*(_is(keys, row) for row in rows)) if len(keys) > 1 else keys[0].in_([row[0] for row in rows])
-    removed[part.table.name] = _delete(connection, part.table, these)
+    removed[part.table.name] = _delete(connection, part.table, tuple_(*keys).in_([tuple(row) for row in rows]))
     return removed
-
-
-def _is(keys: list[Any], row: Any) -> ColumnElement[bool]:
-    first, *others = (key == value for key, value in zip(keys, row, strict=True))
-    for other in others:
-        first = first & other
-    return first
 
 
 def _delete(connection: Connection, table: Table, where: ColumnElement[bool]) -> int:
@@ -129,7 +130,7 @@ def _delete(connection: Connection, table: Table, where: ColumnElement[bool]) ->
 
 @contextmanager
 def _opened(connection: Connection, table: Table) -> Iterator[None]:
-    """Let rows of an append-only table be removed, in this transaction; undone with it when it fails."""
+    """Allow this transaction to remove rows of an append-only table; rolled back with it when it fails."""
     name = table.name
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"ALTER TABLE {name} DISABLE TRIGGER {name}_rows"))

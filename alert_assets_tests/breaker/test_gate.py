@@ -20,7 +20,7 @@ from alert_assets.breaker.store import CircuitBreakers, circuit_breakers
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_ALERTS, SLO_STATUS
 from alert_assets.kernel.clock import utc_now
 from alert_assets.settings import Settings
-from alert_assets.state.database import record_check
+from alert_assets.state.check_results import record_check
 from alert_assets_tests.conftest import settings_in
 
 FOLDER = "ALERTS_TEST_GATE_FOLDER"

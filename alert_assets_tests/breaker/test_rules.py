@@ -1,4 +1,4 @@
-"""The rules of the breaker, state by state. All of them together, stored: resources/test_circuit_breakers.py."""
+"""The rules of the breaker, state by state. All of them together, stored: test_store.py."""
 
 from __future__ import annotations
 
@@ -160,6 +160,31 @@ def test_a_probe_that_dies(span: timedelta) -> None:
         assert (step.cause, step.at) == ("probe_lost", HALF_OPEN.heard_at + RULES.probe_lease)
 
 
+@given(SPANS, SPANS)
+def test_a_clock_that_was_wrong_and_is_put_right_holds_nothing_shut(ahead: timedelta, span: timedelta) -> None:
+    """Opened, or probed, by a clock that was ahead: a run is let through once the longest timeout is over."""
+    later = T0 + ahead
+    opened = Open(later, "3 runs in a row failed", later + 5 * MINUTE, 5 * MINUTE)
+    step = opened.elapsed(T0, RULES)
+    longest = RULES.max_recovery_timeout
+    if ahead + 5 * MINUTE > longest:
+        assert step == Step(replace(opened, since=T0, retry_at=T0 + longest), T0)
+        assert step.state.elapsed(T0 + span, RULES) is None
+    else:
+        assert step is None
+    corrected = step.state if step else opened
+    assert corrected.admits(T0 + longest)
+
+    probing = HalfOpen(later, "3 runs in a row failed", 5 * MINUTE, "probe", later)
+    step = probing.elapsed(T0, RULES)
+    assert step == (Step(replace(probing, since=T0, heard_at=T0), T0) if ahead else None)
+    gone = probing.elapsed(T0, RULES, probe_gone=True)
+    assert gone is not None
+    assert (gone.cause, gone.at) == ("probe_lost", T0)
+    assert isinstance(gone.state, Open)
+    assert gone.state.retry_at <= T0 + longest
+
+
 def test_a_cancelled_probe_frees_the_way() -> None:
     now = T0 + 6 * MINUTE
     step = HALF_OPEN.neutral("probe", now, RULES)
@@ -216,8 +241,8 @@ SINCE = "It has been open since 2026-02-14 10:00:00Z"
         ),
         (
             ForcedOpen(T0, Override("ana", "deploy.")),
-            f"{BEGIN} OPEN and refuses this run: held open by ana: deploy. {SINCE}; it stays so until somebody resets "
-            f"it. {END}",
+            f"{BEGIN} OPEN and refuses this run: held open by ana: deploy. {SINCE}; it stays open until it is reset"
+            f". {END}",
         ),
     ],
 )

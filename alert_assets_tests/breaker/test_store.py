@@ -27,7 +27,8 @@ from alert_assets.breaker.store import (
 from alert_assets.errors import UserError
 from alert_assets.notify.alert import Alert
 from alert_assets.settings import load_settings
-from alert_assets.state.database import State, audit_log, outbox, run_outcomes
+from alert_assets.state.database import State
+from alert_assets.state.tables import audit_log, outbox, run_outcomes
 from alert_assets_tests.breaker.rivals import claim, probe, processes, write_first
 from alert_assets_tests.support.postgres import postgres_cluster, postgres_url
 
@@ -322,10 +323,34 @@ def test_when_it_was_open(breakers: CircuitBreakers, clock: Clock) -> None:
     assert minutes(50, "pipeline") == []
 
 
-# History, notifications, audit, log
+# A clock that was wrong
 
 
-def test_every_step_is_told_once(breakers: CircuitBreakers, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("probing", [False, True])
+def test_a_clock_that_was_years_ahead_holds_nothing_shut(url: str, clock: Clock, probing: bool) -> None:
+    breakers = CircuitBreakers(State(url), Rules(), clock)
+    clock.now = T0 + timedelta(days=4000)
+    fail(breakers, "r1", "r2", "r3")
+    if probing:
+        clock.forward(5 * MINUTE)
+        assert breakers.admit(["pipeline"], "probe").probe_of == ("pipeline",)
+    clock.now = T0
+
+    (refused,) = breakers.admit(["pipeline"], "r4").refusals
+    assert refused.since == T0
+    clock.forward(Rules().probe_lease + SECOND if probing else timedelta())
+    breakers.admit(["pipeline"], "r5")
+    clock.forward(Rules().max_recovery_timeout)
+    assert breakers.peek(["pipeline"]) == ()
+    assert breakers.admit(["pipeline"], "r6").probe_of == ("pipeline",)
+
+
+# History, notifications, audit log, log
+
+
+def test_every_step_is_notified_once(
+    breakers: CircuitBreakers, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
     fail(breakers, "r1", "r2", "r3")
     clock.forward(5 * MINUTE)
     breakers.admit(["pipeline"], "r4")
@@ -333,20 +358,20 @@ def test_every_step_is_told_once(breakers: CircuitBreakers, clock: Clock, capsys
     breakers.open("pipeline", "ana", "deploy", until=clock.now + MINUTE)
 
     with breakers.state.reading() as connection:
-        told = connection.execute(select(outbox).order_by(outbox.c.id)).mappings().all()
+        rows = connection.execute(select(outbox).order_by(outbox.c.id)).mappings().all()
         by_hand = connection.execute(select(audit_log)).mappings().all()
-    assert [(row["kind"], row["severity"], row["status"], row["payload"]["labels"]["cause"]) for row in told] == [
+    assert [(row["kind"], row["severity"], row["status"], row["payload"]["labels"]["cause"]) for row in rows] == [
         ("breaker_transition", "CRITICAL", "pending", "consecutive_failures"),
         ("breaker_transition", "INFO", "pending", "probe_started"),
         ("breaker_transition", "INFO", "pending", "probe_succeeded"),
         ("breaker_transition", "CRITICAL", "pending", "forced_open"),
     ]
-    opened = Alert.from_json(told[0]["payload"])
+    opened = Alert.from_json(rows[0]["payload"])
     assert (opened.episode, opened.status, opened.run_id) == ("breaker/pipeline", "firing", "r3")
     assert opened.at.isoformat() == "2026-02-14T10:00:00+00:00"
     assert "3 runs in a row failed, the last was run r3: ValueError: no" in opened.description
-    assert [row["payload"]["status"] for row in told] == ["firing", "firing", "resolved", "firing"]
-    assert len({row["idempotency_key"] for row in told}) == 4
+    assert [row["payload"]["status"] for row in rows] == ["firing", "firing", "resolved", "firing"]
+    assert len({row["idempotency_key"] for row in rows}) == 4
     assert [(row["who"], row["action"], row["subject"], row["why"]) for row in by_hand] == [
         ("ana", "breaker_open", "pipeline", "deploy")
     ]

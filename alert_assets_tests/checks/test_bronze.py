@@ -11,7 +11,7 @@ import pytest
 from deltalake import write_deltalake
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE, Volume
-from alert_assets.state.database import run_outcomes
+from alert_assets.state.tables import run_outcomes
 from alert_assets_tests.checks.lake import DAY, HOUR, LANDING_APP, MINUTE, T0, Lake, alert, line, metric
 
 EPOCH_ERROR = timedelta(seconds=200_000_000)

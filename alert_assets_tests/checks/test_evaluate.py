@@ -14,7 +14,7 @@ from alert_assets.checks.evaluate import evaluate
 from alert_assets.checks.new_rows import NewRows
 from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, SILVER_ALERTS, Contract
-from alert_assets.state.database import latest_checks
+from alert_assets.state.check_results import latest_checks
 from alert_assets_tests.checks.lake import HOUR, MINUTE, T0, Lake, line
 
 if TYPE_CHECKING:

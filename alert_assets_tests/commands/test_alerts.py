@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alert_assets.breaker.store import circuit_breakers
-from alert_assets.state.database import State, outbox
+from alert_assets.state.database import State
+from alert_assets.state.tables import outbox
 from alert_assets_tests.notify.desk import Desk, refused
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from alert_assets.contracts import BRONZE_HELD
 from alert_assets.ingest.held import held_batches, tell
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings, load_settings
-from alert_assets.state.database import State, audit_log, outbox
+from alert_assets.state.database import State
+from alert_assets.state.tables import audit_log, outbox
 from alert_assets_tests.commands.lake import MINUTE, T0, write
 
 if TYPE_CHECKING:

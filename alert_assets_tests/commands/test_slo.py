@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 
 def evaluated(at: timedelta, status: str, runs: int) -> list[Row]:
-    """The rows of an evaluation that saw so many runs with that outcome in the minute before."""
+    """The rows of an evaluation that saw a success two hours before, and so many runs with that outcome now."""
     now = T0 + at
+    before = now - 120 * MINUTE
     records = [RunRecord(f"r{n}", "lake", status, now, now, now) for n in range(runs)]
+    records.append(RunRecord("r", "lake", "SUCCESS", before, before, before))
     return slo_status(load_slos(), History(runs=records), now)
 
 
@@ -44,7 +46,7 @@ def test_the_last_evaluation_is_shown(settings: Settings, run: Run) -> None:
     assert result.code == 0
     assert result.err == ""
     assert shown["run-success"].split()[1:5] == ["ok", "95.00%", "100.00%", "100.00%"]
-    assert "0 of 30" in shown["run-success"]
+    assert "0 of 31" in shown["run-success"]
     assert "30d" in shown["run-success"]
     assert shown["gold-freshness"].split()[1] == "no_data"
     assert "Evaluated 2026-02-14 10:07:00Z" in result.out
@@ -59,6 +61,16 @@ def test_a_fast_burn_is_shown_and_tested_for(settings: Settings, run: Run) -> No
     assert run("slo", "status").code == 0
 
 
+def test_what_is_missing_while_it_warms_up_is_shown(settings: Settings, run: Run) -> None:
+    now = T0
+    runs = [RunRecord(f"r{n}", "lake", "FAILURE", now, now, now - 5 * MINUTE) for n in range(3)]
+    write(settings, SLO_STATUS, *slo_status(load_slos(), History(runs=runs), now))
+    shown = next(line for line in run("slo", "status").out.splitlines() if line.startswith("run-success"))
+    assert shown.split()[1] == "warming_up"
+    assert "5 of 60 minutes of history, 3 of 10 runs" in shown
+    assert run("slo", "status", "--fail-if-burning").code == 0
+
+
 def test_json_has_the_columns_of_the_table(settings: Settings, run: Run) -> None:
     rows = evaluated(timedelta(), "FAILURE", 20)
     write(settings, SLO_STATUS, *rows)
@@ -66,7 +78,9 @@ def test_json_has_the_columns_of_the_table(settings: Settings, run: Run) -> None
 
     assert sorted(found) == sorted(row["slo"] for row in rows)
     burning = found["run-success"]
-    assert (burning["state"], burning["severity"], burning["budget_left_percent"]) == ("exhausted", "CRITICAL", -1900)
+    assert (burning["state"], burning["severity"]) == ("burning", "CRITICAL")
+    # 20 of 21 bad where 5 % may be, for 2 hours of 720.
+    assert burning["budget_left_percent"] == pytest.approx(100 - 100 * (20 / 21 / 0.05) * 2 / 720)
     assert burning["evaluated_at"] == "2026-02-14T10:06:00.000000Z"
     assert burning["burn_rates"][0] == {
         "severity": "CRITICAL",

@@ -21,7 +21,7 @@ from alert_assets.ingest.query import BatchHeld
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.lake.writer import StagedWrite
 from alert_assets.spark.session import spark_resource
-from alert_assets.state.database import outbox
+from alert_assets.state.tables import outbox
 
 if TYPE_CHECKING:
     from alert_assets_tests.conftest import NewPipeline

@@ -178,6 +178,16 @@ def test_a_restored_table_is_brought_up_to_date_by_the_next_run(pipeline: Pipeli
         assert (pipeline.by_key(SILVER_ALERTS), pipeline.by_key(GOLD_INCIDENTS)) == expected
 
 
+def test_rows_that_lack_a_column_or_have_one_more_are_not_written(lakehouse):
+    rows = silver_rows(("a", START))
+    more = rows.append_column("extra", pa.array([1]))
+    for odd, name in ((rows.drop(["host"]), "host"), (more, "extra")):
+        for write in (lakehouse.append, lambda *args: lakehouse.overwrite(*args, {})):
+            with pytest.raises(LakehouseError, match=name):
+                write(SILVER_ALERTS, odd)
+    assert lakehouse.rows(SILVER_ALERTS).num_rows == 0
+
+
 # Two writers
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
@@ -17,8 +17,11 @@ from alert_assets.notify.escalator import Escalator
 from alert_assets.notify.limits import Limits
 from alert_assets.notify.routing.rules import Destination, EscalationStep, Policy, Reminders, Routing
 from alert_assets.notify.store.notifications import Notifications
-from alert_assets.notify.store.tables import deliveries
-from alert_assets.state.database import State, raise_alert
+from alert_assets.notify.store.outbox import raise_alert
+from alert_assets.state.tables import deliveries
+
+if TYPE_CHECKING:
+    from alert_assets.state.database import State
 
 T0 = datetime(2026, 2, 14, 10, tzinfo=UTC)
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)

@@ -21,8 +21,9 @@ from sqlalchemy import select
 
 from alert_assets.notify.deliverer import Deliverer, DeliveryRules, waiting
 from alert_assets.notify.store.ledger import ledger_totals
-from alert_assets.notify.store.tables import channel_states, deliveries
-from alert_assets.state.database import State, raise_alert
+from alert_assets.notify.store.outbox import raise_alert
+from alert_assets.state.database import State
+from alert_assets.state.tables import channel_states, deliveries
 from alert_assets_tests.notify.desk import (
     HOUR,
     MINUTE,

@@ -38,6 +38,7 @@ from alert_assets.slo.sli import (
     QualityScore,
     RunSuccess,
     Sample,
+    Series,
     ValidLines,
     event_counts,
     freshness_counts,
@@ -47,13 +48,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NOW = datetime(2026, 2, 14, 12, tzinfo=UTC)
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 FAST = burn_rate_windows()[0]
 
 SLO = Slo("run-success", "pipeline", RunSuccess(), Fraction("0.999"), 30 * DAY, min_events=20, opens_breaker="pipeline")
 
 
-def steady(bad_of_a_thousand: int, since: timedelta = 30 * DAY, per_minute: int = 1000) -> CountsBetween:
+def old(between: CountsBetween, age: timedelta = 30 * DAY) -> Series:
+    """The series of an objective that has been counted for so long."""
+    return Series(NOW - age, between)
+
+
+def steady(bad_of_a_thousand: int, since: timedelta = 30 * DAY, per_minute: int = 1000) -> Series:
     """The same share of bad events from `since` ago on, and none bad before."""
 
     def between(start: datetime, end: datetime) -> Counts:
@@ -62,7 +68,7 @@ def steady(bad_of_a_thousand: int, since: timedelta = 30 * DAY, per_minute: int 
         total = minutes * per_minute
         return Counts(total - burning * per_minute * bad_of_a_thousand // 1000, total)
 
-    return between
+    return old(between)
 
 
 # The workbook
@@ -110,9 +116,9 @@ def test_exactly_at_the_limit_nothing_fires() -> None:
         return Counts(9_856, 10_000)
 
     slo = replace(SLO, target=Fraction("0.999"))
-    assert evaluate(slo, at_the_limit, NOW).burn_rates[0].long_burn_rate == 14.4
-    assert not evaluate(slo, at_the_limit, NOW).burn_rates[0].firing
-    assert evaluate(slo, lambda start, end: Counts(9_855, 10_000), NOW).burn_rates[0].firing
+    assert evaluate(slo, old(at_the_limit), NOW).burn_rates[0].long_burn_rate == 14.4
+    assert not evaluate(slo, old(at_the_limit), NOW).burn_rates[0].firing
+    assert evaluate(slo, old(lambda start, end: Counts(9_855, 10_000)), NOW).burn_rates[0].firing
 
 
 def test_a_fast_burn_uses_two_percent_of_the_budget_in_an_hour() -> None:
@@ -133,33 +139,66 @@ def test_both_windows_have_to_burn() -> None:
         """Everything is bad since twenty seconds."""
         return Counts((end - start) // MINUTE * 100 - 33, (end - start) // MINUTE * 100)
 
-    first = evaluate(SLO, over, NOW).burn_rates[0]
+    first = evaluate(SLO, old(over), NOW).burn_rates[0]
     assert first.long_burn_rate is not None
     assert first.long_burn_rate > first.limit
     assert (first.short_burn_rate, first.firing) == (0, False)
-    first = evaluate(SLO, just_begun, NOW).burn_rates[0]
+    first = evaluate(SLO, old(just_begun), NOW).burn_rates[0]
     assert first.short_burn_rate is not None
     assert first.short_burn_rate > first.limit
     assert not first.firing
 
 
 def test_below_the_minimum_of_events_nothing_fires() -> None:
-    def all_bad(total: int) -> CountsBetween:
-        return event_counts(Sample(NOW - MINUTE, 0, 1) for _ in range(total))
+    def all_bad(total: int) -> Series:
+        return event_counts([*(Sample(NOW - MINUTE, 0, 1) for _ in range(total)), Sample(NOW - 2 * HOUR, 1, 0)])
 
     few, enough = evaluate(SLO, all_bad(19), NOW), evaluate(SLO, all_bad(20), NOW)
-    assert (few.severity, [rate.firing for rate in few.burn_rates]) == (None, [False] * 4)
-    assert few.budget_left_percent is not None
-    assert few.budget_left_percent < 0
+    assert few.total == 20, "warm, but too few in the last hour"
+    assert few.burn_rates[0].long_burn_rate == 1000
+    assert not few.burn_rates[0].firing
     assert (enough.severity, enough.burn_rates[0].events) == ("CRITICAL", 20)
 
 
 def test_states() -> None:
-    assert evaluate(SLO, lambda start, end: Counts(), NOW).state == "no_data"
-    assert evaluate(SLO, lambda start, end: Counts(), NOW).burn_rates[0].long_burn_rate is None
+    nothing = evaluate(SLO, Series(None, lambda start, end: Counts()), NOW)
+    assert (nothing.state, nothing.budget_left_percent, nothing.burn_rates) == ("no_data", None, ())
     assert evaluate(SLO, steady(0), NOW).state == "ok"
     assert evaluate(SLO, steady(20, since=HOUR), NOW).state == "burning"
     assert evaluate(SLO, steady(1), NOW).state == "exhausted"
+    assert evaluate(SLO, steady(20), NOW).state == "exhausted, burning"
+
+
+def test_ten_bad_minutes_are_ten_minutes_of_the_whole_window() -> None:
+    """30 days at 99 % allow 432 bad minutes, however few were seen yet."""
+    slo = replace(SLO, target=Fraction("0.99"))
+    age = 2 * HOUR
+    report = evaluate(slo, old(lambda start, end: Counts(min(end - start, age) // MINUTE - 10, 120), age), NOW)
+    assert report.budget_left_percent == pytest.approx(100 - 100 * 10 / 432)
+    assert report.state == "burning"
+
+
+@pytest.mark.parametrize(
+    ("age", "events", "detail"),
+    [
+        (59 * MINUTE, 1000, "59 of 60 minutes of history"),
+        (HOUR, 19, "19 of 20 runs"),
+        (5 * MINUTE, 3, "5 of 60 minutes of history, 3 of 20 runs"),
+    ],
+)
+def test_young_or_of_few_events_an_objective_is_warming_up(age: timedelta, events: int, detail: str) -> None:
+    report = evaluate(SLO, old(lambda start, end: Counts(0, events), age), NOW)
+    assert (report.state, report.severity, report.burn_rates) == ("warming_up", None, ())
+    assert (report.budget_left_percent, report.achieved_percent, report.detail) == (None, 0, detail)
+    assert evaluate(SLO, old(lambda start, end: Counts(0, 20), HOUR), NOW).state == "exhausted, burning"
+
+
+def test_an_objective_over_an_hour_warms_up_too() -> None:
+    """Its window is its shortest pair's, so what it was before the window has to be known."""
+    slo = replace(SLO, window=HOUR)
+    assert longest_window([slo]) == 2 * HOUR
+    series = event_counts(Sample(NOW - n * MINUTE, 1, 0) for n in range(120))
+    assert evaluate(slo, series, NOW).state == "ok"
 
 
 # Properties
@@ -179,8 +218,9 @@ def test_more_bad_never_lowers_a_burn_rate(target: Fraction, good: int, bad: int
 def test_the_whole_budget_with_nothing_bad_and_none_at_what_is_allowed(target: Fraction, total: int) -> None:
     slo = replace(SLO, target=target)
     allowed = total * (1 - target)
-    assert budget_left(slo, Counts(total, total)) == 1
-    assert budget_left(slo, Counts(total - allowed, total)) == 0
+    assert budget_left(slo, Counts(total, total), slo.window) == 1
+    assert budget_left(slo, Counts(total - allowed, total), slo.window) == 0
+    assert budget_left(slo, Counts(total - allowed, total), slo.window / 3) == Fraction(2, 3)
 
 
 samples = st.lists(
@@ -202,36 +242,59 @@ def test_events_are_counted_as_one_by_one(events: list[Sample], start: int, leng
     good = sum(event.good for event in inside)
     bad = sum(event.bad for event in inside if not event.excluded)
     excluded = sum(event.bad for event in inside if event.excluded)
-    assert event_counts(events)(begin, end) == Counts(good, good + bad, excluded)
+    assert event_counts(events).between(begin, end) == Counts(good, good + bad, excluded)
+    assert event_counts(events).since == min((event.at for event in events), default=None)
 
 
 @given(samples)
 def test_excluding_changes_neither_good_nor_what_there_is(events: list[Sample]) -> None:
     begin = NOW - 30 * DAY
-    plain = event_counts(replace(event, excluded=False) for event in events)(begin, NOW)
-    found = event_counts(events)(begin, NOW)
+    plain = event_counts(replace(event, excluded=False) for event in events).between(begin, NOW)
+    found = event_counts(events).between(begin, NOW)
     assert found.good == plain.good
     assert found.total + found.excluded == plain.total
 
 
-SECOND = timedelta(seconds=1)
 seconds = st.integers(0, 300)
 
 
 @given(
     commits=st.lists(st.tuples(seconds, st.integers(-100, 300)), max_size=8),
+    landings=st.lists(st.tuples(seconds, st.none() | st.integers(-100, 300)), max_size=8),
     max_age=st.integers(1, 120),
     blocked=st.lists(st.tuples(seconds, seconds), max_size=3),
     window=st.tuples(seconds, seconds),
 )
 def test_freshness_is_what_a_stopwatch_counts(
     commits: list[tuple[int, int]],
+    landings: list[tuple[int, int | None]],
     max_age: int,
     blocked: list[tuple[int, int]],
     window: tuple[int, int],
 ) -> None:
     """Everything happens at whole seconds, so that no second is partly fresh."""
     low, high = sorted(window)
+
+    def waits(second: int) -> bool:
+        """Something has landed that no commit has shown yet."""
+        shown = [event for committed, event in commits if committed <= second]
+        return any(
+            landed <= second and (event is None or all(event > other for other in shown)) for landed, event in landings
+        )
+
+    waiting = [second for second in range(300) if waits(second)]
+
+    def due(second: int) -> bool:
+        """Data was landing for `max_age` before, with no pause that is longer than that, and goes on landing."""
+        before, after = [w for w in waiting if w <= second], [w for w in waiting if w >= second]
+        if not before or not after or after[0] - before[-1] > max_age + 1:
+            return False
+        began = before[-1]
+        for earlier in reversed(before):
+            if began - earlier > max_age + 1:
+                break
+            began = earlier
+        return second - began >= max_age
 
     def after_midnight(second: int) -> datetime:
         return NOW + second * SECOND
@@ -242,15 +305,18 @@ def test_freshness_is_what_a_stopwatch_counts(
             return None
         if second + 1 - max(seen) <= max_age:
             return "good"
+        if not due(second):
+            return None
         return "excluded" if any(start <= second < end for start, end in blocked) else "bad"
 
     verdicts = [verdict(second) for second in range(low, high)]
-    counts_between = freshness_counts(
+    series = freshness_counts(
         [(after_midnight(committed), after_midnight(event)) for committed, event in commits],
+        [(after_midnight(landed), None if event is None else after_midnight(event)) for landed, event in landings],
         max_age * SECOND,
         [Interval("pipeline", after_midnight(start), after_midnight(end)) for start, end in blocked],
     )
-    counts = counts_between(after_midnight(low), after_midnight(high))
+    counts = series.between(after_midnight(low), after_midnight(high))
     assert counts.good * 60 == verdicts.count("good")
     assert counts.bad * 60 == verdicts.count("bad")
     assert counts.excluded * 60 == verdicts.count("excluded")
@@ -267,6 +333,7 @@ def latency(stage: str, at: datetime, rows: int, over: int, **fields: object) ->
         "newest_event_at": at - MINUTE,
         "row_count": rows,
         "p99_seconds": 10.0,
+        "max_seconds": 10.0,
         "threshold_seconds": 5.0,
         "over_threshold": over,
         **fields,
@@ -278,8 +345,8 @@ def blocked(start: timedelta, end: timedelta, breaker: str = "pipeline") -> tupl
 
 
 def counted(indicator: object, history: History) -> Counts:
-    counts: Callable[[History], CountsBetween] = indicator.counts  # type: ignore[attr-defined]
-    return counts(history)(NOW - 30 * DAY, NOW)
+    counts: Callable[[History], Series] = indicator.counts  # type: ignore[attr-defined]
+    return counts(history).between(NOW - 30 * DAY, NOW)
 
 
 def test_the_stages_are_those_of_the_contract() -> None:
@@ -320,14 +387,19 @@ def test_rows_that_waited_for_a_breaker_are_excluded() -> None:
 
 
 def test_staleness_under_an_open_breaker_neither_uses_budget_nor_fires() -> None:
-    """Two hours without a commit; the breaker was open for all of it but the ten minutes an event may be old."""
-    rows = [latency("event_to_bronze", NOW - 2 * HOUR, 10, 0, newest_event_at=NOW - 2 * HOUR)]
+    """Two hours with files that wait; the breaker was open for all of it but the ten minutes an event may be old."""
+    rows = [
+        latency(stage, NOW - (2 + hours) * HOUR, 10, 0, newest_event_at=NOW - (2 + hours) * HOUR)
+        for stage in ("event_to_bronze", "landed_to_bronze")
+        for hours in (0, 1)
+    ]
     slo = replace(SLO, indicator=Freshness("bronze_events", 600), target=Fraction("0.99"))
-    (stale,) = slo_status([slo], History(rows), NOW)
-    (attributed,) = slo_status([slo], History(rows, breaker_open=blocked(110 * MINUTE, timedelta())), NOW)
+    history = History(rows, waiting_since=NOW - 2 * HOUR)
+    (stale,) = slo_status([slo], history, NOW)
+    (attributed,) = slo_status([slo], replace(history, breaker_open=blocked(110 * MINUTE, timedelta())), NOW)
 
-    assert (stale["good"], stale["total"], stale["severity"]) == (10, 120, "CRITICAL")
-    assert (attributed["good"], attributed["total"], attributed["excluded"]) == (10, 10, 110)
+    assert (stale["good"], stale["total"], stale["severity"]) == (20, 130, "CRITICAL")
+    assert (attributed["good"], attributed["total"], attributed["excluded"]) == (20, 20, 110)
     assert (attributed["state"], attributed["severity"]) == ("ok", None)
 
 
@@ -337,26 +409,87 @@ def test_freshness_of_a_table_without_a_commit_is_unknown() -> None:
     assert counted(Freshness("gold_incidents", 600), History(rows)) == Counts()
 
 
-def score(dimension: str, value: float, good: int | None = None, total: int | None = None) -> dict[str, object]:
+def commit(at: datetime, newest: datetime | None, waited: float = 30.0) -> list[dict[str, object]]:
+    """The rows of a commit to bronze."""
+    about = {"newest_event_at": newest, "max_seconds": waited}
+    return [latency(stage, at, 10, 0, **about) for stage in ("event_to_bronze", "landed_to_bronze")]
+
+
+def test_time_in_which_nothing_lands_is_not_counted() -> None:
+    """Events of every minute until an hour ago, a file once more 20 minutes ago: never stale through the pipeline."""
+    regular = [row for n in range(60, 120) for row in commit(NOW - n * MINUTE, NOW - n * MINUTE - 30 * SECOND)]
+    once_more = commit(NOW - 20 * MINUTE, NOW - 21 * MINUTE, waited=40.0)
+    counts = counted(Freshness("bronze_events", 600), History([*regular, *once_more]))
+    assert counts == Counts(59 + Fraction("9.5") + 9, 59 + Fraction("9.5") + 9)
+
+
+def test_a_file_that_waits_makes_a_table_stale() -> None:
+    rows = commit(NOW - HOUR, NOW - HOUR)
+    bronze = counted(Freshness("bronze_events", 600), History(rows, waiting_since=NOW - 30 * MINUTE))
+    assert bronze == Counts(10, 30), "due from ten minutes after it landed"
+
+
+def test_gold_is_due_for_what_bronze_has_shown() -> None:
+    rows = [
+        *commit(NOW - HOUR, NOW - HOUR),
+        latency("event_to_gold", NOW - 59 * MINUTE, 1, 0, newest_event_at=NOW - HOUR),
+    ]
+    gold = Freshness("gold_incidents", 900)
+    assert counted(gold, History(rows)) == Counts(14, 14)
+    waits = [*rows, *commit(NOW - 40 * MINUTE, NOW - 40 * MINUTE, waited=0.0)]
+    assert counted(gold, History(waits)) == Counts(14, 14 + 25)
+    # What the log of bronze says is cut to milliseconds, where delta-rs wrote the file.
+    newest = NOW - 40 * MINUTE + timedelta(microseconds=1500)
+    shown = latency("event_to_gold", NOW - 39 * MINUTE, 0, 0, newest_event_at=newest.replace(microsecond=1000))
+    assert counted(gold, History([*rows, *commit(NOW - 40 * MINUTE, newest), shown])).bad == 0
+
+
+def test_what_was_old_when_it_landed_makes_no_table_due() -> None:
+    rows = commit(NOW - HOUR, None)
+    for table in ("bronze_events", "gold_incidents"):
+        seen = latency("event_to_gold", NOW - 59 * MINUTE, 0, 0, newest_event_at=NOW - 90 * DAY)
+        (row,) = slo_status([replace(SLO, indicator=Freshness(table, 600))], History([*rows, seen]), NOW)
+        assert (row["state"], row["total"]) == ("no_data", 0)
+
+
+def score(
+    dimension: str, value: float, good: int | None = None, total: int | None = None, at: datetime = NOW - HOUR
+) -> dict[str, object]:
     return {
         "table_name": "bronze_events",
         "dimension": dimension,
-        "evaluated_at": NOW - HOUR,
+        "evaluated_at": at,
         "score": value,
         "good": good,
         "total": total,
+        "weight": 0.1 if dimension == "timeliness" else 0.9,
     }
 
 
 def test_quality_scores_and_quarantined_lines() -> None:
     rows = [
-        score("overall", 95.0), score("overall", 94.9), score("validity", 20.0, good=40, total=200),
-        score("validity", 100.0, good=0, total=0), score("uniqueness", 0.0, good=0, total=200),
+        score("overall", 95.0), score("validity", 20.0, good=40, total=200),
+        score("overall", 94.9, at=NOW - MINUTE), score("validity", 100.0, good=0, total=0, at=NOW - MINUTE),
+        score("uniqueness", 0.0, good=0, total=200, at=NOW - MINUTE),
     ]  # fmt: skip
     history = History(quality_scores=rows)
     assert counted(QualityScore("bronze_events", 95), history) == Counts(1, 2)
     assert counted(QualityScore("silver_alerts", 95), history) == Counts()
     assert counted(ValidLines(), history) == Counts(40, 200)
+
+
+def test_a_quality_score_is_of_new_rows_and_timeliness_apart() -> None:
+    def evaluation(minute: int, valid: float, timely: float, total: int | None) -> list[dict[str, object]]:
+        at = NOW - minute * MINUTE
+        overall = score("overall", 0.9 * valid + 0.1 * timely, at=at)
+        return [overall, score("validity", valid, total, total, at), score("timeliness", timely, 0, 1, at)]
+
+    old_but_well = evaluation(1, 95.0, 0.0, 100)
+    assert counted(QualityScore("bronze_events", 95), History(quality_scores=old_but_well)) == Counts(1, 1)
+    timely_but_bad = evaluation(2, 94.9, 100.0, 100)
+    assert counted(QualityScore("bronze_events", 95), History(quality_scores=timely_but_bad)) == Counts(0, 1)
+    nothing_new = evaluation(3, 10.0, 0.0, None)
+    assert counted(QualityScore("bronze_events", 95), History(quality_scores=nothing_new)) == Counts()
 
 
 def test_an_open_breaker_excuses_a_bad_score_and_no_broken_line() -> None:
@@ -390,19 +523,21 @@ def test_a_report_is_a_row_of_the_contract() -> None:
     (row,) = slo_status([SLO], History(runs=[run("SUCCESS"), run("FAILURE")]), NOW)
     assert [*row, "_batch_id"] == schema.names == list(SloStatus.to_schema().columns)
     pairs = BURN_RATE.names
-    assert [list(rate) for rate in row["burn_rates"]] == [pairs] * 4
+    assert row["state"] == "warming_up"
+    assert [list(rate) for rate in evaluate(SLO, steady(0), NOW).row()["burn_rates"]] == [pairs] * 4
     assert pa.Table.from_pylist([row]).num_rows == 1
     assert (row["good"], row["total"], row["achieved_percent"], row["target_percent"]) == (1, 2, 50, 99.9)
 
 
 def test_a_fast_burn_opens_the_breaker_that_the_slo_names() -> None:
     silent = replace(SLO, name="silent", opens_breaker=None)
-    failing = History(runs=[run("FAILURE")] * 20)
+    before = replace(run("SUCCESS"), ended_at=NOW - 2 * HOUR)
+    failing = History(runs=[before, *[run("FAILURE")] * 20])
     reasons = breakers_to_open([silent, SLO], slo_status([silent, SLO], failing, NOW))
     assert list(reasons) == ["pipeline"]
     assert "run-success" in reasons["pipeline"]
     assert "1000.0 times" in reasons["pipeline"]
-    assert breakers_to_open([SLO], slo_status([SLO], History(runs=[run("FAILURE")] * 19), NOW)) == {}
+    assert breakers_to_open([SLO], slo_status([SLO], History(runs=[before, *[run("FAILURE")] * 19]), NOW)) == {}
     slow = evaluate(SLO, steady(7), NOW).row()
     assert slow["severity"] == "HIGH"
     assert breakers_to_open([SLO], [slow]) == {}
@@ -411,4 +546,4 @@ def test_a_fast_burn_opens_the_breaker_that_the_slo_names() -> None:
 def test_what_the_rows_are_measured_with_and_how_far_back_they_go() -> None:
     slos = [SLO, replace(SLO, window=7 * DAY, indicator=Latency("event_to_gold", 900.0))]
     assert latency_thresholds(slos) == {"event_to_gold": 900.0}
-    assert longest_window(slos) == 30 * DAY
+    assert longest_window(slos) == 30 * DAY + HOUR

@@ -46,7 +46,7 @@ def main(mode: str, folder: Path) -> None:
         (task,) = [row.environment for row in lines.mapInArrow(environment, "environment string").collect()]
         Path(where, "environments").write_text(json.dumps({"batch": own(), "task": task}))
         Path(where, "in-batch").touch()
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 600
         while not Path(where, "go").exists() and time.monotonic() < deadline:
             time.sleep(0.2)
 

@@ -29,7 +29,10 @@ SECRET = "planted-hunter2"
 PLANTED = dict.fromkeys(("ALERTS_LLM_API_KEY", "ALERTS_PAGERDUTY_ROUTING_KEY", "GITHUB_TOKEN", "PGPASSWORD"), SECRET)
 AS_ANOTHER_USER = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which root alone can")
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which root alone can"),
+    pytest.mark.timeout(900),
+]
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def session(mode: str, temporary: Path, ports: list[int]) -> Iterator[Local]:
             stderr=log,
         )
     try:
-        await_(lambda: (folder / "in-batch").exists() or client.poll() is not None, "batch")
+        await_(lambda: (folder / "in-batch").exists() or client.poll() is not None, "batch", seconds=300)
         assert client.poll() is None, (folder / "log").read_text()
         process = psutil.Process(client.pid)
         if mode == "connect":

@@ -12,20 +12,11 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from alert_assets.state import database as state_module
-from alert_assets.state.database import (
-    SCHEMA_VERSION,
-    CheckResult,
-    State,
-    StateError,
-    audit,
-    audit_log,
-    breaker_transitions,
-    latest_checks,
-    notify,
-    outbox,
-    record_check,
-    run_outcomes,
-)
+from alert_assets.state.audit_log import log_action
+from alert_assets.state.check_results import CheckResult, latest_checks, record_check
+from alert_assets.state.database import State, StateError
+from alert_assets.state.outbox import enqueue
+from alert_assets.state.tables import audit_log, breaker_transitions, outbox, run_outcomes
 from alert_assets_tests.support.postgres import postgres_cluster, postgres_url
 
 if TYPE_CHECKING:
@@ -34,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["postgres_cluster", "postgres_url"]
 
 AT = datetime(2026, 2, 14, 10, 0, 0, 123456, tzinfo=UTC)
+ALERT = {"at": AT.isoformat(), "kind": "test", "severity": "INFO", "title": "決 \x00"}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -44,11 +36,9 @@ def state(request: pytest.FixtureRequest, tmp_path: Path) -> State:
     return State(request.getfixturevalue("postgres_url"))
 
 
-def tell(state: State, key: str) -> bool:
+def write(state: State, key: str) -> bool:
     with state.writing() as connection:
-        return notify(
-            connection, at=AT, kind="test", key=key, severity="INFO", subject="決 \x00", payload={"n": 1, "t": "\x00"}
-        )
+        return enqueue(connection, ALERT, key)
 
 
 def check(connection: object, name: str, at: datetime = AT, **fields: object) -> None:
@@ -72,7 +62,7 @@ def test_a_file_in_which_nothing_is_yet(tmp_path: Path) -> None:
     state = State(f"sqlite:///{tmp_path / 'alerts.db'}")
     with state.reading() as connection:
         assert latest_checks(connection, ["t"]) == []
-    assert tell(state, "k")
+    assert write(state, "k")
 
 
 def test_times_come_back_as_they_were(state: State) -> None:
@@ -91,20 +81,20 @@ def test_a_time_without_a_zone_is_a_bug(state: State) -> None:
 
 
 def test_a_notification_is_written_once(state: State) -> None:
-    assert tell(state, "k1")
-    assert not tell(state, "k1")
-    assert tell(state, "k2")
+    assert write(state, "k1")
+    assert not write(state, "k1")
+    assert write(state, "k2")
     with state.reading() as connection:
         rows = connection.execute(select(outbox).order_by(outbox.c.id)).mappings().all()
     assert [(row["idempotency_key"], row["status"]) for row in rows] == [("k1", "pending"), ("k2", "pending")]
-    assert (rows[0]["subject"], rows[0]["payload"], rows[0]["created_at"]) == ("決 \ufffd", {"n": 1, "t": "\x00"}, AT)
+    assert (rows[0]["subject"], rows[0]["payload"], rows[0]["created_at"]) == ("決 \ufffd", ALERT, AT)
 
 
 def test_a_fact_and_its_notification_go_together(state: State) -> None:
-    tell(state, "before")
+    write(state, "before")
     with pytest.raises(RuntimeError, match="half-way"), state.writing() as connection:
         check(connection, "a")
-        notify(connection, at=AT, kind="test", key="k", severity="INFO", subject="s", payload={})
+        enqueue(connection, ALERT, "k")
         raise RuntimeError("half-way")
     with state.reading() as connection:
         assert connection.scalars(select(outbox.c.idempotency_key)).all() == ["before"]
@@ -115,7 +105,7 @@ def test_a_fact_and_its_notification_go_together(state: State) -> None:
 def test_history_stays(state: State, table: str) -> None:
     step = {"breaker": "b", "at": AT, "from_state": "CLOSED", "to_state": "OPEN", "cause": "trip", "reason": "r"}
     with state.writing() as connection:
-        audit(connection, at=AT, who="ana", action="breaker_open", subject="b", why="x")
+        log_action(connection, at=AT, who="ana", action="breaker_open", subject="b", why="x")
         connection.execute(breaker_transitions.insert().values(step))
     replace = f"INSERT OR REPLACE INTO {table} SELECT * FROM {table}"
     attempts = [f"UPDATE {table} SET at = at", f"DELETE FROM {table}"]
@@ -160,11 +150,11 @@ def test_writers_take_turns(state: State) -> None:
 
 
 def test_readers_do_not_wait_and_see_one_moment(state: State) -> None:
-    tell(state, "k1")
+    write(state, "k1")
     with state.reading() as reader:
         assert reader.scalars(select(outbox.c.idempotency_key)).all() == ["k1"]
         with state.writing() as writer:
-            notify(writer, at=AT, kind="test", key="k2", severity="INFO", subject="s", payload={})
+            enqueue(writer, ALERT, "k2")
             assert reader.scalars(select(outbox.c.idempotency_key)).all() == ["k1"]
         assert reader.scalars(select(outbox.c.idempotency_key)).all() == ["k1"]
 
@@ -172,38 +162,7 @@ def test_readers_do_not_wait_and_see_one_moment(state: State) -> None:
 def test_a_writer_that_does_not_let_go(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state_module, "_PATIENCE_SECONDS", 0.2)
     with state.writing(), pytest.raises(StateError, match=r"cannot be used: .*lock"):
-        tell(State(state._url.render_as_string(hide_password=False)), "k")
-
-
-def test_a_newer_schema(state: State) -> None:
-    with state.writing() as connection:
-        connection.execute(text(f"UPDATE alert_assets_schema SET version = {SCHEMA_VERSION + 1}"))
-    said = rf"has schema version {SCHEMA_VERSION + 1}; this program knows {SCHEMA_VERSION}.*upgrade"
-    with pytest.raises(StateError, match=said), state.reading():
-        pass
-    with pytest.raises(StateError, match=said):
-        tell(state, "k")
-
-
-@pytest.mark.parametrize("first", ["reads", "writes"])
-def test_an_older_schema_gets_what_is_missing(state: State, first: str) -> None:
-    """Version 1 had no tables for notifications; its rows stay."""
-    tell(state, "k1")
-    added = ("episodes", "decisions", "deliveries", "digests", "silences", "channel_states")
-    with state.writing() as connection:
-        for table in added:
-            connection.execute(text(f"DROP TABLE {table}"))
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("DROP FUNCTION decisions_refuse"))
-        connection.execute(text("UPDATE alert_assets_schema SET version = 1"))
-    if first == "writes":
-        tell(state, "k2")
-    with state.reading() as connection:
-        for table in added:
-            assert connection.scalar(text(f"SELECT count(*) FROM {table}")) == 0
-        assert connection.scalar(text("SELECT version FROM alert_assets_schema")) == SCHEMA_VERSION
-        keys = connection.scalars(select(outbox.c.idempotency_key).order_by(outbox.c.id)).all()
-    assert keys == (["k1", "k2"] if first == "writes" else ["k1"])
+        write(State(state._url.render_as_string(hide_password=False)), "k")
 
 
 def test_what_is_our_own_mistake_is_no_user_error(state: State) -> None:
@@ -233,7 +192,7 @@ def test_a_server_that_is_not_there(url: str) -> None:
 
 def test_a_wrong_database(postgres_cluster: str) -> None:
     with pytest.raises(StateError, match='database "nowhere" does not exist'):
-        tell(State(postgres_cluster.replace("/postgres?", "/nowhere?")), "k")
+        write(State(postgres_cluster.replace("/postgres?", "/nowhere?")), "k")
 
 
 def test_without_the_right_to_make_tables(postgres_url: str) -> None:
@@ -244,13 +203,13 @@ def test_without_the_right_to_make_tables(postgres_url: str) -> None:
     with guest.reading() as connection:
         assert latest_checks(connection, ["t"]) == []
     with pytest.raises(StateError, match="permission denied"):
-        tell(guest, "k")
+        write(guest, "k")
 
 
 def test_without_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(StateError, match=r"needs the module psycopg: pip install 'alert-assets\[postgres\]'"):
-        tell(State("postgresql+psycopg://ana@127.0.0.1:1/alerts"), "k")
+        write(State("postgresql+psycopg://ana@127.0.0.1:1/alerts"), "k")
 
 
 @pytest.mark.parametrize(
@@ -276,10 +235,10 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="file is not a database"), state.reading():
         pass
     with pytest.raises(StateError, match="file is not a database"):
-        tell(state, "k")
+        write(state, "k")
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
     with pytest.raises(StateError, match=r"cannot be used: .*(exists|Not a directory)"):
-        tell(State(f"sqlite:///{tmp_path / 'state' / 'alerts.db'}"), "k")
+        write(State(f"sqlite:///{tmp_path / 'state' / 'alerts.db'}"), "k")

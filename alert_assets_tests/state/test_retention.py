@@ -11,18 +11,21 @@ from sqlalchemy.exc import DBAPIError
 
 from alert_assets.breaker.rules import Rules
 from alert_assets.breaker.store import CircuitBreakers
-from alert_assets.notify.store.tables import decisions, deliveries, episodes, silences
 from alert_assets.state import retention as state_retention
-from alert_assets.state.database import (
-    State,
-    audit,
+from alert_assets.state.audit_log import log_action
+from alert_assets.state.database import State
+from alert_assets.state.retention import prunable_rows, prune_state
+from alert_assets.state.tables import (
     audit_log,
     breaker_admissions,
     breaker_transitions,
+    decisions,
+    deliveries,
+    episodes,
     outbox,
     run_outcomes,
+    silences,
 )
-from alert_assets.state.retention import prunable_rows, prune_state
 from alert_assets_tests.conftest import settings_in
 from alert_assets_tests.notify.desk import HOUR, MINUTE, T0, Desk, alert
 from alert_assets_tests.support.postgres import postgres_cluster, postgres_url
@@ -142,7 +145,7 @@ def test_history_that_people_made_stays_and_the_ledger_is_closed_again(state: St
     breakers = CircuitBreakers(state, Rules(), lambda: T0)
     breakers.open("pipeline", "ana", "a test")
     with state.writing() as connection:
-        audit(connection, at=T0, who="ana", action="look", subject="s", why="w")
+        log_action(connection, at=T0, who="ana", action="look", subject="s", why="w")
     kept = count(state, audit_log, breaker_transitions)
     prune_state(state, settings, LATER)
     assert count(state, audit_log, breaker_transitions) == kept == [3, 1]

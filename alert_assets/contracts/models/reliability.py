@@ -36,7 +36,9 @@ class PipelineLatency(DataFrameModel):
     table_version: T.LongType() = Field(ge=0, description="Delta version of the commit in the stage's table.")
     committed_at: T.TimestampType() = Field(description="When the commit made the rows visible, UTC.")
     newest_event_at: T.TimestampType() = Field(nullable=True, description="Highest event time among the rows, UTC.")
-    row_count: T.LongType() = Field(ge=0, description="Rows of the commit that the figures are about.")
+    row_count: T.LongType() = Field(
+        ge=0, description="Rows of the commit that the figures are about: none that was old when it landed."
+    )
     p50_seconds: T.DoubleType() = Field(nullable=True, description="Median, seconds.")
     p95_seconds: T.DoubleType() = Field(nullable=True, description="95th percentile, seconds.")
     p99_seconds: T.DoubleType() = Field(nullable=True, description="99th percentile, seconds.")
@@ -112,13 +114,18 @@ class SloStatus(DataFrameModel):
     )
     achieved_percent: T.DoubleType() = Field(nullable=True, description="Good of total; null without events.")
     budget_left_percent: T.DoubleType() = Field(
-        nullable=True, description="Error budget left; below 0 it is overspent; null without events."
+        nullable=True,
+        description="Error budget of the whole window left; below 0 it is overspent; null without data or warming up.",
     )
-    burn_rates: T.ArrayType(BURN_RATE) = Field(description="Each pair of windows: rates, limit, whether it fires.")
+    burn_rates: T.ArrayType(BURN_RATE) = Field(
+        description="Each pair of windows: rates, limit, whether it fires; empty without data or warming up."
+    )
     state: T.StringType() = Field(
-        isin=["no_data", "ok", "burning", "exhausted"], description="no_data, ok, burning or exhausted."
+        isin=["no_data", "warming_up", "ok", "burning", "exhausted", "exhausted, burning"],
+        description="Everything that is so; warming_up: too young or too few events for budget and burn rates.",
     )
     severity: T.StringType() = Field(nullable=True, description="Of the worst burn-rate alert that fires.")
+    detail: T.StringType() = Field(nullable=True, description="What is still missing while it is warming up.")
     batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
 
     class Config:

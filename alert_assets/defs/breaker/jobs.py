@@ -36,31 +36,21 @@ class Hold(Reset):
         return parse_moment(self.until, utc_now(), ahead=True) if self.until else None
 
 
-@operator_job(
-    "breaker_open", "open_breaker", "Hold a circuit breaker open: every run is refused until a reset, or until a time."
-)
+@operator_job("open_breaker")
 def breaker_open(config: Hold, breakers: Breakers) -> str:
-    """Hold it open."""
+    """Hold a circuit breaker open: every run is refused until a reset, or until a time."""
     return _last(breakers.open(config.name.value, config.who, config.why, config.end()))
 
 
-@operator_job(
-    "breaker_close",
-    "close_breaker",
-    "Hold a circuit breaker closed: every run is let through, whatever happens, until a reset or a time.",
-)
+@operator_job("close_breaker")
 def breaker_close(config: Hold, breakers: Breakers) -> str:
-    """Hold it closed."""
+    """Hold a circuit breaker closed: every run is let through, whatever happens, until a reset or a time."""
     return _last(breakers.close(config.name.value, config.who, config.why, config.end()))
 
 
-@operator_job(
-    "breaker_reset",
-    "reset_breaker",
-    "Reset a circuit breaker: runs are let through, counting starts from nothing, no hold is left.",
-)
+@operator_job("reset_breaker")
 def breaker_reset(config: Reset, breakers: Breakers) -> str:
-    """Reset it."""
+    """Reset a circuit breaker: runs are let through, counting starts from nothing, no hold is left."""
     return _last(breakers.reset(config.name.value, config.who, config.why))
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import dagster as dg
 
+from alert_assets.analysis.refresh import incidents_wait
 from alert_assets.contracts import CONTRACTS, PLATINUM_INCIDENTS
 from alert_assets.defs.medallion.bronze import LANDING_ZONE, bronze, replay_quarantine_job
 from alert_assets.defs.medallion.incidents import gold_incidents, platinum_incidents, silver_alerts
@@ -13,10 +12,7 @@ from alert_assets.defs.medallion.landing_sensor import landing_sensor
 from alert_assets.defs.schedules import every_5_minutes
 from alert_assets.defs.table_checks import table_checks
 
-if TYPE_CHECKING:
-    from alert_assets.breaker.store import CircuitBreakers
-    from alert_assets.lake.lakehouse import Lakehouse
-    from alert_assets.settings import Settings
+_WAITING = "Incidents wait for an analysis."
 
 bronze_to_gold = dg.define_asset_job(
     "bronze_to_gold",
@@ -30,13 +26,6 @@ platinum = dg.define_asset_job(
 )
 
 
-def why_analyze(_: dg.DagsterInstance, lakehouse: Lakehouse, settings: Settings, __: CircuitBreakers) -> str | None:
-    """Why to run platinum: incidents wait for an analysis."""
-    from alert_assets.analysis.refresh import incidents_wait
-
-    return "Incidents wait for an analysis." if incidents_wait(lakehouse, settings) else None
-
-
 defs = dg.Definitions(
     assets=[LANDING_ZONE, bronze, silver_alerts, gold_incidents, platinum_incidents],
     asset_checks=table_checks(CONTRACTS),
@@ -45,7 +34,7 @@ defs = dg.Definitions(
         every_5_minutes(
             platinum,
             [PLATINUM_INCIDENTS.name],
-            why_analyze,
+            lambda _, lakehouse, settings, __: _WAITING if incidents_wait(lakehouse, settings) else None,
             idle="No incident waits for an analysis.",
             description="Apart from bronze to gold: a slow model holds up no incident.",
         )

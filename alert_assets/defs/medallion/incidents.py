@@ -6,13 +6,15 @@ No `from __future__ import annotations`: Dagster reads the annotations.
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import timedelta
 
 import dagster as dg
 
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_ALERTS, Contract
 from alert_assets.defs.metadata import Stopwatch, clear_errors, described, rows_shown, table_metadata
+from alert_assets.kernel.sql import literal
 from alert_assets.lake.lakehouse import Lakehouse
-from alert_assets.lake.rows import newest_rows
+from alert_assets.lake.rows import rows_in
 from alert_assets.settings import Settings
 from alert_assets.spark.session import SparkResource
 
@@ -94,7 +96,13 @@ def platinum_incidents(
 
 
 def _newest(lakehouse: Lakehouse, contract: Contract, *columns: str) -> dg.TableMetadataValue:
-    return rows_shown(newest_rows(lakehouse, contract, "alert_timestamp"), *columns)
+    """The last incidents of the day up to the newest: no other files are read."""
+    newest = lakehouse.snapshot(contract).newest("alert_timestamp")
+    if newest is None:
+        return rows_shown([], *columns)
+    day = f"alert_timestamp >= {literal(newest - timedelta(days=1))}"
+    sql = f"SELECT * FROM t WHERE {day} ORDER BY alert_timestamp DESC LIMIT 10"
+    return rows_shown(rows_in(lakehouse, contract, sql), *columns)
 
 
 class Progress:

@@ -54,58 +54,38 @@ class OneSilence(Person):
     silence: int = Field(description="Its number; `alert-assets silence` lists them.")
 
 
-@operator_job(
-    "alert_acknowledge",
-    "acknowledge_alert",
-    "Acknowledge an alert: it escalates no further, and everyone who was notified learns who has it.",
-)
+@operator_job("acknowledge_alert")
 def alert_acknowledge(config: OneEpisode, notifications: Notifications) -> str:
-    """Acknowledge an episode."""
+    """Acknowledge an alert: it escalates no further, and everyone who was notified learns who has it."""
     episode = notifications.acknowledge(config.episode, config.who, config.why)
     return f"Episode {episode.id} is acknowledged: {episode.alert.title}"
 
 
-@operator_job(
-    "alert_resolve",
-    "resolve_alert",
-    "Resolve an alert: everyone who was notified learns that it is over, and tickets are resolved.",
-)
+@operator_job("resolve_alert")
 def alert_resolve(config: OneEpisode, notifications: Notifications) -> str:
-    """Resolve an episode."""
+    """Resolve an alert: everyone who was notified learns that it is over, and tickets are resolved."""
     episode = notifications.resolve(config.episode, config.who, config.why)
     return f"Episode {episode.id} is resolved: {episode.alert.title}"
 
 
-@operator_job(
-    "alert_reopen",
-    "reopen_alert",
-    "Reopen an alert that was resolved, or withdraw its acknowledgement.",
-)
+@operator_job("reopen_alert")
 def alert_reopen(config: OneEpisode, notifications: Notifications) -> str:
-    """Reopen an episode."""
+    """Reopen an alert that was resolved, or withdraw its acknowledgement."""
     episode = notifications.reopen(config.episode, config.who, config.why)
     return f"Episode {episode.id} is open again: {episode.alert.title}"
 
 
-@operator_job(
-    "alert_silence",
-    "silence_alerts",
-    "Suppress notifications until a time; alerts are recorded, and what is still firing then is notified.",
-)
+@operator_job("silence_alerts")
 def alert_silence(config: SomeAlerts, notifications: Notifications) -> str:
-    """Add a silence."""
+    """Suppress notifications until a time; alerts are recorded, and what is still firing then is notified."""
     until = parse_moment(config.until, utc_now(), ahead=True)
     silence = notifications.silence(config.matchers, until, config.who, config.why)
     return f"Silence {silence.id} until {silence.until.isoformat()}: {silence.match}"
 
 
-@operator_job(
-    "alert_maintenance",
-    "begin_maintenance",
-    "A maintenance window: alerts are recorded, not notified, until its end; then what is still firing is.",
-)
+@operator_job("begin_maintenance")
 def alert_maintenance(config: Window, notifications: Notifications) -> str:
-    """Add a maintenance window."""
+    """A maintenance window: alerts are recorded, not notified, until its end; then what is still firing is."""
     now = utc_now()
     window = notifications.silence(
         config.matchers,
@@ -118,9 +98,9 @@ def alert_maintenance(config: Window, notifications: Notifications) -> str:
     return f"Maintenance window {window.id} until {window.until.isoformat()}: {window.match}"
 
 
-@operator_job("alert_silence_expire", "expire_silence", "End a silence or a maintenance window before its time.")
+@operator_job("expire_silence")
 def alert_silence_expire(config: OneSilence, notifications: Notifications) -> str:
-    """End a silence."""
+    """End a silence or a maintenance window before its time."""
     notifications.expire(config.silence, config.who, config.why)
     return f"Silence {config.silence} is over; what is still firing is notified."
 

@@ -11,7 +11,7 @@ from alert_assets.breaker.guard import REFUSED_TAGS
 from alert_assets.contracts import ALL_CONTRACTS
 from alert_assets.defs.breaker.sensors import planned_assets
 from alert_assets.notify.facts import check_alert, run_alert
-from alert_assets.state.database import raise_alert
+from alert_assets.notify.store.outbox import raise_alert
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

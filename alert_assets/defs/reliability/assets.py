@@ -109,11 +109,15 @@ def slo_status(
         if row["severity"] is not None or (row["budget_left_percent"] or 0) < 0:
             left = row["budget_left_percent"]
             context.log.warning(f"SLO {row['slo']} is {row['state']}: {left:.1f} % of its error budget is left")
-    states: list[str] = [row["state"] for row in rows]
+    states = [state for row in rows for state in row["state"].split(", ")]
     numbers: dict[str, Any] = {
         "rows_out": len(rows),
         **{state: states.count(state) for state in sorted(set(states))},
-        **{f"{row['slo']}_budget_left_percent": row["budget_left_percent"] for row in rows if row["total"]},
+        **{
+            f"{row['slo']}_budget_left_percent": row["budget_left_percent"]
+            for row in rows
+            if row["budget_left_percent"] is not None
+        },
         "seconds": watch.seconds,
     }
     shown = rows_shown(rows, "slo", "state", "severity", "target_percent", "achieved_percent", "budget_left_percent")

@@ -26,7 +26,7 @@ from alert_assets.notify.limits import What, decide, joins, next_allowed, summar
 from alert_assets.notify.routing.escalation import next_reminder
 from alert_assets.notify.routing.rules import LOG, Destination, Matcher, Plan, Routing
 from alert_assets.notify.silence import Silence, silenced_by
-from alert_assets.notify.store.tables import decisions, deliveries, digests, episodes, silences
+from alert_assets.state.tables import decisions, deliveries, digests, episodes, silences
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

@@ -10,11 +10,13 @@ from sqlalchemy import case, func, select
 
 from alert_assets.notify.episode import Outcome
 from alert_assets.notify.routing.rules import LOG
-from alert_assets.notify.store.tables import decisions
-from alert_assets.state.database import State, latest_checks, outbox, record_check
+from alert_assets.state.check_results import latest_checks, record_check
+from alert_assets.state.tables import decisions, outbox
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from alert_assets.state.database import State
 
 #: Table and check under which the result is kept.
 TABLE, CHECK = "notifications", "ledger"

@@ -21,12 +21,15 @@ from alert_assets.notify.routing.rules import Routing
 from alert_assets.notify.silence import Kind, Silence, parse_matcher
 from alert_assets.notify.store.episodes import EpisodeBook, episode_of, silence_of
 from alert_assets.notify.store.ledger import LedgerTotals, ledger_totals
-from alert_assets.notify.store.tables import decisions, deliveries, episodes, silences
-from alert_assets.state.database import State, audit, audit_log
+from alert_assets.state.audit_log import log_action
+from alert_assets.state.database import State
+from alert_assets.state.tables import audit_log, decisions, deliveries, episodes, silences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
+
+    from alert_assets.state.database import State
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,7 @@ class Notifications:
             (number,) = connection.execute(silences.insert().values(row)).inserted_primary_key or (0,)
             made = Silence(number, kind, match, start, until, who, why)
             details = {"matchers": str(match), "starts_at": start.isoformat(), "until": until.isoformat()}
-            audit(connection, at=now, who=who, action=f"{kind}_add", subject=str(number), why=why, details=details)
+            log_action(connection, at=now, who=who, action=f"{kind}_add", subject=str(number), why=why, details=details)
         return made
 
     def expire(self, number: int, who: str, why: str) -> Silence:
@@ -203,7 +206,7 @@ class Notifications:
             connection.execute(silences.update().where(this).values(ended))
             was = {"until": row["until"].isoformat()}
             action = f"{row['kind']}_expire"
-            audit(connection, at=now, who=who, action=action, subject=str(number), why=why, details=was)
+            log_action(connection, at=now, who=who, action=action, subject=str(number), why=why, details=was)
             return silence_of(connection.execute(select(silences).where(this)).mappings().one())
 
     @contextmanager
@@ -217,7 +220,9 @@ class Notifications:
             yield book, found
             book.flush()
             details = {"title": found.alert.title, "was": found.state}
-            audit(connection, at=now, who=who, action=f"episode_{action}", subject=found.id, why=why, details=details)
+            log_action(
+                connection, at=now, who=who, action=f"episode_{action}", subject=found.id, why=why, details=details
+            )
 
     # Looking
 

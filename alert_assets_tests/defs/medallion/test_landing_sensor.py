@@ -238,6 +238,16 @@ def test_a_new_file_does_not_wait_for_the_retry(daemon: Daemon, zone: Path) -> N
     assert daemon.tick() is None
 
 
+def test_what_waits_is_observed_when_a_run_is_requested(settings: Settings, zone: Path) -> None:
+    (zone / "a.jsonl").write_text("x\n")
+    with dg.DagsterInstance.ephemeral() as instance:
+        resources = {"settings": settings, "breakers": circuit_breakers(settings)}
+        with dg.build_sensor_context(instance=instance, resources=resources) as context:
+            (seen,) = landing.landing_sensor(JOB).evaluate_tick(context).asset_events
+    assert seen.asset_key == dg.AssetKey("landing_zone")
+    assert (seen.metadata["waiting_files"].value, seen.metadata["waiting_bytes"].value) == (1, 2)
+
+
 TICK = """
 import sys
 

@@ -26,7 +26,7 @@ from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.notify.stack import NotificationStack
 from alert_assets.settings import Settings
-from alert_assets.state.database import outbox
+from alert_assets.state.tables import outbox
 from alert_assets_tests.commands.lake import analysis, incident
 from alert_assets_tests.conftest import settings_in
 

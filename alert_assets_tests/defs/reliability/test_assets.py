@@ -1,5 +1,6 @@
 """The tables that watch, over real Delta tables, a real state database and real runs; no Spark in any of it."""
 
+import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -124,12 +125,16 @@ def test_each_commit_is_measured_once_and_by_stage(lake: Lake) -> None:
 
 def test_an_incident_counts_when_it_is_new_and_gold_is_as_fresh_as_what_it_has_seen(lake: Lake) -> None:
     now = utc_now().replace(microsecond=0)
-    lake.add(BRONZE_EVENTS, event(1, timestamp=now - HOUR))
+
+    def alert(number: int, at: datetime) -> dict[str, Any]:
+        return event(number, event_type="alert", alert_id=f"a{number}", timestamp=at, _landed_at=at)
+
+    lake.add(BRONZE_EVENTS, alert(1, now - HOUR))
     first, second = (
         incident(n, first_seen_timestamp=at, window_start=at) for n, at in ((1, now - HOUR), (2, now - 2 * HOUR))
     )
     lake.merge_gold(first, cursor=1)
-    lake.add(BRONZE_EVENTS, event(2, timestamp=now))
+    lake.add(BRONZE_EVENTS, alert(2, now - 2 * HOUR), event(3, timestamp=now))
     lake.merge_gold({**first, "evidence_count": 9}, second, cursor=2)
     lake.lakehouse.move_cursors(GOLD_INCIDENTS, {cursor_app(BRONZE_EVENTS): 2})
 
@@ -225,9 +230,9 @@ spec:
 """
 
 
-def latency(at: datetime) -> dict[str, Any]:
+def latency(at: datetime, stage: str = "event_to_bronze") -> dict[str, Any]:
     return {
-        "stage": "event_to_bronze",
+        "stage": stage,
         "table_version": int(at.timestamp()),
         "committed_at": at,
         "newest_event_at": at,
@@ -243,13 +248,18 @@ def latency(at: datetime) -> dict[str, Any]:
 
 @pytest.mark.parametrize("breaker_is_open", [False, True])
 def test_what_an_open_breaker_makes_stale_opens_nothing_else(lake: Lake, tmp_path: Path, breaker_is_open: bool) -> None:
-    """Nothing has been committed for two hours. Alone, that burns the budget fast and opens `analysis`."""
+    """A file has waited for two hours. Alone, that burns the budget fast and opens `analysis`."""
     folder = tmp_path / "slos"
     folder.mkdir()
     (folder / "freshness.yaml").write_text(FRESHNESS)
     lake.settings = lake.settings.model_copy(update={"slo_dir": str(folder)})
     now = utc_now()
-    lake.add(PIPELINE_LATENCY, *(latency(now - timedelta(hours=2, minutes=m)) for m in range(0, 600, 5)))
+    commits = [now - timedelta(hours=2, minutes=m) for m in range(0, 600, 5)]
+    stages = ("event_to_bronze", "landed_to_bronze")
+    lake.add(PIPELINE_LATENCY, *(latency(at, stage) for at in commits for stage in stages))
+    waiting = Path(lake.settings.landing_dir) / "waiting.jsonl"
+    waiting.touch()
+    os.utime(waiting, (commits[0].timestamp(),) * 2)
     if breaker_is_open:
         two_hours_ago = CircuitBreakers(lake.breakers.state, lake.breakers.rules, clock=lambda: now - 2 * HOUR)
         two_hours_ago.trip("pipeline", "the data is bad")
@@ -266,7 +276,9 @@ def test_what_an_open_breaker_makes_stale_opens_nothing_else(lake: Lake, tmp_pat
         assert row["budget_left_percent"] == pytest.approx(100, abs=0.1)
     else:
         assert states == {"pipeline": "CLOSED", "analysis": "OPEN"}
-        assert (row["state"], row["severity"], row["excluded"]) == ("exhausted", "CRITICAL", 0.0)
+        assert (row["state"], row["severity"], row["excluded"]) == ("burning", "CRITICAL", 0.0)
+        # 110 bad minutes of the 432 that 30 days allow.
+        assert row["budget_left_percent"] == pytest.approx(100 - 100 * 110 / 432, abs=0.5)
         (trip,) = lake.breakers.history()
         assert trip.cause == "trip"
         assert "SLO freshness burns its error budget at" in trip.reason
@@ -286,7 +298,7 @@ def validity(at: datetime, good: int, total: int) -> dict[str, Any]:
 
 def test_a_fast_burn_opens_the_breaker_and_a_reset_is_not_undone_by_what_burned_before(lake: Lake) -> None:
     now = utc_now()
-    lake.add(QUALITY_SCORES, *(validity(now - timedelta(minutes=m), 50, 100) for m in range(1, 60)))
+    lake.add(QUALITY_SCORES, *(validity(now - timedelta(minutes=m), 50, 100) for m in range(1, 70)))
     lake.materialize("slo_status")
     assert {b.name: b.state for b in lake.breakers.all()} == {"pipeline": "OPEN", "analysis": "CLOSED"}
 

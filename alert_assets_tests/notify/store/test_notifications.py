@@ -22,8 +22,10 @@ from alert_assets.notify.episode import Rules
 from alert_assets.notify.limits import Limit, Limits
 from alert_assets.notify.routing.file import load_routing
 from alert_assets.notify.routing.rules import Destination, Plan, Policy, Routing
-from alert_assets.notify.store.tables import deliveries
-from alert_assets.state.database import State, notify, outbox, raise_alert
+from alert_assets.notify.store.outbox import raise_alert
+from alert_assets.state.database import State
+from alert_assets.state.outbox import enqueue
+from alert_assets.state.tables import deliveries, outbox
 from alert_assets_tests.notify.desk import (
     CHANNELS,
     HOUR,
@@ -156,7 +158,8 @@ def test_nothing_fires_any_more(state: State) -> None:
 
 def test_a_row_that_is_no_alert_is_told_by_its_subject(desk: Desk) -> None:
     with desk.state.writing() as connection:
-        notify(connection, at=T0, kind="batch_held", key="b", severity="HIGH", subject="batch 7 is held", payload={})
+        row = {"at": T0.isoformat(), "kind": "batch_held", "severity": "HIGH", "title": "batch 7 is held"}
+        enqueue(connection, row, "b")
     desk.tick()
     assert desk.notified() == ["open batch_held/batch 7 is held"]
 

@@ -1,0 +1,1 @@
+"""The revisions of the state database, in the order of their numbers."""

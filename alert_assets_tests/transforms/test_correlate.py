@@ -1,0 +1,168 @@
+"""Silver alerts to incidents with their evidence, against one pass in plain Python."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
+from alert_assets.transforms.correlate import correlate
+from alert_assets_tests.transforms.frames import Row, frame, rows_of
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+T0 = datetime(2026, 2, 14, 10, 6, tzinfo=UTC)
+MICROSECOND, SECOND, MINUTE = timedelta(microseconds=1), timedelta(seconds=1), timedelta(minutes=1)
+LOOKBACK = 60 * MINUTE
+CONTENT = (
+    "event_type", "status", "alert_id", "log_level", "error_code", "deployment_id", "version", "change_type",
+    "cpu_percent", "memory_percent", "error_rate",
+)  # fmt: skip
+
+
+def silver(number: int, at: datetime, **fields: Any) -> Row:
+    return {
+        "fingerprint": sha256(str(number).encode()).hexdigest(),
+        "window_start": at - at.minute % 5 * MINUTE,
+        "window_end": at - at.minute % 5 * MINUTE + 5 * MINUTE,
+        "application_id": "payments-api",
+        "host": "host-a",
+        "alert_type": "cpu_high",
+        "severity": "HIGH",
+        "alert_id": f"a{number}",
+        "current_value": 92.3,
+        "threshold": 80.0,
+        "max_value": 97.5,
+        "first_seen_timestamp": at,
+        "last_seen_timestamp": at + MINUTE,
+        "alert_count": 2,
+        "suppressed_count": 1,
+        "duplicate_count": 0,
+        **fields,
+    }
+
+
+def event(event_id: str, at: datetime, event_type: str = "log", **fields: Any) -> Row:
+    about = {"event_id": event_id, "event_type": event_type, "application_id": "payments-api", "timestamp": at}
+    return {**about, **fields}
+
+
+def gold(spark: SparkSession, alerts: list[Row], events: list[Row]) -> dict[str, Row]:
+    """Incidents by alert_id."""
+    found = correlate(frame(spark, SILVER_ALERTS, alerts), frame(spark, BRONZE_EVENTS, events), lookback_minutes=60)
+    return {row["alert_id"]: row for row in rows_of(found)}
+
+
+def expected(alert: Row, events: list[Row]) -> Row:
+    """DESIGN §6, gold_incidents: what happened to the application in the hour before."""
+    first = alert["first_seen_timestamp"]
+    contents: dict[tuple[str, datetime], Row] = {}
+    for row in sorted(events, key=lambda row: [(row.get(name) is not None, row.get(name)) for name in CONTENT]):
+        if row["application_id"] == alert["application_id"] and first - LOOKBACK <= row["timestamp"] <= first:
+            contents.setdefault((row["event_id"], row["timestamp"]), row)
+    evidence = list(contents.values())
+
+    def measured(name: str) -> list[float]:
+        return [row[name] for row in evidence if row["event_type"] == "metric" and row.get(name) is not None]
+
+    cpu = measured("cpu_percent")
+    deployed = [row for row in evidence if row["event_type"] == "deployment"]
+    failures = [row for row in evidence if row["event_type"] == "log" and row.get("log_level") in ("ERROR", "FATAL")]
+    return {
+        "evidence_count": len(evidence),
+        "prior_alert_count": sum(
+            row["event_type"] == "alert" and row["status"] == "firing" and row["alert_id"] != alert["alert_id"]
+            for row in evidence
+        ),
+        "correlated_deployments": [
+            {name: row.get(name) for name in ("deployment_id", "version", "change_type", "timestamp")}
+            for row in sorted(deployed, key=lambda row: (row["timestamp"], row["deployment_id"]))
+        ],
+        "error_summary": dict(Counter(row["error_code"] for row in failures if row.get("error_code"))),
+        "metric_summary": {
+            "cpu_max": max(cpu, default=None),
+            "cpu_avg": pytest.approx(sum(cpu) / len(cpu)) if cpu else None,
+            "memory_max": max(measured("memory_percent"), default=None),
+            "error_rate_max": max(measured("error_rate"), default=None),
+        },
+    }
+
+
+def drawn(draw: random.Random, number: int) -> Row:
+    """An event of one of two applications in three hours."""
+    at = T0 - draw.randrange(180 * 60) * SECOND
+    about = {"application_id": draw.choice(["payments-api", "search"])}
+    match draw.choice(["alert", "log", "metric", "deployment"]):
+        case "alert":
+            status = draw.choice(["firing", "resolved"])
+            return event(f"e{number}", at, "alert", alert_id=f"a{draw.randrange(6)}", status=status, **about)
+        case "log":
+            code = draw.choice([None, "Timeout", "DBConnectionError"])
+            level = draw.choice(["INFO", "ERROR", "FATAL"])
+            return event(f"e{number}", at, "log", log_level=level, error_code=code, **about)
+        case "metric":
+            names = ("cpu_percent", "memory_percent", "error_rate")
+            values = {name: draw.choice([None, draw.randrange(100) / 128]) for name in names}
+            return event(f"e{number}", at, "metric", **values, **about)
+        case _:
+            return event(f"e{number}", at, "deployment", deployment_id=f"d{number}", version="v2", **about)
+
+
+def test_random_events_against_plain_python(spark: SparkSession) -> None:
+    draw = random.Random(3)
+    events = [drawn(draw, number) for number in range(400)]
+    events += draw.sample(events, 60)
+    events += [{**row, "error_code": "Another"} for row in draw.sample(events, 30) if row["event_type"] == "log"]
+    draw.shuffle(events)
+    applications = ("payments-api", "search", "idle")
+    alerts = [silver(n, T0 - n * 23 * MINUTE, application_id=applications[n % 3]) for n in range(6)]
+
+    found = gold(spark, alerts, events)
+
+    assert found.keys() == {alert["alert_id"] for alert in alerts}
+    for alert in alerts:
+        row, wanted = found[alert["alert_id"]], expected(alert, events)
+        assert {name: row[name] for name in wanted} == wanted
+        assert {name: row[name] for name in alert} == alert, "silver's columns as they are"
+    assert found["a2"]["evidence_count"] == 0
+    assert found["a0"]["evidence_count"] > 50
+
+
+def test_both_ends_of_the_lookback_count(spark: SparkSession) -> None:
+    ends = [T0 - LOOKBACK - MICROSECOND, T0 - LOOKBACK, T0, T0 + MICROSECOND]
+    events = [event(f"e{n}", at, log_level="ERROR", error_code=f"code{n}") for n, at in enumerate(ends)]
+    assert gold(spark, [silver(1, T0)], events)["a1"]["error_summary"] == {"code1": 1, "code2": 1}
+
+
+def test_without_evidence_there_are_empty_sections(spark: SparkSession) -> None:
+    row = gold(spark, [silver(1, T0)], [event("e1", T0, application_id="other")])["a1"]
+    assert (row["correlated_deployments"], row["error_summary"], row["evidence_count"]) == ([], {}, 0)
+    assert set(row["metric_summary"].values()) == {None}
+    assert row["prior_alert_count"] == 0
+    assert set(row) == {name for name in GOLD_INCIDENTS.columns if name != "_batch_id"}
+
+
+def test_ids_and_hashes(spark: SparkSession) -> None:
+    at = T0 + 7 * MICROSECOND
+    row = gold(spark, [silver(1, at)], [])["a1"]
+    named = f"{row['fingerprint']}\x1f2026-02-14T10:06:00.000007Z"
+    assert row["incident_id"] == sha256(named.encode()).hexdigest()[:16]
+    assert row["alert_timestamp"] == at
+    assert row["context_hash"] == sha256(row["incident_context_text"].encode()).hexdigest()
+    assert row["incident_context_text"].startswith("Incident Alert:\ncpu_high triggered on payments-api host-a\n")
+
+
+def test_an_alert_of_the_same_moment_is_a_prior_alert_and_its_own_is_not(spark: SparkSession) -> None:
+    events = [
+        event("e1", T0, "alert", status="firing", alert_id="a1"),
+        event("e2", T0, "alert", status="firing", alert_id="a2"),
+        event("e3", T0, "alert", status="resolved", alert_id="a3"),
+        event("e4", T0, "alert", status="firing", alert_id=None),
+    ]
+    assert gold(spark, [silver(1, T0)], events)["a1"]["prior_alert_count"] == 2
