@@ -109,9 +109,12 @@ class Settings(BaseSettings):
     gate_max_rows: int = Field(20_000_000, ge=1, description="A landing batch with more valid events is not published.")
 
     routing_file: str = Field("", description="YAML that says who is notified of what; default: that of the package.")
+    allowed_hosts: str = Field(
+        "", description="Private hosts, addresses and networks that channels may connect to, e.g. relay,10.1.0.0/16."
+    )
     dagster_url: str = Field("http://localhost:3000", description="Of the Dagster UI, for links in notifications.")
     alert_max_age_hours: float = Field(
-        24, gt=0, description="Incidents that last fired longer ago, e.g. of a backfill, are not notified."
+        24, gt=0, description="Incidents that last fired longer ago are not notified, e.g. those of a backfill."
     )
     alert_quiet_minutes: Minutes = Field(60, description="An incident that has not fired for so long is over.")
     alert_reopen_minutes: Minutes = Field(

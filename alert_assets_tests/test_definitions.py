@@ -197,7 +197,7 @@ def test_resources(defs: dg.Definitions) -> None:
         "lakehouse",
         "spark",
         "breakers",
-        "telling",
+        "notification_stack",
         "notifications",
         *tables,
     }

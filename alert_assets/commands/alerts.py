@@ -1,4 +1,4 @@
-"""`alert-assets alerts`: what goes on, who was told of it and why, and who takes it."""
+"""`alert-assets alerts`: episodes, their notifications and decisions, acknowledgements."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rich.text import Text
 from alert_assets.commands import output
 from alert_assets.commands.options import JsonOption, LimitOption, refuse_before, since
 from alert_assets.commands.people import WhoOption, WhyOption
-from alert_assets.notify.dispatcher import LedgerTotals
 from alert_assets.notify.episode import Episode
+from alert_assets.notify.store.ledger import LedgerTotals
 from alert_assets.notify.store.notifications import Decision, Delivery, Notifications
 from alert_assets.settings import load_settings
 from alert_assets.state.database import State
@@ -43,10 +43,10 @@ def list_episodes(
         typer.Option("--since", parser=since, metavar="WHEN", help="With an alert since: 6h, 2d or a time."),
     ] = None,
     limit: LimitOption = 50,
-    fail_if_any: Annotated[bool, typer.Option(help="Exit 1 when one is open that nobody has acknowledged.")] = False,
+    fail_if_any: Annotated[bool, typer.Option(help="Exit 1 when one is unacknowledged.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List what goes on, that with the latest alert first."""
+    """List open episodes, that with the latest alert first."""
     if ctx.invoked_subcommand:
         return refuse_before(ctx)
     states = () if everything else ("open", "acknowledged")
@@ -54,7 +54,7 @@ def list_episodes(
     if as_json:
         output.print_json({"episodes": [_json(episode) for episode in found]})
     elif not found:
-        typer.echo("There has been no alert." if everything else "Nothing goes on; --all lists what is over.")
+        typer.echo("No episodes." if everything else "No open episodes; --all lists resolved ones.")
     else:
         output.Output().table(_list(found))
     if fail_if_any and any(episode.state == "open" for episode in found):
@@ -64,7 +64,7 @@ def list_episodes(
 
 @app.command(epilog="Example: alert-assets alerts show 3fa9")
 def show(episode: EpisodeArgument, as_json: JsonOption = False) -> None:
-    """Show one episode: what it is, who was sent what, and why."""
+    """Show one episode: its latest alert, deliveries and decisions."""
     notifications = _notifications()
     found = notifications.episode(episode)
     sent = notifications.deliveries(found.id)
@@ -82,36 +82,39 @@ def show(episode: EpisodeArgument, as_json: JsonOption = False) -> None:
 
 @app.command(epilog="Example: alert-assets alerts acknowledge 3fa9 --why 'looking at it'")
 def acknowledge(episode: EpisodeArgument, why: WhyOption, who: WhoOption, as_json: JsonOption = False) -> None:
-    """Take an episode: it escalates no further, and everybody who was told hears who has it."""
+    """Acknowledge an episode: it escalates no further, and everyone who was notified learns who has it."""
     _say(_notifications().acknowledge(episode, who, why), as_json)
 
 
 @app.command(epilog="Example: alert-assets alerts resolve 3fa9 --why 'disk was full, is not any more'")
 def resolve(episode: EpisodeArgument, why: WhyOption, who: WhoOption, as_json: JsonOption = False) -> None:
-    """End an episode; what fires later opens it again, or a new one."""
+    """Resolve an episode; what fires later reopens it, or opens a new one."""
     _say(_notifications().resolve(episode, who, why), as_json)
 
 
 @app.command(epilog="Example: alert-assets alerts reopen 3fa9 --why 'it was something else'")
 def reopen(episode: EpisodeArgument, why: WhyOption, who: WhoOption, as_json: JsonOption = False) -> None:
-    """Open an episode again that is resolved, or that was acknowledged and has nobody now."""
+    """Reopen a resolved episode, or withdraw an acknowledgement."""
     _say(_notifications().reopen(episode, who, why), as_json)
 
 
-@app.command(epilog="Example, for cron where no Dagster daemon runs: alert-assets alerts tell")
-def tell(as_json: JsonOption = False) -> None:
-    """Take up what waits in the outbox and tell people, once: what the sensors of a running instance do."""
-    from alert_assets.notify.stack import Telling
+@app.command(hidden=True, name="tell")
+@app.command(epilog="Example, for cron where no Dagster daemon runs: alert-assets alerts notify")
+def notify(as_json: JsonOption = False) -> None:
+    """Dispatch, escalate and deliver once what is due, as the sensors of a running instance do."""
+    from alert_assets.notify.stack import NotificationStack
 
-    telling, now = Telling(load_settings()), datetime.now(UTC)
+    stack, now = NotificationStack(load_settings()), datetime.now(UTC)
     done = {
-        "taken_up": telling.dispatcher.tick(now),
-        "escalations_looked_at": telling.escalator.tick(now),
-        "sent": telling.deliverer.tick(datetime.now(UTC)),
+        "taken_up": stack.dispatcher.tick(now),
+        "escalations_looked_at": stack.escalator.tick(now),
+        "sent": stack.deliverer.tick(datetime.now(UTC)),
     }
     if as_json:
         return output.print_json(done)
-    return typer.echo(f"{output.count(done['taken_up'], 'alert')} taken up, {done['sent']:,} notifications sent.")
+    return typer.echo(
+        f"{output.count(done['taken_up'], 'alert')} dispatched, {output.count(done['sent'], 'notification')} sent."
+    )
 
 
 @app.command(epilog="Example: alert-assets alerts ledger --outcome rate_limited --limit 100")
@@ -119,10 +122,10 @@ def ledger(
     episode: Annotated[str | None, typer.Option(metavar="EPISODE", help="Only of this episode.")] = None,
     outcome: Annotated[str | None, typer.Option(help="Only with this outcome, e.g. silenced.")] = None,
     limit: LimitOption = 20,
-    fail_if_incomplete: Annotated[bool, typer.Option(help="Exit 1 when an alert is not accounted for.")] = False,
+    fail_if_incomplete: Annotated[bool, typer.Option(help="Exit 1 when an alert is unaccounted for.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List what was decided about alerts, the latest first, and whether every alert is accounted for."""
+    """List decisions about alerts, the latest first, and whether every alert is accounted for."""
     notifications = _notifications()
     wanted = notifications.episode(episode).id if episode else None
     found, totals = notifications.ledger(wanted, outcome, limit), notifications.ledger_totals()
@@ -161,7 +164,7 @@ def _say(episode: Episode, as_json: bool) -> None:
 def _list(found: list[Episode]) -> Table:
     now = datetime.now(UTC)
     table = output.rows(
-        *("Episode", "Severity", "State", "Opened (UTC)", "Last", "Alerts", "Told", "What"),
+        *("Episode", "Severity", "State", "Opened (UTC)", "Last", "Alerts", "Notified", "What"),
         right=("Alerts",),
         keep=("Episode", "State", "Opened (UTC)", "Last"),
     )
@@ -173,7 +176,7 @@ def _list(found: list[Episode]) -> Table:
             output.stamp(episode.opened_at),
             output.age(episode.last_at, now),
             f"{episode.count:,}",
-            episode.owed if episode.owed and episode.owed != episode.told_as else episode.told_as or "-",
+            episode.owed if episode.owed and episode.owed != episode.notified_as else episode.notified_as or "-",
             output.line(episode.alert.title),
         )
     return table
@@ -248,7 +251,8 @@ def _decisions(ledger: list[Decision]) -> Table:
 def _sums(totals: LedgerTotals) -> str:
     parts = ", ".join(f"{number:,} {outcome}" for outcome, number in totals.by_outcome.items())
     waiting = f", {totals.pending:,} wait in the outbox" if totals.pending else ""
+    failed = f", {totals.failed:,} could not be dispatched" if totals.failed else ""
     if not totals.is_complete:
-        missing = totals.dispatched - totals.accounted_for
-        return f"{output.count(totals.dispatched, 'alert')}, of {missing:,} nothing is known: {parts}{waiting}."
+        lost = f"{totals.unaccounted_for:,} of {output.count(totals.dispatched, 'alert')} are unaccounted for"
+        return f"{lost}{failed}; the others: {parts or 'none'}{waiting}."
     return f"{output.count(totals.dispatched, 'alert')}{': ' if parts else ''}{parts}{waiting}."

@@ -1,4 +1,4 @@
-"""`alert-assets audit`: who did what by hand, and why."""
+"""`alert-assets audit`: the audit log."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def audit(
     if as_json:
         return output.print_json({"audit": [asdict(entry) for entry in found]})
     if not found:
-        return typer.echo("Nobody has done such a thing.")
+        return typer.echo("No matching entries.")
     table = output.rows("Time (UTC)", "Who", "Action", "To", "Why", keep=("Time (UTC)", "Action"))
     for entry in found:
         table.add_row(

@@ -1,4 +1,4 @@
-"""Options of commands that do something in somebody's name: who, why, until when."""
+"""Options of commands that act in a person's name: who, why, until when."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def _login() -> str:
 
 
 def moment(text: str) -> datetime:
-    """A time, or how long from now it is: `30m`, `2h`, `1d`."""
+    """Parse a time, or how long from now it is: `30m`, `2h`, `1d`."""
     try:
         return parse_moment(text, utc_now(), ahead=True)
     except (ValueError, OverflowError) as error:
         raise typer.BadParameter(f"{error}.") from None
 
 
-WhyOption = Annotated[str, typer.Option(help="The reason; it stays in the audit log.")]
+WhyOption = Annotated[str, typer.Option(help="The reason, for the audit log.")]
 WhoOption = Annotated[str, typer.Option(default_factory=_login, help="Who does it.", show_default="the login name")]

@@ -29,28 +29,33 @@ _REMINDERS = 4
 
 @app.callback(epilog="Example: alert-assets routing test --severity HIGH --application payments-api")
 def _routing() -> None:
-    """Routing of alerts: who is told, through which channel, until when."""
+    """Route alerts: who is notified, through which channel, until when."""
 
 
 @app.command(epilog="Example: alert-assets routing check deploy/routing.yaml")
 def check(
     file: Annotated[Path | None, typer.Argument(help="Default: ALERTS_ROUTING_FILE, or the package's.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Read a routing file and show what is in force; exit 1 when something is wrong, with line and field."""
+    """Validate a routing file and show what is in force; exit 1 with line and field of each error."""
     path = _configured(file)
     try:
         routing = load_routing(path)
     except RoutingError as error:
         typer.echo(f"Error: {output.paragraph(error)}", err=True)
         raise typer.Exit(1) from None
+    unfilled = routing.unfilled_roles()
+    if as_json:
+        return output.print_json({"file": str(path), **_in_force(routing)})
     out = output.Output()
     typer.echo(f"{output.line(path)}: nothing wrong.\n")
     out.table(_policies(routing))
     typer.echo()
     out.prose(output.facts(_summary(routing)))
-    if unfilled := routing.unfilled_roles():
+    if unfilled:
         missing = ", ".join(f"{ROLE}{role} in {channel}" for role, channel in unfilled)
-        out.prose(f"\nThe channel's default is told for roles that nobody has: {missing}. Fill in contacts.")
+        out.prose(f"\nThe channel's default is notified for roles without a contact: {missing}. Fill in contacts.")
+    return None
 
 
 def _label(text: str) -> str:
@@ -97,7 +102,7 @@ def test_alert(
     file: Annotated[Path | None, typer.Option(help="Default: ALERTS_ROUTING_FILE, or the package's.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show where an alert would go, when it escalates and why. Nobody is told."""
+    """Show where an alert would go, when it escalates and why; nothing is sent."""
     routing = load_routing(_configured(file))
     opened_at = at or datetime.now(UTC)
     alert = routing.enrich(
@@ -130,9 +135,33 @@ def _configured(file: Path | None) -> Path:
 # What a file says
 
 
+def _in_force(routing: Routing) -> dict[str, Any]:
+    """What is in force, as JSON has it; durations as in a routing file."""
+    return {
+        "policies": {
+            priority: {
+                "destinations": _destinations(policy.destinations),
+                "acknowledge_within": policy.acknowledge_within and _span(policy.acknowledge_within),
+                "resolve_within": policy.resolve_within and _span(policy.resolve_within),
+                "escalation": [
+                    {"step": step.name, "after": _wait(step), "destinations": _destinations(step.destinations)}
+                    for step in policy.steps
+                ],
+                "reminders": policy.reminders and _reminders(policy),
+            }
+            for priority, policy in sorted(routing.policies.items())
+        },
+        "routes": [route.name for route in routing.routes],
+        "teams": list(routing.teams),
+        "runbooks": len(routing.runbooks),
+        "dependencies": routing.dependencies,
+        "unfilled_roles": [{"role": role, "channel": channel} for role, channel in routing.unfilled_roles()],
+    }
+
+
 def _policies(routing: Routing) -> Any:
     table = output.rows(
-        *("Priority", "Told at once", "Acknowledge", "Resolve", "Unless acknowledged", "Reminders"),
+        *("Priority", "Notified at once", "Acknowledge", "Resolve", "Unless acknowledged", "Reminders"),
         keep=("Priority", "Acknowledge", "Resolve"),
     )
     for priority, policy in sorted(routing.policies.items()):
@@ -236,8 +265,8 @@ def _print(answer: Mapping[str, Any]) -> None:
                 ("Owner", output.line(answer["owner"])),
                 ("Runbook", output.line(answer["runbook_url"])),
                 ("To do", output.line(answer["suggested_action"])),
-                ("Told with", output.line(answer["group_key"])),
-                ("Not told while down", output.line(", ".join(answer["parents"]))),
+                ("Grouped by", output.line(answer["group_key"])),
+                ("Inhibited by", output.line(", ".join(answer["parents"]))),
                 ("Acknowledge by", output.stamp(answer["acknowledge_by"])),
                 ("Resolve by", output.stamp(answer["resolve_by"])),
             ]
@@ -247,16 +276,18 @@ def _print(answer: Mapping[str, Any]) -> None:
     out.table(_timeline(answer))
     typer.echo("\nWhy")
     for reason in answer["reasons"]:
-        typer.echo(f"  {output.line(reason)}")
+        out.prose(f"  {output.line(reason)}")
 
 
 def _timeline(answer: Mapping[str, Any]) -> Any:
-    """Who hears of it when, for as long as nobody acknowledges."""
-    told = [(answer["opened_at"], "at once", answer["destinations"])]
-    told += [(step["at"], f"{step['after']}: {step['step']}", step["destinations"]) for step in answer["escalation"]]
-    told += [(at, "reminder", answer["destinations"]) for at in answer["reminders_at"]]
-    table = output.rows("Time (UTC)", "Unless acknowledged", "Told", keep=("Time (UTC)",))
-    for at, what, destinations in sorted(told, key=lambda row: row[0]):
+    """Tabulate who is notified when, for as long as it is unacknowledged."""
+    notified = [(answer["opened_at"], "at once", answer["destinations"])]
+    notified += [
+        (step["at"], f"{step['after']}: {step['step']}", step["destinations"]) for step in answer["escalation"]
+    ]
+    notified += [(at, "reminder", answer["destinations"]) for at in answer["reminders_at"]]
+    table = output.rows("Time (UTC)", "Unless acknowledged", "Notified", keep=("Time (UTC)",))
+    for at, what, destinations in sorted(notified, key=lambda row: row[0]):
         names = [_destination(to["channel"], to["recipients"]) for to in destinations]
         table.add_row(output.stamp(at), output.line(what), output.line(", ".join(names)))
     return table

@@ -7,6 +7,8 @@ from typing import Any
 
 import typer
 from pydantic import SecretStr
+from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings
 
 from alert_assets.commands import output
 from alert_assets.commands.options import JsonOption
@@ -18,7 +20,13 @@ app = typer.Typer(add_completion=False)
 @app.command(epilog="Example: ALERTS_DEDUP_WINDOW_MINUTES=15 alert-assets settings")
 def settings(as_json: JsonOption = False) -> None:
     """Print every setting: its variable, its value, and whether it is a default; secrets are hidden."""
-    found = [_described(name, load_settings()) for name in Settings.model_fields]
+    from alert_assets.notify.channels.registry import SETTINGS, configured
+
+    current = load_settings()
+    found = [_described(f"{PREFIX}{name.upper()}", name, Settings, current) for name in Settings.model_fields]
+    in_use = {type(settings): settings for settings in configured()}
+    for each in SETTINGS:
+        found += [_described(each.variable(name), name, each, in_use.get(each)) for name in each.model_fields]
     if as_json:
         return output.print_json({"settings": found})
     table = output.rows("Variable", "Value", "From", "What")
@@ -28,16 +36,17 @@ def settings(as_json: JsonOption = False) -> None:
     return output.Output().table(table)
 
 
-def _described(name: str, current: Settings) -> dict[str, Any]:
-    variable = f"{PREFIX}{name.upper()}"
-    field = Settings.model_fields[name]
+def _described(variable: str, name: str, model: type[BaseSettings], current: BaseSettings | None) -> dict[str, Any]:
+    field = model.model_fields[name]
+    default = "" if field.default is PydanticUndefined else field.default
+    value: Any = getattr(current, name, default)
     return {
-        "name": name,
+        "name": variable.removeprefix(PREFIX).lower(),
         "variable": variable,
         # Of this secret only the credentials are.
-        "value": _open(current.state_url.get_secret_value() if name == "state_url" else getattr(current, name)),
-        "default": _open(field.default),
-        "source": _source(variable) if name in current.model_fields_set else "default",
+        "value": _open(value.get_secret_value() if name == "state_url" else value),
+        "default": _open(default),
+        "source": _source(variable) if current and name in current.model_fields_set else "default",
         "description": field.description,
     }
 

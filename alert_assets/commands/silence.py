@@ -1,4 +1,4 @@
-"""`alert-assets silence`: what nobody is to be told of for a while."""
+"""`alert-assets silence`: silences and maintenance windows, which suppress notifications."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def list_silences(
     if as_json:
         return output.print_json({"silences": [_json(silence) for silence in found]})
     if not found:
-        return typer.echo("There has been no silence." if everything else "Nothing is silenced.")
+        return typer.echo("No silences." if everything else "No active silences; --all lists expired ones.")
     now = datetime.now(UTC)
     table = output.rows(
-        "No.", "Kind", "From (UTC)", "Until (UTC)", "", "Alerts", "Who", "Why", right=("No.",), keep=("No.", "Kind")
+        "No.", "Kind", "From (UTC)", "Until (UTC)", "Ends", "Alerts", "Who", "Why", right=("No.",), keep=("No.", "Kind")
     )
     for silence in found:
         table.add_row(
@@ -83,7 +83,7 @@ def add(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Keep alerts from being told. They are recorded, resolutions are told, and so is what goes on at the end."""
+    """Suppress notifications; alerts are recorded, resolutions sent, and what still fires at the end is notified."""
     kind: Kind = "maintenance" if maintenance else "silence"
     made = _notifications().silence(matchers or [], until, who, why, kind=kind, starts_at=starts_at)
     if as_json:
@@ -103,7 +103,7 @@ def expire(
     who: WhoOption,
     as_json: JsonOption = False,
 ) -> None:
-    """End a silence or a maintenance window now; what still goes on is told."""
+    """Expire a silence or a maintenance window now; what is still firing is notified."""
     ended = _notifications().expire(number, who, why)
     if as_json:
         return output.print_json(_json(ended))

@@ -10,7 +10,7 @@ from alert_assets.breaker.guard import guarded_lakehouse
 from alert_assets.breaker.store import circuit_breakers
 from alert_assets.defs.delta_tables import delta_table_resources
 from alert_assets.lake.lakehouse import Lakehouse
-from alert_assets.notify.stack import Telling
+from alert_assets.notify.stack import NotificationStack
 from alert_assets.settings import SettingsError, load_settings
 from alert_assets.spark.session import spark_resource
 
@@ -22,7 +22,7 @@ except SettingsError as error:
     raise ClickException(str(error)) from None
 
 breakers = circuit_breakers(settings)
-telling = Telling(settings)
+notification_stack = NotificationStack(settings)
 
 
 defs = dg.Definitions(
@@ -30,9 +30,9 @@ defs = dg.Definitions(
         "settings": settings,
         "lakehouse": guarded_lakehouse(settings, breakers),
         "breakers": breakers,
-        "telling": telling,
+        "notification_stack": notification_stack,
         "notifications": dg.ResourceDefinition(
-            lambda _: telling.notifications, description="What people do about alerts: acknowledge, resolve, silence."
+            lambda _: notification_stack.notifications, description="Acknowledges, resolves and silences alerts."
         ),
         "spark": spark_resource(settings),
         **delta_table_resources(Lakehouse(settings)),

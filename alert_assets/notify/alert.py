@@ -1,8 +1,8 @@
-"""The one type for everything that can be told, whatever it is about.
+"""The one type of everything that people are notified of.
 
 An alert says that something is so, since when, and what to do. It does not say to whom: that is routing's
-business, and whether anybody is told now is the dispatcher's. Alerts of one `episode` are about
-one thing that goes on: the first opens it, later ones update it, one that is `resolved` closes it.
+business, and whether it is sent now is the dispatcher's. Alerts of one `episode` are about
+one condition: the first opens it, later ones update it, one that is `resolved` closes it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Severity = Literal["CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO"]
 #: From the highest to the lowest.
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
-#: The priority that a severity stands for; nobody is woken for INFO.
+#: The priority that a severity stands for; INFO wakes no one.
 PRIORITIES: Mapping[Severity, str] = {"CRITICAL": "P1", "HIGH": "P2", "MEDIUM": "P3", "LOW": "P4", "INFO": "P4"}
 
 Kind = Literal[
@@ -28,17 +28,17 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Status = Literal["firing", "resolved"]
 
-#: Most of an error that is told, and lines of a stack trace that are: its end says what broke.
+#: Characters of an error and lines of a stack trace that are kept: its end says what broke.
 _ERROR_LENGTH, _TRACE_LINES = 2_000, 15
 
 
 @dataclass(frozen=True)
 class Alert:
-    """Something that can be told.
+    """A condition that people may have to be notified of.
 
     Attributes:
         kind: what it is about.
-        episode: identifies the thing that goes on, e.g. an alert's fingerprint or `run/bronze_to_gold`.
+        episode: identifies the condition, e.g. an alert's fingerprint or `run/bronze_to_gold`.
         status: firing, or resolved when it is over.
         severity: decides channels, escalation and deadlines.
         title: one line.
@@ -83,17 +83,17 @@ class Alert:
         return PRIORITIES[self.severity]
 
     def shortened(self) -> Alert:
-        """The same with an error and a stack trace of a length that people read."""
+        """Return the alert with its error and stack trace cut to what people read."""
         trace = self.stack_trace and "\n".join(self.stack_trace.rstrip().splitlines()[-_TRACE_LINES:])
         return replace(self, error=self.error and self.error[:_ERROR_LENGTH], stack_trace=trace)
 
     def to_json(self) -> dict[str, Any]:
-        """As the outbox keeps it."""
+        """Return the alert as the outbox keeps it."""
         return {**asdict(self), "at": _stamp(self.at), "since": _stamp(self.since)}
 
     @classmethod
     def from_json(cls, payload: Mapping[str, Any]) -> Alert:
-        """What :meth:`to_json` wrote; a field that is not known here is left out."""
+        """Return the alert that :meth:`to_json` wrote; fields that are not known here are left out."""
         known = {part.name: payload[part.name] for part in fields(cls) if part.name in payload}
         times = {name: datetime.fromisoformat(known[name]) for name in ("at", "since")}
         return cls(**{**known, **times})

@@ -1,17 +1,16 @@
-"""Sends what is to be sent, until it has arrived: in order, with one idempotency key each, however often we die.
+"""Delivers what was decided: at least once and in order, with one idempotency key each, through any crash.
 
-A delivery is claimed for a while, sent, and written down as sent. Who dies in between leaves a claim that runs
-out, and the next one sends the same key again: a service that knows keys has it once. What happened to a
-delivery is never guessed.
+A delivery is claimed for a while, sent, and recorded as sent. A process that dies in between leaves a claim that
+expires, and the next one sends the same key again: a service that knows keys has it once. What happened to
+a delivery is never guessed.
 
-Each channel has its own thread, budget and circuit, because services fail one by one: a broken one is left alone
-for a while, and meanwhile the others go on.
+Each channel has its own thread, budget and circuit, because services fail one by one: a broken one is paused,
+and meanwhile the others continue.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import socket
 import time
 import uuid
@@ -20,6 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import tenacity
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, or_, select
 
 from alert_assets.notify.alert import Alert
@@ -48,7 +48,7 @@ class DeliveryRules:
             half at random, so that what failed together does not come back together.
         max_retry_after: most that a service's Retry-After is believed.
         give_up_after: what could not be sent for so long is dead.
-        failures: consecutive transient failures after which a channel is left alone, for `pause`, doubling with each
+        failures: consecutive transient failures after which a channel is paused, for `pause`, doubling with each
             further one up to `max_backoff`.
     """
 
@@ -62,20 +62,25 @@ class DeliveryRules:
     failures: int = 5
     pause: timedelta = timedelta(seconds=30)
 
-    def wait(self, attempts: int, chance: float) -> timedelta:
-        """Before the next attempt after so many; `chance` is between 0 and 1."""
-        return _doubled(self.backoff, attempts - 1, self.max_backoff) * (1 - chance / 2)
+    def wait(self, attempts: int) -> timedelta:
+        """Return how long to wait after so many attempts: half of it is certain, half is jitter."""
+        half, cap = self.backoff / 2, self.max_backoff / 2
+        jittered = tenacity.wait_random_exponential(multiplier=half.total_seconds(), max=cap.total_seconds())
+        return _nth(tenacity.wait_exponential(half.total_seconds(), cap.total_seconds()) + jittered, attempts)
 
     def pause_after(self, failures: int) -> timedelta | None:
-        """How long a channel is left alone after so many failures in a row; None when it is not."""
+        """Return how long a channel is paused after so many failures in a row; None when it is not."""
         if failures < self.failures:
             return None
-        return _doubled(self.pause, failures - self.failures, self.max_backoff)
+        doubling = tenacity.wait_exponential(self.pause.total_seconds(), self.max_backoff.total_seconds())
+        return _nth(doubling, failures - self.failures + 1)
 
 
-def _doubled(first: timedelta, times: int, cap: timedelta) -> timedelta:
-    # 2 ** 30 is beyond every cap, and more would be beyond what a timedelta holds.
-    return min(cap, first * 2 ** min(times, 30))
+def _nth(wait: tenacity.wait.wait_base, attempt: int) -> timedelta:
+    """Return a wait of tenacity's; what is waited for is in the database, not in a call that it retries."""
+    state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
+    state.attempt_number = attempt
+    return timedelta(seconds=wait(state))
 
 
 @dataclass(frozen=True)
@@ -92,19 +97,14 @@ class Deliverer:
     """Sends what is due. Several at once, in threads or processes, share the work."""
 
     def __init__(self, state: State, channels: Mapping[str, Channel], rules: DeliveryRules | None = None) -> None:
-        """Neither connects nor creates anything.
-
-        Args:
-            channels: by the name that routing has for them. Deliveries of others stay until they are configured.
-        """
+        """Take the channels by name; deliveries of others stay until those are configured."""
         self._state = state
         self._channels = channels
         self._rules = rules or DeliveryRules()
         self._name = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
-        self._random = random.Random()
 
     def tick(self, now: datetime) -> int:
-        """Send what is due, each channel for as long as its budget; how many were sent."""
+        """Send what is due, each channel for as long as its budget; returns how many were sent."""
         table = deliveries.c
         waiting = select(table.channel).where(_is_due(now), table.channel.in_(list(self._channels))).distinct()
         with self._state.reading() as connection:
@@ -115,7 +115,7 @@ class Deliverer:
             return sum(pool.map(lambda name: self._serve(name, now), names))
 
     def _serve(self, name: str, now: datetime) -> int:
-        """Send through one channel."""
+        """Send what is due through one channel; returns how many were sent."""
         started, sent = time.monotonic(), 0
 
         def clock() -> datetime:
@@ -135,7 +135,7 @@ class Deliverer:
         return sent
 
     def _claim(self, name: str, now: datetime) -> list[_Claimed]:
-        """The next deliveries of the channel, none of which waits for another."""
+        """Claim the next deliveries of the channel, none of which waits for another."""
         with self._state.writing() as connection:
             channel = _channel_state(connection, name)
             failures = channel["consecutive_failures"] if channel else 0
@@ -168,7 +168,7 @@ class Deliverer:
             return [_claimed(connection, row) for row in rows]
 
     def _attempt(self, name: str, delivery: _Claimed, clock: Any) -> bool:
-        """Send it, and write down how that went; whether it was sent or the channel can go on."""
+        """Send it and record the outcome; whether it was sent or the channel can continue."""
         try:
             delivered = self._channels[name].send(delivery.message)
         except ChannelError as error:
@@ -183,7 +183,7 @@ class Deliverer:
         return True
 
     def _failed(self, name: str, delivery: _Claimed, error: ChannelError, now: datetime) -> bool:
-        """Write down a failure; whether the channel can go on."""
+        """Record a failure; whether the channel can continue."""
         reason, rules = str(error)[:_ERROR_LENGTH], self._rules
         is_old = now - delivery.created_at >= rules.give_up_after
         with self._state.writing() as connection:
@@ -191,7 +191,7 @@ class Deliverer:
                 reason = reason if error.permanent else f"given up after {rules.give_up_after.days} days: {reason}"
                 self._bury(connection, name, delivery, reason, now)
                 return True
-            wait = rules.wait(delivery.attempts + 1, self._random.random())
+            wait = rules.wait(delivery.attempts + 1)
             asked = timedelta(seconds=error.retry_after_seconds or 0)
             asked = max(timedelta(), min(asked, rules.max_retry_after))
             values = {
@@ -208,7 +208,7 @@ class Deliverer:
             return not pause
 
     def _bury(self, connection: Connection, name: str, delivery: _Claimed, reason: str, now: datetime) -> None:
-        """It will never arrive: the ledger has it, and the log says so once."""
+        """Mark a delivery as dead, in the ledger and once in the log."""
         values = {"status": "dead", "attempts": delivery.attempts + 1, "last_error": reason, **_UNCLAIMED}
         if not _change(connection, delivery, values):
             return
@@ -222,10 +222,10 @@ class Deliverer:
             return
         said = f"{message.action.value} could not be delivered through {name}: {reason}"
         alert = replace(message.alert, title=f"Not delivered: {message.alert.title}", description=said)
-        _tell_log(connection, message, alert, now)
+        _deliver_to_log(connection, message, alert, now)
 
     def _give_back(self, claimed: list[_Claimed]) -> None:
-        """Let others have what was claimed and not tried."""
+        """Release what was claimed and not tried."""
         ids = [delivery.id for delivery in claimed]
         with self._state.writing() as connection:
             ours = (deliveries.c.id.in_(ids), deliveries.c.claimed_by == self._name)
@@ -254,7 +254,7 @@ def _claimed(connection: Connection, row: RowMapping) -> _Claimed:
 
 
 def _reference(connection: Connection, row: RowMapping) -> str | None:
-    """What the destination returned for the latest opening; for one that only heard of an escalation, for that."""
+    """Return the reference of the latest opening at the destination, or of the escalation if it had only that."""
     table = deliveries.c
     found = connection.execute(
         select(table.action, table.reference)
@@ -298,12 +298,12 @@ def _sent(connection: Connection, delivery: _Claimed, delivered: Delivered, now:
 
 
 def _change(connection: Connection, delivery: _Claimed, values: dict[str, Any]) -> bool:
-    """Change it unless somebody else has ended it meanwhile; whether it was changed."""
+    """Change a delivery that is still pending; whether it was."""
     pending = (deliveries.c.id == delivery.id, deliveries.c.status == "pending")
     return bool(connection.execute(deliveries.update().where(*pending).values(values)).rowcount)
 
 
-def _tell_log(connection: Connection, message: Message, alert: Alert, now: datetime) -> None:
+def _deliver_to_log(connection: Connection, message: Message, alert: Alert, now: datetime) -> None:
     in_log = (deliveries.c.episode == message.episode, deliveries.c.channel == LOG)
     seq = (connection.scalar(select(func.max(deliveries.c.seq)).where(*in_log)) or 0) + 1
     connection.execute(
@@ -325,7 +325,7 @@ def _tell_log(connection: Connection, message: Message, alert: Alert, now: datet
 
 
 def waiting(state: State) -> dict[str, int]:
-    """How many deliveries wait, by channel."""
+    """Count the pending deliveries by channel."""
     pending = (
         select(deliveries.c.channel, func.count())
         .where(deliveries.c.status == "pending")

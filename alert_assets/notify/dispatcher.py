@@ -1,7 +1,7 @@
-"""From the outbox to deliveries: each alert is taken up once, and what became of it is written down.
+"""Dispatches the alerts of the outbox: each once, with a decision in the ledger for each destination.
 
-A fact puts its alert into the outbox in its own transaction (`raise_alert`). Here the alerts are taken in
-their order, some hundred in one transaction that also marks them as dispatched: whoever dies in between has
+A fact puts its alert into the outbox in its own transaction (`state.raise_alert`). Here the alerts are taken in
+their order, some hundred in one transaction that also marks them as dispatched: a process that dies in between has
 done nothing, and the next one does it. Nothing is sent here (:mod:`alert_assets.notify.deliverer`), so no
 service can hold this up.
 """
@@ -9,34 +9,31 @@ service can hold this up.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, get_args
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, case, false, func, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, false, or_, select
 
 from alert_assets.logs import run_log
 from alert_assets.notify.alert import SEVERITIES, Alert, Severity
-from alert_assets.notify.episode import Outcome, Rules, is_quiet
-from alert_assets.notify.routing.rules import LOG, Routing
+from alert_assets.notify.episode import Rules, is_quiet
 from alert_assets.notify.store.episodes import EpisodeBook
 from alert_assets.state.database import State, StateError
-from alert_assets.state.tables import decisions, episodes, outbox
+from alert_assets.state.tables import episodes, outbox
 from alert_assets.state.types import storable
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
 
+    from alert_assets.notify.routing.rules import Routing
+
 #: Episodes that are ended in one transaction because they are quiet.
 _QUIET_AT_ONCE = 1_000
 
-#: An alert's outcome is the first of these that any of its destinations had.
-OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-
 
 class Dispatcher:
-    """Takes alerts out of the outbox and decides who is told. Several at once take turns."""
+    """Takes alerts out of the outbox and decides who is notified. Several at once take turns."""
 
     def __init__(
         self,
@@ -48,12 +45,10 @@ class Dispatcher:
         batch_rows: int = 500,
         budget_seconds: float = 40,
     ) -> None:
-        """Neither connects nor creates anything.
+        """Take the names of the configured `channels`; nothing is connected to or created.
 
-        Args:
-            channels: names of the configured channels.
-            batch_rows: alerts in one transaction, in which nobody else can write.
-            budget_seconds: a tick begins no batch after that; the next tick goes on.
+        A transaction has up to `batch_rows` alerts, and other writers wait for it. A tick begins none after
+        `budget_seconds`; the next tick continues.
         """
         self._state = state
         self._routing = routing
@@ -63,30 +58,26 @@ class Dispatcher:
         self._budget_seconds = budget_seconds
 
     def tick(self, now: datetime) -> int:
-        """Tell what was counted or kept back and may be told now, then take up what is new.
-
-        Returns:
-            how many alerts were taken up.
-        """
+        """Release due digests and what is no longer suppressed, then dispatch new alerts; returns how many."""
         started, taken, rows = time.monotonic(), 0, self._batch_rows
-        self._tell_what_waited(now)
+        self._release_waiting(now)
         while self._has_any(outbox, outbox.c.status == "pending"):
             try:
                 taken += self._take(now, rows)
             except StateError:
                 raise
             except Exception as error:  # noqa: BLE001
-                # One alert that cannot be taken up must not hold up all that come after it.
+                # One alert that cannot be dispatched must not hold up all that come after it.
                 if rows == 1:
                     self._set_aside(now, error)
                 rows = 1
             if time.monotonic() - started > self._budget_seconds:
                 return taken
-        self._end_what_is_quiet(now)
+        self._resolve_quiet(now)
         return taken
 
-    def _tell_what_waited(self, now: datetime) -> None:
-        """What was counted, and what was kept back."""
+    def _release_waiting(self, now: datetime) -> None:
+        """Send due digests, and notify of what is no longer suppressed."""
         with self._state.reading() as connection:
             book = self._book(connection, now)
             if not book.digests_due() and not book.to_release():
@@ -98,7 +89,7 @@ class Dispatcher:
             book.flush()
 
     def _has_any(self, table: Table, *where: ColumnElement[bool]) -> bool:
-        """Mostly there is nothing to do, and then nobody's turn to write is taken."""
+        """Cheap read-only check, so that an idle tick does not take the write lock."""
         with self._state.reading() as connection:
             return connection.execute(select(table).where(*where).limit(1)).first() is not None
 
@@ -106,20 +97,20 @@ class Dispatcher:
         return EpisodeBook(connection, self._routing, self._channels, self._rules, now)
 
     def _take(self, now: datetime, rows: int) -> int:
-        """One batch."""
+        """Dispatch one batch; returns how many alerts it had."""
         with self._state.writing() as connection:
             alerts = {row["id"]: _alert(row) for row in connection.execute(_PENDING.limit(rows)).mappings()}
             book = self._book(connection, now)
             book.load_latest(alert.episode for alert in alerts.values())
             for number, alert in alerts.items():
-                book.hear(number, alert)
+                book.dispatch(number, alert)
             book.flush()
             connection.execute(outbox.update().where(outbox.c.id.in_(list(alerts))).values(status="dispatched"))
         return len(alerts)
 
     def _set_aside(self, now: datetime, error: Exception) -> None:
-        """Keep the next alert in the outbox as failed; the ledger's totals do not add up until it is seen to."""
-        reason = f"could not be taken up: {type(error).__name__}: {error}"
+        """Mark the next alert as failed; the ledger is incomplete for as long as it is there."""
+        reason = f"could not be dispatched: {type(error).__name__}: {error}"
         with self._state.writing() as connection:
             row = connection.execute(_PENDING.limit(1)).mappings().one()
             book = self._book(connection, now)
@@ -128,7 +119,7 @@ class Dispatcher:
             connection.execute(outbox.update().where(outbox.c.id == row["id"]).values(status="failed"))
         run_log("").error("alert_failed", outbox_id=row["id"], subject=row["subject"], error=reason)
 
-    def _end_what_is_quiet(self, now: datetime) -> None:
+    def _resolve_quiet(self, now: datetime) -> None:
         spans = self._rules.quiet_after.items()
         quiet = or_(false(), *(and_(episodes.c.kind == kind, episodes.c.last_at <= now - span) for kind, span in spans))
         where = (episodes.c.state != "resolved", quiet)
@@ -140,80 +131,15 @@ class Dispatcher:
                 if is_quiet(episode, now, self._rules):
                     ended = episode.resolved("quiet", now)
                     book.keep(ended)
-                    book.tell_of_end(ended, f"nothing has fired since {episode.last_at:%Y-%m-%d %H:%M:%SZ}")
+                    book.notify_resolved(ended, f"nothing has fired since {episode.last_at:%Y-%m-%d %H:%M:%SZ}")
             book.flush()
 
 
 _PENDING = select(outbox).where(outbox.c.status == "pending").order_by(outbox.c.id)
 
 
-@dataclass(frozen=True)
-class LedgerTotals:
-    """Whether the ledger accounts for every alert.
-
-    Attributes:
-        dispatched: alerts that were taken out of the outbox.
-        pending: alerts that wait there.
-        failed: alerts that could not be taken up.
-        by_outcome: how many of the dispatched ones the ledger knows, by what became of them: the best that any of
-            their destinations got, in the order of :data:`OUTCOMES`. The log counts where there is nothing else.
-        up_to: id of the last alert before which none waits.
-    """
-
-    dispatched: int
-    pending: int
-    failed: int
-    by_outcome: dict[str, int] = field(default_factory=dict)
-    up_to: int = 0
-
-    @property
-    def accounted_for(self) -> int:
-        """Alerts of which the ledger knows what became."""
-        return sum(self.by_outcome.values())
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether it knows that of all."""
-        return self.accounted_for == self.dispatched and not self.failed
-
-
-def ledger_totals(state: State, *, after: int = 0) -> LedgerTotals:
-    """Count the alerts of the outbox and those of the ledger, each alert once.
-
-    Args:
-        after: count only alerts with a higher id, say since the ledger was last found to be complete; those that
-            wait or could not be taken up are counted in any case.
-    """
-    dispatched = select(func.count()).where(outbox.c.status == "dispatched", outbox.c.id > after)
-    others = select(outbox.c.status, func.count()).where(outbox.c.status.in_(["pending", "failed"]))
-    next_pending = select(func.min(outbox.c.id)).where(outbox.c.status == "pending")
-    place = case({outcome: number for number, outcome in enumerate(OUTCOMES)}, value=decisions.c.outcome)
-    behind = case((decisions.c.destination == LOG, len(OUTCOMES)), else_=0)
-    best = (
-        select(func.min(place + behind).label("place"))
-        .where(decisions.c.outbox_id > after)
-        .group_by(decisions.c.outbox_id)
-        .subquery()
-    )
-    with state.reading() as connection:
-        number_dispatched = int(connection.scalars(dispatched).one())
-        waiting = {str(status): int(count) for status, count in connection.execute(others.group_by(outbox.c.status))}
-        first = connection.scalars(next_pending).one()
-        last = connection.scalars(select(func.max(outbox.c.id))).one()
-        counted: Counter[str] = Counter()
-        for number, alerts in connection.execute(select(best.c.place, func.count()).group_by(best.c.place)):
-            counted[OUTCOMES[number % len(OUTCOMES)]] += alerts
-    return LedgerTotals(
-        number_dispatched,
-        waiting.get("pending", 0),
-        waiting.get("failed", 0),
-        {str(outcome): counted[outcome] for outcome in OUTCOMES if counted[outcome]},
-        up_to=max(after, (last or 0) if first is None else first - 1),
-    )
-
-
 def _alert(row: RowMapping) -> Alert:
-    """What a row of the outbox says; one that is no alert is told all the same, by its subject."""
+    """Return the alert of a row of the outbox; a row that is none becomes one with its subject."""
     try:
         alert = Alert.from_json(row["payload"])
     except (KeyError, TypeError, ValueError):

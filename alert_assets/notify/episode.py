@@ -1,9 +1,9 @@
-"""An episode: one thing that goes on, from its first alert to its resolution.
+"""An episode: one condition, from its first alert to its resolution.
 
-A condition that is looked at every minute raises an alert every minute, and nobody wants to read 480 of them.
-What people are told follows the episode: it opened, it became worse, it is over. The rules are here,
-as functions of what is stored and of the time, so that a restart in the middle changes nothing; who is told is
-routing's business, and whether it may be told now is decided by silences, groups and limits.
+A condition that is checked every minute raises an alert every minute, and 480 of them are not to be read.
+Notifications follow the episode: it opened, it became worse, it is over. The rules are here, as functions of what
+is stored and of the time, so that a restart in the middle changes nothing; who is notified is routing's business,
+and whether now is decided by silences, groups and limits.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ State = Literal["open", "acknowledged", "resolved"]
 #: What became of an alert at a destination. The first that applies to any of its destinations is the alert's own.
 Outcome = Literal["notified", "grouped", "rate_limited", "silenced", "maintenance", "inhibited", "recorded"]
 
-#: What `told_as` may be: it was told by itself, with its group, or in a summary.
-TOLD: tuple[Outcome, ...] = ("notified", "grouped", "rate_limited")
+#: What `notified_as` may be: by itself, with its group, or in a summary.
+NOTIFIED_OUTCOMES: tuple[Outcome, ...] = ("notified", "grouped", "rate_limited")
 
 
 @dataclass(frozen=True)
 class Rules:
-    """When an episode ends and when it goes on.
+    """When an episode ends and when it is reopened.
 
     Attributes:
         reopen_within: a firing so soon after the resolution is the same episode again.
-        quiet_after: by kind, how long nothing has to fire until the episode is over by itself. Kinds that are
-            not here go on until something says that they are over.
+        quiet_after: by kind, how long nothing has to fire until the episode is resolved by itself. Kinds that are
+            not here stay open until an alert resolves them.
     """
 
     reopen_within: timedelta = timedelta(minutes=30)
@@ -50,17 +50,17 @@ class Episode:
         id: 16 hex digits; the deduplication key towards every service.
         fingerprint: the `episode` of its alerts.
         severity: the highest so far.
-        state: `open` until somebody acknowledges or resolves it.
-        opened_at: when it was taken up, or taken up again.
+        state: `open` until it is acknowledged or resolved.
+        opened_at: when it was opened, or reopened.
         last_at: of its latest alert, by the alert's own time.
         count: how many alerts it stands for.
         alert: the latest that fired.
-        group_key: of its routing plan when it was last to be told.
-        told_at: when people were first told since it opened, by `told_as`: by itself (`notified`), with its
+        group_key: of its latest routing plan.
+        notified_at: the first notification since it opened, by `notified_as`: by itself (`notified`), with its
             group (`grouped`) or in a summary (`rate_limited`).
-        told_severity: the highest that was told.
-        owed: why people still have to be told, e.g. `silenced`; None when they need not.
-        grouped_under: the episode that it was told with.
+        notified_severity: the highest that was notified.
+        owed: why a notification is still owed, e.g. `silenced`; None when none is.
+        grouped_under: the episode that it was notified with.
         steps_done: names of the escalation steps that were taken since it opened.
         reminded_at: when people were reminded, of earlier openings too.
         acknowledge_overdue, resolve_overdue: whether a missed deadline has been written down.
@@ -81,9 +81,9 @@ class Episode:
     resolved_at: datetime | None = None
     resolved_by: str | None = None
     group_key: str | None = None
-    told_at: datetime | None = None
-    told_severity: Severity | None = None
-    told_as: Outcome | None = None
+    notified_at: datetime | None = None
+    notified_severity: Severity | None = None
+    notified_as: Outcome | None = None
     owed: Outcome | None = None
     grouped_under: str | None = None
     steps_done: tuple[str, ...] = ()
@@ -99,48 +99,48 @@ class Episode:
         return self.state == "resolved"
 
     @property
-    def to_tell(self) -> Alert:
+    def current_alert(self) -> Alert:
         """Its latest alert, with the count and the severity of the whole episode."""
         return replace(self.alert, count=self.count, severity=self.severity)
 
-    def told(self, outcome: Outcome, now: datetime, leader: str | None = None) -> Episode:
-        """After it was told, or was kept from being told; `leader` is the episode that it is grouped under."""
-        if outcome not in TOLD:
+    def notified(self, outcome: Outcome, now: datetime, leader: str | None = None) -> Episode:
+        """Return it after a notification or its suppression; `leader` is the episode that it is grouped under."""
+        if outcome not in NOTIFIED_OUTCOMES:
             return replace(self, owed=outcome)
-        as_before = self.told_as if self.told_as == "notified" else outcome
+        as_before = self.notified_as if self.notified_as == "notified" else outcome
         return replace(
             self,
-            told_at=now if outcome == "notified" != self.told_as else self.told_at or now,
-            told_severity=self.severity,
-            told_as=as_before,
-            # When the leader is over, what was told with it has to be told by itself.
+            notified_at=now if outcome == "notified" != self.notified_as else self.notified_at or now,
+            notified_severity=self.severity,
+            notified_as=as_before,
+            # When the leader is over, what was grouped with it has to be notified by itself.
             owed=outcome if as_before == "grouped" else None,
             grouped_under=leader if as_before == "grouped" else None,
             look_at=None,
         )
 
     def acknowledged(self, who: str, now: datetime) -> Episode:
-        """Somebody has taken it, and knows what it is."""
+        """Return it acknowledged: no notification is owed."""
         return replace(
             self,
             state="acknowledged",
             acknowledged_at=now,
             acknowledged_by=who,
-            told_severity=self.told_severity or self.severity,
+            notified_severity=self.notified_severity or self.severity,
             owed=None,
             grouped_under=None,
             look_at=None,
         )
 
     def resolved(self, who: str, now: datetime, at: datetime | None = None) -> Episode:
-        """It is over, since `at` by what said so."""
+        """Return it resolved; `at` is when it ended by the alert that says so."""
         last_at = max(self.last_at, at or now)
         return replace(
             self, state="resolved", resolved_at=now, resolved_by=who, last_at=last_at, owed=None, grouped_under=None
         )
 
     def opened_again(self, now: datetime) -> Episode:
-        """It goes on, and everything about it begins anew."""
+        """Return it open again, as if it were new."""
         return replace(
             self,
             state="open",
@@ -149,9 +149,9 @@ class Episode:
             acknowledged_by=None,
             resolved_at=None,
             resolved_by=None,
-            told_at=None,
-            told_severity=None,
-            told_as=None,
+            notified_at=None,
+            notified_severity=None,
+            notified_as=None,
             owed=None,
             grouped_under=None,
             steps_done=(),
@@ -168,7 +168,7 @@ class Step:
 
     Attributes:
         episode: as it is after it; None when the alert belongs to none.
-        action: what to tell; None when there is nothing new.
+        action: what to notify; None when there is nothing new.
         reason: why, as the ledger keeps it.
     """
 
@@ -177,19 +177,18 @@ class Step:
     reason: str
 
 
-def heard(episode: Episode | None, alert: Alert, number: int, now: datetime, rules: Rules) -> Step:
-    """Take up an alert.
+def observe(episode: Episode | None, alert: Alert, number: int, now: datetime, rules: Rules) -> Step:
+    """Return the step that an alert makes its episode take.
 
-    Args:
-        episode: the latest of the alert's fingerprint, if there is one.
-        number: of the alert in the outbox; a new episode's id comes from it.
+    `episode` is the latest of the alert's fingerprint, if there is one. A new episode's id comes from `number`, the
+    alert's in the outbox.
     """
     if alert.status == "resolved":
         return _over(episode, alert, now)
     if episode is None:
         return Step(_opened(alert, number, now), Action.OPEN, "it is new")
     if not episode.is_over:
-        return _goes_on(episode, alert)
+        return _continued(episode, alert)
     if alert.at < episode.last_at:
         return Step(episode, None, "it is older than the end of its episode")
     if episode.resolved_at is None or now - episode.resolved_at > rules.reopen_within:
@@ -214,14 +213,14 @@ def _opened(alert: Alert, number: int, now: datetime) -> Episode:
     return Episode(name, alert.episode, alert.severity, "open", now, alert.at, alert.count, alert)
 
 
-def _goes_on(episode: Episode, alert: Alert) -> Step:
+def _continued(episode: Episode, alert: Alert) -> Step:
     after = _counted(episode, alert)
-    told = episode.told_severity
-    if told is None:
-        # Kept from being told so far: what kept it may be over.
-        return Step(after, Action.OPEN, "people have not been told yet")
-    if is_worse(after.severity, told):
-        return Step(after, Action.UPDATE, f"it was {told} and is {after.severity}")
+    notified = episode.notified_severity
+    if notified is None:
+        # Suppressed so far: what suppressed it may be over.
+        return Step(after, Action.OPEN, "it has not been notified yet")
+    if is_worse(after.severity, notified):
+        return Step(after, Action.UPDATE, f"it was {notified} and is {after.severity}")
     return Step(after, None, "its episode is known and no worse")
 
 

@@ -1,8 +1,8 @@
-"""What becomes due by itself while an episode goes on: escalation steps, reminders, missed deadlines.
+"""Escalates unacknowledged episodes: escalation steps, reminders, missed deadlines.
 
-Everything is worked out from what is stored, so a process that was down goes on where the facts are. The clock of an
-episode starts when people were told of it: nobody can take what was silenced. While a silence holds
-nothing is told, and what has become due meanwhile is due when it ends.
+Everything is worked out from what is stored, so a process that was down continues where the facts are. The clock of
+an episode starts with its first notification: what was silenced cannot be acknowledged. While a silence holds,
+nothing is sent, and what has become due meanwhile is due when it ends.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: Episodes that are looked at in one transaction.
 _AT_ONCE = 500
 
-#: What is due and could not be told is tried again after this.
+#: What is due and could not be sent is tried again after this.
 _SOON = timedelta(seconds=1)
 
 #: The routing file may change, so no episode is left alone for longer.
@@ -46,12 +46,12 @@ class Escalator:
         self._rules = rules or Rules()
 
     def tick(self, now: datetime) -> int:
-        """Do what is due; how many episodes were looked at."""
+        """Escalate, remind and note what is due; returns how many episodes were looked at."""
         table, looked = episodes.c, 0
         due = (
             table.state != "resolved",
-            table.told_at.is_not(None),
-            table.told_as == "notified",
+            table.notified_at.is_not(None),
+            table.notified_as == "notified",
             or_(table.look_at.is_(None), table.look_at <= now),
         )
         while True:
@@ -67,17 +67,19 @@ class Escalator:
             looked += len(found)
 
     def _look(self, book: EpisodeBook, episode: Episode) -> Episode:
-        plan = self._routing.route(episode.to_tell)
-        if not book.is_kept_back(episode):
+        plan = self._routing.route(episode.current_alert)
+        if not book.is_suppressed(episode):
             episode = self._escalate(book, episode, plan)
             episode = self._remind(book, episode, plan)
         episode = self._note_deadlines(book, episode, plan)
         return replace(episode, look_at=self._look_again(book, episode, plan))
 
     def _escalate(self, book: EpisodeBook, episode: Episode, plan: Plan) -> Episode:
-        assert episode.told_at is not None
+        assert episode.notified_at is not None
         business = self._routing.business_hours
-        steps = due_steps(plan.policy, episode.told_at, episode.acknowledged_at, episode.steps_done, book.now, business)
+        steps = due_steps(
+            plan.policy, episode.notified_at, episode.acknowledged_at, episode.steps_done, book.now, business
+        )
         for step in steps:
             reachable = [to for to in step.destinations if to.channel in self._channels]
             if any(book.is_full(to) for to in reachable):
@@ -85,8 +87,8 @@ class Escalator:
                 break
             for to in step.destinations:
                 if to in reachable:
-                    reason = f"step {step.name}: nobody has acknowledged since {episode.told_at:%Y-%m-%d %H:%M:%SZ}"
-                    book.send(episode, Action.ESCALATE, to, said=reason)
+                    reason = f"step {step.name}: unacknowledged since {episode.notified_at:%Y-%m-%d %H:%M:%SZ}"
+                    book.send(episode, Action.ESCALATE, to, because=reason)
                     book.decide(episode.id, to, "escalated", reason)
                 else:
                     book.decide(episode.id, to, "recorded", f"step {step.name}: the channel is not configured")
@@ -98,7 +100,7 @@ class Escalator:
         if due_at is None or due_at > book.now:
             return episode
         book.keep(episode)
-        book.tell(episode, Action.REMIND, plan, "it still goes on, and a reminder is due")
+        book.notify(episode, Action.REMIND, plan, "it is still firing, and a reminder is due")
         return book.current(episode)
 
     def _note_deadlines(self, book: EpisodeBook, episode: Episode, plan: Plan) -> Episode:
@@ -114,21 +116,21 @@ class Escalator:
         return episode
 
     def _deadlines(self, episode: Episode, plan: Plan) -> tuple[datetime | None, datetime | None]:
-        """To acknowledge and to resolve; None when there is none, it was kept, or it is known to be missed."""
-        told_at, business = episode.told_at, self._routing.business_hours
-        assert told_at is not None
+        """Return when to acknowledge and to resolve by; None without a deadline, or when it is met or recorded."""
+        notified_at, business = episode.notified_at, self._routing.business_hours
+        assert notified_at is not None
         is_taken = episode.acknowledged_at is not None or episode.acknowledge_overdue
         return (
-            None if is_taken else acknowledge_by(plan.policy, told_at, business),
-            None if episode.resolve_overdue else resolve_by(plan.policy, told_at, business),
+            None if is_taken else acknowledge_by(plan.policy, notified_at, business),
+            None if episode.resolve_overdue else resolve_by(plan.policy, notified_at, business),
         )
 
     def _look_again(self, book: EpisodeBook, episode: Episode, plan: Plan) -> datetime:
-        """The next moment at which something is due; what is put off is looked at soon."""
-        assert episode.told_at is not None
+        """Return the next moment at which something is due; what is put off is looked at soon."""
+        assert episode.notified_at is not None
         business = self._routing.business_hours
         due_at = next_due(
-            plan.policy, episode.told_at, episode.acknowledged_at, episode.steps_done, episode.reminded_at, business
+            plan.policy, episode.notified_at, episode.acknowledged_at, episode.steps_done, episode.reminded_at, business
         )
         times = [at for at in (due_at, *self._deadlines(episode, plan)) if at is not None]
         soonest = book.now + _SOON

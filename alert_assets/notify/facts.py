@@ -1,6 +1,6 @@
-"""What the pipeline says of itself, and what it found, as alerts.
+"""The pipeline's own facts, and what it found, as alerts.
 
-Each function takes a fact as whoever noticed it has it, and returns the alert that is written into the
+Each function takes a fact as its finder has it, and returns the alert that is written into the
 outbox with it. The episode is what the fact belongs to: a breaker, a check, an SLO, a job, an alert's
 fingerprint. A fact that ends an episode is a `resolved` alert of the same episode.
 """
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-_DATA_PLATFORM = "team:data-platform"
+#: The team that owns the pipeline itself.
+DATA_PLATFORM = "team:data-platform"
 
 
 def held_alert(
     number: int, lines: int, because: tuple[str, ...], files: tuple[str, ...], held_at: datetime, now: datetime
 ) -> Alert:
-    """A landing batch that was not published and waits for a decision."""
+    """Return the alert of a landing batch that was held and waits for a decision."""
     shown = "1 line" if lines == 1 else f"{lines:,} lines"
     return Alert(
         kind="batch_held",
@@ -34,13 +35,13 @@ def held_alert(
         since=held_at,
         table="bronze_events",
         labels={"batch": str(number)},
-        owner=_DATA_PLATFORM,
+        owner=DATA_PLATFORM,
         suggested_action=f"`alert-assets held show {number}`, then `held release {number}` or `held discard {number}`.",
     )
 
 
 def held_decided_alert(number: int, decision: str, who: str, now: datetime) -> Alert:
-    """Somebody has decided on a held batch."""
+    """Return the alert that ends a held batch: it was released or discarded."""
     return Alert(
         kind="batch_held",
         episode=f"held/{number}",
@@ -50,7 +51,7 @@ def held_decided_alert(number: int, decision: str, who: str, now: datetime) -> A
         at=now,
         since=now,
         table="bronze_events",
-        owner=_DATA_PLATFORM,
+        owner=DATA_PLATFORM,
     )
 
 
@@ -64,7 +65,7 @@ def check_alert(
     run_id: str | None,
     at: datetime,
 ) -> Alert:
-    """A check that failed, or that passes again."""
+    """Return the alert of a check that failed, or that passes again."""
     contract = ALL_CONTRACTS.get(table)
     severity: Severity = "HIGH" if blocking else "MEDIUM"
     schema = check == "schema"
@@ -89,7 +90,7 @@ def check_alert(
 
 
 def slo_alert(row: Mapping[str, Any]) -> Alert:
-    """An SLO that burns its error budget too fast, by a row of `slo_status`; resolved when it no longer does."""
+    """Return the alert of a row of `slo_status`: firing while the SLO burns too fast, then resolved."""
     burning = row["severity"] is not None
     firing = [rate for rate in row["burn_rates"] if rate["firing"]]
     rates = "; ".join(
@@ -109,7 +110,7 @@ def slo_alert(row: Mapping[str, Any]) -> Alert:
         since=row["evaluated_at"],
         table="slo_status",
         labels={"slo": row["slo"], "service": row["service"]},
-        owner=_DATA_PLATFORM,
+        owner=DATA_PLATFORM,
         suggested_action=None if not burning else "`alert-assets slo status` shows what is left and what burns.",
     )
 
@@ -125,7 +126,7 @@ def run_alert(
     at: datetime,
     owner: str | None,
 ) -> Alert:
-    """A run that failed, or the first of its job that succeeded after that."""
+    """Return the alert of a run that failed, or of the first of its job that succeeded after that."""
     return Alert(
         kind="run_failure",
         episode=f"run/{job}",
@@ -138,23 +139,23 @@ def run_alert(
         run_id=run_id,
         error=error,
         stack_trace=stack_trace,
-        owner=owner or _DATA_PLATFORM,
+        owner=owner or DATA_PLATFORM,
         suggested_action="Read the run's log; the next run takes up what this one left." if failed else None,
     ).shortened()
 
 
 def incident_alert(gold: Mapping[str, Any], platinum: Mapping[str, Any] | None) -> Alert:
-    """An incident by its rows of gold and, when there is one, platinum."""
+    """Return the alert of an incident, by its rows of gold and, when there is one, platinum."""
     resolved = gold["resolved_at"] is not None and gold["resolved_at"] >= gold["last_seen_timestamp"]
     where = f"{gold['application_id']}{' on ' + gold['host'] if gold['host'] else ''}"
-    told = [platinum[name] for name in ("summary", "root_cause") if platinum and platinum[name]]
+    analysis = [platinum[name] for name in ("summary", "root_cause") if platinum and platinum[name]]
     return Alert(
         kind="incident",
         episode=f"incident/{gold['fingerprint']}",
         status="resolved" if resolved else "firing",
         severity=gold["severity"],
         title=f"{gold['alert_type']}: {where}",
-        description="\n".join(told) or gold["incident_context_text"],
+        description="\n".join(analysis) or gold["incident_context_text"],
         at=gold["resolved_at"] if resolved else gold["last_seen_timestamp"],
         since=gold["first_seen_timestamp"],
         application=gold["application_id"],

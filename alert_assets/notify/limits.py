@@ -1,16 +1,16 @@
-"""How much one recipient is told: alerts of one thing together, and no more than a person can read.
+"""Grouping and rate limits: how many notifications one recipient gets, and which alerts share one.
 
 Two rules, both pure functions of what is stored, so that a restart in the middle changes nothing:
 
-- **Grouping**: the first alert of a group opens it and is told; those of the next `group_window` join it and are
-  told together, as one notification with a count.
+- **Grouping**: the first alert of a group opens it and is notified; those of the next `group_window` join it and
+  are notified together, with a count.
 - **Rate limits**: no window of a limit's length ever holds more than its count, wherever the window begins and
   however the clock jumps. The last place of each window is kept for a summary, which says how many of what
-  were not told one by one. Nothing is dropped, and the summary is within the limit too.
+  were not sent one by one. Nothing is dropped, and the summary is within the limit too.
 
 ==================== ==========================================================================
-:func:`joins`        whether an alert is told with a group that is open
-:func:`decide`       whether it is told by itself, or counted for a summary
+:func:`joins`        whether an alert joins a group that is open
+:func:`decide`       whether it is notified by itself, or counted for a summary
 :func:`tally`        the count
 :func:`allowed`      whether the summary may go out now, and :func:`next_allowed`, when it may
 :func:`summary`      what it says
@@ -74,21 +74,21 @@ def allowed(sent_times: Iterable[datetime], now: datetime, limit: Limit) -> bool
 
 
 def next_allowed(sent_times: Collection[datetime], now: datetime, limits: Sequence[Limit]) -> datetime:
-    """The first moment from `now` on at which one more may be sent under every limit."""
+    """Return the first moment from `now` on at which one more may be sent under every limit."""
     times = sorted(sent_times)
     return max(
         [now, *(times[-limit.count] + limit.window for limit in limits if not allowed(times, now, limit))],
     )
 
 
-def decide(sent_times: Collection[datetime], now: datetime, limits: Sequence[Limit]) -> Literal["tell", "count"]:
-    """Whether an alert is told by itself, or counted for the next summary: one place is left for that."""
+def decide(sent_times: Collection[datetime], now: datetime, limits: Sequence[Limit]) -> Literal["notify", "count"]:
+    """Decide whether an alert is notified by itself, or counted for the summary: one place is left for that."""
     is_free = all(_recent(sent_times, now, limit) < limit.count - 1 for limit in limits)
-    return "tell" if is_free else "count"
+    return "notify" if is_free else "count"
 
 
 def joins(opened_at: datetime | None, at: datetime, window: timedelta) -> bool:
-    """Whether an alert is told with the group that was opened then, or opens one itself."""
+    """Whether an alert joins the group that was opened then, or opens one itself."""
     return opened_at is not None and opened_at <= at < opened_at + window
 
 
@@ -111,7 +111,7 @@ class What:
 
 
 def tally(alerts: Iterable[Alert]) -> Counter[What]:
-    """How many of what; an alert that stands for several counts as those."""
+    """Count alerts by severity, kind and subject; one that stands for several counts as those."""
     counted: Counter[What] = Counter()
     for alert in alerts:
         counted[What.of(alert)] += alert.count
@@ -119,7 +119,7 @@ def tally(alerts: Iterable[Alert]) -> Counter[What]:
 
 
 def summary(counted: Mapping[What, int], *, episode: str, since: datetime, at: datetime) -> Alert:
-    """One alert that says how many of what were not told one by one.
+    """Build the alert that says how many of what were not sent one by one.
 
     Args:
         counted: of :func:`tally`; at least one.
@@ -128,7 +128,7 @@ def summary(counted: Mapping[What, int], *, episode: str, since: datetime, at: d
         at: when the last of them did.
 
     Raises:
-        ValueError: there is nothing to tell.
+        ValueError: nothing was counted.
     """
     total = sum(counted.values())
     if total < 1:
@@ -138,7 +138,7 @@ def summary(counted: Mapping[What, int], *, episode: str, since: datetime, at: d
         kind="incident",
         episode=episode,
         severity=severest.severity,
-        title=f"{total:,} more {'alert' if total == 1 else 'alerts'}, not told one by one",
+        title=f"{total:,} more {'alert' if total == 1 else 'alerts'}, not sent one by one",
         description="\n".join(_lines(counted)),
         at=at,
         since=since,

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 def with_links(alert: Alert, dagster_url: str) -> Alert:
     """The alert with links to its run and its table.
 
-    Args:
-        dagster_url: of the webserver; empty when there is none, and then there are no links.
+    `dagster_url` is the webserver's; empty when there is none, and then there are no links.
     """
     root = dagster_url.rstrip("/")
     if not root:

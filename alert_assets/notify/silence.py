@@ -1,7 +1,7 @@
-"""Silences and maintenance windows: what people asked not to be told, and until when.
+"""Silences and maintenance windows: which notifications are suppressed, and until when.
 
-They keep notifications back, never data: what is silenced is recorded, its resolution is told to whoever was
-told of it before, and what still goes on at the end is told then.
+They suppress notifications, never data: what is silenced is recorded, its resolution is sent to who was notified
+before, and what is still firing at the end is notified then.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class Silence:
 
 
 def silenced_by(alert: Alert, silences: Iterable[Silence], now: datetime) -> Silence | None:
-    """What keeps the alert from being told: a maintenance window before a silence, then what holds longest."""
+    """Return what suppresses the alert: a maintenance window before a silence, then what holds longest."""
     found = [silence for silence in silences if silence.is_active(now) and silence.match.matches(alert)]
     return max(found, key=lambda silence: (silence.kind == "maintenance", silence.until, silence.id), default=None)
 
 
 def parse_matcher(texts: Iterable[str]) -> Matcher:
-    """Conditions as people write them: `application=payments-api`, `title=~.*disk.*`, `labels.team=web`.
+    """Parse conditions as people write them: `application=payments-api`, `title=~.*disk.*`, `labels.team=web`.
 
     Of one field any value may fit; all fields have to.
 

@@ -1,12 +1,11 @@
-"""All that tells people, put together from the settings: routing, channels, dispatcher, deliverer, escalator.
+"""Builds the notification stack (routing, channels, dispatcher, deliverer, escalator) from the settings.
 
-Made, and imported, when it is first needed: who only looks at tables waits for no routing file, and a channel
-that is half configured stops nobody but those who would use it.
+Each part is made, and imported, when it is first needed: a reader of tables waits for no routing file, and a
+half-configured channel stops only what would use it.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
@@ -17,7 +16,7 @@ from alert_assets.state.database import State
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from alert_assets.notify.channels import Channel
+    from alert_assets.notify.channels.channel import Channel
     from alert_assets.notify.deliverer import Deliverer
     from alert_assets.notify.dispatcher import Dispatcher
     from alert_assets.notify.episode import Rules
@@ -27,14 +26,13 @@ if TYPE_CHECKING:
     from alert_assets.settings import Settings
 
 
-class Telling:
-    """Who is told, and by whom."""
+class NotificationStack:
+    """The parts that turn alerts of the outbox into deliveries, around one state database."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str] | None = None) -> None:
-        """Args: environ: where the channels' variables are; by default `.env` and the process environment."""
+    def __init__(self, settings: Settings) -> None:
+        """Keep the settings; nothing is read or connected to."""
         self.state = State(settings.state_url)
         self._settings = settings
-        self._environ = environ
 
     @cached_property
     def routing(self) -> Routing:
@@ -47,15 +45,9 @@ class Telling:
     @cached_property
     def channels(self) -> Mapping[str, Channel]:
         """Those that are configured; `log` always is."""
-        from alert_assets.notify.channels import channels
+        from alert_assets.notify.channels.registry import channels
 
-        if self._environ is not None:
-            return channels(self._environ)
-        from dotenv import dotenv_values
-
-        # A variable that is set to nothing does not hide the one in the file, as with the settings.
-        given = {name: value for name, value in os.environ.items() if value}
-        return channels({name: value for name, value in {**dotenv_values(".env"), **given}.items() if value})
+        return channels(self._settings.allowed_hosts)
 
     @cached_property
     def _rules(self) -> Rules:
@@ -68,28 +60,28 @@ class Telling:
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
-        """Decides who is told."""
+        """Decides who is notified."""
         from alert_assets.notify.dispatcher import Dispatcher
 
         return Dispatcher(self.state, self.routing, list(self.channels), self._rules)
 
     @cached_property
     def deliverer(self) -> Deliverer:
-        """Tells them."""
+        """Sends what the dispatcher and the escalator have decided."""
         from alert_assets.notify.deliverer import Deliverer
 
         return Deliverer(self.state, self.channels)
 
     @cached_property
     def escalator(self) -> Escalator:
-        """Tells others when nobody takes it."""
+        """Escalates unacknowledged episodes, and reminds."""
         from alert_assets.notify.escalator import Escalator
 
         return Escalator(self.state, self.routing, list(self.channels), self._rules)
 
     @cached_property
     def notifications(self) -> Notifications:
-        """What people do about it."""
+        """Acknowledges, resolves, silences, lists."""
         from alert_assets.notify.store.notifications import Notifications
 
         return Notifications(self.state, self.routing)

@@ -191,11 +191,9 @@ episodes = Table(
     Column("resolved_at", Utc),
     Column("resolved_by", Words),
     Column("group_key", Words),
-    Column("notified_at", Utc, key="told_at"),
-    Column("notified_severity", Text, key="told_severity"),
-    Column(
-        *("notified_as", Text, CheckConstraint("notified_as IN ('notified', 'grouped', 'rate_limited')")), key="told_as"
-    ),
+    Column("notified_at", Utc),
+    Column("notified_severity", Text),
+    Column("notified_as", Text, CheckConstraint("notified_as IN ('notified', 'grouped', 'rate_limited')")),
     Column("owed", Text),
     Column("grouped_under", Text),
     Column("steps_done", JSON, nullable=False),
@@ -207,7 +205,7 @@ episodes = Table(
     Index("episodes_by_fingerprint", "fingerprint", "opened_at"),
     Index("episodes_one_open", "fingerprint", unique=True, sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN),
     Index("episodes_by_state", "state", "last_at"),
-    Index("episodes_by_group", "told_as", "told_at"),
+    Index("episodes_by_group", "notified_as", "notified_at"),
     Index("episodes_owed", "owed"),
 )
 

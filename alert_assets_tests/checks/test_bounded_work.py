@@ -19,8 +19,8 @@ from alert_assets.contracts import (
     SILVER_ALERTS,
     Contract,
 )
-from alert_assets.defs.notifications.sensors import changed_incidents
 from alert_assets.lake.rows import file_statistics
+from alert_assets.notify.sources import IncidentsSeen, changed_incidents
 from alert_assets.slo.commit_latency import measure_latency
 from alert_assets_tests.checks.lake import DAY, MINUTE, T0, Lake, alert, line, metric
 
@@ -149,11 +149,12 @@ def test_the_incident_sensor_reads_the_hours_of_what_changed(grown: Lake):
     seen = max(row["_batch_id"] for row in grown.rows(PLATINUM_INCIDENTS) if row["alert_timestamp"] < NEW)
     assert take_old_files_away(grown, GOLD_INCIDENTS, PLATINUM_INCIDENTS)
     batch = grown.batch(GOLD_INCIDENTS)
-    found = changed_incidents(grown.lakehouse, batch - 1, seen, since=NEW)
-    assert (len(found.recent), found.gold_batch, found.platinum_batch) == (2, batch, seen + 1)
+    before = IncidentsSeen(batch - 1, seen)
+    found = changed_incidents(grown.lakehouse, before, since=NEW)
+    assert (len(found.recent), found.seen) == (2, IncidentsSeen(batch, seen + 1))
     assert all(incident["alert_timestamp"] >= NEW and incident["summary"] for incident in found.recent)
-    later = changed_incidents(grown.lakehouse, batch - 1, seen, since=NEW + DAY)
-    assert (later.recent, later.number, later.gold_batch) == ([], found.number, batch)
+    later = changed_incidents(grown.lakehouse, before, since=NEW + DAY)
+    assert (later.recent, later.number, later.seen.gold) == ([], found.number, batch)
 
 
 def test_latency_reads_each_commit_once_and_tells_freshness_from_the_log(grown: Lake, monkeypatch: pytest.MonkeyPatch):

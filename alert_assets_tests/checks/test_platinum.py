@@ -8,8 +8,8 @@ from deltalake import write_deltalake
 
 from alert_assets.analysis.refresh import refresh_platinum
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS
-from alert_assets.defs.notifications.sensors import changed_incidents
 from alert_assets.lake.schema import LakehouseError
+from alert_assets.notify.sources import IncidentsSeen, changed_incidents
 from alert_assets_tests.checks.lake import HOUR, MINUTE, T0, Lake, alert
 from alert_assets_tests.checks.test_silver import DIMENSIONS
 
@@ -137,7 +137,8 @@ def test_analyses_without_batch_ids_are_numbered_once_and_are_not_new(healthy: L
     healthy.evaluate(PLATINUM_INCIDENTS)
     given = healthy.lakehouse.rows(PLATINUM_INCIDENTS)
     of_the_release_before(healthy, given.drop(["_batch_id"]))
-    assert changed_incidents(healthy.lakehouse, 0, 0, since=T0).platinum_batch == 0, "the sensor goes on meanwhile"
+    meanwhile = changed_incidents(healthy.lakehouse, IncidentsSeen(), since=T0)
+    assert meanwhile.seen.platinum == 0, "the sensor goes on meanwhile"
     assert refresh_platinum(healthy.lakehouse, healthy.settings).incidents == 0
     assert sorted(healthy.rows(PLATINUM_INCIDENTS), key=repr) == sorted(given.to_pylist(), key=repr)
     done = healthy.evaluate(PLATINUM_INCIDENTS)

@@ -11,6 +11,7 @@ import pytest
 
 from alert_assets.breaker.store import circuit_breakers
 from alert_assets.state.database import State
+from alert_assets.state.tables import outbox
 from alert_assets_tests.notify.desk import Desk, refused
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ def desk(settings: Settings) -> Desk:
 
 
 def test_before_anything_happened(settings: Settings, run: Run) -> None:
-    assert run("alerts").out == "Nothing goes on; --all lists what is over.\n"
-    assert run("alerts", "--all").out == "There has been no alert.\n"
+    assert run("alerts").out == "No open episodes; --all lists resolved ones.\n"
+    assert run("alerts", "--all").out == "No episodes.\n"
     assert run("alerts", "--fail-if-any").code == 0
     assert run("alerts", "ledger").out == "0 alerts.\n"
     assert run("alerts", "ledger", "--fail-if-incomplete").code == 0
@@ -37,9 +38,9 @@ def test_a_list(desk: Desk, run: Run) -> None:
     desk.fire("cpu", severity="CRITICAL")
     desk.over("cpu")
     result = run("alerts")
-    assert re.search(r"[0-9a-f]{8} +HIGH +open +20.{17}Z +0 s ago +1 +notified +disk .*is \[bold\]full", result.out), (
-        result.out
-    )
+    assert re.search(
+        r"[0-9a-f]{8} +HIGH +open +20.{17}Z +\d+ s ago +1 +notified +disk .*is \[bold\]full", result.out
+    ), result.out
     assert "\x1b" not in result.out
     assert "cpu" not in result.out
     assert result.code == 0
@@ -76,7 +77,7 @@ def test_acknowledge_resolve_reopen(desk: Desk, run: Run) -> None:
     assert run("alerts", "resolve", name, "--why", "made room", "--who", "ana", "--json").json["resolved_by"] == "ana"
     assert run("alerts", "reopen", name, "--why", "full again").code == 0
     desk.tick()
-    assert desk.told() == ["open disk", "acknowledge disk", "resolve disk", "open disk"]
+    assert desk.notified() == ["open disk", "acknowledge disk", "resolve disk", "open disk"]
 
 
 def test_the_ledger(desk: Desk, run: Run) -> None:
@@ -112,13 +113,25 @@ def test_wrong_use(desk: Desk, run: Run, args: list[str], said: str) -> None:
     assert "Traceback" not in result.err
 
 
-def test_telling_without_a_daemon(run: Run, settings: Settings) -> None:
+def test_an_alert_without_an_outcome_is_unaccounted_for(desk: Desk, run: Run) -> None:
+    desk.fire()
+    with desk.state.writing() as connection:
+        lost = {"kind": "incident", "idempotency_key": "lost", "severity": "LOW", "subject": "lost", "payload": {}}
+        connection.execute(outbox.insert().values(**lost, created_at=desk.now, status="dispatched"))
+    result = run("alerts", "ledger", "--fail-if-incomplete")
+    assert result.out.endswith("1 of 2 alerts are unaccounted for; the others: 1 notified.\n")
+    assert result.code == 1
+
+
+def test_notify_without_a_daemon(run: Run, settings: Settings) -> None:
     circuit_breakers(settings).trip("pipeline", "the data is bad")
 
-    told = run("alerts", "tell")
+    done = run("alerts", "notify")
 
-    assert told.out == "1 alert taken up, 1 notifications sent.\n"
-    (logged,) = [line for line in told.err.splitlines() if '"channel": "log"' in line]
+    assert done.out == "1 alert dispatched, 1 notification sent.\n"
+    (logged,) = [line for line in done.err.splitlines() if '"channel": "log"' in line]
     assert "Circuit breaker pipeline: CLOSED to OPEN" in logged, "without a channel it is in the log"
-    assert run("alerts", "tell", "--json").json == {"taken_up": 0, "escalations_looked_at": 0, "sent": 0}
+    assert run("alerts", "tell").out == "0 alerts dispatched, 0 notifications sent.\n", "its first name"
+    assert "tell" not in run("alerts", "--help").out
+    assert run("alerts", "notify", "--json").json == {"taken_up": 0, "escalations_looked_at": 0, "sent": 0}
     assert "Circuit breaker pipeline: CLOSED to OPEN" in run("alerts").out

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def test_before_anything_was_done(settings: Settings, run: Run) -> None:
-    assert run("audit").out == "Nobody has done such a thing.\n"
+    assert run("audit").out == "No matching entries.\n"
     assert not settings.state_dir.exists()
 
 
@@ -38,4 +38,4 @@ def test_who_did_what(settings: Settings, run: Run) -> None:
     assert [e["who"] for e in run("audit", "--action", "breaker_reset", "--json").json["audit"]] == ["ana"]
     assert [e["who"] for e in run("audit", "--subject", "pipeline", "--json").json["audit"]] == ["ana"]
     assert [e["who"] for e in run("audit", "--limit", "1", "--since", "1h", "--json").json["audit"]] == ["bob"]
-    assert run("audit", "--since", "2999-01-01T00:00:00Z").out == "Nobody has done such a thing.\n"
+    assert run("audit", "--since", "2999-01-01T00:00:00Z").out == "No matching entries.\n"

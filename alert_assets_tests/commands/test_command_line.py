@@ -56,7 +56,7 @@ COMMANDS = [
     ["alerts", "resolve"],
     ["alerts", "reopen"],
     ["alerts", "ledger"],
-    ["alerts", "tell"],
+    ["alerts", "notify"],
     ["silence"],
     ["silence", "add"],
     ["silence", "expire"],

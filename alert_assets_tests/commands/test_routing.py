@@ -64,6 +64,16 @@ def test_roles_that_nobody_has_are_named(run: Run, file: str) -> None:
     assert "role:manager in email" not in out
 
 
+def test_what_is_in_force_as_json(run: Run, file: str) -> None:
+    found = run("routing", "check", file, "--json").json
+    assert (found["file"], found["routes"]) == (file, ["payments", "default"])
+    assert found["dependencies"]["database"] == ["payments-api"]
+    assert found["policies"]["P1"]["acknowledge_within"] == "5m"
+    assert found["policies"]["P1"]["escalation"][1]["destinations"][0] == {"channel": "pagerduty", "recipients": []}
+    assert found["policies"]["P4"]["reminders"] is None
+    assert {"role": "team-lead", "channel": "email"} in found["unfilled_roles"]
+
+
 def test_what_is_wrong_is_named_with_exit_code_1(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "routing.yaml"
     path.write_text(FILE.replace("[Payments]", "['']").replace("match: {app", "match: {host: x, app", 1), "utf-8")
@@ -153,7 +163,7 @@ def test_json(run: Run, file: str) -> None:
             "priority P3: severity is MEDIUM",
             "route default: any alert",
             "slack: policy P3",
-            "email: policy P3; nobody is role:team in email; the channel's default recipients",
+            "email: policy P3; role:team has no contact in email; the channel's default recipients",
             "log: always",
         ],
     }

@@ -21,7 +21,7 @@ def test_every_setting_with_its_variable_value_and_source(
     monkeypatch.setenv("ALERTS_WATERMARK_DELAY_MINUTES", "9")
     found = {setting["variable"]: setting for setting in run("settings", "--json").json["settings"]}
 
-    assert set(found) == {f"ALERTS_{name.upper()}" for name in Settings.model_fields}
+    assert set(found) > {f"ALERTS_{name.upper()}" for name in Settings.model_fields}
     assert all(setting["description"] for setting in found.values())
     sources = {name: (found[f"ALERTS_{name}"]["value"], found[f"ALERTS_{name}"]["source"]) for name in (
         "DEDUP_WINDOW_MINUTES", "WATERMARK_DELAY_MINUTES", "MAX_FILES_PER_TRIGGER", "LANDING_DIR",
@@ -47,6 +47,23 @@ def test_secrets_are_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "hunter2" not in out
         assert "(hidden)" in out
         assert "postgresql://user:***@db/alerts" in out
+
+
+def test_the_channels_are_settings_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("ALERTS_SMTP_FROM=alerts@example.test\nALERTS_SMTP_HOST=relay\nALERTS_SMTP_TO=a@b,c@d\n")
+    monkeypatch.setenv("ALERTS_SLACK_WEBHOOK_URL", "https://hooks.example.test/hunter2")
+    result = run("settings", "--json")
+    found = {setting["variable"]: (setting["value"], setting["source"]) for setting in result.json["settings"]}
+
+    assert found["ALERTS_SMTP_FROM"] == ("alerts@example.test", ".env")
+    assert found["ALERTS_SMTP_TO"] == (["a@b", "c@d"], ".env")
+    assert found["ALERTS_SMTP_PORT"] == (587, "default")
+    assert found["ALERTS_SLACK_WEBHOOK_URL"] == ("(hidden)", "environment")
+    assert found["ALERTS_SLACK_TOKEN"] == ("", "default")
+    assert found["ALERTS_PAGERDUTY_ROUTING_KEY"] == ("", "default")
+    assert "hunter2" not in result.out + run("settings").out
+    monkeypatch.setenv("ALERTS_PAGERDUTY_URL", "https://events.eu.pagerduty.com/v2/enqueue")
+    assert "ALERTS_PAGERDUTY_ROUTING_KEY is not set: pagerduty needs it" in run("settings").err
 
 
 @pytest.mark.parametrize(

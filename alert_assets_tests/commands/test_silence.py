@@ -22,8 +22,8 @@ def desk(settings: Settings) -> Desk:
 
 
 def test_before_there_was_one(settings: Settings, run: Run) -> None:
-    assert run("silence").out == "Nothing is silenced.\n"
-    assert run("silence", "--all").out == "There has been no silence.\n"
+    assert run("silence").out == "No active silences; --all lists expired ones.\n"
+    assert run("silence", "--all").out == "No silences.\n"
     assert not settings.state_dir.exists()
 
 
@@ -34,13 +34,13 @@ def test_add_and_expire(desk: Desk, run: Run) -> None:
     assert re.search(r"1 +silence +20.*in 1 h +application is payments-api +ana +migration", listed), listed
     desk.now = datetime.now(UTC)
     desk.fire()
-    assert desk.told() == []
+    assert desk.notified() == []
 
     assert run("silence", "expire", "1", "--why", "done").out == "Silence 1 is over: application is payments-api.\n"
     desk.now = datetime.now(UTC)
     desk.tick()
-    assert desk.told() == ["open disk"]
-    assert run("silence").out == "Nothing is silenced.\n"
+    assert desk.notified() == ["open disk"]
+    assert run("silence").out == "No active silences; --all lists expired ones.\n"
     assert "migration" in run("silence", "--all").out
 
 
@@ -50,7 +50,7 @@ def test_a_maintenance_window(desk: Desk, run: Run) -> None:
     assert (window["kind"], window["match"]) == ("maintenance", {})
     assert "to come" in run("silence").out
     desk.fire()
-    assert desk.told() == ["open disk"]
+    assert desk.notified() == ["open disk"]
     assert run("silence", "--json").json["silences"][0]["id"] == window["id"]
     # One that has not begun ends without having been.
     assert run("silence", "expire", "1", "--why", "moved").code == 0

@@ -114,7 +114,7 @@ class Desk:
     def over(self, name: str = "disk", **fields: Any) -> None:
         self.fire(name, status="resolved", **fields)
 
-    def told(self, channel: str = "slack") -> list[str]:
+    def notified(self, channel: str = "slack") -> list[str]:
         """Actions, in order, with the alert's episode."""
         query = select(deliveries).where(deliveries.c.channel == channel).order_by(deliveries.c.id)
         with self.state.reading() as connection:

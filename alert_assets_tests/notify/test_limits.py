@@ -78,7 +78,7 @@ def test_everything_is_told_or_counted_in_a_summary(stream: list[tuple[int, Aler
     told, counted, in_summaries, summaries = 0, Counter[What](), 0, 0
     for seconds, one in stream:
         now += seconds * SECOND
-        if decide(sent, now, rates) == "tell":
+        if decide(sent, now, rates) == "notify":
             sent.append(now)
             told += one.count
         else:
@@ -113,7 +113,7 @@ def test_a_storm_is_a_few_notifications_and_a_summary_that_accounts_for_the_rest
     rates, sent, told, counted = Limits().of("slack"), list[datetime](), 0, Counter[What]()
     for number in range(10_000):
         now = T0 + number * MINUTE / 10_000
-        if decide(sent, now, rates) == "tell":
+        if decide(sent, now, rates) == "notify":
             sent.append(now)
             told += 1
         else:
@@ -125,16 +125,16 @@ def test_a_storm_is_a_few_notifications_and_a_summary_that_accounts_for_the_rest
 
 def test_the_last_place_is_kept_for_a_summary() -> None:
     limit = Limit(3, MINUTE)
-    assert decide([T0], T0, [limit]) == "tell"
+    assert decide([T0], T0, [limit]) == "notify"
     assert decide([T0, T0], T0, [limit]) == "count"
     assert allowed([T0, T0], T0, limit)
     assert not allowed([T0, T0, T0], T0, limit)
     assert next_allowed([T0, T0, T0], T0 + SECOND, [limit]) == T0 + MINUTE
-    assert decide([T0, T0, T0], T0 + MINUTE, [limit]) == "tell"
+    assert decide([T0, T0, T0], T0 + MINUTE, [limit]) == "notify"
 
 
 def test_without_a_limit_everything_is_told() -> None:
-    assert decide([T0] * 1000, T0, []) == "tell"
+    assert decide([T0] * 1000, T0, []) == "notify"
     assert next_allowed([T0] * 1000, T0, []) == T0
 
 
@@ -183,7 +183,7 @@ def test_a_summary_reads_well() -> None:
         [*[alert(n) for n in range(1200)], alert(kind="run_failure", severity="CRITICAL", application=None)]
     )
     told = summary(counted, episode="summary/slack", since=T0, at=T0)
-    assert told.title == "1,201 more alerts, not told one by one"
+    assert told.title == "1,201 more alerts, not sent one by one"
     assert told.description == "1 CRITICAL run_failure: alert_assets\n1,200 HIGH incident: payments-api"
     with pytest.raises(ValueError, match="at least one"):
         summary(Counter(), episode="s", since=T0, at=T0)

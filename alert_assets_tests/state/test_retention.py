@@ -90,7 +90,7 @@ def test_what_is_over_goes_and_what_goes_on_stays(state: State, settings: Settin
 
     desk.restarted().over("long open")
     desk.deliverer.tick(desk.now + MINUTE)
-    assert "resolve long open" in desk.told(), "who was told of its beginning is told of its end"
+    assert "resolve long open" in desk.notified(), "who was told of its beginning is told of its end"
 
 
 def test_nothing_is_removed_before_its_time(state: State, settings: Settings):

@@ -37,15 +37,19 @@ def _row(cells: Iterable[object]) -> str:
 
 
 def _settings() -> Iterator[str]:
+    from alert_assets.notify.channels.registry import SETTINGS
     from alert_assets.settings import PREFIX, Settings
 
     yield from ("# Settings", "", "Environment variables, or lines of a `.env` file in the working directory.", "")
     yield from (_row(["variable", "default", "meaning"]), "|---|---|---|")
-    for name, field in Settings.model_fields.items():
+    variables = [(f"{PREFIX}{name.upper()}", field) for name, field in Settings.model_fields.items()]
+    for channel in SETTINGS:
+        variables += [(channel.variable(name), field) for name, field in channel.model_fields.items()]
+    for variable, field in variables:
         default = field.default
         shown = f"`{default}`" if isinstance(default, (str, int, float, Path)) and str(default) else ""
         shown = f"`{','.join(default)}`" if isinstance(default, tuple) else shown
-        yield _row([f"`{PREFIX}{name.upper()}`", shown, field.description])
+        yield _row([f"`{variable}`", shown, field.description])
 
 
 def _tables() -> Iterator[str]:

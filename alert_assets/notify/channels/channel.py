@@ -1,4 +1,4 @@
-"""What every channel is: something that takes one message and either has delivered it or says why not.
+"""The protocol of a channel: it takes one message, and either has delivered it or says why not.
 
 A channel keeps no state and retries nothing: the outbox does both. What it owes the outbox is a clear answer.
 `Delivered` means the service has taken the message. `ChannelError` says whether trying again can help. After a
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Action(StrEnum):
-    """What is told of an episode."""
+    """What a message says of an episode."""
 
     OPEN = "open"
     UPDATE = "update"
@@ -25,7 +25,7 @@ class Action(StrEnum):
     ESCALATE = "escalate"
     ACKNOWLEDGE = "acknowledge"
     RESOLVE = "resolve"
-    #: Stands for many alerts that are not told one by one.
+    #: Stands for many alerts that are not sent one by one.
     SUMMARY = "summary"
 
 
@@ -35,8 +35,8 @@ class Message:
 
     Attributes:
         key: idempotency key, unique per channel, episode and step; a repeat carries the same.
-        action: what is told.
-        alert: what it is told about.
+        action: what it says.
+        alert: what it is about.
         episode: id of the episode, the same for all its messages.
         reference: what this channel returned for the episode's first message.
         recipients: from routing, in the channel's own terms: addresses, channel names, groups. Empty: its default.
@@ -67,7 +67,7 @@ class ChannelError(Exception):
     """The message is not known to be delivered. The text names no secret.
 
     Attributes:
-        permanent: the same message will be refused again; somebody has to change something first.
+        permanent: the same message will be refused again; its cause has to be removed first.
         retry_after_seconds: how long the service asks to be left alone, if it does.
     """
 

@@ -22,18 +22,24 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from hashlib import sha256
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import NoDecode
 
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import one_line
 from alert_assets.notify.channels import wording
 from alert_assets.notify.channels.channel import Action, ChannelError, Delivered, Message
+from alert_assets.notify.channels.settings import ChannelSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+    from typing import Self
 
     from alert_assets.notify.alert import Severity
+    from alert_assets.notify.channels.http import Http
 
 #: Port on which TLS comes first, RFC 8314.
 _IMPLICIT_TLS_PORT = 465
@@ -47,16 +53,56 @@ _COLORS: dict[Severity, str] = {
 }
 
 
+def _split(value: object) -> object:
+    return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
+
+
+def _is_address(value: str) -> str:
+    if parse_address(value) is None:
+        raise ValueError(f"{value!r} is not an e-mail address")
+    return value
+
+
+MailAddress = Annotated[str, AfterValidator(_is_address)]
+
+
+class EmailSettings(ChannelSettings, env_prefix="ALERTS_SMTP_"):
+    """The relay, and the addresses."""
+
+    channel_name: ClassVar[str] = "email"
+    host: str = Field(description="The relay.")
+    sender: MailAddress = Field(validation_alias="ALERTS_SMTP_FROM", description="Address in From.")
+    to: Annotated[tuple[MailAddress, ...], NoDecode, BeforeValidator(_split)] = Field(
+        min_length=1, description="Default recipients, separated by commas."
+    )
+    port: int = Field(587, ge=1, le=65_535, description="Of the relay; 465 is implicit TLS.")
+    user: str = Field("", description="Login, for a relay that asks for one.")
+    password: SecretStr = Field(SecretStr(""), description="Its password.")
+    starttls: bool = Field(True, description="false only for a relay without TLS and without a login.")
+
+    @model_validator(mode="after")
+    def _login(self) -> Self:
+        login = {"user", "password"} & self.model_fields_set
+        if len(login) == 1:
+            raise ValueError(self.missing({"user", "password"} - login))
+        if login and not self.starttls and self.port != _IMPLICIT_TLS_PORT:
+            rule = "has to be true where there is a password: it is not sent in the clear"
+            raise ValueError(f"{self.variable('starttls')}: {rule}")
+        return self
+
+    def build(self, http: Http) -> Email:
+        """Build the channel."""
+        password = self.password.get_secret_value()
+        return Email(
+            self.host, self.sender, self.to, self.port, user=self.user, password=password, starttls=self.starttls
+        )
+
+
 @dataclass(frozen=True)
 class Email:
     """Sends mail through a relay.
 
     Attributes:
-        host, port: the relay; on port 465 TLS comes before SMTP.
-        sender: address in From.
-        to: addresses for messages that routing names none for.
-        user, password: for relays that ask for them; the password is a secret.
-        starttls: False only for a relay that has no TLS and is asked for no login.
         timeout_seconds: longest wait for one reply.
         session_seconds: deadline of the whole session, name resolution included.
         tls: what its certificate is verified against: the system's authorities, or those of SSL_CERT_FILE. Not
@@ -99,7 +145,7 @@ class Email:
         """The mail as it is sent.
 
         Raises:
-            ChannelError: an address is none, or there is nobody to send to.
+            ChannelError: an address is none, or there is no recipient.
         """
         root, own = self._message_id(f"episode\x1f{message.episode}"), self._message_id(f"key\x1f{message.key}")
         mail = EmailMessage(policy=SMTP)
@@ -117,7 +163,7 @@ class Email:
         mail.set_content(wording.plain_text(message, 20_000))
         mail.add_alternative(html(message), subtype="html")
         if not recipients:
-            raise ChannelError(f"{self.name}: nobody to send to; routing and ALERTS_SMTP_TO name none", permanent=True)
+            raise ChannelError(f"{self.name}: no recipient; routing and ALERTS_SMTP_TO name none", permanent=True)
         return mail
 
     def _transmit_in_time(self, mail: EmailMessage, recipients: tuple[str, ...]) -> dict[str, tuple[int, bytes]]:
@@ -143,7 +189,7 @@ class Email:
             if self.user:
                 relay.login(self.user, self.password)
             refused = relay.send_message(mail, to_addrs=recipients)
-            # The relay has it: whatever goes wrong with the goodbye must not make it a failure.
+            # The relay has it: a failed goodbye must not make it a failure.
             with suppress(smtplib.SMTPException, OSError):
                 relay.quit()
             return refused
@@ -191,7 +237,7 @@ def parse_address(text: str) -> Address | None:
 
 def html(message: Message) -> str:
     """The message for mail programs: no scripts, no images, nothing that is loaded."""
-    alert = wording.told(message)
+    alert = wording.presented(message)
     color = "#2e7d32" if message.action is Action.RESOLVE else _COLORS[alert.severity]
     rows = "".join(
         f'<tr><td style="padding:2px 12px 2px 0;color:#666"><b>{escape(label)}</b></td><td>{escape(value)}</td></tr>'

@@ -1,9 +1,9 @@
 """One HTTP request to a service that delivers messages, and what its answer means for the outbox.
 
 - The connection goes to an address that :mod:`.targets` has judged, with the name in the Host header and in TLS.
-  Proxies from the environment are not used: behind one, nobody could say where the connection ends.
+  Proxies from the environment are not used: behind one, it is unknown where the connection ends.
 - TLS is verified. Plain HTTP only goes to hosts that are configured.
-- Redirects are not followed: the request may hold a secret that is not for whoever is behind them.
+- Redirects are not followed: the request may hold a secret that is not for their target.
 - One deadline covers the whole exchange, however slowly its parts arrive, and answers are read up to a limit.
 - The transport is used without httpx's client, which logs URLs; a webhook's URL is a secret.
 - No exception of a library is chained to what is raised here: they hold the request.
@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from alert_assets.kernel.text import one_line
 from alert_assets.notify.channels.channel import ChannelError
 from alert_assets.notify.channels.targets import Address, TargetRefused, Targets, is_host
+
+if TYPE_CHECKING:
+    import httpx
 
 #: More of an answer than this is not read.
 MAX_RESPONSE_BYTES = 256_000
@@ -35,6 +36,12 @@ _MAX_REASON_LENGTH = 200
 
 #: Client errors that may pass: timeout, conflict (a repeat while the first is in progress), too early, too many.
 _TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
+
+
+def _authorities() -> ssl.SSLContext:
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Http:
 
     targets: Targets = field(default_factory=Targets)
     timeout_seconds: float = 10.0
-    tls: ssl.SSLContext = field(default_factory=httpx.create_ssl_context, repr=False)
+    tls: ssl.SSLContext = field(default_factory=_authorities, repr=False)
 
 
 @dataclass(frozen=True)
@@ -74,20 +81,20 @@ class Response:
         return json_object(self.body)
 
 
-#: Finds in an error's body what may be told; the rest of the body is not.
+#: Finds in an error's body what may be shown; the rest of the body is not.
 Reason = Callable[[bytes], str]
 
 
 def exchange(http: Http, channel: str, request: Request, reason: Reason = lambda body: "") -> Response:
     """Send a request and return the answer if it is a good one.
 
-    Args:
-        channel: name for errors.
-        reason: what the service's documentation has in an error's body.
+    Errors begin with `channel`; `reason` finds what the service's documentation has in an error's body.
 
     Raises:
         ChannelError: permanent for redirects, refused targets and most 4xx, transient for the rest.
     """
+    import httpx
+
     url = _parse(channel, request.url)
     addresses = _resolve(http, channel, url)
     patience = httpx.Timeout(http.timeout_seconds, connect=http.timeout_seconds / len(addresses))
@@ -121,6 +128,8 @@ class _Answer:
 
 
 def _parse(channel: str, text: str) -> httpx.URL:
+    import httpx
+
     problem = url_problem(text)
     if problem:
         raise ChannelError(f"{channel}: its URL {problem}", permanent=True)
@@ -129,6 +138,8 @@ def _parse(channel: str, text: str) -> httpx.URL:
 
 def url_problem(text: str) -> str | None:
     """What is wrong with a URL, without quoting it; None if nothing is."""
+    import httpx
+
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError):
@@ -162,6 +173,8 @@ def _port(url: httpx.URL) -> int:
 
 
 def _outgoing(request: Request, url: httpx.URL, address: Address, patience: httpx.Timeout) -> httpx.Request:
+    import httpx
+
     return httpx.Request(
         request.method,
         url.copy_with(host=str(address)),
@@ -179,6 +192,8 @@ def _outgoing(request: Request, url: httpx.URL, address: Address, patience: http
 
 
 async def _perform(http: Http, outgoing: httpx.Request) -> _Answer:
+    import httpx
+
     async with httpx.AsyncHTTPTransport(verify=http.tls) as transport:
         response = await transport.handle_async_request(outgoing)
         try:
@@ -220,8 +235,8 @@ def _connection_problem(error: httpx.ConnectError) -> str:
 def _judge(channel: str, url: httpx.URL, answer: _Answer, reason: Reason) -> Response:
     if 200 <= answer.status < 300:
         return Response(answer.status, answer.body)
-    told = one_line(reason(answer.body), _MAX_REASON_LENGTH)
-    said = f"{channel}: {url.host} answered {status_text(answer.status)}" + (f": {told}" if told else "")
+    detail = one_line(reason(answer.body), _MAX_REASON_LENGTH)
+    said = f"{channel}: {url.host} answered {status_text(answer.status)}" + (f": {detail}" if detail else "")
     if 300 <= answer.status < 400:
         raise ChannelError(f"{said}; redirects are not followed, use the final URL", permanent=True)
     transient = answer.status >= 500 or answer.status in _TRANSIENT_STATUSES

@@ -1,19 +1,22 @@
 """PagerDuty, Events API v2: the episode is an alert there, opened, acknowledged and resolved by its `dedup_key`.
 
 https://developer.pagerduty.com/docs/events-api-v2/trigger-events/ has the fields and their lengths. A repeated
-trigger is added to the alert that is open, so repeats and reminders page nobody twice.
+trigger is added to the alert that is open, so repeats and reminders do not page twice.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
 
 from alert_assets.kernel.text import one_line
 from alert_assets.notify.channels import wording
 from alert_assets.notify.channels.channel import Action, Delivered, Message
 from alert_assets.notify.channels.http import Http, Request, exchange, json_object, text_at
+from alert_assets.notify.channels.settings import ChannelSettings, Key, Url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,14 +36,21 @@ _EVENT_ACTIONS = {Action.ACKNOWLEDGE: "acknowledge", Action.RESOLVE: "resolve"}
 _MAX_SUMMARY, _MAX_DEDUP_KEY = 1_024, 255
 
 
+class PagerDutySettings(ChannelSettings, env_prefix="ALERTS_PAGERDUTY_"):
+    """The service that is paged."""
+
+    channel_name: ClassVar[str] = "pagerduty"
+    routing_key: Key = Field(description="Integration key of the service.")
+    url: Url = Field(DEFAULT_URL, description="Of the Events API; the EU has another host.")
+
+    def build(self, http: Http) -> PagerDuty:
+        """Build the channel."""
+        return PagerDuty(self.routing_key.get_secret_value(), http, self.url)
+
+
 @dataclass(frozen=True)
 class PagerDuty:
-    """Pages whoever is on call for the service that the routing key belongs to.
-
-    Attributes:
-        routing_key: integration key of the service; a secret.
-        url: where events go; the EU has another host.
-    """
+    """Pages the on-call of the service that the routing key belongs to."""
 
     routing_key: str = field(repr=False)
     http: Http
@@ -62,8 +72,8 @@ class PagerDuty:
     def _reason(self, body: bytes) -> str:
         answer = json_object(body)
         errors = answer.get("errors")
-        told = [text_at(answer, "message"), *(part for part in errors or [] if isinstance(part, str))]
-        return "; ".join(filter(None, told)).replace(self.routing_key, "***")
+        reasons = [text_at(answer, "message"), *(part for part in errors or [] if isinstance(part, str))]
+        return "; ".join(filter(None, reasons)).replace(self.routing_key, "***")
 
 
 def dedup_key(message: Message) -> str:
@@ -72,7 +82,7 @@ def dedup_key(message: Message) -> str:
 
 
 def _details(message: Message) -> dict[str, Any]:
-    alert = wording.told(message)
+    alert = wording.presented(message)
     links = [{"href": url, "text": text} for text, url in wording.links(alert)]
     custom = dict(wording.facts(alert))
     texts = {

@@ -11,13 +11,16 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlencode
+
+from pydantic import Field, SecretStr
 
 from alert_assets.kernel.text import one_line
 from alert_assets.notify.channels import wording
 from alert_assets.notify.channels.channel import Action, ChannelError, Delivered, Message
 from alert_assets.notify.channels.http import Http, Request, Response, exchange, json_object, text_at
+from alert_assets.notify.channels.settings import ChannelSettings, Url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,16 +64,25 @@ class Incident:
         return Delivered(reference=f"{self.number}/{self.sys_id}", detail=detail or self.number)
 
 
+class ServiceNowSettings(ChannelSettings, env_prefix="ALERTS_SERVICENOW_"):
+    """The instance and the account."""
+
+    channel_name: ClassVar[str] = "servicenow"
+    url: Url = Field(description="The instance, e.g. https://example.service-now.com.")
+    user: str = Field(description="Account with the role itil.")
+    password: SecretStr = Field(description="Its password.")
+    assignment_group: str = Field("", description="Default group of incidents: a name or a sys_id.")
+    close_code: str = Field("Solution provided", description="One of the instance's resolution codes.")
+
+    def build(self, http: Http) -> ServiceNow:
+        """Build the channel."""
+        password = self.password.get_secret_value()
+        return ServiceNow(self.url, self.user, password, http, self.assignment_group, self.close_code)
+
+
 @dataclass(frozen=True)
 class ServiceNow:
-    """Opens, annotates and resolves incidents.
-
-    Attributes:
-        url: the instance, e.g. https://example.service-now.com.
-        user, password: of an account with the role `itil`; the password is a secret.
-        assignment_group: for messages that routing names no group for; a name or a sys_id.
-        close_code: one of the instance's resolution codes.
-    """
+    """Opens, annotates and resolves incidents."""
 
     url: str
     user: str
@@ -175,10 +187,10 @@ class ServiceNow:
 
     def _reason(self, body: bytes) -> str:
         answer = json_object(body)
-        told = ": ".join(filter(None, (text_at(answer, "error", "message"), text_at(answer, "error", "detail"))))
+        reason = ": ".join(filter(None, (text_at(answer, "error", "message"), text_at(answer, "error", "detail"))))
         for secret in (self._basic, self.password):
-            told = told.replace(secret, "***")
-        return told
+            reason = reason.replace(secret, "***")
+        return reason
 
     def _unreadable(self) -> ChannelError:
         return ChannelError(f"{self.name}: the answer is not one of the Table API's", permanent=False)

@@ -1,10 +1,10 @@
 """Slack, in Block Kit, by bot token or by incoming webhook.
 
 A bot token can do more: messages go to the channels that routing names, and what follows the first message of an
-episode is a reply in its thread. Reminders, escalations and the end are shown in the channel too: nobody watches
-a thread that nobody has answered. A webhook is bound to one channel and knows no threads.
+episode is a reply in its thread. Reminders, escalations and the end are shown in the channel too: an unanswered
+thread is not watched. A webhook is bound to one channel and knows no threads.
 
-Text from outside is escaped as https://docs.slack.dev/messaging/formatting-message-text has it, and Slack is told
+Text from outside is escaped as https://docs.slack.dev/messaging/formatting-message-text has it, and Slack is asked
 to parse nothing in it, so an alert can neither mention `@channel` nor hide a link. Slack promises no idempotency:
 the key goes with the message as `client_msg_id` and metadata, which makes a repeat recognisable.
 """
@@ -15,15 +15,21 @@ import json
 import re
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, SecretStr, model_validator
 
 from alert_assets.kernel.text import one_line
 from alert_assets.notify.channels import wording
 from alert_assets.notify.channels.channel import Action, ChannelError, Delivered, Message
 from alert_assets.notify.channels.http import Http, Request, Response, exchange, json_object, text_at
+from alert_assets.notify.channels.settings import ChannelSettings, Key, SecretUrl, Url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Self
+
+    from alert_assets.notify.channels.channel import Channel
 
 DEFAULT_URL = "https://slack.com/api/chat.postMessage"
 
@@ -34,20 +40,42 @@ _MAX_FIELDS, _MAX_LINKS, _MAX_URL = 10, 5, 300
 
 _SHOWN_IN_CHANNEL = frozenset({Action.REMIND, Action.ESCALATE, Action.RESOLVE})
 
-#: Errors in a 200 answer that pass; the others stay until somebody changes something.
+#: Errors in a 200 answer that pass; the others stay until their cause is removed.
 _TRANSIENT = frozenset(
     {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
 )
 _CODE = re.compile(r"[a-z_]{1,60}")
 
 
+class SlackSettings(ChannelSettings, env_prefix="ALERTS_SLACK_"):
+    """An incoming webhook, or a bot's token and channel."""
+
+    channel_name: ClassVar[str] = "slack"
+    webhook_url: SecretUrl = Field(SecretStr(""), description="Incoming webhook, bound to one channel; or a token.")
+    token: Key = Field(SecretStr(""), description="Bot token with the scope chat:write.")
+    channel: str = Field("", description="Default channel of the bot: a name or an id.")
+    url: Url = Field(DEFAULT_URL, description="Of chat.postMessage.")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if not self.webhook_url.get_secret_value():
+            if missing := {"token", "channel"} - self.model_fields_set:
+                raise ValueError(self.missing(sorted(missing)))
+        elif unused := self.model_fields_set - {"webhook_url"}:
+            way = f"has no use beside {self.variable('webhook_url')}; keep one way to reach Slack"
+            raise ValueError("\n".join(f"{self.variable(field)}: {way}" for field in sorted(unused)))
+        return self
+
+    def build(self, http: Http) -> Channel:
+        """Build the channel for the webhook or for the bot."""
+        if webhook_url := self.webhook_url.get_secret_value():
+            return SlackWebhook(webhook_url, http)
+        return SlackBot(self.token.get_secret_value(), self.channel, http, self.url)
+
+
 @dataclass(frozen=True)
 class SlackWebhook:
-    """Posts to the one channel that an incoming webhook belongs to; recipients are not used.
-
-    Attributes:
-        url: the webhook's, a secret.
-    """
+    """Posts to the one channel that an incoming webhook belongs to; recipients are not used."""
 
     url: str = field(repr=False)
     http: Http
@@ -61,12 +89,7 @@ class SlackWebhook:
 
 @dataclass(frozen=True)
 class SlackBot:
-    """Posts as a bot user, with `chat.postMessage`.
-
-    Attributes:
-        token: the bot's, a secret; needs the scope `chat:write`.
-        channel: where messages go that routing names no channel for: a name or an id.
-    """
+    """Posts as a bot user, with `chat.postMessage`."""
 
     token: str = field(repr=False)
     channel: str
@@ -135,7 +158,7 @@ def content(message: Message) -> dict[str, Any]:
 
 def blocks(message: Message) -> list[dict[str, Any]]:
     """The message in Block Kit."""
-    alert = wording.told(message)
+    alert = wording.presented(message)
     header = one_line(f"{wording.symbol(message)} {wording.headline(message, _MAX_HEADER)}", _MAX_HEADER)
     fields = [_mrkdwn(f"*{label}*\n{_outside(value, _MAX_FIELD)}") for label, value in wording.facts(alert, 200)]
     links = [f"<{escape(url)}|{escape(text)}>" for text, url in wording.links(alert, _MAX_URL)[:_MAX_LINKS]]

@@ -1,12 +1,12 @@
 """Which addresses an alert may be sent to.
 
-A webhook's URL is configuration, but what its name resolves to is up to whoever runs the name. So a name is
+A webhook's URL is configuration, but what its name resolves to is up to its owner. So a name is
 resolved once, every address it has is judged, and the connection goes to an address that was judged: DNS cannot
 change its answer in between. By default only public addresses pass. Others have to be configured:
 
-- a **host name** passes with whatever private or loopback addresses it has;
+- a **host name** passes with the private or loopback addresses it has;
 - an **address or network** passes as it stands, and is the only way to reach link-local, multicast and the
-  addresses where clouds hand out credentials. Nobody reaches those by DNS.
+  addresses where clouds hand out credentials. Those are not reached by DNS.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Targets:
 
     Attributes:
         hosts: names that pass with private and loopback addresses, in lower case.
-        networks: addresses that pass whatever they are.
+        networks: addresses that pass in any case.
         resolve: asked once for each connection.
     """
 
@@ -84,7 +84,7 @@ class Targets:
         return found
 
     def is_configured(self, host: str, addresses: Iterable[Address]) -> bool:
-        """Whether somebody vouches for the host or for all of its addresses."""
+        """Whether the host, or all of its addresses, are configured."""
         return self._names(host) or all(self._covers(address) for address in addresses)
 
     def _objection(self, host: str, address: Address) -> str | None:

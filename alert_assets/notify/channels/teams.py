@@ -8,11 +8,14 @@ threads and has no place for a key.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
 
 from alert_assets.notify.channels import wording
 from alert_assets.notify.channels.channel import Action, Delivered, Message
 from alert_assets.notify.channels.http import Http, Request, encode, exchange
+from alert_assets.notify.channels.settings import ChannelSettings, SecretUrl
 
 if TYPE_CHECKING:
     from alert_assets.notify.alert import Severity
@@ -29,13 +32,20 @@ _COLORS: dict[Severity, str] = {
 }
 
 
+class TeamsSettings(ChannelSettings, env_prefix="ALERTS_TEAMS_"):
+    """The workflow."""
+
+    channel_name: ClassVar[str] = "teams"
+    webhook_url: SecretUrl = Field(description="Of the workflow that posts to the chat or channel.")
+
+    def build(self, http: Http) -> Teams:
+        """Build the channel."""
+        return Teams(self.webhook_url.get_secret_value(), http)
+
+
 @dataclass(frozen=True)
 class Teams:
-    """Posts to the chat or channel that a workflow posts to; recipients are not used.
-
-    Attributes:
-        url: the workflow's, a secret.
-    """
+    """Posts to the chat or channel that a workflow posts to; recipients are not used."""
 
     url: str = field(repr=False)
     http: Http
@@ -71,7 +81,7 @@ def _content(message: Message, length: int) -> dict[str, Any]:
 
 
 def _body(message: Message, length: int) -> list[dict[str, Any]]:
-    alert = wording.told(message)
+    alert = wording.presented(message)
     color = "good" if message.action is Action.RESOLVE else _COLORS[alert.severity]
     trace = wording.last_lines(alert.stack_trace, length)
     blocks = [

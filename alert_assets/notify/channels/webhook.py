@@ -1,8 +1,8 @@
 """Any service that takes JSON: the alert as it is, signed.
 
 The receiver recomputes HMAC-SHA256 over the timestamp header, a dot and the body, compares it in constant time
-with the signature header, and refuses old timestamps: nobody else can have written the body, and nobody can send
-it again later. `Idempotency-Key` tells it what it has had before.
+with the signature header, and refuses old timestamps: no third party can have written the body, or send
+it again later. `Idempotency-Key` says what it has had before.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
+
+from pydantic import Field, SecretStr
 
 from alert_assets.kernel.clock import utc_now
 from alert_assets.notify.channels.channel import Delivered, Message
 from alert_assets.notify.channels.http import Http, Request, encode, exchange
+from alert_assets.notify.channels.settings import ChannelSettings, SecretUrl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,13 +27,23 @@ if TYPE_CHECKING:
 TIMESTAMP_HEADER, SIGNATURE_HEADER = "X-Alerts-Timestamp", "X-Alerts-Signature"
 
 
+class WebhookSettings(ChannelSettings, env_prefix="ALERTS_WEBHOOK_"):
+    """The receiver, and what is shared with it."""
+
+    channel_name: ClassVar[str] = "webhook"
+    url: SecretUrl = Field(description="Where alerts are posted to.")
+    secret: SecretStr = Field(description="Shared with the receiver; signs the body.")
+
+    def build(self, http: Http) -> Webhook:
+        """Build the channel."""
+        return Webhook(self.url.get_secret_value(), self.secret.get_secret_value(), http)
+
+
 @dataclass(frozen=True)
 class Webhook:
     """Posts alerts to a URL.
 
     Attributes:
-        url: where to; may hold a token, so it is a secret.
-        secret: shared with the receiver.
         clock: when the signature is made.
     """
 

@@ -1,4 +1,4 @@
-"""What messages say, whatever they look like: the headline, the facts and the links of an alert.
+"""What messages say in every channel: the headline, the facts and the links of an alert.
 
 Alerts quote data from outside. Here it loses what people do not see; each channel escapes what is left in its
 own way. Only http and https links are kept, so that nothing in an alert can become a `javascript:` link.
@@ -74,7 +74,7 @@ def _safe(named: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
         except ValueError:
             continue
         if parts.scheme in ("http", "https") and parts.netloc:
-            # Whatever could end the URL in some channel's markup is written in percent.
+            # What could end the URL in some channel's markup is percent-encoded.
             yield text, quote(url.strip(), safe="/:?#[]@!$&()*+,;=%~-._")
 
 
@@ -90,8 +90,8 @@ def last_lines(text: str | None, limit: int) -> str:
     return shown if len(shown) <= limit else "…" + shown[-(limit - 1) :].lstrip()
 
 
-def told(message: Message) -> Alert:
-    """The alert as a message tells it; one that says it is over or taken care of repeats no stack trace."""
+def presented(message: Message) -> Alert:
+    """Return the alert as a message presents it; a resolution or acknowledgement repeats no stack trace."""
     alert = message.alert.shortened()
     if message.action in (Action.RESOLVE, Action.ACKNOWLEDGE):
         return replace(alert, error=None, stack_trace=None, suggested_action=None)
@@ -100,7 +100,7 @@ def told(message: Message) -> Alert:
 
 def plain_text(message: Message, limit: int = 4_000) -> str:
     """The whole message as plain text, for services that show nothing else."""
-    alert = told(message)
+    alert = presented(message)
     blocks = [
         headline(message, 250),
         prose(alert.description, 2_000),

@@ -1,4 +1,4 @@
-"""When people are at work: what can wait is counted from there.
+"""Business hours: what can wait is counted from their opening.
 
 Hours are wall-clock time of a zone, so a day on which the clocks change is an hour shorter or longer and the
 opening is still at nine. Everything that comes out is UTC.
@@ -26,7 +26,7 @@ class BusinessHours:
         zone: where they work.
         days: weekdays, 0 is Monday; at least one.
         opens, closes: wall-clock time since midnight; `closes` is later than `opens` and at most 24 hours.
-        holidays: days on which nobody works, whatever weekday they are.
+        holidays: days without business hours, on any weekday.
     """
 
     zone: tzinfo = UTC
@@ -36,17 +36,17 @@ class BusinessHours:
     holidays: frozenset[date] = frozenset()
 
     def is_open(self, at: datetime) -> bool:
-        """Whether people work at that moment; at the closing they do not any more."""
+        """Whether it is within business hours; the closing is not."""
         return self.next_opening(at) == at.astimezone(UTC)
 
     def next_opening(self, at: datetime) -> datetime:
-        """The moment itself when people work, else when they begin next. UTC."""
+        """Return the moment itself within business hours, else the next opening. UTC."""
         moment = at.astimezone(UTC)
         hours = self._hours_from(at.astimezone(self.zone).date())
         return next(max(moment, opening) for opening, closing in hours if moment < closing)
 
     def next_business_day(self, at: datetime) -> datetime:
-        """The opening of the first working day after the day, in the zone, of that moment. UTC."""
+        """Return the opening of the first working day after the day, in the zone, of that moment. UTC."""
         today = at.astimezone(self.zone).date()
         opening, _ = next(self._hours_from(today + timedelta(days=1)))
         return opening

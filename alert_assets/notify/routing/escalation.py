@@ -1,7 +1,7 @@
-"""When an alert that nobody takes is told again, and to whom next.
+"""When an unacknowledged alert is re-sent, and who it escalates to next.
 
-Pure functions of what is stored about an episode: whoever asks passes the time in, tells what is due, and
-stores that it was told. So a process that was down for an hour, or died in the middle, goes on where the
+Pure functions of what is stored about an episode: the caller passes the time in, sends what is due, and stores
+that it was sent. So a process that was down for an hour, or died in the middle, continues where the
 facts are. An acknowledgement stops both the steps and the reminders.
 
 `opened_at` is when the episode was opened, or opened again.
@@ -31,11 +31,10 @@ def due_steps(
     now: datetime,
     business: BusinessHours,
 ) -> list[EscalationStep]:
-    """The steps whose time has come and that have not been told, in their order.
+    """Return the steps that are due and not yet taken, in their order.
 
-    Args:
-        steps_done: names of those that have been told. Names rather than a number: a routing file that is
-            changed while an episode is open neither repeats a step nor skips one.
+    `steps_done` are the names of those that were taken. Names rather than a number: a routing file that is changed
+    while an episode is open neither repeats a step nor skips one.
     """
     return [
         step
@@ -45,20 +44,20 @@ def due_steps(
 
 
 def step_at(policy: Policy, step: EscalationStep, opened_at: datetime, business: BusinessHours) -> datetime:
-    """When a step is due while nobody has acknowledged."""
+    """Return when a step is due while the episode is unacknowledged."""
     if step.next_business_day:
         return business.next_business_day(opened_at) + step.after
     return _after(policy, opened_at, step.after, business)
 
 
 def acknowledge_by(policy: Policy, opened_at: datetime, business: BusinessHours) -> datetime | None:
-    """When somebody has to have taken it; None without a deadline."""
+    """Return when it has to be acknowledged by; None without a deadline."""
     within = policy.acknowledge_within
     return None if within is None else _after(policy, opened_at, within, business)
 
 
 def resolve_by(policy: Policy, opened_at: datetime, business: BusinessHours) -> datetime | None:
-    """When it has to be over; None without a deadline."""
+    """Return when it has to be resolved by; None without a deadline."""
     within = policy.resolve_within
     return None if within is None else _after(policy, opened_at, within, business)
 
@@ -70,14 +69,13 @@ def next_reminder(
     reminded_at: Collection[datetime],
     business: BusinessHours,
 ) -> datetime | None:
-    """When it is told again while it goes on; a time that has passed is due now. None is never.
+    """Return when the next reminder is due; a time that has passed is due now, None is never.
 
     Each wait is twice the one before, up to the longest, and begins when the last reminder was really sent: after
     a pause of the sender one is sent, not all that were missed.
 
-    Args:
-        reminded_at: when the reminders of this episode were sent; those before `opened_at`, when
-            it was opened the time before, count for the daily limit only.
+    Of `reminded_at`, when the reminders of this episode were sent, those before `opened_at`, when it was opened the
+    time before, count for the daily limit only.
     """
     reminders = policy.reminders
     if reminders is None or acknowledged_at is not None:
@@ -102,7 +100,7 @@ def next_due(
     reminded_at: Collection[datetime],
     business: BusinessHours,
 ) -> datetime | None:
-    """When to look at an open episode again: its next step or reminder; None when nothing will come by itself."""
+    """Return when the next step or reminder of an open episode is due; None when there is none."""
     times = [
         *(step_at(policy, step, opened_at, business) for step in _open_steps(policy, acknowledged_at, steps_done)),
         next_reminder(policy, opened_at, acknowledged_at, reminded_at, business),

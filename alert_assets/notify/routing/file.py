@@ -1,8 +1,8 @@
 """The routing from a YAML file. `default.yaml`, which comes with the package, explains the format.
 
 What looks configured and is not done is worse than an error, so a file is refused for an unknown field, a role
-that nobody could have, a route that is never reached, a table that is not there, or applications that depend on
-each other in a circle. All of it is told at once, with line and field.
+that no contact has, a route that is never reached, a table that is not there, or applications that depend on
+each other in a circle. All of it is reported at once, with line and field.
 
 A file says what differs from the package: sections it does not have are the package's, and so is each entry of
 `policies`, `contacts`, `teams` and `dependencies` that it does not have.
@@ -25,10 +25,10 @@ from alert_assets.errors import UserError
 from alert_assets.kernel.durations import parse_duration
 from alert_assets.kernel.yaml_lines import YamlDocument, YamlPath, YamlProblem, listed, path_within, read_documents
 from alert_assets.notify.alert import KINDS, SEVERITIES
+from alert_assets.notify.channels.registry import CHANNELS
 from alert_assets.notify.limits import Limit, Limits
 from alert_assets.notify.routing.business_hours import DAYS, BusinessHours
 from alert_assets.notify.routing.rules import (
-    CHANNELS,
     LOG,
     MATCHED,
     REGEX,
@@ -64,7 +64,7 @@ class RoutingError(UserError):
 
 
 def _several(value: Any) -> Any:
-    """One text stands for a list of one, and nothing for an empty one."""
+    """Make a list of one text, and an empty one of nothing."""
     return [] if value is None else [value] if isinstance(value, str) else value
 
 
@@ -76,7 +76,7 @@ def _duration(value: Any) -> timedelta:
 
 
 def _wait(value: Any) -> timedelta | None:
-    """How long; None is until the next business day."""
+    """Parse a wait; None is until the next business day."""
     if value == NEXT_BUSINESS_DAY:
         return None
     try:
@@ -86,7 +86,7 @@ def _wait(value: Any) -> timedelta | None:
 
 
 def _patterns(known: Iterable[str] = ()) -> Callable[[list[str]], list[str]]:
-    """A rule for patterns of a field: what is named is known, and a regular expression is one that can match."""
+    """Build the rule for patterns of a field: names are known, regular expressions can match."""
     allowed = tuple(known)
 
     def check(patterns: list[str]) -> list[str]:
@@ -171,7 +171,7 @@ def _each_once_in_order(steps: list[_Step]) -> list[_Step]:
     names = [step.name for step in steps]
     waits = [step.after for step in steps if step.after is not None]
     if len(set(names)) < len(names):
-        raise ValueError("each step has a name of its own: it is how a step that was told is known")
+        raise ValueError("each step has a name of its own: a step that was taken is known by it")
     if waits != sorted(waits):
         raise ValueError("the steps in the order of their times")
     return steps
@@ -291,7 +291,7 @@ class _Limits(_Rates):
 
     def limits(self) -> Limits:
         channels = {channel: rates.rates() for channel, rates in self.channels.items()}
-        # A log is read by no one person; what is not told elsewhere can be looked up there.
+        # No one person reads the log; what is sent nowhere else can be looked up there.
         return Limits(self.rates(), {LOG: (), **channels}, tuple(self.group_by), self.group_window)
 
 
@@ -341,7 +341,7 @@ class _File(_Model):
 
 
 def load_routing(path: Path | str | None = None) -> Routing:
-    """The routing of a file on top of the package's; the package's alone without one.
+    """Load the routing of a file on top of the package's; the package's alone without one.
 
     Raises:
         RoutingError: the file is not there, or something in it is wrong.
@@ -356,7 +356,7 @@ def load_routing(path: Path | str | None = None) -> Routing:
 
 
 def _parse(path: Path) -> tuple[YamlDocument, _File]:
-    """The document, and what it says when each field is right by itself."""
+    """Parse a file into its document and its model; each field is valid by itself."""
     if not path.is_file():
         raise RoutingError(f"There is no routing file {path}. Name another one (ALERTS_ROUTING_FILE).")
     problems: list[str] = []
@@ -410,7 +410,7 @@ def _rule(problem: Mapping[str, Any]) -> str:
 
 
 def _contradictions(given: _File, whole: _File) -> Iterator[YamlProblem]:
-    """What each field cannot know of itself: in a file, seen together with what it leaves to the package."""
+    """Yield the problems between fields, of the file together with what it leaves to the package."""
     roles = {*whole.contacts, *(role for team in whole.teams.values() for role in team.contacts)}
     for path, by_channel in _notifications(given):
         yield from _recipient_problems(path, by_channel, roles)
@@ -424,7 +424,7 @@ def _contradictions(given: _File, whole: _File) -> Iterator[YamlProblem]:
 
 
 def _notifications(file: _File) -> Iterator[tuple[YamlPath, dict[str, list[str]]]]:
-    """Wherever somebody is told, with the path to it."""
+    """Yield every `notify` of a file, with the path to it."""
     terms: list[tuple[YamlPath, _Policy | _Route]] = [
         *((("policies", priority), policy) for priority, policy in file.policies.items()),
         *((("routes", position), route) for position, route in enumerate(file.routes)),
@@ -448,7 +448,7 @@ def _contact_lists(file: _File) -> Iterator[tuple[YamlPath, dict[str, list[str]]
 def _recipient_problems(
     path: YamlPath, by_channel: dict[str, list[str]], roles: set[str] | None
 ) -> Iterator[YamlProblem]:
-    """Channels that are none, and recipients that are; without roles these are not allowed."""
+    """Yield unknown channels and invalid recipients; without `roles` a role is invalid."""
     for channel, recipients in by_channel.items():
         if channel not in CHANNELS:
             yield YamlProblem((*path, channel), f"one of the channels {', '.join(CHANNELS)}")
@@ -460,7 +460,7 @@ def _recipient_problems(
 
 
 def _recipient_rule(channel: str, recipient: str, roles: set[str] | None) -> str | None:
-    """What the recipient has to be when it is not."""
+    """Return the rule the recipient breaks, or None if it is valid."""
     if recipient.startswith(ROLE):
         if roles is None:
             return "contacts say who has a role, and name none"
@@ -481,7 +481,7 @@ def _route_problems(file: _File) -> Iterator[YamlProblem]:
         if is_last and route.match is not None:
             yield YamlProblem(("routes", position, "match"), "the last route has no match: it is for all others")
         if is_last and route.goes_on:
-            yield YamlProblem(("routes", position, "continue"), "the last route has nothing to go on to")
+            yield YamlProblem(("routes", position, "continue"), "the last route has no route after it")
         if not is_last and not route.goes_on and not (route.match and route.match.matcher().conditions):
             yield YamlProblem(("routes", position), "without match or continue no route after it is ever looked at")
 

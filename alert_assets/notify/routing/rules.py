@@ -1,6 +1,6 @@
-"""Who is told of an alert, through which channel, until when, and why.
+"""Who is notified of an alert, through which channel, until when, and why.
 
-A priority's policy says what is usual: the channels, the deadlines, who hears of it next. Routes change that
+A priority's policy says what is usual: the channels, the deadlines, the escalation. Routes change that
 for the alerts they match. Policies and routes name roles (`role:on-call`); who has a role in a team, and how
 they are reached through a channel, is said in one place. Every answer comes with its reasons, as the question
 at three in the morning is not where an alert went but why.
@@ -24,8 +24,7 @@ from alert_assets.notify.routing.business_hours import BusinessHours
 if TYPE_CHECKING:
     from alert_assets.notify.alert import Alert
 
-#: Names of the channels; an alert always goes to `log` too.
-CHANNELS = ("slack", "pagerduty", "servicenow", "email", "teams", "webhook", "log")
+#: The channel that every alert goes to, besides others.
 LOG = "log"
 
 #: Fields of an alert that a matcher may look at, and alerts may be grouped by, besides `labels.NAME`.
@@ -43,7 +42,7 @@ REGEX = "=~"
 class Destination:
     """A channel and whom it reaches; without recipients it is the channel's default.
 
-    In a plan a channel is there once, or twice when both its default and others are told.
+    In a plan a channel is there once, or twice when both its default and others are notified.
     """
 
     channel: str
@@ -52,7 +51,7 @@ class Destination:
 
 @dataclass(frozen=True)
 class EscalationStep:
-    """Who hears of an alert that nobody has acknowledged.
+    """Who an unacknowledged alert escalates to.
 
     Attributes:
         after: counted from where the policy's clock starts.
@@ -67,7 +66,7 @@ class EscalationStep:
 
 @dataclass(frozen=True)
 class Reminders:
-    """When what goes on unacknowledged is told again: after `first`, each wait twice the one before.
+    """When an unacknowledged alert is re-sent: after `first`, each wait twice the one before.
 
     Attributes:
         longest: no wait is longer.
@@ -84,12 +83,12 @@ class Policy:
     """What a priority means.
 
     Attributes:
-        destinations: who is told at once.
+        destinations: who is notified at once.
         acknowledge_within, resolve_within: deadlines; None is none.
         steps: in the order of their times.
         reminders: None is none.
-        business_hours: an alert that comes when nobody works is counted from the next opening, and what falls
-            due when nobody works is due at the next opening. Telling it at once is not put off.
+        business_hours: an alert outside of them is counted from the next opening, and what falls due outside of
+            them is due at the next opening. The first notification is not put off.
     """
 
     destinations: tuple[Destination, ...] = ()
@@ -171,10 +170,10 @@ class Plan:
     """Where an alert goes.
 
     Attributes:
-        destinations: who is told at once; recipients, no roles.
+        destinations: who is notified at once; recipients, no roles.
         policy: with the recipients of its steps, no roles.
-        group_key: alerts of one group may be told together. Priorities do not mix: nobody is told of a P1 with
-            what a P4 has opened.
+        group_key: alerts of one group may share a notification. Priorities do not mix: a P1 does not join the
+            group that a P4 has opened.
         reasons: why it is so, a line each.
     """
 
@@ -191,7 +190,7 @@ class Routing:
 
     Attributes:
         policies: by priority, P1 to P4.
-        routes: in their order; the first that matches counts, and those after it while they go on.
+        routes: in their order; the first that matches counts, and those after it while they `continue`.
         contacts: roles, for alerts of no team and of teams that do not say.
         teams: by name, as an alert's owner.
         dependencies: by parent its children: applications and `table:NAME`; without a circle.
@@ -209,7 +208,7 @@ class Routing:
     dagster_url: str = ""
 
     def route(self, alert: Alert) -> Plan:
-        """Where the alert goes; what it does not say of itself is filled in first."""
+        """Return where the alert goes; it is enriched first."""
         alert = self.enrich(alert)
         routes = tuple(self._routes_of(alert))
         priority, set_by = alert.priority, f"severity is {alert.severity}"
@@ -220,8 +219,8 @@ class Routing:
         for route in routes:
             policy = replace(policy, **route.overrides)
         roles = _Roles(self, alert.owner)
-        told = list(_told(f"policy {priority}", policy, routes))
-        destinations = _merged(roles.resolve(destination)[0] for destination, _ in told)
+        targets = list(_targets(f"policy {priority}", policy, routes))
+        destinations = _merged(roles.resolve(destination)[0] for destination, _ in targets)
         steps = tuple(
             replace(step, destinations=_merged(roles.resolve(to)[0] for to in (*step.destinations, Destination(LOG))))
             for step in policy.steps
@@ -229,7 +228,7 @@ class Routing:
         reasons = [
             f"priority {priority}: {set_by}",
             *(f"route {route.name}: {route.match}" for route in routes),
-            *(roles.explain(destination, why) for destination, why in told),
+            *(roles.explain(destination, why) for destination, why in targets),
         ]
         return Plan(
             priority,
@@ -240,7 +239,7 @@ class Routing:
         )
 
     def enrich(self, alert: Alert) -> Alert:
-        """The alert with owner, runbook and suggested action where it has none, and links into the Dagster UI.
+        """Add owner, runbook and suggested action where the alert has none, and links into the Dagster UI.
 
         The owner is the first team that says it owns such alerts, else the one in the contract of its table. A
         runbook or an action is that of the first matching entry that has one.
@@ -256,12 +255,12 @@ class Routing:
         return with_links(filled, self.dagster_url)
 
     def subjects_of(self, alert: Alert) -> tuple[str, ...]:
-        """What the alert is about as `dependencies` name it: its application, and `table:NAME`."""
+        """Return what the alert is about as `dependencies` name it: its application, and `table:NAME`."""
         table = alert.table and f"{TABLE}{alert.table}"
         return tuple(name for name in (alert.application, table) if name)
 
     def parents_of(self, alert: Alert) -> tuple[str, ...]:
-        """Everything that what the alert is about depends on, directly or not, the nearest first.
+        """Return all that the subjects of the alert depend on, directly or not, the nearest first.
 
         What the alert itself is about is never among it: nothing inhibits itself.
         """
@@ -274,12 +273,12 @@ class Routing:
         return tuple(found[len(subjects) :])
 
     def unfilled_roles(self) -> tuple[tuple[str, str], ...]:
-        """Role and channel wherever one is told and no contact says whom that is: the channel's default is told."""
+        """Return role and channel of each role that is notified and has no contact: the channel's default is used."""
         holders: list[Policy | Route] = [*self.policies.values(), *self.routes]
-        told = [destination for holder in holders for destination in _destinations_of(holder)]
+        notified = [destination for holder in holders for destination in _destinations_of(holder)]
         asked = [
             (recipient.removeprefix(ROLE), destination.channel)
-            for destination in told
+            for destination in notified
             for recipient in destination.recipients
             if recipient.startswith(ROLE)
         ]
@@ -327,7 +326,7 @@ class _Roles:
             remarks.append(
                 f"{recipient} is {', '.join(found)} ({whose})"
                 if found
-                else f"nobody is {recipient} in {destination.channel}"
+                else f"{recipient} has no contact in {destination.channel}"
             )
         return replace(destination, recipients=tuple(dict.fromkeys(recipients))), remarks
 
@@ -343,7 +342,7 @@ class _Roles:
 
 
 def field_of(alert: Alert, name: str) -> str:
-    """A field that can be matched, or a label as `labels.NAME`; empty when the alert has none."""
+    """Return a field that can be matched, or a label as `labels.NAME`; empty when the alert has none."""
     if name.startswith("labels."):
         return alert.labels.get(name.removeprefix("labels."), "")
     return getattr(alert, name) or ""
@@ -359,8 +358,8 @@ def _destinations_of(holder: Policy | Route) -> Iterator[Destination]:
         yield from step.destinations
 
 
-def _told(usual: str, policy: Policy, routes: Sequence[Route]) -> Iterator[tuple[Destination, str]]:
-    """Who is told, roles not yet resolved, and why; the last route that replaces the policy's counts."""
+def _targets(usual: str, policy: Policy, routes: Sequence[Route]) -> Iterator[tuple[Destination, str]]:
+    """Yield who is notified, roles not yet resolved, and why; the last route that replaces the policy's counts."""
     destinations, why = policy.destinations, usual
     for route in routes:
         if route.destinations is not None:

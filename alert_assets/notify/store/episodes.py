@@ -1,11 +1,12 @@
-"""The episodes inside one write transaction, and what is told of them there.
+"""The episodes inside one write transaction, and the notifications about them.
 
 The rules are in :mod:`alert_assets.notify`; here they meet what is stored. Everything that one transaction
 reads is read for many alerts at once and everything it writes is written at its end, because a storm is thousands
-of alerts and the whole pipeline waits for its turn to write meanwhile. Whoever dies before the end has done nothing.
+of alerts and the whole pipeline waits for its turn to write meanwhile. A process that dies before the end has
+done nothing.
 
 What people are sent counts against the limits of each recipient, but acknowledgements and resolutions do not: they
-are at most as many as what was told before, and whoever was woken for something has to hear that it is over.
+are at most as many as the notifications before, and who was woken for something has to learn that it is over.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, func, o
 
 from alert_assets.notify.alert import SEVERITIES, Alert
 from alert_assets.notify.channels.channel import Action
-from alert_assets.notify.episode import TOLD, Episode, Outcome, Rules, Step, heard
+from alert_assets.notify.episode import NOTIFIED_OUTCOMES, Episode, Outcome, Rules, Step, observe
 from alert_assets.notify.limits import What, decide, joins, next_allowed, summary, tally
 from alert_assets.notify.routing.escalation import next_reminder
 from alert_assets.notify.routing.rules import LOG, Destination, Matcher, Plan, Routing
@@ -39,7 +40,7 @@ _DOWN = ("CRITICAL", "HIGH")
 #: A late alert of an episode that ended so long ago is still recognised as late.
 _REMEMBERED = timedelta(days=1)
 
-#: Episodes that are told in one transaction when what kept them back ends.
+#: Episodes that are notified in one transaction when their suppression ends.
 _RELEASED_AT_ONCE = 500
 
 #: Values in one IN (...).
@@ -47,15 +48,14 @@ _CHUNK = 500
 
 
 class EpisodeBook:
-    """Episodes and what is told of them, as of `now`. :meth:`flush` writes what has come together."""
+    """Episodes and their notifications, as of `now`. :meth:`flush` writes what has come together."""
 
     def __init__(
         self, connection: Connection, routing: Routing, channels: Collection[str], rules: Rules, now: datetime
     ) -> None:
         """Take a connection of :meth:`~alert_assets.state.database.State.writing`.
 
-        Args:
-            channels: names of those that are configured; what is routed to others is written down as such.
+        `channels` are the names of those that are configured; what is routed to others is recorded as such.
         """
         self.now = now
         self.routing = routing
@@ -67,7 +67,7 @@ class EpisodeBook:
         self._stored: set[str] = set()
         self._changed: set[str] = set()
         self._last_seq: dict[tuple[str, str], int] = {}
-        self._told_to: dict[str, dict[Destination, None]] = defaultdict(dict)
+        self._notified: dict[str, dict[Destination, None]] = defaultdict(dict)
         self._new_deliveries: list[dict[str, Any]] = []
         self._new_decisions: list[dict[str, Any]] = []
         self._counted: dict[str, tuple[dict[str, Any], Counter[What]]] = {}
@@ -76,7 +76,7 @@ class EpisodeBook:
     # Reading
 
     def load(self, *where: ColumnElement[bool], limit: int | None = None) -> list[Episode]:
-        """The stored episodes for which all of this holds, the oldest first."""
+        """Load the stored episodes for which all of this holds, the oldest first."""
         query = select(episodes).where(*where).order_by(episodes.c.opened_at, episodes.c.id).limit(limit)
         found = [episode_of(row) for row in self._connection.execute(query).mappings()]
         found = [self._episodes.get(episode.id, episode) for episode in found]
@@ -91,19 +91,19 @@ class EpisodeBook:
         return found
 
     def load_latest(self, fingerprints: Iterable[str]) -> None:
-        """What alerts with these fingerprints may belong to."""
+        """Load the episodes that alerts with these fingerprints may belong to."""
         remembered = self.now - max(self._rules.reopen_within, _REMEMBERED)
         lately = or_(episodes.c.state != "resolved", episodes.c.resolved_at > remembered)
         for chunk in _chunks(sorted(set(fingerprints))):
             self.load(episodes.c.fingerprint.in_(chunk), lately)
 
     def current(self, episode: Episode) -> Episode:
-        """The episode as it was last kept."""
+        """Return the episode as it was last kept."""
         return self._episodes[episode.id]
 
-    def told_to(self, episode: Episode) -> list[Destination]:
-        """Where its opening or an escalation went, and not yet its end."""
-        return list(self._told_to[episode.id])
+    def notified_destinations(self, episode: Episode) -> list[Destination]:
+        """Return where its opening or an escalation went, and not yet its end."""
+        return list(self._notified[episode.id])
 
     def _load_deliveries(self, ids: Sequence[str]) -> None:
         table = deliveries.c
@@ -115,7 +115,7 @@ class EpisodeBook:
             )
             for episode, channel, seq in self._connection.execute(last):
                 self._last_seq[episode, channel] = seq
-            told = (
+            notified = (
                 select(table.episode, table.channel, table.recipients, table.action)
                 .where(
                     table.episode.in_(chunk),
@@ -124,14 +124,14 @@ class EpisodeBook:
                 )
                 .order_by(table.id)
             )
-            for episode, channel, recipients, action in self._connection.execute(told):
-                self._note_told(episode, Action(action), Destination(channel, tuple(recipients)))
+            for episode, channel, recipients, action in self._connection.execute(notified):
+                self._note_notified(episode, Action(action), Destination(channel, tuple(recipients)))
 
-    def _note_told(self, episode: str, action: Action, to: Destination) -> None:
+    def _note_notified(self, episode: str, action: Action, to: Destination) -> None:
         if action is Action.RESOLVE:
-            self._told_to[episode].pop(to, None)
+            self._notified[episode].pop(to, None)
         elif action in (Action.OPEN, Action.ESCALATE):
-            self._told_to[episode][to] = None
+            self._notified[episode][to] = None
 
     @cached_property
     def _silences(self) -> list[Silence]:
@@ -172,16 +172,16 @@ class EpisodeBook:
         """By group key, the episode that opened the group lately, and when."""
         table = episodes.c
         lately = (
-            select(table.group_key, table.id, table.told_at)
+            select(table.group_key, table.id, table.notified_at)
             .where(
-                table.told_as == "notified",
-                table.told_at > self.now - self.routing.limits.group_window,
+                table.notified_as == "notified",
+                table.notified_at > self.now - self.routing.limits.group_window,
                 table.state != "resolved",
             )
-            .order_by(table.told_at.desc(), table.id)
+            .order_by(table.notified_at.desc(), table.id)
         )
         # The earliest of a group is read last.
-        return {key: (leader, told_at) for key, leader, told_at in self._connection.execute(lately) if key}
+        return {key: (leader, notified_at) for key, leader, notified_at in self._connection.execute(lately) if key}
 
     @cached_property
     def _over_limit(self) -> dict[Destination, str]:
@@ -195,47 +195,46 @@ class EpisodeBook:
 
     # Alerts
 
-    def hear(self, number: int, alert: Alert) -> None:
-        """Take up an alert of the outbox: its episode, who is told, and a row in the ledger for each destination.
+    def dispatch(self, number: int, alert: Alert) -> None:
+        """Dispatch an alert of the outbox: its episode, its deliveries, a row in the ledger for each destination.
 
         Its fingerprint has to be among those of :meth:`load_latest`.
         """
         alert = self.routing.enrich(alert)
         before = self._latest.get(alert.episode)
-        step = heard(before, alert, number, self.now, self._rules)
+        step = observe(before, alert, number, self.now, self._rules)
         if step.episode is not None and step.episode is not before:
             self.keep(step.episode)
         if step.episode is not None and step.action is Action.RESOLVE:
-            return self.tell_of_end(step.episode, step.reason, number)
+            return self.notify_resolved(step.episode, step.reason, number)
         is_open = step.episode is not None and not step.episode.is_over
-        plan = self.routing.route(step.episode.to_tell if step.episode is not None and is_open else alert)
+        plan = self.routing.route(step.episode.current_alert if step.episode is not None and is_open else alert)
         if step.episode is not None and step.action is None and self._is_reminder_due(step.episode, plan):
-            step = Step(step.episode, Action.REMIND, "it still goes on, and a reminder is due")
+            step = Step(step.episode, Action.REMIND, "it is still firing, and a reminder is due")
         if step.episode is None or step.action is None:
             return self._decide_all(plan, number, step.episode, "recorded", step.reason)
-        self.tell(step.episode, step.action, plan, step.reason, number)
+        self.notify(step.episode, step.action, plan, step.reason, number)
         return None
 
-    def tell(self, episode: Episode, action: Action, plan: Plan, reason: str, number: int | None = None) -> bool:
-        """Tell everybody in the plan, unless something keeps it back; whether anybody is told or it is counted.
+    def notify(self, episode: Episode, action: Action, plan: Plan, reason: str, number: int | None = None) -> bool:
+        """Notify everyone in the plan, unless it is suppressed; whether it is sent or counted for a digest.
 
-        Args:
-            number: of the alert in the outbox that caused it, if one did.
+        `number` is that of the alert in the outbox that caused it, if one did.
         """
-        kept_back = self._kept_back(episode, plan, action)
-        if kept_back is not None:
-            outcome, why, leader = kept_back
+        suppression = self._suppression(episode, plan, action)
+        if suppression is not None:
+            outcome, why, leader = suppression
             self._decide_all(plan, number, episode, outcome, why)
             if action is not Action.REMIND:
-                self.keep(replace(episode.told(outcome, self.now, leader), group_key=plan.group_key))
-            return outcome in TOLD
+                self.keep(replace(episode.notified(outcome, self.now, leader), group_key=plan.group_key))
+            return outcome in NOTIFIED_OUTCOMES
         outcomes = {
             to: self.offer(episode, action, to, reason, number) for to in self._reachable(plan, number, episode)
         }
-        # Nobody is told by the log, unless there is nothing else.
+        # The log notifies no one, unless there is nothing else.
         people = [outcome for to, outcome in outcomes.items() if to.channel != LOG] or list(outcomes.values())
-        best: Outcome = min(people, key=TOLD.index, default="notified")
-        episode = episode.told(best, self.now)
+        best: Outcome = min(people, key=NOTIFIED_OUTCOMES.index, default="notified")
+        episode = episode.notified(best, self.now)
         if action is Action.REMIND:
             episode = replace(episode, reminded_at=(*episode.reminded_at, self.now))
         self.keep(replace(episode, group_key=plan.group_key))
@@ -246,10 +245,10 @@ class EpisodeBook:
     def offer(
         self, episode: Episode, action: Action, to: Destination, reason: str, number: int | None = None
     ) -> Outcome:
-        """Send it, or count it for a summary when the destination has had its share."""
+        """Send it, or count it for a summary when the destination is at its limit."""
         if self.is_full(to):
             counted = self._digest_over_limit(to)
-            counted.update(tally([replace(episode.to_tell, count=1)]))
+            counted.update(tally([replace(episode.current_alert, count=1)]))
             self.decide(episode.id, to, "rate_limited", "more than its limits; counted for a summary", number)
             return "rate_limited"
         self.send(episode, action, to)
@@ -264,35 +263,33 @@ class EpisodeBook:
                 self._full.add(reader)
         return any(reader in self._full for reader in _readers(to))
 
-    def tell_of_end(self, episode: Episode, reason: str, number: int | None = None) -> None:
-        """Tell everybody who was told that it goes on, whatever is silenced."""
+    def notify_resolved(self, episode: Episode, reason: str, number: int | None = None) -> None:
+        """Notify everyone who was notified of the opening that it is over, silences or not."""
         if self._leaders.get(episode.group_key or "", ("",))[0] == episode.id:
             del self._leaders[episode.group_key or ""]
-        told = self.told_to(episode)
-        for to in told:
-            self.send(episode, Action.RESOLVE, to, said=reason)
+        notified = self.notified_destinations(episode)
+        for to in notified:
+            self.send(episode, Action.RESOLVE, to, because=reason)
             self.decide(episode.id, to, "notified", reason, number)
-        if not told:
-            self.decide(episode.id, None, "recorded", f"{reason}; nobody was told by itself that it went on", number)
+        if not notified:
+            self.decide(episode.id, None, "recorded", f"{reason}; its opening was not sent by itself", number)
 
     def send(
-        self, episode: Episode, action: Action, to: Destination, alert: Alert | None = None, said: str = ""
+        self, episode: Episode, action: Action, to: Destination, alert: Alert | None = None, because: str = ""
     ) -> None:
-        """Write a delivery; a destination that knows nothing of the episode is told of its opening.
+        """Add a delivery; a destination that has no opening of the episode gets one.
 
-        Args:
-            alert: instead of the episode's latest.
-            said: why it is sent, for the reader.
+        `alert` stands instead of the episode's latest, `because` says to its reader why it is sent.
         """
-        if action in (Action.UPDATE, Action.REMIND) and to not in self._told_to[episode.id]:
+        if action in (Action.UPDATE, Action.REMIND) and to not in self._notified[episode.id]:
             action = Action.OPEN
-        alert = alert or episode.to_tell
-        if said:
-            why = f"{said[:1].upper()}{said[1:]}."
+        alert = alert or episode.current_alert
+        if because:
+            why = f"{because[:1].upper()}{because[1:]}."
             alert = replace(alert, description=f"{why}\n\n{alert.description}".rstrip())
         if action is Action.RESOLVE:
             alert = replace(alert, status="resolved", at=max(alert.at, episode.last_at))
-        self._note_told(episode.id, action, to)
+        self._note_notified(episode.id, action, to)
         self._deliver(episode.id, action, to, alert)
 
     def _deliver(self, episode: str, action: Action, to: Destination, alert: Alert) -> None:
@@ -317,16 +314,16 @@ class EpisodeBook:
             for reader in _readers(to):
                 self._sent[reader].append(self.now)
 
-    def _kept_back(self, episode: Episode, plan: Plan, action: Action) -> tuple[Outcome, str, str | None] | None:
-        """What keeps it from being told: the outcome, why, and the episode that it is told with."""
-        alert = episode.to_tell
+    def _suppression(self, episode: Episode, plan: Plan, action: Action) -> tuple[Outcome, str, str | None] | None:
+        """Return what suppresses it, if anything: the outcome, why, and the episode that it is grouped under."""
+        alert = episode.current_alert
         if silence := silenced_by(alert, self._silences, self.now):
             outcome: Outcome = "maintenance" if silence.kind == "maintenance" else "silenced"
             return outcome, f"{silence.kind} {silence.id} of {silence.who}: {silence.why}", None
         for parent in self.routing.parents_of(alert):
             if parent in self._down:
                 return "inhibited", f"{parent}, which it depends on, is down", None
-        if action is not Action.OPEN or episode.told_as == "notified":
+        if action is not Action.OPEN or episode.notified_as == "notified":
             return None
         leader, opened_at = self._leaders.get(plan.group_key, (None, None))
         if leader not in (None, episode.id) and joins(opened_at, self.now, self.routing.limits.group_window):
@@ -334,7 +331,7 @@ class EpisodeBook:
             assert opened_at is not None
             counted = self._digest_of_group(leader, opened_at)
             counted.update(tally([replace(alert, count=1)]))
-            return "grouped", f"told together with episode {leader}", leader
+            return "grouped", f"grouped with episode {leader}", leader
         return None
 
     def _is_reminder_due(self, episode: Episode, plan: Plan) -> bool:
@@ -342,16 +339,16 @@ class EpisodeBook:
         return due_at is not None and due_at <= self.now
 
     def next_reminder(self, episode: Episode, plan: Plan) -> datetime | None:
-        """When people are to be told again; None when it is over, taken, or told with others."""
-        if episode.state != "open" or episode.told_at is None or episode.told_as == "grouped":
+        """Return when the next reminder is due; None when it is over, acknowledged, or grouped."""
+        if episode.state != "open" or episode.notified_at is None or episode.notified_as == "grouped":
             return None
         business = self.routing.business_hours
-        return next_reminder(plan.policy, episode.told_at, episode.acknowledged_at, episode.reminded_at, business)
+        return next_reminder(plan.policy, episode.notified_at, episode.acknowledged_at, episode.reminded_at, business)
 
-    # What was kept back
+    # Release
 
     def to_release(self) -> list[Episode]:
-        """What still goes on, is owed to people, and is not kept back any more."""
+        """Return the open episodes that are owed a notification and are no longer suppressed."""
         leader = episodes.alias("leader")
         goes_on = select(leader.c.id).where(leader.c.id == episodes.c.grouped_under, leader.c.state != "resolved")
         owed = self.load(
@@ -359,42 +356,42 @@ class EpisodeBook:
             episodes.c.state == "open",
             or_(episodes.c.owed != "grouped", ~goes_on.exists()),
         )
-        return [episode for episode in owed if not self.is_kept_back(episode)][:_RELEASED_AT_ONCE]
+        return [episode for episode in owed if not self.is_suppressed(episode)][:_RELEASED_AT_ONCE]
 
     def release(self) -> None:
-        """Tell it."""
+        """Notify of what is no longer suppressed."""
         for episode in self.to_release():
-            plan = self.routing.route(episode.to_tell)
-            if episode.told_as == "notified":
-                self.tell(episode, Action.UPDATE, plan, "nothing keeps it back any more")
+            plan = self.routing.route(episode.current_alert)
+            if episode.notified_as == "notified":
+                self.notify(episode, Action.UPDATE, plan, "it is no longer suppressed")
             else:
-                ended = "what it was told with is over" if episode.told_as else "nothing keeps it back any more"
-                self.tell(replace(episode, told_as=None), Action.OPEN, plan, ended)
+                ended = "what it was grouped with is over" if episode.notified_as else "it is no longer suppressed"
+                self.notify(replace(episode, notified_as=None), Action.OPEN, plan, ended)
 
-    def is_kept_back(self, episode: Episode) -> bool:
-        """Whether a silence or a parent that is down keeps it from being told now."""
+    def is_suppressed(self, episode: Episode) -> bool:
+        """Whether a silence or a parent that is down suppresses it now."""
         parents = self.routing.parents_of(episode.alert)
         return self._is_silenced(episode) or any(parent in self._down for parent in parents)
 
     def _is_silenced(self, episode: Episode) -> bool:
-        return silenced_by(episode.to_tell, self._silences, self.now) is not None
+        return silenced_by(episode.current_alert, self._silences, self.now) is not None
 
     # Groups and summaries
 
     def digests_due(self) -> Sequence[RowMapping]:
-        """Rows of `digests` whose time has come."""
+        """Return the rows of `digests` that are due."""
         due = select(digests).where(digests.c.sent_at.is_(None), digests.c.due_at <= self.now)
         return self._connection.execute(due.order_by(digests.c.due_at, digests.c.id)).mappings().all()
 
     def send_digests(self) -> None:
-        """Tell what was counted, where its time has come and the limits allow it."""
+        """Send the digests that are due, where the limits allow it."""
         for row in self.digests_due():
             group = next(iter(self.load(episodes.c.id == row["episode"])), None)
             if group is not None and self._is_silenced(group):
                 continue
             targets = [Destination(row["channel"], tuple(row["recipients"]))] if row["channel"] else []
             if row["kind"] == "grouped" and group is not None:
-                targets = self.told_to(group)
+                targets = self.notified_destinations(group)
             when = max((self._free_at(to) for to in targets), default=self.now)
             change: dict[str, Any] = {"due_at": when}
             if when <= self.now:
@@ -404,17 +401,17 @@ class EpisodeBook:
 
     def _send_digest(self, row: RowMapping, leader: Episode | None, targets: Sequence[Destination]) -> None:
         counted = _counts(row)
-        told = summary(counted, episode=row["id"], since=row["opened_at"], at=self.now)
+        digest = summary(counted, episode=row["id"], since=row["opened_at"], at=self.now)
         for to in targets:
             if leader is not None and not leader.is_over:
                 together = replace(
-                    leader.to_tell,
+                    leader.current_alert,
                     title=f"{leader.alert.title} (and {sum(counted.values()):,} more)",
-                    description=f"{told.description}\n{leader.alert.description}".strip(),
+                    description=f"{digest.description}\n{leader.alert.description}".strip(),
                 )
                 self.send(leader, Action.UPDATE, to, together)
             else:
-                self._deliver(row["id"], Action.SUMMARY, to, told)
+                self._deliver(row["id"], Action.SUMMARY, to, digest)
 
     def _free_at(self, to: Destination) -> datetime:
         limits = self.routing.limits.of(to.channel)
@@ -465,7 +462,7 @@ class EpisodeBook:
     def decide(
         self, episode: str | None, to: Destination | None, outcome: str, reason: str, number: int | None = None
     ) -> None:
-        """A row of the ledger; without a destination it is about none in particular."""
+        """Add a row to the ledger; without a destination it is about none in particular."""
         self._new_decisions.append(
             {
                 "at": self.now,
@@ -482,7 +479,7 @@ class EpisodeBook:
             self.decide(episode.id if episode else None, to, outcome, reason, number)
 
     def _reachable(self, plan: Plan, number: int | None, episode: Episode) -> Iterator[Destination]:
-        """The destinations whose channel is configured; the others are written down."""
+        """Yield the destinations whose channel is configured; the others are recorded."""
         for to in plan.destinations:
             if to.channel in self._channels:
                 yield to
@@ -521,13 +518,13 @@ class EpisodeBook:
 
 
 def spelled(to: Destination) -> str:
-    """A destination as the ledger names it: `slack: #urgent`."""
+    """Spell a destination as the ledger does: `slack: #urgent`."""
     return f"{to.channel}: {', '.join(to.recipients)}" if to.recipients else to.channel
 
 
 def episode_of(row: RowMapping) -> Episode:
-    """A row of the table `episodes`."""
-    known = {part.name: row[part.name] for part in fields(Episode)}
+    """Return the episode of a row of `episodes`."""
+    known = {part.name: row[episodes.c[part.name]] for part in fields(Episode)}
     return Episode(
         **{
             **known,
@@ -539,7 +536,7 @@ def episode_of(row: RowMapping) -> Episode:
 
 
 def silence_of(row: RowMapping) -> Silence:
-    """A row of the table `silences`."""
+    """Return the silence of a row of `silences`."""
     match = Matcher({name: tuple(patterns) for name, patterns in row["conditions"].items()})
     return Silence(row["id"], row["kind"], match, row["starts_at"], row["until"], row["who"], row["why"])
 

@@ -1,7 +1,7 @@
-"""What people do about episodes, and what they see: acknowledge, resolve, reopen, silence, look.
+"""What people do about episodes, and what they see: acknowledge, resolve, reopen, silence, list.
 
-Each action is one transaction with one row of the audit that is never changed, and with the deliveries that tell
-everybody else. Sending is not waited for.
+Each action is one transaction with one row of the audit that is never changed, and with the deliveries that notify
+the other recipients. Sending is not waited for.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, select
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.notify.channels.channel import Action
-from alert_assets.notify.dispatcher import LedgerTotals, ledger_totals
 from alert_assets.notify.episode import Episode, Rules
 from alert_assets.notify.episode import State as EpisodeState
 from alert_assets.notify.routing.rules import Routing
 from alert_assets.notify.silence import Kind, Silence, parse_matcher
 from alert_assets.notify.store.episodes import EpisodeBook, episode_of, silence_of
+from alert_assets.notify.store.ledger import LedgerTotals, ledger_totals
 from alert_assets.state.audit_log import log_action
+from alert_assets.state.database import State
 from alert_assets.state.tables import audit_log, decisions, deliveries, episodes, silences
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """What somebody did by hand."""
+    """An act by hand."""
 
     at: datetime
     who: str
@@ -89,26 +90,25 @@ class Notifications:
     def __init__(self, state: State, routing: Routing | None = None, clock: Callable[[], datetime] = utc_now) -> None:
         """Neither connects nor creates anything."""
         self.state = state
-        # What people do by hand is told to whoever was told before, so nothing is routed here.
+        # Acts by hand are sent to who was notified before, so nothing is routed here.
         self._routing = routing or Routing({})
         self._clock = clock
 
     # Doing
 
     def acknowledge(self, episode: str, who: str, why: str) -> Episode:
-        """Take an episode: nobody else is escalated to, and everybody who was told hears who has it.
+        """Acknowledge an episode: it escalates no further, and everyone who was notified learns who has it.
 
-        Args:
-            episode: its id, or the first digits of it.
+        `episode` is its id, or the first digits of it.
 
         Raises:
-            UserError: there is no such open episode, somebody has it already, or nobody or no reason is given.
+            UserError: there is no such open episode, it is acknowledged already, or `who` or `why` is blank.
         """
         with self._by_hand("acknowledge", episode, who, why) as (book, found):
             if found.state != "open":
                 raise UserError(f"Episode {found.id} is {_state(found)}; only one that is open can be acknowledged.")
             after = found.acknowledged(who, book.now)
-            _tell(book, after, Action.ACKNOWLEDGE, f"acknowledged by {who}: {why}")
+            _send_to_notified(book, after, Action.ACKNOWLEDGE, f"acknowledged by {who}: {why}")
         return after
 
     def resolve(self, episode: str, who: str, why: str) -> Episode:
@@ -122,25 +122,25 @@ class Notifications:
                 raise UserError(f"Episode {found.id} is {_state(found)} already.")
             after = found.resolved(who, book.now)
             book.keep(after)
-            book.tell_of_end(after, f"resolved by {who}: {why}")
+            book.notify_resolved(after, f"resolved by {who}: {why}")
         return after
 
     def reopen(self, episode: str, who: str, why: str) -> Episode:
-        """Take up a resolved episode again, or one that was acknowledged and has nobody now.
+        """Reopen a resolved episode, or one whose acknowledgement is withdrawn.
 
         Raises:
-            UserError: as :meth:`acknowledge`, or the same goes on as another episode by now.
+            UserError: as :meth:`acknowledge`, or the same is firing as another episode by now.
         """
         with self._by_hand("reopen", episode, who, why) as (book, found):
             if found.state == "open":
                 raise UserError(f"Episode {found.id} is open.")
             same = (episodes.c.fingerprint == found.fingerprint, episodes.c.state != "resolved")
             if found.is_over and (others := book.load(*same)):
-                raise UserError(f"Episode {found.id} goes on as {others[0].id}; look at that one.")
+                raise UserError(f"Episode {found.id} continues as {others[0].id}; look at that one.")
             after = found.opened_again(book.now)
-            told = _tell(book, after, Action.OPEN, f"opened again by {who}: {why}")
-            # If nobody knows of it, or everybody knows that it is over, the dispatcher routes it like a new one.
-            after = after.told("notified" if told else "recorded", book.now)
+            is_sent = _send_to_notified(book, after, Action.OPEN, f"opened again by {who}: {why}")
+            # If none was notified, or all that it is over, the dispatcher routes it like a new one.
+            after = after.notified("notified" if is_sent else "recorded", book.now)
             book.keep(after)
         return after
 
@@ -154,17 +154,15 @@ class Notifications:
         kind: Kind = "silence",
         starts_at: datetime | None = None,
     ) -> Silence:
-        """Keep what matches from being told; with the kind `maintenance` matchers may be left out.
+        """Suppress what matches until a time; with the kind `maintenance` matchers may be left out.
 
-        Args:
-            matchers: as :func:`~alert_assets.notify.silence.parse_matcher` reads them.
-            starts_at: from when on; None is now.
+        The matchers are those of :func:`~alert_assets.notify.silence.parse_matcher`; without `starts_at` it begins now.
 
         Raises:
-            UserError: a matcher or a time cannot be used, or nobody or no reason is given.
+            UserError: a matcher or a time cannot be used, or `who` or `why` is blank.
         """
         match = parse_matcher(matchers)
-        _check_said(f"{kind} add", who, why)
+        _check_given(f"{kind} add", who, why)
         if kind == "silence" and not match.conditions:
             raise UserError(
                 "A silence without a matcher would silence everything: say what, e.g. application=payments-api."
@@ -190,12 +188,12 @@ class Notifications:
         return made
 
     def expire(self, number: int, who: str, why: str) -> Silence:
-        """End a silence or a maintenance window now; what still goes on is told.
+        """Expire a silence or a maintenance window now; what is still firing is notified.
 
         Raises:
-            UserError: there is none with that number, it is over, or nobody or no reason is given.
+            UserError: there is none with that number, it is over, or `who` or `why` is blank.
         """
-        _check_said(f"silence expire {number}", who, why)
+        _check_given(f"silence expire {number}", who, why)
         this = silences.c.id == number
         with self.state.writing() as connection:
             now = self._clock()
@@ -213,8 +211,8 @@ class Notifications:
 
     @contextmanager
     def _by_hand(self, action: str, episode: str, who: str, why: str) -> Iterator[tuple[EpisodeBook, Episode]]:
-        """One transaction around what somebody does to an episode, with its row in the audit."""
-        _check_said(f"{action} {episode}", who, why)
+        """Open one transaction around an act on an episode, with its row in the audit."""
+        _check_given(f"{action} {episode}", who, why)
         with self.state.writing() as connection:
             now = self._clock()
             book = EpisodeBook(connection, self._routing, (), Rules(), now)
@@ -229,7 +227,7 @@ class Notifications:
     # Looking
 
     def episodes(self, *states: EpisodeState, since: datetime | None = None, limit: int = 100) -> list[Episode]:
-        """Episodes in these states, or in any; those with the latest alert first. `limit` 0 is all."""
+        """List episodes in these states, or in any; those with the latest alert first. `limit` 0 is all."""
         query = select(episodes).order_by(episodes.c.last_at.desc(), episodes.c.id)
         if states:
             query = query.where(episodes.c.state.in_(states))
@@ -239,7 +237,7 @@ class Notifications:
             return [episode_of(row) for row in connection.execute(_limited(query, limit)).mappings()]
 
     def episode(self, episode: str) -> Episode:
-        """One, by its id or the first digits of it.
+        """Return one, by its id or the first digits of it.
 
         Raises:
             UserError: there is none, or there are several.
@@ -248,14 +246,14 @@ class Notifications:
             return episode_of(_find(connection, episode))
 
     def deliveries(self, episode: str) -> list[Delivery]:
-        """What was sent of an episode, in order."""
+        """List the deliveries of an episode, in order."""
         columns = [deliveries.c[part.name] for part in fields(Delivery)]
         query = select(*columns).where(deliveries.c.episode == episode).order_by(deliveries.c.id)
         with self.state.reading() as connection:
             return [Delivery(**row) for row in connection.execute(query).mappings()]
 
     def ledger(self, episode: str | None = None, outcome: str | None = None, limit: int = 100) -> list[Decision]:
-        """What was decided, the latest first; `limit` 0 is all."""
+        """List decisions, the latest first; `limit` 0 is all."""
         query = select(*(decisions.c[part.name] for part in fields(Decision))).order_by(decisions.c.id.desc())
         wanted: list[ColumnElement[bool]] = []
         if episode is not None:
@@ -267,11 +265,11 @@ class Notifications:
             return [Decision(**row) for row in found]
 
     def ledger_totals(self) -> LedgerTotals:
-        """Whether the ledger accounts for every alert."""
+        """Count whether the ledger accounts for every alert."""
         return ledger_totals(self.state)
 
     def silences(self, *, everything: bool = False) -> list[Silence]:
-        """Silences and maintenance windows that hold or are to come; `everything` has those that are over too."""
+        """List silences and maintenance windows that hold or are to come; `everything` has those that are over too."""
         query = select(silences).order_by(silences.c.until, silences.c.id)
         if not everything:
             query = query.where(silences.c.until > self._clock())
@@ -287,7 +285,7 @@ class Notifications:
         since: datetime | None = None,
         limit: int = 100,
     ) -> list[AuditEntry]:
-        """What people did by hand, breakers and batches too; the latest first. `limit` 0 is all."""
+        """List acts by hand, on breakers and batches too; the latest first. `limit` 0 is all."""
         query = select(*(audit_log.c[part.name] for part in fields(AuditEntry))).order_by(audit_log.c.id.desc())
         for name, value in (("who", who), ("action", action), ("subject", subject)):
             if value is not None:
@@ -298,14 +296,14 @@ class Notifications:
             return [AuditEntry(**row) for row in connection.execute(_limited(query, limit)).mappings()]
 
 
-def _tell(book: EpisodeBook, episode: Episode, action: Action, reason: str) -> bool:
-    """Tell everybody who was told before; whether there is anybody."""
+def _send_to_notified(book: EpisodeBook, episode: Episode, action: Action, reason: str) -> bool:
+    """Send to every destination that was notified before; whether there is any."""
     book.keep(episode)
-    told = book.told_to(episode)
-    for to in told:
-        book.send(episode, action, to, said=reason)
+    notified = book.notified_destinations(episode)
+    for to in notified:
+        book.send(episode, action, to, because=reason)
         book.decide(episode.id, to, "notified", reason)
-    return bool(told)
+    return bool(notified)
 
 
 def _find(connection: Connection, episode: str) -> RowMapping:
@@ -326,7 +324,7 @@ def _state(episode: Episode) -> str:
     return f"{episode.state} by {who} since {at:%Y-%m-%d %H:%M:%SZ}" if at else episode.state
 
 
-def _check_said(what: str, who: str, why: str) -> None:
+def _check_given(what: str, who: str, why: str) -> None:
     for part, value in (("who does it", who), ("why", why)):
         if not value.strip():
             raise UserError(f"`{what}` has to say {part}: it is kept in the audit.")

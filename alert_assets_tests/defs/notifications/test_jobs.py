@@ -37,11 +37,11 @@ def test_acknowledge_and_resolve(desk: Desk) -> None:
     assert launch(desk, "alert_acknowledge", "acknowledge_alert", episode=name[:6], who="ana", why="mine").success
     assert desk.people.episode(name).acknowledged_by == "ana"
     assert launch(desk, "alert_resolve", "resolve_alert", episode=name, who="ana", why="fixed").success
-    assert desk.told() == ["open disk", "acknowledge disk", "resolve disk"]
+    assert desk.notified() == ["open disk", "acknowledge disk", "resolve disk"]
     assert launch(desk, "alert_reopen", "reopen_alert", episode=name, who="ana", why="it was not").success
     assert desk.people.episode(name).state == "open"
     desk.tick()
-    assert desk.told()[3:] == ["open disk"]
+    assert desk.notified()[3:] == ["open disk"]
     assert [entry.why for entry in desk.people.audit()] == ["it was not", "fixed", "mine"]
 
 
@@ -49,7 +49,7 @@ def test_silence(desk: Desk) -> None:
     said = {"matchers": ["episode=disk"], "until": "2h", "who": "ana", "why": "known"}
     assert launch(desk, "alert_silence", "silence_alerts", **said).success
     desk.fire()
-    assert desk.told() == []
+    assert desk.notified() == []
     assert desk.people.silences()[0].why == "known"
 
 

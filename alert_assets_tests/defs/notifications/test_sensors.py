@@ -24,7 +24,7 @@ from alert_assets.defs.notifications.sensors import (
 )
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
-from alert_assets.notify.stack import Telling
+from alert_assets.notify.stack import NotificationStack
 from alert_assets.settings import Settings
 from alert_assets.state.tables import outbox
 from alert_assets_tests.commands.lake import analysis, incident
@@ -34,19 +34,12 @@ from alert_assets_tests.conftest import settings_in
 class Site:
     """A settings folder, an instance, and a web server that writes down what it is told."""
 
-    def __init__(self, settings: Settings, instance: dg.DagsterInstance, port: int) -> None:
+    def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
         self.settings = settings
         self.instance = instance
         self.lakehouse = Lakehouse(settings)
         self.breakers = circuit_breakers(settings)
-        self.telling = Telling(
-            settings,
-            {
-                "ALERTS_WEBHOOK_URL": f"http://127.0.0.1:{port}/hook",
-                "ALERTS_WEBHOOK_SECRET": "a-secret-of-the-tests",
-                "ALERTS_ALLOWED_HOSTS": "127.0.0.1",
-            },
-        )
+        self.stack = NotificationStack(settings)
         self._cursors: dict[str, str | None] = {}
 
     def tick(self, sensor: Any) -> str:
@@ -54,7 +47,7 @@ class Site:
         context = dg.build_sensor_context(
             instance=self.instance,
             cursor=self._cursors.get(sensor.name),
-            resources={"settings": self.settings, "telling": self.telling},
+            resources={"settings": self.settings, "notification_stack": self.stack},
         )
         found = sensor(context)
         if isinstance(found, dg.SkipReason):
@@ -64,7 +57,7 @@ class Site:
 
     def waiting(self) -> list[tuple[str, str]]:
         """What is in the outbox and was not taken up: subject and status of the alert."""
-        with self.telling.state.reading() as connection:
+        with self.stack.state.reading() as connection:
             rows = connection.execute(outbox.select().where(outbox.c.status == "pending").order_by(outbox.c.id))
             return [(row["subject"], row["payload"]["status"]) for row in rows.mappings()]
 
@@ -80,7 +73,7 @@ def told() -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def site(tmp_path: Path, told: list[dict[str, Any]]) -> Iterator[Site]:
+def site(tmp_path: Path, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     class Hook(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
@@ -94,9 +87,17 @@ def site(tmp_path: Path, told: list[dict[str, Any]]) -> Iterator[Site]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     routing = tmp_path / "routing.yaml"
     routing.write_text("routes:\n  - {name: everything, add: {webhook: []}}\n")
-    settings = settings_in(tmp_path / "data", routing_file=str(routing), dagster_url="https://dagster.example")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ALERTS_WEBHOOK_URL", f"http://127.0.0.1:{server.server_port}/hook")
+    monkeypatch.setenv("ALERTS_WEBHOOK_SECRET", "a-secret-of-the-tests")
+    settings = settings_in(
+        tmp_path / "data",
+        routing_file=str(routing),
+        dagster_url="https://dagster.example",
+        allowed_hosts="127.0.0.1",
+    )
     with dg.DagsterInstance.ephemeral() as instance:
-        yield Site(settings, instance, server.server_port)
+        yield Site(settings, instance)
     server.shutdown()
 
 
@@ -127,7 +128,7 @@ def test_a_failed_run_is_told_with_its_cause_once_and_a_success_ends_it(site: Si
     assert site.tick(run_alerts).startswith("0 new alerts of "), "the overlap tells nothing twice"
     assert site.waiting() == [("Run of nightly failed", "firing")]
 
-    assert "1 alerts taken up" in site.tick(notifications_sensor)
+    assert "1 alerts dispatched" in site.tick(notifications_sensor)
 
     (message,) = told
     text = json.dumps(message)
@@ -136,7 +137,7 @@ def test_a_failed_run_is_told_with_its_cause_once_and_a_success_ends_it(site: Si
     assert f"https://dagster.example/runs/{failed}" in text
     assert "line" in text
     assert "raise ValueError" in text, "the end of the stack trace"
-    assert site.tick(notifications_sensor) == "0 alerts taken up, 0 notifications sent."
+    assert site.tick(notifications_sensor) == "0 alerts dispatched, 0 notifications sent."
     run(site, fails=False)
     site.tick(run_alerts)
     site.tick(notifications_sensor)
@@ -150,7 +151,7 @@ def test_an_exception_between_the_fact_and_the_outbox_loses_nothing(
 ) -> None:
     run(site)
     with monkeypatch.context() as patch:
-        patch.setattr("alert_assets.defs.notifications.sensors.run_alert", lambda *_, **__: 1 / 0)
+        patch.setattr("alert_assets.defs.notifications.runs.run_alert", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             site.tick(run_alerts)
     assert site.waiting() == []
@@ -180,11 +181,11 @@ def now_incident(number: int, **fields: Any) -> dict[str, Any]:
 def test_an_incident_is_told_when_it_is_new_when_it_is_analysed_and_when_it_is_over(
     site: Site, told: list[Any]
 ) -> None:
-    assert site.tick(incident_alerts) == "There are no incidents yet."
+    assert site.tick(incident_alerts) == "No incident has changed."
     gold = now_incident(1)
     site.put(GOLD_INCIDENTS, gold, now_incident(2, last_seen_timestamp=datetime(2022, 8, 22, tzinfo=UTC)))
 
-    assert site.tick(incident_alerts) == "1 new alerts of 2 incidents that changed; 1 are too old to tell anybody."
+    assert site.tick(incident_alerts) == "1 new alerts of 2 incidents that changed; 1 are too old to be notified."
     assert site.tick(incident_alerts) == "No incident has changed."
     assert site.waiting() == [("cpu_high: payments-api on host-a", "firing")]
     site.put(PLATINUM_INCIDENTS, analysis(gold, analyzed_at=utc_now()))
@@ -195,7 +196,7 @@ def test_an_incident_is_told_when_it_is_new_when_it_is_analysed_and_when_it_is_o
     site.put(GOLD_INCIDENTS, {**gold, "resolved_at": utc_now()})
     site.tick(incident_alerts)
     site.tick(notifications_sensor)
-    with site.telling.state.reading() as connection:
+    with site.stack.state.reading() as connection:
         statuses = [row["payload"]["status"] for row in connection.execute(outbox.select()).mappings()]
     assert statuses == ["firing", "firing", "resolved"]
     assert len(told) == 2, "opened and resolved; the analysis alone wakes nobody"
@@ -215,7 +216,7 @@ def test_the_ledger_is_a_check(site: Site) -> None:
             assets=[NOTIFICATIONS],
             asset_checks=[ledger_check],
             jobs=[dg.define_asset_job("look", selection=dg.AssetSelection.checks(ledger_check))],
-            resources={"telling": site.telling},
+            resources={"notification_stack": site.stack},
         ).resolve_job_def("look")
         done = job.execute_in_process(instance=site.instance)
         (evaluation,) = done.get_asset_check_evaluations()
@@ -229,7 +230,7 @@ def test_the_ledger_is_a_check(site: Site) -> None:
     assert told.passed
     assert told.metadata["dispatched"].value == told.metadata["notified"].value == 1
     # An alert that somebody marked as taken up, and that nobody decided on.
-    with site.telling.state.writing() as connection:
+    with site.stack.state.writing() as connection:
         connection.execute(
             outbox.insert().values(
                 created_at=utc_now(),
@@ -244,6 +245,7 @@ def test_the_ledger_is_a_check(site: Site) -> None:
     for _ in range(2):
         lost = check()
         assert not lost.passed, "it fails until the alert is accounted for"
-        assert lost.description == "1 alerts were taken up since the ledger was last complete, 0 are accounted for.", (
-            "the alert that was told is not counted again"
-        )
+        assert lost.description == (
+            "1 of 1 alerts that were dispatched since the ledger was last complete are unaccounted for; "
+            "0 could not be dispatched."
+        ), "the alert that was told is not counted again"

@@ -6,13 +6,15 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from alert_assets.errors import UserError
-from alert_assets.notify.channels import VARIABLES, Action, Channel, ChannelError, channels
+from alert_assets.notify.channels.channel import Action, Channel, ChannelError
 from alert_assets.notify.channels.log import Log
+from alert_assets.notify.channels.registry import CHANNELS, channels
 from alert_assets_tests.notify.channels import relay
 from alert_assets_tests.notify.channels.examples import HUGE, OPENING
 from alert_assets_tests.notify.channels.service import Service, slack_webhook
@@ -41,8 +43,17 @@ WHOLE: dict[str, dict[str, str]] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _no_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
 def read(**variables: str) -> dict[str, Channel]:
-    return channels({f"ALERTS_{name}": value for name, value in variables.items()})
+    allowed_hosts = variables.pop("ALLOWED_HOSTS", "")
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in variables.items():
+            environment.setenv(f"ALERTS_{name}", value)
+        return channels(allowed_hosts)
 
 
 def problem(**variables: str) -> str:
@@ -53,7 +64,12 @@ def problem(**variables: str) -> str:
 
 
 def test_there_is_always_a_log() -> None:
-    assert list(channels({"PATH": "/bin", "ALERTS_TEAMS_WEBHOOK_URL": " "})) == ["log"]
+    assert list(read(TEAMS_WEBHOOK_URL=" ")) == ["log"]
+
+
+def test_a_channel_may_be_configured_by_the_file() -> None:
+    Path(".env").write_text(f"ALERTS_WEBHOOK_SECRET={SECRET}\nALERTS_WEBHOOK_URL=https://example.test\n")
+    assert list(read(WEBHOOK_URL="")) == ["log", "webhook"]
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -66,7 +82,7 @@ def test_a_channel_that_is_whole_is_there(name: str) -> None:
 
 def test_all_together() -> None:
     variables = {name: value for part, each in WHOLE.items() if "token" not in part for name, value in each.items()}
-    assert set(read(**variables)) == {"log", *VARIABLES}
+    assert set(read(**variables)) == set(CHANNELS)
 
 
 @pytest.mark.parametrize(
@@ -159,8 +175,8 @@ def test_the_log_has_one_line_for_each_message(capsys: pytest.CaptureFixture[str
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     code = (
-        "import sys; from alert_assets.notify.channels import channels; assert list(channels({})) == ['log']; "
-        "print([name for name in ('httpx', 'smtplib', 'pandas', 'pyspark', 'dagster') if name in sys.modules])"
+        "import sys; from alert_assets.notify.channels.registry import channels; assert list(channels()) == ['log']; "
+        "print([name for name in ('httpx', 'pandas', 'pyspark', 'dagster') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -11,13 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alert_assets.notify.channels import VARIABLES
 from alert_assets.notify.limits import Limit, Limits
 from alert_assets.notify.routing.business_hours import BusinessHours
 from alert_assets.notify.routing.file import PACKAGED, RoutingError, load_routing
 from alert_assets.notify.routing.rules import (
-    CHANNELS,
-    LOG,
     Destination,
     EscalationStep,
     Matcher,
@@ -192,10 +189,6 @@ def test_what_ships_is_right_and_explains_every_field() -> None:
     # Where the UI is, is a setting and no section.
     for section in Routing.__dataclass_fields__.keys() - {"dagster_url"}:
         assert f"\n{section}:" in text
-
-
-def test_the_channels_are_those_there_are() -> None:
-    assert sorted(CHANNELS) == sorted([*VARIABLES, LOG])
 
 
 def test_limits_that_a_file_does_not_name_stay(tmp_path: Path) -> None:

@@ -229,7 +229,7 @@ def test_a_role_that_nobody_has_reaches_the_channels_default() -> None:
     plan = routed(Route("x", overrides={"steps": (step,)}, add=(to("email", "role:manager"),))).route(alert())
     assert plan.policy.steps[0].destinations == (to("email"), LOG)
     assert plan.reasons[-2] == (
-        "email: added by route x; nobody is role:manager in email; the channel's default recipients"
+        "email: added by route x; role:manager has no contact in email; the channel's default recipients"
     )
     assert routed(Route("x", overrides={"steps": (step,)})).unfilled_roles() == (("manager", "email"),)
 

@@ -70,7 +70,7 @@ def test_an_alert_opens_an_episode_and_its_end_closes_it(desk: Desk) -> None:
     desk.fire(severity="CRITICAL")
     desk.over(severity="CRITICAL")
 
-    assert desk.told("slack") == desk.told("pagerduty") == desk.told("log") == ["open disk", "resolve disk"]
+    assert desk.notified("slack") == desk.notified("pagerduty") == desk.notified("log") == ["open disk", "resolve disk"]
     (episode,) = desk.people.episodes()
     assert (episode.state, episode.count, episode.resolved_by) == ("resolved", 1, "alert_assets")
     assert desk.outcomes() == ["notified", "notified"]
@@ -85,7 +85,7 @@ def test_eight_hours_of_the_same(sqlite: State) -> None:
         desk.now += MINUTE
     desk.over()
 
-    told = desk.told()
+    told = desk.notified()
     assert told[0] == "open disk"
     assert told[-1] == "resolve disk"
     assert told[1:-1] == ["remind disk"] * 3  # after 1, 2 and 4 hours more
@@ -105,7 +105,7 @@ def test_who_hears_of_it_hears_why(desk: Desk) -> None:
         texts = [payload["description"] for payload in connection.scalars(query)]
     assert texts == [
         "94% used",
-        "Step again: nobody has acknowledged since 2026-02-14 10:00:00Z.\n\n94% used",
+        "Step again: unacknowledged since 2026-02-14 10:00:00Z.\n\n94% used",
         "Acknowledged by ana: looking.\n\n94% used",
     ]
 
@@ -113,9 +113,9 @@ def test_who_hears_of_it_hears_why(desk: Desk) -> None:
 def test_it_gets_worse(desk: Desk) -> None:
     for severity in ("MEDIUM", "HIGH", "MEDIUM", "CRITICAL", "CRITICAL"):
         desk.fire(severity=severity)
-    assert desk.told() == ["open disk", "update disk", "update disk"]
+    assert desk.notified() == ["open disk", "update disk", "update disk"]
     # Who is told for the first time is told of an opening.
-    assert desk.told("pagerduty") == ["open disk"]
+    assert desk.notified("pagerduty") == ["open disk"]
     assert desk.people.episodes()[0].severity == "CRITICAL"
 
 
@@ -130,7 +130,7 @@ def test_it_fires_again(desk: Desk) -> None:
     desk.now += 31 * MINUTE
     desk.fire()
     assert len(desk.people.episodes()) == 2
-    assert desk.told() == ["open disk", "resolve disk"] * 2 + ["open disk"]
+    assert desk.notified() == ["open disk", "resolve disk"] * 2 + ["open disk"]
 
 
 def test_alerts_that_come_late(desk: Desk) -> None:
@@ -151,9 +151,9 @@ def test_nothing_fires_any_more(state: State) -> None:
     desk.fire()
     desk.fire("run", kind="run_failure")
     desk.tick(59 * MINUTE)
-    assert desk.told() == ["open disk", "open run"]
+    assert desk.notified() == ["open disk", "open run"]
     desk.tick(MINUTE)
-    assert [said for said in desk.told() if "remind" not in said] == ["open disk", "open run", "resolve disk"]
+    assert [said for said in desk.notified() if "remind" not in said] == ["open disk", "open run", "resolve disk"]
 
 
 def test_a_row_that_is_no_alert_is_told_by_its_subject(desk: Desk) -> None:
@@ -161,7 +161,7 @@ def test_a_row_that_is_no_alert_is_told_by_its_subject(desk: Desk) -> None:
         row = {"at": T0.isoformat(), "kind": "batch_held", "severity": "HIGH", "title": "batch 7 is held"}
         enqueue(connection, row, "b")
     desk.tick()
-    assert desk.told() == ["open batch_held/batch 7 is held"]
+    assert desk.notified() == ["open batch_held/batch 7 is held"]
 
 
 def test_a_fact_is_raised_once_and_only_with_its_transaction(desk: Desk) -> None:
@@ -172,7 +172,7 @@ def test_a_fact_is_raised_once_and_only_with_its_transaction(desk: Desk) -> None
         assert raise_alert(connection, alert(), "fact/1")
         assert not raise_alert(connection, alert(), "fact/1")
     desk.tick()
-    assert desk.told() == ["open disk"]
+    assert desk.notified() == ["open disk"]
 
 
 def test_a_crash_in_the_middle_of_a_batch_repeats_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,11 +190,11 @@ def test_a_crash_in_the_middle_of_a_batch_repeats_nothing(desk: Desk, monkeypatc
         patch.setattr(EpisodeBook, "flush", dies)
         with pytest.raises(KeyboardInterrupt):
             desk.tick()
-    assert desk.told() == []
+    assert desk.notified() == []
     assert desk.people.ledger() == []
     desk.tick()
     desk.tick()
-    assert desk.told() == [f"open a{n}" for n in range(5)]
+    assert desk.notified() == [f"open a{n}" for n in range(5)]
 
 
 def test_an_alert_that_cannot_be_taken_up_holds_up_no_other(
@@ -210,10 +210,10 @@ def test_an_alert_that_cannot_be_taken_up_holds_up_no_other(
     monkeypatch.setattr(Routing, "route", has_a_bug)
     desk.raise_(alert("a"), alert("odd"), alert("b"))
     desk.tick()
-    assert desk.told() == ["open a", "open b"]
+    assert desk.notified() == ["open a", "open b"]
     totals = desk.people.ledger_totals()
     assert (totals.dispatched, totals.failed, totals.pending, totals.is_complete) == (2, 1, 0, False)
-    assert desk.people.ledger(outcome="failed")[0].reason == "alert 2 could not be taken up: ZeroDivisionError: odd"
+    assert desk.people.ledger(outcome="failed")[0].reason == "alert 2 could not be dispatched: ZeroDivisionError: odd"
     assert '"alert_failed"' in capsys.readouterr().err
 
 
@@ -225,15 +225,15 @@ def test_dispatchers_that_work_at_once(state: State) -> None:
     with ThreadPoolExecutor(3) as pool:
         taken = list(pool.map(lambda desk: desk.dispatcher.tick(T0), desks))
     assert sum(taken) == 300
-    assert desks[0].told() == [f"open a{n}" for n in range(300)]
+    assert desks[0].notified() == [f"open a{n}" for n in range(300)]
 
 
 def test_a_channel_that_is_not_configured(state: State) -> None:
     teams = Destination("teams")
     desk = Desk(state, routing(policies={"P2": Policy((teams, LOG))}))
     desk.fire()
-    assert desk.told("teams") == []
-    assert desk.told("log") == ["open disk"]
+    assert desk.notified("teams") == []
+    assert desk.notified("log") == ["open disk"]
     assert desk.outcomes("teams") == ["recorded"]
 
 
@@ -261,10 +261,10 @@ def walk(desk: Desk, minutes: int, restart: bool = False) -> tuple[Desk, dict[in
     """What each five minutes brought besides reminders."""
     found: dict[int, list[str]] = {}
     for minute in range(5, minutes + 1, 5):
-        before = {name: len(desk.told(name)) for name in ("pagerduty", "email")}
+        before = {name: len(desk.notified(name)) for name in ("pagerduty", "email")}
         desk = desk.restarted() if restart else desk
         desk.tick(5 * MINUTE)
-        new = [f"{name} {s}" for name in before for s in desk.told(name)[before[name] :] if "remind" not in s]
+        new = [f"{name} {s}" for name in before for s in desk.notified(name)[before[name] :] if "remind" not in s]
         if new:
             found[minute] = new
     return desk, found
@@ -273,9 +273,9 @@ def walk(desk: Desk, minutes: int, restart: bool = False) -> tuple[Desk, dict[in
 def test_a_step_is_taken_when_its_time_has_come_and_no_sooner(desk: Desk) -> None:
     desk.fire(severity="CRITICAL")
     desk.tick(5 * MINUTE - SECOND)
-    assert desk.told("pagerduty") == ["open disk"]
+    assert desk.notified("pagerduty") == ["open disk"]
     desk.tick(SECOND)
-    assert desk.told("pagerduty") == ["open disk", "escalate disk"]
+    assert desk.notified("pagerduty") == ["open disk", "escalate disk"]
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -290,7 +290,7 @@ def test_nobody_acknowledges(desk: Desk, restart: bool) -> None:
     overdue = [row.outcome for row in reversed(desk.people.ledger(limit=0)) if row.outcome.endswith("overdue")]
     assert overdue == ["acknowledge_overdue", "resolve_overdue"]
     desk.over()
-    assert desk.told("email")[-1] == "resolve disk"
+    assert desk.notified("email")[-1] == "resolve disk"
 
 
 def test_an_acknowledgement_stops_it(desk: Desk) -> None:
@@ -300,16 +300,16 @@ def test_an_acknowledgement_stops_it(desk: Desk) -> None:
     assert desk.people.acknowledge(episode.id[:6], "ana", "on it").acknowledged_by == "ana"
     desk, found = walk(desk, 300)
     assert found == {}
-    assert "remind disk" not in desk.told()
-    assert desk.told("pagerduty") == ["open disk", "escalate disk", "acknowledge disk"]
+    assert "remind disk" not in desk.notified()
+    assert desk.notified("pagerduty") == ["open disk", "escalate disk", "acknowledge disk"]
     assert [row.outcome for row in desk.people.ledger(outcome="resolve_overdue")] == ["resolve_overdue"]
 
 
 def test_a_process_that_was_down_for_long(desk: Desk) -> None:
     desk.fire(severity="CRITICAL")
     desk.tick(35 * MINUTE)
-    assert desk.told("pagerduty") == ["open disk", "escalate disk"]
-    assert desk.told("email") == ["escalate disk"]
+    assert desk.notified("pagerduty") == ["open disk", "escalate disk"]
+    assert desk.notified("email") == ["escalate disk"]
 
 
 # Silences
@@ -320,16 +320,16 @@ def test_silenced_is_recorded_and_told_at_the_end(desk: Desk) -> None:
     for _ in range(30):
         desk.fire()
         desk.tick(MINUTE)
-    assert desk.told() == []
+    assert desk.notified() == []
     assert set(desk.outcomes()) == {"silenced"}
     assert desk.people.episodes()[0].count == 30
     assert f"silence {silence.id} of ana: known" in desk.people.ledger()[0].reason
     desk.tick(29 * MINUTE)
-    assert desk.told() == []
+    assert desk.notified() == []
     desk.tick(MINUTE)
     desk.tick(MINUTE)
     desk.fire()
-    assert desk.told() == ["open disk"]
+    assert desk.notified() == ["open disk"]
 
 
 def test_silenced_and_over_is_never_told(desk: Desk) -> None:
@@ -337,7 +337,7 @@ def test_silenced_and_over_is_never_told(desk: Desk) -> None:
     desk.fire()
     desk.over()
     desk.tick(2 * HOUR)
-    assert desk.told() == []
+    assert desk.notified() == []
     assert desk.people.ledger_totals().by_outcome == {"silenced": 1, "recorded": 1}
 
 
@@ -345,7 +345,7 @@ def test_a_silence_does_not_keep_a_resolution_back(desk: Desk) -> None:
     desk.fire()
     desk.people.silence(["severity=HIGH"], T0 + HOUR, "ana", "known")
     desk.over()
-    assert desk.told() == ["open disk", "resolve disk"]
+    assert desk.notified() == ["open disk", "resolve disk"]
 
 
 def test_a_silence_keeps_escalation_and_reminders_back(desk: Desk) -> None:
@@ -353,7 +353,7 @@ def test_a_silence_keeps_escalation_and_reminders_back(desk: Desk) -> None:
     desk.people.silence(["severity=CRITICAL"], T0 + 3 * HOUR, "ana", "known")
     desk, found = walk(desk, 175)
     assert found == {}
-    assert desk.told() == ["open disk"]
+    assert desk.notified() == ["open disk"]
     desk, found = walk(desk, 5)
     assert found == {5: ["pagerduty escalate disk"] * 2 + ["email escalate disk"] * 2}
 
@@ -362,11 +362,11 @@ def test_it_gets_worse_while_it_is_silenced(desk: Desk) -> None:
     desk.fire()
     silence = desk.people.silence(["application=payments-api"], T0 + 30 * MINUTE, "ana", "known")
     desk.fire(severity="CRITICAL")
-    assert desk.told() == ["open disk"]
+    assert desk.notified() == ["open disk"]
     desk.people.expire(silence.id, "ana", "not known after all")
     desk.tick()
-    assert desk.told() == ["open disk", "update disk"]
-    assert desk.told("pagerduty") == ["open disk"]
+    assert desk.notified() == ["open disk", "update disk"]
+    assert desk.notified("pagerduty") == ["open disk"]
 
 
 def test_a_maintenance_window(desk: Desk) -> None:
@@ -375,11 +375,11 @@ def test_a_maintenance_window(desk: Desk) -> None:
     desk.fire("before")
     desk.now = window[0]
     desk.fire("during")
-    assert desk.told() == ["open before"]
+    assert desk.notified() == ["open before"]
     assert desk.outcomes()[-1] == "maintenance"
     desk.now = window[1]
     desk.tick()
-    assert desk.told() == ["open before", "open during", "remind before"]
+    assert desk.notified() == ["open before", "open during", "remind before"]
 
 
 @pytest.mark.parametrize(
@@ -409,7 +409,7 @@ def test_a_parent_that_is_down_inhibits_its_children(state: State) -> None:
     desk = Desk(state, routing(dependencies={"database": ("payments-api",)}))
     desk.fire("db", application="database", severity="CRITICAL")
     desk.fire("child")
-    assert desk.told() == ["open db"]
+    assert desk.notified() == ["open db"]
     assert desk.outcomes()[-1] == "inhibited"
     before = desk.people.ledger(limit=0)
     for _ in range(3):
@@ -417,7 +417,7 @@ def test_a_parent_that_is_down_inhibits_its_children(state: State) -> None:
     assert desk.people.ledger(limit=0) == before
     desk.over("db", application="database")
     desk.tick(SECOND)
-    assert desk.told() == ["open db", "resolve db", "open child"]
+    assert desk.notified() == ["open db", "resolve db", "open child"]
 
 
 def test_what_was_told_before_its_parent_went_down(state: State) -> None:
@@ -427,11 +427,11 @@ def test_what_was_told_before_its_parent_went_down(state: State) -> None:
     desk.fire("db", application="database")
     for _ in range(14):
         desk.tick(10 * MINUTE)
-    assert desk.told("pagerduty") == ["open child"]
+    assert desk.notified("pagerduty") == ["open child"]
     assert len([row for row in desk.people.ledger(limit=0) if row.outcome == "inhibited"]) == 0
     desk.over("db", application="database")
     desk.tick(SECOND)
-    assert desk.told("email") == ["escalate child"] * 2
+    assert desk.notified("email") == ["escalate child"] * 2
 
 
 # Groups and storms
@@ -445,18 +445,18 @@ def test_a_group_is_silenced_with_its_leader(state: State) -> None:
     desk.tick()
     desk.people.silence(["episode=a0"], T0 + HOUR, "ana", "known")
     desk.tick(5 * MINUTE)
-    assert desk.told() == ["open a0"]
+    assert desk.notified() == ["open a0"]
     desk.tick(55 * MINUTE)
-    assert desk.told()[:2] == ["open a0", "update a0"]
+    assert desk.notified()[:2] == ["open a0", "update a0"]
 
 
 def test_alerts_of_one_application_are_told_together(state: State) -> None:
     desk = Desk(state, routing(limits=GROUPED))
     desk.raise_(*(alert(f"a{n}") for n in range(5)), alert("other", application="search"))
     desk.tick()
-    assert desk.told() == ["open a0", "open other"]
+    assert desk.notified() == ["open a0", "open other"]
     desk.tick(2 * MINUTE)
-    assert desk.told() == ["open a0", "open other", "update a0"]
+    assert desk.notified() == ["open a0", "open other", "update a0"]
     with desk.state.reading() as connection:
         payload = connection.scalar(
             select(deliveries.c.payload).where(deliveries.c.channel == "slack", deliveries.c.action == "update")
@@ -474,12 +474,12 @@ def test_what_was_grouped_and_outlives_its_leader(state: State) -> None:
     desk.tick(2 * MINUTE)
     desk.over("a0")
     desk.tick(SECOND)
-    *before, opened = desk.told()
+    *before, opened = desk.notified()
     assert before == ["open a0", "update a0", "resolve a0"]
     assert opened in ("open a1", "open a2")
     # The other is told with it now.
     desk.tick(2 * MINUTE)
-    assert desk.told()[4:] == [opened.replace("open", "update")]
+    assert desk.notified()[4:] == [opened.replace("open", "update")]
     assert desk.people.ledger_totals().is_complete
 
 
@@ -510,7 +510,7 @@ def test_a_storm(sqlite: State) -> None:
     for channel in ("slack", "log"):
         assert most_in(desk, channel, MINUTE) <= 10
         assert most_in(desk, channel, HOUR) <= 30
-        told = desk.told(channel)
+        told = desk.notified(channel)
         assert sum(said.startswith("open") for said in told) == 9
         assert sum(said.startswith("summary") for said in told) >= 1
     with desk.state.reading() as connection:
@@ -529,14 +529,14 @@ def test_the_log_is_nobody(sqlite: State) -> None:
     desk = Desk(sqlite, routing(limits=limits))
     desk.raise_(*(alert(f"a{n}", severity="CRITICAL") for n in range(50)))
     desk.tick()
-    assert len(desk.told("log")) == 50
-    assert len(desk.told("pagerduty")) == 9
+    assert len(desk.notified("log")) == 50
+    assert len(desk.notified("pagerduty")) == 9
     assert desk.people.ledger_totals().by_outcome == {"notified": 9, "rate_limited": 41}
     for _ in range(120):
         desk.tick(MINUTE)
     assert most_in(desk, "pagerduty", MINUTE) <= 10
     assert most_in(desk, "pagerduty", HOUR) <= 30
-    assert {said for said in desk.told("pagerduty") if "escalate" in said} == {f"escalate a{n}" for n in range(9)}
+    assert {said for said in desk.notified("pagerduty") if "escalate" in said} == {f"escalate a{n}" for n in range(9)}
 
 
 def test_a_storm_and_the_routing_of_the_package(sqlite: State) -> None:
@@ -558,7 +558,7 @@ def test_a_storm_and_the_routing_of_the_package(sqlite: State) -> None:
             for limit in packaged.limits.of(channel):
                 assert most_in(desk, channel, limit.window, recipient) <= limit.count
     assert recipients(desk, "slack")
-    assert desk.told("pagerduty")
+    assert desk.notified("pagerduty")
     totals = desk.people.ledger_totals()
     assert totals.is_complete
     assert totals.dispatched == 600
@@ -576,7 +576,7 @@ def test_a_storm_of_resolutions_reaches_who_was_told(state: State) -> None:
     desk.raise_(*(alert(name) for name in names))
     desk.raise_(*(alert(name, status="resolved") for name in names))
     desk.tick()
-    assert desk.told() == [f"open a{n}" for n in range(9)] + [f"resolve a{n}" for n in range(9)]
+    assert desk.notified() == [f"open a{n}" for n in range(9)] + [f"resolve a{n}" for n in range(9)]
     assert desk.people.ledger_totals().is_complete
 
 
@@ -590,13 +590,13 @@ def test_resolve_and_reopen(desk: Desk) -> None:
     # What was found before that does not bring it back.
     desk.raise_(alert(at=T0 - MINUTE))
     desk.tick()
-    assert desk.told() == ["open disk", "resolve disk"]
+    assert desk.notified() == ["open disk", "resolve disk"]
     assert desk.people.reopen(name, "bob", "not fixed").state == "open"
     desk.tick()
-    assert desk.told() == ["open disk", "resolve disk", "open disk"]
+    assert desk.notified() == ["open disk", "resolve disk", "open disk"]
     desk.people.acknowledge(name, "bob", "mine")
     desk.people.reopen(name, "bob", "not mine")
-    assert desk.told()[3:] == ["acknowledge disk", "open disk"]
+    assert desk.notified()[3:] == ["acknowledge disk", "open disk"]
     said = [(entry.who, entry.action, entry.why) for entry in reversed(desk.people.audit())]
     assert said == [
         ("ana", "episode_resolve", "fixed"),
@@ -613,7 +613,7 @@ def test_what_nobody_was_told_of_is_routed_when_it_is_reopened(desk: Desk) -> No
     desk.now += HOUR
     desk.people.reopen(desk.people.episodes()[0].id, "ana", "it is not over")
     desk.tick()
-    assert desk.told() == ["open disk"]
+    assert desk.notified() == ["open disk"]
 
 
 def test_wrong_use(desk: Desk) -> None:
@@ -641,7 +641,7 @@ def test_another_episode_of_the_same(desk: Desk) -> None:
     first = desk.people.episodes()[0].id
     desk.now += 2 * HOUR
     desk.fire()
-    with pytest.raises(UserError, match="goes on as"):
+    with pytest.raises(UserError, match="continues as"):
         desk.people.reopen(first, "ana", "x")
 
 
@@ -655,7 +655,7 @@ def test_what_is_read_before_anything_was_written(desk: Desk, tmp_path: Path) ->
 def test_an_alert_with_text_from_outside(desk: Desk) -> None:
     desk.fire("d\x00isk", title="決 \x00 \ud800", description="\x00", labels={"a": "\x00"})
     desk.fire("d\x00isk", title="決 \x00 \ud800")
-    assert len(desk.told()) == 1
+    assert len(desk.notified()) == 1
     assert desk.people.ledger_totals().is_complete
 
 
@@ -719,7 +719,7 @@ def test_whatever_happens(happens: list[tuple[str, str, str, int]], limits: str)
                 assert episode.is_over is (said[-1] == "resolve")
             if episode.state == "open":
                 assert episode.owed in (None, "grouped")
-                assert episode.told_as is not None
-                assert episode.told_as != "notified" or sent
+                assert episode.notified_as is not None
+                assert episode.notified_as != "notified" or sent
         active = [episode for episode in desk.people.episodes() if not episode.is_over]
         assert len({episode.fingerprint for episode in active}) == len(active)
