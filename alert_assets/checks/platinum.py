@@ -197,8 +197,7 @@ def waiting_since(rows: NewRows) -> datetime | None:
 
 
 def _unanalysed(rows: NewRows, above: int) -> dict[str, int]:
-    """Gold's incidents above a `_batch_id`: how many have no analysis, and the lowest `_batch_id` of those without
-    one of their context."""
+    """Count gold's incidents above a `_batch_id` that have no analysis, with the lowest `_batch_id` of the stale."""
     near = "true"
     if above:
         near = within(

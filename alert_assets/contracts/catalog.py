@@ -110,7 +110,8 @@ class Contract:
     @cached_property
     def schema(self) -> DataFrameSchema:
         """The pandera schema of :attr:`model`."""
-        return self.model.to_schema()
+        schema: DataFrameSchema = self.model.to_schema()
+        return schema
 
 
 _DATA_PLATFORM = "team:data-platform"

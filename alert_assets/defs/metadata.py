@@ -139,6 +139,7 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
+        """Seconds since it was made."""
         return round(time.monotonic() - self._start, 3)
 
 

@@ -458,7 +458,6 @@ def _removed(files: Sequence[DataFile]) -> list[Any]:
 
 def _lock(lakehouse: Lakehouse, contract: Contract) -> ExitStack:
     """Hold the lock that the table's writers hold; raises when one of them does for too long."""
-
     stack = ExitStack()
     if contract.lock is not None:
         owner = ALL_CONTRACTS[contract.lock or contract.name]

@@ -52,7 +52,9 @@ class Lakehouse:
     """The tables under LAKE_DIR. Needs no Spark session except where one is an argument."""
 
     def __init__(self, settings: Settings, *, run_id: str | None = None, guard: WriteGuard | None = None) -> None:
-        """Args:
+        """Take the settings; nothing is read or written.
+
+        Args:
         run_id: Dagster run that commits are made for; they name it.
         guard: asked before a table is written. The command line has none: there a person decides.
         """

@@ -62,7 +62,9 @@ class StagedWrite:
         commit_properties: Callable[[Mapping[str, int], Mapping[str, Any]], CommitProperties],
         replacing: Schema | None = None,
     ) -> None:
-        """Args:
+        """Begin a write; nothing is visible before :meth:`commit`.
+
+        Args:
         replacing: the rows take the place of all that the table has, and this schema that of the table's.
         """
         self.contract, self._table, self._properties = contract, table, commit_properties

@@ -297,7 +297,7 @@ def _read(file: Path, problems: list[str]) -> list[tuple[YamlDocument, _Object]]
     """Read the objects of a file that are right by themselves; what is not is added to the problems."""
     found = []
     # What connects to a data source may hold a password.
-    for document in read_documents(file, problems, secret="connectionDetails"):
+    for document in read_documents(file, problems, secret="connectionDetails"):  # noqa: S106 (the name of a field)
         try:
             found.append((document, _validated(document)))
         except ValidationError as error:

@@ -114,8 +114,7 @@ def _check_remote(remote: str) -> None:
 
 
 def _give_up_soon(session: Any) -> None:
-    """A local server that does not answer is dead; the default goes on asking for more than ten minutes,
-    and once more when the process ends."""
+    """Make the client give a silent local server up: it is dead, and by default it is asked for ten minutes."""
     from pyspark.sql import is_remote
 
     if is_remote():

@@ -112,6 +112,7 @@ class Progress:
         self._log, self._every, self._last = log, every_seconds, time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
+        """Log how far it is, not too often."""
         if time.monotonic() - self._last >= self._every or done == total:
             self._last = time.monotonic()
             self._log(f"{done:,} of {total:,} contexts analysed")

@@ -77,7 +77,7 @@ class ChannelSettings(BaseSettings):
 
     @classmethod
     def _explain(cls, problem: Any) -> str:
-        rule = problem["msg"].removeprefix("Value error, ")
+        rule: str = problem["msg"].removeprefix("Value error, ")
         if not problem["loc"]:
             return rule
         field = problem["loc"][0]
