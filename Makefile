@@ -6,53 +6,64 @@ BIN := .venv/bin
 INSTANCE := $(or $(DAGSTER_HOME),$(CURDIR)/data/state/dagster)
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 
-.PHONY: help run test test-all bench bench-quick ui monitor-circuits lint format venv lock stop clean java instance
+.PHONY: help run test test-all test-pythons bench bench-quick ui monitor-circuits lint format docs venv dev lock stop clean \
+  java instance
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' Makefile
 
-run: java venv instance ## landing to platinum on data/landing, then the incidents as a table
-	@DAGSTER_HOME="$(INSTANCE)" $(BIN)/dagster asset materialize --select '*' -m alert_assets.definitions
-	@$(BIN)/alert-assets incidents
+run: java venv instance ## land an hour of sample telemetry the first time, take what landed to platinum, print the incidents
+	@DAGSTER_HOME="$(INSTANCE)" $(BIN)/alert-assets run --sample
 
-test: java venv ## the tests, without the slow ones; ARGS="-k silver" goes to pytest
+test: java dev ## the tests, without the slow ones; ARGS="-k silver" goes to pytest
 	@$(BIN)/python -m pytest $(ARGS)
 
-test-all: java venv ## all the tests
+test-all: java dev ## all the tests
 	@$(BIN)/python -m pytest -m "" $(ARGS)
 
-bench: java venv ## measure everything, into benchmarks/RESULTS.md (hours); ARGS="--only cycle" a part of it
+# One environment for each interpreter, some minutes each; ARGS as for `make test`.
+test-pythons: java ## the control plane, and landing to platinum, on each Python from 3.11 to 3.13 that is there
+	@for python in $(or $(PYTHON),python3.11 python3.12 python3.13); do .ci/python "$$python" || exit 1; done
+
+bench: java dev ## measure everything, into benchmarks/RESULTS.md (hours); ARGS="--only cycle" a part of it
 	@$(BIN)/python -m benchmarks run --results benchmarks/RESULTS.md $(ARGS)
 
-bench-quick: java venv ## the ratios that must not get worse, in minutes
+bench-quick: java dev ## the ratios that must not get worse, in minutes
 	@$(BIN)/python -m benchmarks quick $(ARGS)
 
 ui: java venv instance ## the Dagster UI, on the same state as `make run`
-	@DAGSTER_HOME="$(INSTANCE)" $(BIN)/dagster dev -w workspace.yaml
+	@DAGSTER_HOME="$(INSTANCE)" PYTHONWARNINGS='ignore:Function `dev_command` is superseded' $(BIN)/dagster dev -w workspace.yaml
 
 monitor-circuits: venv ## the circuit breakers, live; Ctrl-C ends it
 	@$(BIN)/alert-assets breaker status --watch
 
-lint: venv ## lint, format and types, checked
+lint: dev ## lint, format, types, layers and dependencies, checked
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/deptry .
 
-format: venv ## lint and format, applied
+docs: .venv/.installed-docs ## the documentation, into docs/_build/html
+	@$(BIN)/sphinx-build --fail-on-warning --quiet -b html docs docs/_build/html
+
+format: dev ## lint and format, applied
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-venv: .venv/.installed ## .venv from requirements-lock.txt; PYTHON=python3.12 chooses the interpreter
+venv: .venv/.installed ## .venv with what running needs; PYTHON=python3.12 chooses the interpreter
+
+dev: .venv/.installed-dev
 
 stop: ## stop the warm Spark server
 	@if [ -x $(BIN)/alert-assets ]; then $(BIN)/alert-assets spark stop; fi
 
-clean: ## remove the tables, checkpoints and state under data/
-	@for made in data/lake data/checkpoints data/state; do \
+clean: ## remove the tables, checkpoints, state and landed samples under data/
+	@for made in data/lake data/checkpoints data/state data/landing/sample-*; do \
 	  if [ -e $$made ]; then echo "Removing $$made"; rm -rf $$made; fi; \
 	done
 
-# Spark runs on the java that JAVA_HOME or PATH names. On somebody else's server (SPARK_REMOTE) none is needed.
+# Spark runs on the java that JAVA_HOME or PATH names. With a server elsewhere (SPARK_REMOTE) none is needed.
 java:
 	@if [ -n "$$SPARK_REMOTE" ]; then exit 0; fi; \
 	java="$${JAVA_HOME:+$$JAVA_HOME/bin/}java"; \
@@ -64,7 +75,7 @@ java:
 
 instance:
 	@mkdir -p "$(INSTANCE)"
-	@if [ ! -e "$(INSTANCE)/dagster.yaml" ]; then cp dagster.yaml "$(INSTANCE)/"; fi
+	@if [ ! -e "$(INSTANCE)/dagster.yaml" ]; then cp deploy/dagster.yaml "$(INSTANCE)/"; fi
 
 # Sets $python to the first usable interpreter, or ends with one line that says what is missing.
 define find_python
@@ -105,9 +116,22 @@ endef
 	@$(call pip_install,--no-deps --no-build-isolation -e .)
 	@touch $@
 
-lock: ## resolve requirements-lock.txt anew from pyproject.toml; ARGS=--upgrade takes the newest of everything
+.venv/.installed-%: requirements-%-lock.txt .venv/.installed
+	@echo "Installing $< into .venv"
+	@$(call pip_install,--require-hashes -r $<)
+	@touch $@
+
+# The dev and docs locks hold what their extras add, in the versions that running has.
+lock: ## resolve the three locks anew from pyproject.toml; ARGS=--upgrade takes the newest of everything
 	@$(find_python); \
 	tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
 	$$python -m venv "$$tools" && "$$tools/bin/pip" install --quiet --disable-pip-version-check uv && \
-	"$$tools/bin/uv" pip compile pyproject.toml --extra test --extra dev --extra bench --extra docs --universal --python-version 3.11 \
-	  --no-python-downloads --generate-hashes --no-strip-extras --quiet --custom-compile-command 'make lock' $(ARGS) -o requirements-lock.txt
+	compile() { "$$tools/bin/uv" pip compile --universal --python-version 3.11 --no-python-downloads --generate-hashes \
+	  --no-strip-extras --quiet --custom-compile-command 'make lock' $(ARGS) "$$@"; } && \
+	compile pyproject.toml --extra build -o requirements-lock.txt && \
+	for lock in 'dev test bench dev' 'docs docs'; do \
+	  set -- $$lock; \
+	  $$python -c 'import sys, tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+	    print(*(line for extra in sys.argv[1:] for line in extras[extra]), sep="\n")' "$${@:2}" >"$$tools/$$1.in" && \
+	  compile "$$tools/$$1.in" --constraints requirements-lock.txt --no-annotate -o "requirements-$$1-lock.txt" || exit 1; \
+	done

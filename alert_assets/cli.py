@@ -20,22 +20,23 @@ from typer.core import TyperCommand, TyperGroup
 from alert_assets.errors import UserError
 
 #: Module of `alert_assets.commands`, and what `alert-assets --help` says about it.
-_COMMANDS = {
+COMMANDS = {
+    "run": "Materialize what is due, once: a line for each table, the checks, the newest incidents.",
     "incidents": "What happened, what it means and what to do: a list, or one incident in full.",
     "status": "Rows and age of each table, what waits in the landing zone, what is in quarantine.",
-    "alerts": "Episodes of alerts and their notifications: list, show, acknowledge, resolve, reopen, notify, ledger.",
-    "silence": "Silences and maintenance windows, which suppress notifications: list, add, expire.",
-    "audit": "The audit log: who did what by hand, and why.",
-    "breaker": "The circuit breakers: what they are and why, live too; open, close, reset; history.",
+    "alerts": "Open episodes and who was notified: a list, one in full, acknowledge, resolve, reopen, the ledger.",
+    "silence": "Suppress notifications for a while: silences and maintenance windows; add, expire.",
+    "audit": "Who did what by hand, and why.",
+    "breaker": "Circuit breakers: state and reason, live too; open, close, reset; history.",
     "held": "Batches that broke a gating limit and were not published: a list, release, discard.",
     "quarantine": "Lines that broke the event contract: a list, counts by reason, replay.",
-    "routing": "Who is notified of which alert: check the routing file, test where an alert would go and why.",
+    "routing": "Who is notified of which alert: check the routing file, try where an alert would go and why.",
     "slo": "Service level objectives: budget left and burn rates, what is configured, whether files are valid.",
     "simulate": "Fill the landing zone with three incidents in the noise of an ordinary hour.",
     "maintenance": "Keep tables, logs, landing zone and state database small: what is due, and do it now.",
-    "contracts": "What the tables and the event promise: list, show, export as ODCS, diff.",
+    "contracts": "Contracts of the tables and the event: list, show, export as ODCS, diff.",
     "settings": "Every setting with its value, its variable and where the value comes from.",
-    "spark": "The warm Spark server of this machine: look at it, stop it.",
+    "spark": "The warm Spark server of this machine: status, stop.",
 }
 
 
@@ -44,7 +45,7 @@ class _Commands(TyperGroup):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.commands = {name: TyperCommand(name, help=text) for name, text in _COMMANDS.items()}
+        self.commands = {name: TyperCommand(name, help=text) for name, text in COMMANDS.items()}
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, listed, rest = super().resolve_command(ctx, args)
@@ -62,9 +63,22 @@ app = typer.Typer(
 )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"alert-assets {version('alert-assets')}")
+        raise typer.Exit
+
+
 @app.callback(epilog="Example: alert-assets incidents --since 6h --severity CRITICAL")
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, with any command.")] = False,
+    debug: Annotated[  # main() reads it, wherever it stands
+        bool, typer.Option("--debug", help="Show the traceback of an error, with any command.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and exit.")
+    ] = False,
 ) -> None:
     """Operational telemetry in, trusted incidents out."""
 

@@ -14,23 +14,10 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from alert_assets.contracts import EVENT
 from alert_assets.errors import UserError
 
 PREFIX = "ALERTS_"
-
-#: Event fields a fingerprint may be built from, besides `labels.NAME`.
-FINGERPRINT_FIELDS = frozenset(
-    {"application_id", "host", "alert_type", "severity", "source", "alert_id", "error_code", "message"}
-)
-
-#: Optional fields of an event that come as plain values: the share of nulls can be limited.
-NULLABLE_FIELDS = frozenset(
-    {
-        *("host", "source", "alert_id", "alert_type", "severity", "status", "current_value", "threshold"),
-        *("cpu_percent", "memory_percent", "error_rate", "log_level", "error_code", "message"),
-        *("deployment_id", "version", "change_type"),
-    }
-)
 
 #: Never shown; the URL of a database may hold its password.
 _SECRETS = frozenset({"llm_api_key", "state_url"})
@@ -44,7 +31,7 @@ class SettingsError(UserError):
 
 
 class Settings(BaseSettings):
-    """The settings of DESIGN §4, plus those of Spark (§2) and the analysts (§7)."""
+    """Every setting, with its default, its limits and what it means."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -107,9 +94,7 @@ class Settings(BaseSettings):
     breaker_max_recovery_timeout_seconds: Seconds = Field(
         3600, description="Cap of that time, which doubles with every failed probe."
     )
-    breaker_probe_lease_seconds: Seconds = Field(
-        120, description="A probe that has not been heard of for so long is dead."
-    )
+    breaker_probe_lease_seconds: Seconds = Field(120, description="A probe without a sign of life for so long is dead.")
 
     gate_max_quarantine_percent: float = Field(
         30, gt=0, le=100, description="A landing batch with a larger share of broken lines is not published."
@@ -129,7 +114,7 @@ class Settings(BaseSettings):
     )
     dagster_url: str = Field("http://localhost:3000", description="Of the Dagster UI, for links in notifications.")
     alert_max_age_hours: float = Field(
-        24, gt=0, description="Incidents that last fired longer ago are not notified, e.g. those of a backfill."
+        24, gt=0, description="Incidents that last fired longer ago, e.g. of a backfill, are not notified."
     )
     alert_quiet_minutes: Minutes = Field(60, description="An incident that has not fired for so long is over.")
     alert_reopen_minutes: Minutes = Field(
@@ -201,10 +186,10 @@ class Settings(BaseSettings):
     @field_validator("dedup_fields")
     @classmethod
     def _known_fields(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        bad = [f for f in value if f not in FINGERPRINT_FIELDS and not re.fullmatch(r"labels\..+", f)]
+        allowed = EVENT.columns_with("fingerprint")
+        bad = [f for f in value if f not in allowed and not re.fullmatch(r"labels\..+", f)]
         if not value or bad or len(set(value)) != len(value):
-            allowed = ", ".join(sorted(FINGERPRINT_FIELDS))
-            raise ValueError(f"comma-separated, each once, from: {allowed}, labels.NAME")
+            raise ValueError(f"comma-separated, each once, from: {', '.join(sorted(allowed))}, labels.NAME")
         return value
 
     @field_validator("gate_max_null_percent", mode="before")
@@ -221,9 +206,11 @@ class Settings(BaseSettings):
     @field_validator("gate_max_null_percent")
     @classmethod
     def _known_limits(cls, value: dict[str, float]) -> dict[str, float]:
-        bad = [name for name, limit in value.items() if name not in NULLABLE_FIELDS or not 0 <= limit <= 100]
+        # Of an object, null and empty are the same to most producers.
+        optional = [name for name, column in EVENT.columns.items() if column.nullable and isinstance(column.type, str)]
+        bad = [name for name, limit in value.items() if name not in optional or not 0 <= limit <= 100]
         if bad:
-            raise ValueError(f"each once, 0 to 100 percent, for: {', '.join(sorted(NULLABLE_FIELDS))}")
+            raise ValueError(f"each once, 0 to 100 percent, for: {', '.join(sorted(optional))}")
         return value
 
     @field_validator("spark_master")
@@ -268,7 +255,7 @@ def _absolute(path: Path) -> Path:
     try:
         return path.expanduser().resolve()
     except RuntimeError as error:
-        raise ValueError(f"a folder whose ~ can be told: {error}") from None
+        raise ValueError(f"a path whose ~ can be expanded: {error}") from None
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -80,7 +80,7 @@ class Site:
         shutil.rmtree(folder, ignore_errors=True)
         for part in ("data/landing", "home"):
             (folder / part).mkdir(parents=True)
-        shutil.copy(processes.ROOT / "dagster.yaml", folder / "home")
+        shutil.copy(processes.ROOT / "deploy" / "dagster.yaml", folder / "home")
         return cls(folder, work)
 
     def copy(self, folder: Path) -> Site:

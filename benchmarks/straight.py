@@ -62,7 +62,7 @@ def landing_to_gold(
     }
     for name, start in queries.items():
         begin = time.monotonic()
-        start().awaitTermination()
+        start().awaitTermination()  # type: ignore[no-untyped-call]
         phases[name] = time.monotonic() - begin
     return {"phases": phases, "figures": _figures(spark, out)}
 

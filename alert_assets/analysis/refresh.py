@@ -99,11 +99,12 @@ def refresh_platinum(
 
 
 def incidents_wait(lakehouse: Lakehouse, settings: Settings) -> bool:
-    """Whether :func:`refresh_platinum` would have work: gold changed, rows are missing, or a failure may be retried."""
+    """Whether a refresh has work: gold changed, rows or columns are missing, or a failure may be tried again."""
     gold, platinum = lakehouse.snapshot(GOLD_INCIDENTS), lakehouse.snapshot(PLATINUM_INCIDENTS)
     if gold.table is None or platinum.table is None:
         return gold.table is not None
-    if lakehouse.cursor(PLATINUM_INCIDENTS, GOLD_INCIDENTS) != gold.last_batch_id:
+    is_older = {*PLATINUM_INCIDENTS.columns} > {field.name for field in platinum.table.schema().fields}
+    if is_older or lakehouse.cursor(PLATINUM_INCIDENTS, GOLD_INCIDENTS) != gold.last_batch_id:
         return True
     failed = f"SELECT 1 AS n FROM p WHERE error IS NOT NULL AND attempts < {settings.analysis_max_attempts} LIMIT 1"
     return platinum.row_count != gold.row_count or bool(query(failed, p=platinum.table))

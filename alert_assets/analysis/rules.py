@@ -30,6 +30,7 @@ from alert_assets.analysis.analyst import (
 from alert_assets.analysis.error_codes import by_count, dominant_class, words
 from alert_assets.analysis.evidence import Facts, Kind, is_restart, observe
 from alert_assets.analysis.wording import change_name, number, safe_name, time_of
+from alert_assets.contracts.vocabulary import SUMMARIES
 from alert_assets.kernel.text import one_line
 
 if TYPE_CHECKING:
@@ -350,16 +351,10 @@ def patterns(context: IncidentContext, facts: Facts, first: tuple[Kind, ...]) ->
 
 
 def _measured(context: IncidentContext) -> Iterator[str]:
-    metrics = context.metrics
     numbers = [
         f"{label} {number(value)}{unit}"
-        for label, value, unit in (
-            ("CPU max", metrics.cpu_max, "%"),
-            ("CPU avg", metrics.cpu_avg, "%"),
-            ("memory max", metrics.memory_max, "%"),
-            ("error rate max", metrics.error_rate_max, ""),
-        )
-        if value is not None
+        for name, _, label, unit in SUMMARIES
+        if (value := getattr(context.metrics, name)) is not None
     ]
     if numbers:
         yield "Measured: " + ", ".join(numbers)

@@ -13,7 +13,7 @@ from alert_assets.checks.sql import SAMPLES, counted, select_list
 from alert_assets.checks.timeliness import freshness_check, missing_hours_finding
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE, EVENT
 from alert_assets.kernel.intervals import Interval
-from alert_assets.kernel.sql import micros, quote, within
+from alert_assets.kernel.sql import literal, micros, quote, within
 from alert_assets.lake.rows import file_statistics
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ FROZEN_WINDOW_HOURS = 24
 #: epoch or unit, not a late event.
 IMPLAUSIBLE_DAYS = 30
 
-_MEASURED = ("cpu_percent", "memory_percent", "error_rate")
+_MEASURED = [name for name in EVENT.columns_with("measured") if EVENT.columns[name].type == "double"]
 
 
 def bronze_checks() -> list[Check]:
@@ -260,7 +260,8 @@ def _frozen_metric(rows: NewRows) -> Finding:
         f"AND {micros('last')} - {micros('first')} >= {FROZEN_MIN_HOURS * 3_600_000_000}"
     )
     # Zero is what a counter of work says that had none. A process that runs uses some processor and memory.
-    frozen = "low = high AND (low <> 0 OR metric IN ('cpu_percent', 'memory_percent'))"
+    never_zero = ", ".join(map(literal, EVENT.columns_with("never_zero")))
+    frozen = f"low = high AND (low <> 0 OR metric IN ({never_zero}))"
     totals = rows.query(
         f"SELECT count(*) AS series, {counted(frozen)} AS frozen, {counted(f'low = high AND NOT ({frozen})')} AS idle "
         f"FROM ({spread}) WHERE {long_enough}"

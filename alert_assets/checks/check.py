@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from alert_assets.checks.new_rows import NewRows
+    from alert_assets.contracts.vocabulary import Dimension
+
+    RulesOf = Callable[[NewRows], dict[str, str]]
+    StaleSince = Callable[[NewRows], datetime | None]
 
 Number = int | float
-Dimension = Literal["completeness", "uniqueness", "validity", "accuracy", "consistency", "timeliness"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,9 @@ class Check:
             otherwise a warning.
         judges_arrivals: the check is about how data came (how much, how late, at what time), which no later
             write puts right. It judges every arrival once; any other check fails until the data is right.
+        rules_of: of a check that each row keeps some rules, their predicates by name, true for a row that breaks one.
+        stale_since: of a check of freshness, the time from which data is waited for; None when there is nothing to
+            wait for.
     """
 
     name: str
@@ -57,3 +64,5 @@ class Check:
     measures: Callable[[NewRows], Mapping[str, str]] = _no_measures
     gating: bool = False
     judges_arrivals: bool = False
+    rules_of: RulesOf | None = None
+    stale_since: StaleSince | None = None

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from alert_assets.checks.check import Check, Dimension, Finding
+from alert_assets.checks.check import Check, Finding
 from alert_assets.checks.new_rows import NewRows, intervals
 from alert_assets.checks.sql import SAMPLES, counted, names_of, select_list
-from alert_assets.contracts.sql_rules import RowRule, row_rules
+from alert_assets.contracts.rules.datafusion import breaks
 from alert_assets.kernel.sql import any_of, within
 from alert_assets.quality.volume import MIN_BASELINE, CommitVolume, judge_volumes
 from alert_assets.state.tables import run_outcomes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from alert_assets.checks.check import RulesOf
     from alert_assets.checks.commits import Commit
     from alert_assets.contracts import Contract
+    from alert_assets.contracts.rules import Rule
+    from alert_assets.contracts.vocabulary import Dimension
 
 #: Commits before the new ones that their volume is measured against. What lasts longer is the new normal.
 BASELINE_COMMITS = 100
@@ -25,15 +29,12 @@ BASELINE_COMMITS = 100
 #: Nulls allowed in a required column, percent. The framework tolerates up to 1; these contracts promise none.
 MAX_NULL_PERCENT = 0.0
 
-#: Gives the predicates of rows that break a rule, by the rule's name.
-RulesOf = Callable[[NewRows], dict[str, str]]
-
 
 def contract_checks(identity: Sequence[str], *, rules_gate: bool = True) -> list[Check]:
     """Checks of completeness and validity that follow from the contract.
 
     Args:
-        identity: columns that samples are recognised by.
+        identity: columns that samples are recognised by; the key, when empty.
         rules_gate: whether a row that breaks a rule keeps downstream from running.
     """
     return [
@@ -75,14 +76,14 @@ def contract_checks(identity: Sequence[str], *, rules_gate: bool = True) -> list
 # Completeness
 
 
-def required_rules(contract: Contract) -> list[RowRule]:
+def required_rules(contract: Contract) -> list[Rule]:
     """The rules by which a column is required."""
-    return [rule for rule in row_rules(contract) if rule.kind == "not_null"]
+    return [rule for rule in contract.rules if rule.kind == "not_null"]
 
 
-def value_rules(contract: Contract) -> list[RowRule]:
+def value_rules(contract: Contract) -> list[Rule]:
     """The rules about values that are there."""
-    return [rule for rule in row_rules(contract) if rule.kind != "not_null"]
+    return [rule for rule in contract.rules if rule.kind != "not_null"]
 
 
 def contract_measures(rows: NewRows) -> dict[str, str]:
@@ -96,11 +97,11 @@ def _required_measures(rows: NewRows) -> Mapping[str, str]:
 
 def _rule_measures(rows: NewRows) -> Mapping[str, str]:
     rules = value_rules(rows.contract)
-    return {"rows": "count(*)", "rows_breaking_a_rule": counted(any_of([r.sql for r in rules])), **_counts(rules)}
+    return {"rows": "count(*)", "rows_breaking_a_rule": counted(any_of(list(map(breaks, rules)))), **_counts(rules)}
 
 
-def _counts(rules: Sequence[RowRule]) -> dict[str, str]:
-    return {rule.name: counted(rule.sql) for rule in rules}
+def _counts(rules: Sequence[Rule]) -> dict[str, str]:
+    return {rule.name: counted(breaks(rule)) for rule in rules}
 
 
 def _required_not_null(rows: NewRows, identity: Sequence[str]) -> Finding:
@@ -125,7 +126,7 @@ def _required_not_null(rows: NewRows, identity: Sequence[str]) -> Finding:
         + f"; at most {MAX_NULL_PERCENT:g} % may be null.",
         numbers,
         {"null_percent": bad},
-        broken_rows(rows, {rule.name: rule.sql for rule in rules if rule.column in bad}, identity),
+        broken_rows(rows, {rule.name: breaks(rule) for rule in rules if rule.column in bad}, identity),
     )
 
 
@@ -225,7 +226,7 @@ def _contract_rules(rows: NewRows, identity: Sequence[str]) -> Finding:
         + ".",
         numbers,
         {"rows_by_rule": broken},
-        broken_rows(rows, {rule.name: rule.sql for rule in rules if rule.name in broken}, identity),
+        broken_rows(rows, {rule.name: breaks(rule) for rule in rules if rule.name in broken}, identity),
     )
 
 
@@ -256,25 +257,21 @@ def _schema(rows: NewRows) -> Finding:
 # Uniqueness
 
 
-def key_check(time_column: str) -> Check:
-    """The contract's key identifies one row.
-
-    Args:
-        time_column: of the key. A new row is compared with the rows of its hour, not with all of history.
-    """
+def key_check() -> Check:
+    """The contract's key identifies one row."""
     return Check(
         "key_unique",
         "uniqueness",
         "The key identifies one row.",
-        lambda rows: _key_unique(rows, time_column),
+        _key_unique,
         gating=True,
     )
 
 
-def _key_unique(rows: NewRows, time_column: str) -> Finding:
+def _key_unique(rows: NewRows) -> Finding:
     if not rows.count:
         return nothing_new(rows)
-    surplus, samples = repeated_keys(rows, time_column)
+    surplus, samples = repeated_keys(rows)
     key = ", ".join(rows.contract.key)
     numbers = {"rows": rows.count, "surplus_rows": surplus}
     if not surplus:
@@ -288,8 +285,9 @@ def _key_unique(rows: NewRows, time_column: str) -> Finding:
     )
 
 
-def repeated_keys(rows: NewRows, time_column: str) -> tuple[int, list[dict[str, object]]]:
-    """Rows too many around the new ones, and the keys they repeat."""
+def repeated_keys(rows: NewRows) -> tuple[int, list[dict[str, object]]]:
+    """Rows too many around the new ones, in their hours and not in all of history, and the keys they repeat."""
+    time_column = rows.contract.key_time
     near = within(time_column, intervals(rows.hours(time_column)))
     key = select_list(rows.contract.key)
     repeated = (
@@ -328,6 +326,7 @@ def rule_check(
             **{rule: counted(sql) for rule, sql in rules_of(rows).items()},
         },
         gating=gating,
+        rules_of=rules_of,
     )
 
 
@@ -350,8 +349,9 @@ def _judge_rules(rows: NewRows, rules: dict[str, str], identity: Sequence[str]) 
 
 def broken_rows(rows: NewRows, predicates: dict[str, str], identity: Sequence[str]) -> list[dict[str, object]]:
     """Some of the new rows for which one of the predicates holds, and which of them do."""
+    shown = select_list(identity or rows.contract.key)
     return rows.query(
-        f"SELECT {names_of(predicates)} AS breaks, {select_list(identity)} FROM {rows.contract.name} "
+        f"SELECT {names_of(predicates)} AS breaks, {shown} FROM {rows.contract.name} "
         f"WHERE {rows.are_new} AND {any_of(list(predicates.values()))} LIMIT {SAMPLES}"
     )
 

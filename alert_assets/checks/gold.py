@@ -26,7 +26,7 @@ def gold_checks() -> list[Check]:
     """The checks of gold_incidents."""
     return [
         *contract_checks(_IDENTITY),
-        key_check("alert_timestamp"),
+        key_check(),
         rule_check(
             "business_rules",
             "Times, counts, ids and hashes of an incident agree with each other.",
@@ -55,7 +55,7 @@ def gold_checks() -> list[Check]:
         ),
         freshness_check(
             "Silver's and bronze's commits are taken in before they are older than the contract allows.",
-            lambda rows: oldest_unseen(rows, SILVER_ALERTS, BRONZE_EVENTS),
+            oldest_unseen,
         ),
         Check(
             "missing_hours",

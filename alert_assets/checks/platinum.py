@@ -27,7 +27,7 @@ def platinum_checks() -> list[Check]:
     """The checks of platinum_incidents."""
     return [
         *contract_checks(_IDENTITY),
-        key_check("alert_timestamp"),
+        key_check(),
         rule_check(
             "business_rules",
             "An analysis without an error says what happened, why, and what to do.",

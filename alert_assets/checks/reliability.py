@@ -7,30 +7,34 @@ from typing import TYPE_CHECKING
 
 from alert_assets.checks.common import contract_checks, key_check
 from alert_assets.checks.timeliness import freshness_check
-from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, PIPELINE_LATENCY
+from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from alert_assets.checks.check import Check
     from alert_assets.checks.new_rows import NewRows
-    from alert_assets.contracts import Contract
 
 #: A measurement brings a row a table, SLO or stage: how many says nothing of the pipeline.
 _NOT_OF_MEASUREMENTS = ("row_count", "volume")
 
 
-def reliability_checks(contract: Contract) -> list[Check]:
-    """The common checks, as far as they are about measurements, and freshness."""
-    is_latency = contract is PIPELINE_LATENCY
-    time_column = "committed_at" if is_latency else "evaluated_at"
-    common = [check for check in contract_checks(contract.key) if check.name not in _NOT_OF_MEASUREMENTS]
-    fresh = (
-        freshness_check("Each commit of bronze and gold is measured in time.", _oldest_unmeasured)
-        if is_latency
-        else freshness_check("It was measured in time.", lambda rows: rows.snapshot().newest(time_column))
+def latency_checks() -> list[Check]:
+    """The checks of pipeline_latency."""
+    return _checks(freshness_check("Each commit of bronze and gold is measured in time.", _oldest_unmeasured))
+
+
+def measurement_checks() -> list[Check]:
+    """The checks of a table that a measurement adds rows to."""
+    return _checks(
+        freshness_check("It was measured in time.", lambda rows: rows.snapshot().newest(rows.contract.time_column))
     )
-    return [replace(check, gating=False) for check in (*common, key_check(time_column), fresh)]
+
+
+def _checks(fresh: Check) -> list[Check]:
+    """The common checks, as far as they are about measurements, and freshness."""
+    common = [check for check in contract_checks(()) if check.name not in _NOT_OF_MEASUREMENTS]
+    return [replace(check, gating=False) for check in (*common, key_check(), fresh)]
 
 
 def _oldest_unmeasured(rows: NewRows) -> datetime | None:

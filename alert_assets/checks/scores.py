@@ -5,47 +5,25 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from alert_assets.checks import bronze, gold, platinum, quarantine, silver
+from alert_assets.checks import bronze
 from alert_assets.checks.common import contract_measures, repeated_keys, required_rules
 from alert_assets.checks.new_rows import NewRows
 from alert_assets.checks.sql import counted
-from alert_assets.checks.timeliness import StaleSince, oldest_unseen
-from alert_assets.contracts import (
-    BRONZE_EVENTS,
-    BRONZE_QUARANTINE,
-    CONTRACTS,
-    GOLD_INCIDENTS,
-    PLATINUM_INCIDENTS,
-    QUALITY_SCORES,
-    SILVER_ALERTS,
-)
+from alert_assets.checks.tables import CHECKS
+from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, QUALITY_SCORES
 from alert_assets.kernel.sql import any_of
 from alert_assets.lake.rows import rows_in
 from alert_assets.quality.score import WEIGHTS, Tally, score_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from alert_assets.breaker.store import CircuitBreakers
+    from alert_assets.checks.check import StaleSince
     from alert_assets.lake.lakehouse import Lakehouse
     from alert_assets.settings import Settings
 
 Tallies = dict[str, Tally]
-
-#: Of each derived table the time column of its key, and its rules.
-_DERIVED: Mapping[str, tuple[str, Callable[[NewRows], dict[str, str]]]] = {
-    SILVER_ALERTS.name: ("window_start", silver.business_rules),
-    GOLD_INCIDENTS.name: ("alert_timestamp", gold.business_rules),
-    PLATINUM_INCIDENTS.name: ("alert_timestamp", platinum.business_rules),
-}
-
-_STALE_SINCE: Mapping[str, StaleSince] = {
-    BRONZE_EVENTS.name: bronze.newest_event,
-    BRONZE_QUARANTINE.name: quarantine.waiting_since,
-    SILVER_ALERTS.name: lambda rows: oldest_unseen(rows, BRONZE_EVENTS),
-    GOLD_INCIDENTS.name: lambda rows: oldest_unseen(rows, SILVER_ALERTS, BRONZE_EVENTS),
-    PLATINUM_INCIDENTS.name: platinum.waiting_since,
-}
 
 
 def table_scores(
@@ -99,9 +77,10 @@ def _tallies(rows: NewRows) -> Tallies:
     measures = contract_measures(rows)
     if contract is BRONZE_EVENTS:
         measures |= {**bronze.time_measures(rows), "deliveries": "count(DISTINCT struct(event_id, timestamp))"}
-    if contract.name in _DERIVED:
-        rules = _DERIVED[contract.name][1](rows)
-        measures |= {"contradictions": counted(any_of(list(rules.values())))}
+    checks = CHECKS[contract.name][1]()
+    rules = [sql for check in checks if check.rules_of for sql in check.rules_of(rows).values()]
+    if rules:
+        measures |= {"contradictions": counted(any_of(rules))}
     rows.measure(measures)
     if not rows.count:
         return {}
@@ -109,8 +88,8 @@ def _tallies(rows: NewRows) -> Tallies:
         "completeness": _completeness(rows),
         "validity": _validity(rows),
         **(_bronze(rows) if contract is BRONZE_EVENTS else {}),
-        **(_derived(rows) if contract.name in _DERIVED else {}),
-        "timeliness": _timeliness(rows),
+        **(_derived(rows) if rules else {}),
+        "timeliness": _timeliness(rows, next(check.stale_since for check in checks if check.stale_since)),
     }
 
 
@@ -140,15 +119,14 @@ def _bronze(rows: NewRows) -> Tallies:
 
 
 def _derived(rows: NewRows) -> Tallies:
-    time_column = _DERIVED[rows.contract.name][0]
-    surplus, _ = repeated_keys(rows, time_column)
+    surplus, _ = repeated_keys(rows)
     return {
         "uniqueness": Tally(max(0, rows.count - surplus), rows.count),
         "consistency": Tally(rows.count - int(rows.measured("contradictions")), rows.count),
     }
 
 
-def _timeliness(rows: NewRows) -> Tally:
-    since = _STALE_SINCE[rows.contract.name](rows)
+def _timeliness(rows: NewRows, stale_since: StaleSince) -> Tally:
+    since = stale_since(rows)
     is_fresh = since is None or rows.now - since <= timedelta(minutes=rows.contract.freshness_minutes)
     return Tally(int(is_fresh), 1)

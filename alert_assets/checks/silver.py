@@ -11,6 +11,7 @@ from alert_assets.checks.new_rows import NewRows, intervals
 from alert_assets.checks.sql import SAMPLES, counted, is_false, not_true, widened
 from alert_assets.checks.timeliness import freshness_check, missing_hours_finding, oldest_unseen
 from alert_assets.contracts import BRONZE_EVENTS
+from alert_assets.kernel.buckets import sql_bucket
 from alert_assets.kernel.sql import literal, micros, quote, within
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def silver_checks() -> list[Check]:
     """The checks of silver_alerts."""
     return [
         *contract_checks(_IDENTITY),
-        key_check("window_start"),
+        key_check(),
         rule_check(
             "business_rules",
             "Counts, times and values of a row agree with each other.",
@@ -52,7 +53,7 @@ def silver_checks() -> list[Check]:
         ),
         freshness_check(
             "Bronze's commits are taken in before they are older than the contract allows.",
-            lambda rows: oldest_unseen(rows, BRONZE_EVENTS),
+            oldest_unseen,
         ),
         Check(
             "missing_hours",
@@ -111,8 +112,8 @@ def _references(rows: NewRows) -> Finding:
 
 def _window(rows: NewRows) -> str:
     """Start of the window that holds an event's timestamp, in microseconds since the epoch."""
-    width = rows.settings.dedup_window_minutes * 60_000_000
-    return f"CAST(floor({micros('timestamp')} / {float(width)}) AS BIGINT) * {width}"
+    minutes = rows.settings.dedup_window_minutes
+    return f"{sql_bucket('timestamp', timedelta(minutes=minutes))} * {minutes * 60_000_000}"
 
 
 def _fingerprint(rows: NewRows) -> str:

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from alert_assets.checks.check import Check, Finding, Number
 from alert_assets.checks.common import nothing_new
-from alert_assets.checks.new_rows import NewRows
 from alert_assets.checks.sql import SAMPLES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from alert_assets.checks.check import StaleSince
     from alert_assets.checks.commits import Commit
+    from alert_assets.checks.new_rows import NewRows
     from alert_assets.contracts import Contract
 
 _MINUTE = timedelta(minutes=1)
 
-StaleSince = Callable[[NewRows], datetime | None]
-
 
 def freshness_check(description: str, stale_since: StaleSince) -> Check:
-    """The table is no further behind than its contract says.
-
-    Args:
-        stale_since: the time from which data is waited for; None when there is nothing to wait for.
-    """
-    return Check("freshness", "timeliness", description, lambda rows: _freshness(rows, stale_since(rows)))
+    """The table is no further behind than its contract says."""
+    return Check(
+        "freshness",
+        "timeliness",
+        description,
+        lambda rows: _freshness(rows, stale_since(rows)),
+        stale_since=stale_since,
+    )
 
 
 def _freshness(rows: NewRows, since: datetime | None) -> Finding:
@@ -62,11 +64,11 @@ def _open_minutes(rows: NewRows, since: datetime) -> float | None:
     return sum(open_for, timedelta(0)) / _MINUTE if open_for else None
 
 
-def oldest_unseen(rows: NewRows, *upstreams: Contract) -> datetime | None:
+def oldest_unseen(rows: NewRows) -> datetime | None:
     """When the oldest upstream commit with rows was made that the table has not taken in yet."""
     unseen = [
         commit.at
-        for upstream in upstreams
+        for upstream in rows.contract.derived_from
         if rows.exists(upstream)
         for commit in _unseen(rows, upstream, rows.cursor(upstream))
     ]

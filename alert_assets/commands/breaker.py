@@ -81,7 +81,7 @@ def open_(
 def close(
     name: NameArgument, why: WhyOption, who: WhoOption, until: UntilOption = None, as_json: JsonOption = False
 ) -> None:
-    """Let every run through, whatever happens, until a reset or a time."""
+    """Let every run through, failing or not, until a reset or a time."""
     _say(circuit_breakers(load_settings()).close(name, who, why, until), "held CLOSED", until, as_json)
 
 
@@ -102,7 +102,7 @@ def history(
     if as_json:
         return output.print_json({"transitions": [asdict(step) for step in steps]})
     if not steps:
-        return typer.echo("No breaker has ever moved." if name is None else f"{name} has never moved.")
+        return output.say("No breaker has ever moved." if name is None else f"{name} has never moved.")
     table = output.rows(
         "Time (UTC)", "Breaker", "From", "To", "Cause", "Run, who", "Reason", keep=("Time (UTC)", "To", "Cause")
     )
@@ -129,7 +129,7 @@ def _say(steps: list[Transition], done: str, until: datetime | None, as_json: bo
         end = f" until {output.stamp_and_age(until, datetime.now(UTC))}"
     elif done != "reset":
         end = f" until `alert-assets breaker reset {step.breaker} --why ...`"
-    return typer.echo(f"Circuit breaker {step.breaker} was {step.from_state} and is {done}{end}.")
+    return output.say(f"Circuit breaker {step.breaker} was {step.from_state} and is {done}{end}.")
 
 
 def _watch(breakers: CircuitBreakers, interval_seconds: float) -> None:
@@ -140,7 +140,7 @@ def _watch(breakers: CircuitBreakers, interval_seconds: float) -> None:
             return _follow(breakers, interval_seconds)
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                live.update(_screen(breakers), refresh=True)
+                live.update(_screen(breakers, console.width), refresh=True)
                 time.sleep(interval_seconds)
     return None
 
@@ -155,11 +155,11 @@ def _follow(breakers: CircuitBreakers, interval_seconds: float) -> None:
         time.sleep(interval_seconds)
 
 
-def _screen(breakers: CircuitBreakers) -> RenderableType:
+def _screen(breakers: CircuitBreakers, width: int) -> RenderableType:
     now = datetime.now(UTC)
     footer = Text(f"\n{output.stamp(now)}   Ctrl-C ends", "dim")
     try:
-        return Group(_table(breakers.all(), now), footer)
+        return Group(output.fitted(_table(breakers.all(), now), width), footer)
     except StateError as problem:
         # A database that restarts does not end the watch.
         return Group(Text(output.line(problem), "bold red"), footer)
@@ -187,8 +187,8 @@ def _what(status: BreakerStatus, now: datetime) -> str:
         end = output.stamp_and_age(status.until, now) if status.until else "a reset"
         return f"Held {status.override} by {output.line(status.who)}: {output.line(status.why)}. Until {end}."
     if status.state == "HALF_OPEN":
-        heard = output.age(status.probe_heard_at, now)
-        return f"Run {output.line(status.probe_run_id)} is probing, heard of {heard}. Opened because {reason}."
+        seen = output.age(status.probe_heard_at, now)
+        return f"Run {output.line(status.probe_run_id)} is probing, last sign of life {seen}. Opened because {reason}."
     if status.retry_at is not None:
         due = "now" if status.retry_at <= now else f"from {output.stamp_and_age(status.retry_at, now)}"
         return f"{reason[:1].upper()}{reason[1:]}. One run may probe {due}."

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
-#: Rules that the column "Required" of a contract tells already, and the one that all numbers have.
-_TOLD = {"not_null", "not_blank", "finite"}
+#: Rules that the column "Required" shows, and the one that all numbers have.
+_SHOWN = {"not_null", "not_blank", "finite"}
 
 
 @app.callback()
@@ -30,7 +30,7 @@ def contracts() -> None:
 
 @app.command("list", epilog="Example: alert-assets contracts list --json")
 def list_contracts(as_json: JsonOption = False) -> None:
-    """List the contracts: owner, consumers, freshness, and which columns may tell about a person."""
+    """List the contracts: owner, consumers, freshness, and which columns may hold personal data."""
     facts = [_facts(contract) for contract in ALL_CONTRACTS.values()]
     if as_json:
         return output.print_json({"contracts": facts})
@@ -103,7 +103,7 @@ def export(
     for contract in chosen:
         text = to_yaml(to_odcs(contract, _location(contract)))
         (output_folder / f"{contract.name}{SUFFIX}").write_text(text, encoding="utf-8", newline="\n")
-    return typer.echo(f"{output.count(len(chosen), 'contract')} written to {output.line(output_folder)}.")
+    return output.say(f"{output.count(len(chosen), 'contract')} written to {output.line(output_folder)}.")
 
 
 @app.command(epilog="Example, in CI: alert-assets contracts diff contracts/")
@@ -114,7 +114,7 @@ def diff(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare two versions of a contract, or of a folder of them. Exit 1 when a change breaks somebody."""
+    """Compare two versions of a contract, or of a folder of them. Exit 1 on a breaking change."""
     diffs = _diffs(old, new)
     breaking = sum(change.is_breaking for found in diffs for change in found.changes)
     unversioned = [found for found in diffs if found.lacks_new_version]
@@ -144,25 +144,22 @@ def _facts(contract: Contract) -> dict[str, Any]:
         "key": list(contract.key),
         "freshness_minutes": contract.freshness_minutes,
         "columns": list(columns),
-        "pii_columns": [name for name, column in columns.items() if column.metadata.get("pii")],
+        "pii_columns": list(contract.columns_with("pii")),
     }
 
 
 def _columns(contract: Contract) -> Any:
     from alert_assets.contracts.columns import simple_string
-    from alert_assets.contracts.sql_rules import row_rules
 
-    rules = row_rules(contract)
     table = output.rows("Column", "Type", "Required", "Rules", "PII", "Description", keep=("Column",))
     for name, column in contract.columns.items():
-        told = [rule.description.removeprefix(f"{name} ") for rule in rules if rule.column == name]
-        kinds = [rule.kind for rule in rules if rule.column == name]
+        texts = [rule.description.removeprefix(f"{name} ") for rule in column.rules if rule.kind not in _SHOWN]
         for_types = column.metadata.get("required_for", ())
         table.add_row(
             name,
             simple_string(column.type),
             "yes" if not column.nullable else f"for {', '.join(for_types)}" if for_types else "-",
-            "; ".join(text for kind, text in zip(kinds, told, strict=True) if kind not in _TOLD) or "-",
+            "; ".join(texts) or "-",
             "yes" if column.metadata.get("pii") else "-",
             column.description or "-",
         )
@@ -233,7 +230,7 @@ def _as_json(found: ContractDiff) -> dict[str, Any]:
 def _print(diffs: list[ContractDiff], breaking: int, unversioned: list[ContractDiff]) -> None:
     changes = [change for found in diffs for change in found.changes]
     if not changes:
-        return typer.echo(f"No change in {output.count(len(diffs), 'contract')}.")
+        return output.say(f"No change in {output.count(len(diffs), 'contract')}.")
     out = output.Output()
     table = output.rows(
         *("Contract", "Column", "Change", "Was", "Is", "Breaks", *(["Why"] if out.is_wide else [])), keep=("Breaks",)
@@ -249,10 +246,11 @@ def _print(diffs: list[ContractDiff], breaking: int, unversioned: list[ContractD
             *([change.why] if out.is_wide else []),
         )
     out.table(table)
-    typer.echo(f"\n{output.count(len(changes), 'change')}, {breaking:,} breaking.")
+    output.say(f"\n{output.count(len(changes), 'change')}, {breaking:,} breaking.")
     for found in unversioned:
-        typer.echo(
-            f"{output.line(found.contract)} breaks somebody, but its version was {output.line(found.old_version)} "
-            f"and is {output.line(found.new_version)}: raise the first number (`version` in contracts/catalog.py)."
+        output.say(
+            f"{output.line(found.contract)} has a breaking change, but its version was "
+            f"{output.line(found.old_version)} and is {output.line(found.new_version)}: "
+            "raise the first number (`version` in contracts/catalog.py)."
         )
     return None

@@ -48,7 +48,7 @@ def list_batches(
     if as_json:
         output.print_json({"waiting": waiting, "batches": [asdict(batch) for batch in batches]})
     elif not batches:
-        typer.echo("No batch was held." if everything else "No held batch waits for a decision.")
+        output.say("No batch was held." if everything else "No held batch waits for a decision.")
     else:
         _print_list(batches)
     if fail_if_any and waiting:
@@ -72,7 +72,7 @@ def show(number: NumberArgument, as_json: JsonOption = False) -> None:
         return output.print_json({**asdict(batch), "sample": lines})
     now = utc_now()
     out = output.Output()
-    typer.echo(f"Held batch {batch.number}")
+    output.say(f"Held batch {batch.number}")
     decided = (
         f"{batch.decision} by {output.line(batch.decided_by)}, {output.stamp_and_age(batch.decided_at, now)}: "
         f"{output.line(batch.decided_why)}"
@@ -88,7 +88,7 @@ def show(number: NumberArgument, as_json: JsonOption = False) -> None:
             ]
         )
     )
-    typer.echo(f"\nFirst lines ({len(lines)} of {batch.lines:,})")
+    output.say(f"\nFirst lines ({len(lines)} of {batch.lines:,})")
     for row in lines:
         typer.echo(f"  {output.line(row['raw'], _LINE)}")
     return None
@@ -110,7 +110,7 @@ def release_batch(number: NumberArgument, why: WhyOption, who: WhoOption, as_jso
     if as_json:
         output.print_json({"batch": number, "decision": "released", **asdict(report)})
     else:
-        typer.echo(
+        output.say(
             f"Held batch {number} is released: {output.count(report.rows, 'event')} in bronze, "
             f"{output.count(report.quarantined, 'line')} in quarantine. The next run takes it further."
         )
@@ -124,7 +124,7 @@ def discard_batch(number: NumberArgument, why: WhyOption, who: WhoOption, as_jso
     if as_json:
         output.print_json({"batch": number, "decision": "discarded", "lines": lines})
     else:
-        typer.echo(f"Held batch {number} is discarded; its {output.count(lines, 'line')} stay in bronze_held.")
+        output.say(f"Held batch {number} is discarded; its {output.count(lines, 'line')} stay in bronze_held.")
 
 
 def _print_list(batches: list[HeldBatch]) -> None:

@@ -18,7 +18,7 @@ from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.sql import literal
 from alert_assets.lake.lakehouse import Lakehouse
-from alert_assets.settings import load_settings
+from alert_assets.settings import Settings, load_settings
 
 NOT_ANALYSED = "not analysed yet"
 
@@ -84,12 +84,8 @@ def list_incidents(
     if not incidents:
         lake = output.without_credentials(settings.lake_dir)
         why = "No incidents match" if conditions else "No incidents yet: gold_incidents has no rows"
-        return typer.echo(f"{why} in {lake}.")
-    out = output.Output()
-    out.table(_one_line_each(incidents) if out.is_wide else _stacked(incidents, out.width))
-    if total > len(incidents):
-        typer.echo(f"\n{len(incidents):,} of {total:,} incidents; --limit 0 shows all.")
-    return None
+        return output.say(f"{why} in {lake}.")
+    return _print_list(total, incidents)
 
 
 @app.command(epilog="Example: alert-assets incidents show 3fa9c0d2e1b45a77 --json")
@@ -105,6 +101,12 @@ def show(
         output.print_json(found)
     else:
         _print_in_full(found)
+
+
+def print_newest(settings: Settings, limit: int) -> None:
+    """Print the newest incidents as the list does."""
+    with reading(settings) as lakehouse:
+        _print_list(*_find(lakehouse, [], limit))
 
 
 # Reading
@@ -167,6 +169,13 @@ def _one_of(column: str, values: list[str]) -> list[str]:
 # Printing
 
 
+def _print_list(total: int, incidents: list[dict[str, Any]]) -> None:
+    out = output.Output()
+    out.table(_one_line_each(incidents) if out.is_wide else _stacked(incidents, out.width))
+    if total > len(incidents):
+        output.say(f"\n{len(incidents):,} of {total:,} incidents; `alert-assets incidents --limit 0` shows all.")
+
+
 def _one_line_each(incidents: list[dict[str, Any]]) -> Any:
     now = utc_now()
     table = output.rows(
@@ -227,7 +236,7 @@ def _confidence(analysis: dict[str, Any] | None) -> str:
 def _print_in_full(incident: dict[str, Any]) -> None:
     now = utc_now()
     out = output.Output()
-    typer.echo(f"Incident {incident['incident_id']}")
+    output.say(f"Incident {incident['incident_id']}")
     window = f"{output.stamp(incident['window_start'])} to {output.stamp(incident['window_end'])}"
     out.prose(
         output.facts(
@@ -256,9 +265,9 @@ def _print_in_full(incident: dict[str, Any]) -> None:
             ]
         )
     )
-    typer.echo("\nAnalysis")
+    output.say("\nAnalysis")
     _print_analysis(out, incident["analysis"], now)
-    typer.echo("\nDeployments in the lookback")
+    output.say("\nDeployments in the lookback")
     if incident["correlated_deployments"]:
         table = output.rows("  Time (UTC)", "Version", "Change", "Deployment", keep=("  Time (UTC)",))
         for deployment in incident["correlated_deployments"]:
@@ -270,15 +279,15 @@ def _print_in_full(incident: dict[str, Any]) -> None:
             )
         out.prose(table)
     else:
-        typer.echo("  none")
-    typer.echo("\nContext, as the analyst reads it")
+        output.say("  none")
+    output.say("\nContext, as the analyst reads it")
     for text in output.paragraph(incident["incident_context_text"]).splitlines():
         typer.echo(f"  {text}".rstrip())
 
 
 def _print_analysis(out: output.Output, analysis: dict[str, Any] | None, now: datetime) -> None:
     if analysis is None:
-        return typer.echo(f"  {NOT_ANALYSED}")
+        return output.say(f"  {NOT_ANALYSED}")
     prompt, answer = analysis["prompt_tokens"], analysis["completion_tokens"]
     stale = "the evidence has changed since; the next run analyses it again"
     return out.prose(

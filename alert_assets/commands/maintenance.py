@@ -58,18 +58,22 @@ def run(
 
 
 @app.command(epilog="Example: alert-assets maintenance rebuild bronze_events")
-def rebuild(table: Annotated[str, typer.Argument(metavar="TABLE", help="Its name.")]) -> None:
+def rebuild(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="Its name.")], as_json: JsonOption = False
+) -> None:
     """Write a table anew with its contract's columns, when one was retyped (cast) or removed (dropped)."""
     contract = table_named(table)
     rows = rebuild_table(Lakehouse(load_settings()), contract)
-    typer.echo(f"{contract.name} has the columns of version {contract.version} of its contract: {rows:,} rows.")
+    if as_json:
+        return output.print_json({"table": contract.name, "contract_version": contract.version, "rows": rows})
+    return output.say(f"{contract.name} has the columns of version {contract.version} of its contract: {rows:,} rows.")
 
 
 @app.command(epilog="Example: alert-assets maintenance status --vacuum --json")
 def status(
     table: TablesOption = None,
     vacuum: Annotated[
-        bool, typer.Option("--vacuum", help="Count files that nobody needs, too: lists every file of a table.")
+        bool, typer.Option("--vacuum", help="Count removable files, too: lists every file of a table.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -86,7 +90,7 @@ def status(
         )
         return
     if not shapes:
-        typer.echo("No table is there yet.")
+        output.say("No table is there yet.")
     else:
         _print_shapes(shapes)
     _print_rest(settings, landing, state)
@@ -111,12 +115,12 @@ def _print_report(report: MaintenanceReport, *, dry_run: bool) -> None:
             grid.add_row(table.name, *counts, output.line(report.skipped.get(table.name)))
         output.Output().table(grid)
     would = "would be " if dry_run else ""
-    typer.echo(
+    output.say(
         f"\n{output.count(report.archived_files, 'landing file')} {would}archived, "
         f"{output.count(sum(report.pruned_rows.values()), 'state row')} {would}removed."
     )
     if "landing" in report.skipped:
-        typer.echo(f"Landing zone: {report.skipped['landing']}.")
+        output.say(f"Landing zone: {report.skipped['landing']}.")
 
 
 def _print_shapes(shapes: list[TableUpkeep]) -> None:
@@ -137,9 +141,11 @@ def _print_shapes(shapes: list[TableUpkeep]) -> None:
             f"{shape.log_commits:,}",
             output.age(shape.oldest_commit, now),
         )
-    output.Output().table(grid)
-    typer.echo(
-        "\nSmall: under half the target size. Unseen: of those, the ones a table or check downstream has yet to read."
+    out = output.Output()
+    out.table(grid)
+    out.prose(
+        "",
+        "Small: under half the target size. Unseen: of those, the ones a table or check downstream has yet to read.",
     )
 
 

@@ -15,8 +15,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import typer
-from rich.console import Console, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from alert_assets.kernel.text import escape_invisible
 
@@ -26,6 +28,9 @@ _WIDE = 150
 _PIPED = 10_000
 #: Prose is wrapped here where nothing says how wide the reader's page is.
 _PAGE = 100
+
+#: Cells in which prose can be read.
+_READABLE = 24
 
 _EMPTY = "-"
 
@@ -48,15 +53,16 @@ class Output:
         return self.width >= _WIDE
 
     def table(self, table: Table) -> None:
-        """Print a table as wide as it comes out."""
-        self._print(table, self.width)
+        """Print a table; where it is too wide, a block for each row."""
+        self.print(fitted(table, self.width), self.width)
 
     def prose(self, *blocks: RenderableType) -> None:
         """Print text, wrapped to the page."""
         for block in blocks:
-            self._print(block, self._page)
+            self.print(block, self._page)
 
-    def _print(self, block: RenderableType, width: int) -> None:
+    def print(self, block: RenderableType, width: int) -> None:
+        """Print a block in `width` cells."""
         console = _console(width)
         with console.capture() as captured:
             console.print(block)
@@ -74,15 +80,68 @@ def rows(*columns: str, right: Sequence[str] = (), keep: Sequence[str] = ()) -> 
     """An empty table with a heading.
 
     Args:
+        columns: their headings.
         right: columns of numbers.
-        keep: columns whose lines are not broken.
+        keep: other columns whose lines are not broken.
     """
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(
-            column, justify="right" if column in right else "left", no_wrap=column in keep, overflow="fold"
-        )
+        number = column in right
+        keeps = number or column in keep
+        table.add_column(column, justify="right" if number else "left", no_wrap=keeps, overflow="fold")
     return table
+
+
+def fitted(table: Table, width: int) -> RenderableType:
+    """The table in `width` cells without a broken word or a cut number; as a block for each row if need be.
+
+    A column is at least as wide as its longest word, and one of prose wide enough to be read; what is left goes to
+    the columns that would wrap.
+    """
+    natural = [max(map(cell_len, "\n".join(texts).split("\n"))) for texts in _texts(table)]
+    least = [
+        wide if column.no_wrap else max(min(wide, _READABLE), *map(cell_len, " ".join(texts).split()), 0)
+        for column, wide, texts in zip(table.columns, natural, _texts(table), strict=True)
+    ]
+    gaps = sum(table.padding[1:4:2]) * (len(least) - 1)
+    left = width - gaps - sum(least)
+    if left < 0:
+        return _blocks(table, width)
+    wanting = sorted(range(len(least)), key=lambda index: natural[index] - least[index])
+    for rank, index in enumerate(wanting):
+        more = min(natural[index] - least[index], left // (len(wanting) - rank))
+        table.columns[index].width = least[index] + more
+        left -= more
+    return table
+
+
+def _texts(table: Table) -> list[list[str]]:
+    """Heading and cells of each column, as they are read."""
+    return [[str(column.header), *map(str, column.cells)] for column in table.columns]
+
+
+def _blocks(table: Table, width: int) -> RenderableType:
+    """Each row as its first cell and, below it, the others with their headings: short ones side by side."""
+    parts: list[RenderableType] = []
+    headings = [str(column.header).strip() for column in table.columns]
+    cells = zip(*(column.cells for column in table.columns), strict=True)
+    for row, (first, *others) in zip(table.rows, cells, strict=True):
+        parts.append(Text(str(first), style=row.style or "bold"))
+        pairs = [
+            (heading, str(text)) for heading, text in zip(headings[1:], others, strict=True) if str(text) != _EMPTY
+        ]
+        lines: list[str] = []
+        for heading, text in pairs:
+            if "\n" in text or cell_len(text) > _READABLE:
+                continue
+            short = f"{heading} {text}" if text else ""
+            if lines and cell_len(f"{lines[-1]}   {short}") <= width:
+                lines[-1] += f"   {short}"
+            elif short:
+                lines.append(f"  {short}")
+        parts.extend(lines)
+        parts.append(facts((heading, text) for heading, text in pairs if "\n" in text or cell_len(text) > _READABLE))
+    return Group(*parts)
 
 
 def facts(pairs: Iterable[tuple[str, str | None]]) -> Table:
@@ -94,6 +153,12 @@ def facts(pairs: Iterable[tuple[str, str | None]]) -> Table:
         if text:
             table.add_row(f"  {label}", text)
     return table
+
+
+def say(text: str) -> None:
+    """Print a sentence or two: one line in a pipe, wrapped at words on a terminal."""
+    out = Output()
+    out.print(text, out.width)
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -158,13 +223,16 @@ def count(number: int, noun: str) -> str:
 
 
 def line(text: object, limit: int | None = None) -> str:
-    """Text from outside on one line: invisible characters escaped; cut to `limit` with an ellipsis."""
+    """Text from outside on one line: invisible characters escaped; cut to `limit`, between words, with an ellipsis."""
     if text is None or text == "":
         return _EMPTY
     whole = str(text).strip()
     # Escapes only lengthen a text, so what is beyond the limit before them is beyond it after.
     shown = escape_invisible(whole if limit is None else whole[: limit + 1]).replace("\n", " ")
-    return shown if limit is None or len(shown) <= limit else shown[: limit - 1].rstrip() + "…"
+    if limit is None or len(shown) <= limit:
+        return shown
+    words = shown[: limit - 1].rpartition(" ")[0].rstrip()
+    return (words if 2 * len(words) > limit else shown[: limit - 1].rstrip()) + "…"
 
 
 def paragraph(text: object) -> str:

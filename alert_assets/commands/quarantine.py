@@ -94,12 +94,12 @@ def reasons(as_json: JsonOption = False) -> None:
     if as_json:
         return output.print_json({**totals, "reasons": counts})
     if not counts:
-        return typer.echo("Nothing is in quarantine.")
+        return output.say("Nothing is in quarantine.")
     table = output.rows("Reason", "Open", "Replayed", right=("Open", "Replayed"))
     for row in counts:
         table.add_row(output.line(row["reason"]), f"{row['open']:,}", f"{row['replayed']:,}")
     output.Output().table(table)
-    return typer.echo(f"\n{output.count(totals['open'], 'line')} open, {totals['replayed']:,} replayed.")
+    return output.say(f"\n{output.count(totals['open'], 'line')} open, {totals['replayed']:,} replayed.")
 
 
 @app.command(epilog="Example: alert-assets quarantine replay --reason invalid:timestamp")
@@ -126,9 +126,9 @@ def replay(reason: ReasonOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         output.print_json({"judged": report.judged, "replayed": report.replayed, "remaining": remaining})
     elif not report.judged:
-        typer.echo("Nothing to replay: no open line in quarantine" + (f" with the reason {reason}." if reason else "."))
+        output.say("Nothing to replay: no open line in quarantine" + (f" with the reason {reason}." if reason else "."))
     else:
-        typer.echo(
+        output.say(
             f"{output.count(report.judged, 'line')} judged again: {report.replayed:,} moved to bronze, "
             f"{remaining:,} still in quarantine."
         )
@@ -171,16 +171,15 @@ def _having(reason: str | None) -> str:
 
 def _print_lines(totals: dict[str, int], lines: list[dict[str, Any]], *, everything: bool) -> None:
     if not lines:
-        return typer.echo("No open line is in quarantine." if totals["replayed"] else "Nothing is in quarantine.")
-    out = output.Output()
-    out.table(_one_line_each(lines, everything=everything) if out.is_wide else _stacked(lines, out.width))
+        return output.say("No open line is in quarantine." if totals["replayed"] else "Nothing is in quarantine.")
+    output.Output().table(_table(lines, everything=everything))
     shown = totals["open"] + (totals["replayed"] if everything else 0)
     if shown > len(lines):
-        typer.echo(f"\n{len(lines):,} of {shown:,} lines; --limit 0 shows all, --json shows them whole.")
+        output.say(f"\n{len(lines):,} of {shown:,} lines; --limit 0 shows all, --json shows them whole.")
     return None
 
 
-def _one_line_each(lines: list[dict[str, Any]], *, everything: bool) -> Any:
+def _table(lines: list[dict[str, Any]], *, everything: bool) -> Any:
     now = utc_now()
     table = output.rows(
         *("Time (UTC)", "Age", "File", "Reasons", *(["Replayed"] if everything else []), "Line"),
@@ -190,27 +189,9 @@ def _one_line_each(lines: list[dict[str, Any]], *, everything: bool) -> Any:
         table.add_row(
             output.stamp(row["_ingested_at"]),
             output.age(row["_ingested_at"], now),
-            _file(row),
+            output.line(PurePosixPath(row["_source_file"]).name),
             output.line(", ".join(row["reasons"])),
             *([output.stamp(row["replayed_at"])] if everything else []),
             output.line(row["raw"], _LINE),
         )
     return table
-
-
-def _stacked(lines: list[dict[str, Any]], width: int) -> Any:
-    """Some lines for each row, for a terminal of ordinary width."""
-    now = utc_now()
-    table = output.rows("Time (UTC), file", "Reasons", "Line")
-    for row in lines:
-        replayed = f"\nreplayed {output.age(row['replayed_at'], now)}" if row["replayed_at"] else ""
-        table.add_row(
-            f"{output.stamp(row['_ingested_at'])}\n{output.age(row['_ingested_at'], now)}\n{_file(row, 24)}{replayed}",
-            "\n".join(output.line(reason, 24) for reason in row["reasons"]),
-            output.line(row["raw"], max(40, 3 * (width - 52))),
-        )
-    return table
-
-
-def _file(row: dict[str, Any], limit: int | None = None) -> str:
-    return output.line(PurePosixPath(row["_source_file"]).name, limit)

@@ -29,11 +29,11 @@ def settings(as_json: JsonOption = False) -> None:
         found += [_described(each.variable(name), name, each, in_use.get(each)) for name in each.model_fields]
     if as_json:
         return output.print_json({"settings": found})
-    table = output.rows("Variable", "Value, and what it is")
+    table = output.rows("Variable", "Value", "From", "What")
     for setting in found:
         value = output.line(_shown(setting["value"]))
-        table.add_row(setting["variable"], f"{value} ({setting['source']})\n{setting['description']}")
-    return output.Output().prose(table)
+        table.add_row(setting["variable"], value, setting["source"], setting["description"])
+    return output.Output().table(table)
 
 
 def _described(variable: str, name: str, model: type[BaseSettings], current: BaseSettings | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from alert_assets.commands import output
 from alert_assets.commands.options import JsonOption, timestamp
 from alert_assets.errors import UserError
 from alert_assets.settings import Settings, load_settings
@@ -54,7 +54,7 @@ def simulate(
     ] = None,
     compress: Annotated[Compression, typer.Option(help="mixed compresses every second file.")] = Compression.NONE,
     name: Annotated[
-        str | None, typer.Option(help="Files are called NAME-0001.jsonl, ...; default: a name nobody has used.")
+        str | None, typer.Option(help="Files are called NAME-0001.jsonl, ...; default: an unused name.")
     ] = None,
     as_json: JsonOption = False,
     start: Annotated[
@@ -157,7 +157,7 @@ def simulate(
                 on_progress=on_progress,
             )
     if as_json:
-        typer.echo(json.dumps(summary.to_json(), indent=2))
+        output.print_json(summary.to_json())
     else:
         _print_summary(summary)
 
@@ -249,32 +249,29 @@ def _progress() -> Iterator[OnProgress]:
 
 
 def _print_summary(summary: Summary) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE, show_header=False, title="Simulation", title_justify="left")
-    table.add_column(style="bold")
-    table.add_column()
-    table.add_row("Landed in", summary.landing_dir)
-    table.add_row("Files", _span(summary.files))
-    table.add_row("Events", f"{summary.events:,}")
-    if summary.events:
-        table.add_row("  by type", _listed(summary.event_types))
-        table.add_row("  by origin", _listed(summary.origins))
-        table.add_row("From, to", f"{summary.first_timestamp}, {summary.last_timestamp}")
-    table.add_row("Faults", _listed(asdict(summary.faults)) if summary.faults.total else "none")
-    table.add_row("Lines", f"{summary.lines:,}")
-    table.add_row("Seed", str(summary.seed))
-    if summary.stopped_by != "end":
-        table.add_row("Stopped by", summary.stopped_by)
-    Console().print(table)
+    between = f"{summary.first_timestamp} to {summary.last_timestamp}" if summary.events else None
+    output.Output().prose(
+        output.facts(
+            [
+                ("Landed in", output.line(summary.landing_dir)),
+                ("Files", _span(summary.files)),
+                ("Events", f"{summary.events:,}"),
+                ("By type", _listed(summary.event_types)),
+                ("By origin", _listed(summary.origins)),
+                ("Between", between),
+                ("Faults", _listed(asdict(summary.faults)) or "none"),
+                ("Lines", f"{summary.lines:,}"),
+                ("Seed", str(summary.seed)),
+                ("Stopped by", summary.stopped_by if summary.stopped_by != "end" else None),
+            ]
+        )
+    )
 
 
 def _span(names: list[str]) -> str:
     if len(names) < 2:
         return names[0] if names else "none"
-    return f"{len(names):,}, {names[0]}\nto {names[-1]}"
+    return f"{len(names):,}, {names[0]} to {names[-1]}"
 
 
 def _listed(counts: dict[str, int]) -> str:

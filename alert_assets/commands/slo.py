@@ -38,7 +38,7 @@ def status(
     if as_json:
         output.print_json({"time": utc_now(), "slos": rows})
     elif not rows:
-        typer.echo(
+        output.say(
             "No SLO has been evaluated yet. The asset slo_status does it: "
             "dagster asset materialize --select slo_status -m alert_assets.definitions"
         )
@@ -53,15 +53,21 @@ def check(
     folder: Annotated[
         Path | None, typer.Argument(help="Folder of OpenSLO v1 files; default: that of the settings.")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Read the SLO files and exit 1 when something in them is wrong, with file, line and field."""
     where = str(folder or load_settings().slo_dir or PACKAGED)
     try:
         slos = load_slos(where)
     except OpenSloError as error:
+        if as_json:
+            output.print_json({"folder": where, "slos": None, "problem": str(error)})
+            raise typer.Exit(1) from None
         typer.echo(f"Error: {output.paragraph(error)}", err=True)
         raise typer.Exit(1) from None
-    typer.echo(f"{output.count(len(slos), 'SLO')} in {output.line(where)}: nothing wrong.")
+    if as_json:
+        return output.print_json({"folder": where, "slos": len(slos), "problem": None})
+    return output.say(f"{output.count(len(slos), 'SLO')} in {output.line(where)}: nothing wrong.")
 
 
 @app.command("list", epilog="Example: alert-assets slo list --json")
@@ -123,7 +129,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
             _burning(row) or row.get("detail") or "-",
         )
     output.Output().table(table)
-    typer.echo(f"\nEvaluated {output.stamp_and_age(rows[0]['evaluated_at'], utc_now())}")
+    output.say(f"\nEvaluated {output.stamp_and_age(rows[0]['evaluated_at'], utc_now())}")
 
 
 def _burning(row: dict[str, Any]) -> str | None:

@@ -38,9 +38,9 @@ def status(as_json: JsonOption = False) -> None:
             }
         )
     if remote:
-        typer.echo(f"SPARK_REMOTE is set: runs use {_address(remote)}, which is not this machine's to stop.")
+        output.say(f"SPARK_REMOTE is set: runs use {_address(remote)}, which is not this machine's to stop.")
     if server is None:
-        return typer.echo("No warm Spark server runs; the next run that needs one starts it.")
+        return output.say("No warm Spark server runs; the next run that needs one starts it.")
     version = f"Spark {server.spark_version}" if server.spark_version else "A Spark server without a record"
     return output.Output().prose(
         f"{version} runs.",
@@ -61,7 +61,7 @@ def stop(as_json: JsonOption = False) -> None:
     stopped = stop_server()
     if as_json:
         return output.print_json({"stopped": stopped})
-    return typer.echo("The warm Spark server is stopped." if stopped else "No warm Spark server runs.")
+    return output.say("The warm Spark server is stopped." if stopped else "No warm Spark server runs.")
 
 
 def _address(remote: str) -> str:

@@ -11,14 +11,7 @@ import typer
 from alert_assets.commands import output
 from alert_assets.commands.lake import reading, records
 from alert_assets.commands.options import JsonOption
-from alert_assets.contracts import (
-    BRONZE_EVENTS,
-    BRONZE_QUARANTINE,
-    CONTRACTS,
-    GOLD_INCIDENTS,
-    PLATINUM_INCIDENTS,
-    SILVER_ALERTS,
-)
+from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, CONTRACTS
 from alert_assets.errors import UserError
 from alert_assets.ingest.landing import backlog
 from alert_assets.kernel.clock import utc_now
@@ -26,15 +19,6 @@ from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings, load_settings
 
 app = typer.Typer(add_completion=False)
-
-#: The time that says how new a table's newest row is.
-_NEWEST = {
-    BRONZE_EVENTS.name: "timestamp",
-    BRONZE_QUARANTINE.name: "_ingested_at",
-    SILVER_ALERTS.name: "last_seen_timestamp",
-    GOLD_INCIDENTS.name: "alert_timestamp",
-    PLATINUM_INCIDENTS.name: "analyzed_at",
-}
 
 
 @dataclass(frozen=True)
@@ -113,7 +97,7 @@ def status(
 
 def _table(lakehouse: Lakehouse, name: str) -> TableStatus:
     snapshot = lakehouse.snapshot(CONTRACTS[name])
-    column = _NEWEST[name]
+    column = CONTRACTS[name].newest_column
     if snapshot.table is None:
         return TableStatus(name, 0, None, None, column, None)
     milliseconds = snapshot.table.history(1)[0].get("timestamp")
@@ -188,7 +172,7 @@ def _print(
     settings: Settings, tables: list[TableStatus], landing: LandingStatus, quarantine: QuarantineStatus, now: datetime
 ) -> None:
     out = output.Output()
-    typer.echo(f"Lake: {output.without_credentials(settings.lake_dir)}")
+    output.say(f"Lake: {output.without_credentials(settings.lake_dir)}")
     grid = output.rows(
         "Table", "Rows", "Ver.", "Last commit", "Newest row", right=("Rows", "Ver."), keep=("Table", "Rows", "Ver.")
     )
@@ -204,7 +188,7 @@ def _print(
             f"{output.stamp(table.newest)}\n{output.age(table.newest, now)}",
         )
     out.table(grid)
-    typer.echo(f"\nLanding zone: {landing.folder}")
+    output.say(f"\nLanding zone: {landing.folder}")
     if landing.problem:
         out.prose(output.facts([("Problem", landing.problem)]))
     else:
@@ -220,7 +204,7 @@ def _print(
                 ]
             )
         )
-    typer.echo(
+    output.say(
         f"\nQuarantine: {output.count(quarantine.open, 'line')} open ({quarantine.open_percent:.2f}% of all lines), "
         f"{quarantine.replayed:,} replayed"
     )

@@ -4,40 +4,4 @@
 sensors stay quick. A contract's pandera model is loaded when :attr:`Contract.model` is first asked for.
 """
 
-from alert_assets.contracts.catalog import (
-    ALL_CONTRACTS,
-    BRONZE_EVENTS,
-    BRONZE_HELD,
-    BRONZE_QUARANTINE,
-    CONTRACTS,
-    EVENT,
-    GOLD_INCIDENTS,
-    PIPELINE_HEALTH,
-    PIPELINE_LATENCY,
-    PLATINUM_INCIDENTS,
-    QUALITY_SCORES,
-    RELIABILITY_CONTRACTS,
-    SILVER_ALERTS,
-    SLO_STATUS,
-    Contract,
-    Volume,
-)
-
-__all__ = [
-    "ALL_CONTRACTS",
-    "BRONZE_EVENTS",
-    "BRONZE_HELD",
-    "BRONZE_QUARANTINE",
-    "CONTRACTS",
-    "EVENT",
-    "GOLD_INCIDENTS",
-    "PIPELINE_HEALTH",
-    "PIPELINE_LATENCY",
-    "PLATINUM_INCIDENTS",
-    "QUALITY_SCORES",
-    "RELIABILITY_CONTRACTS",
-    "SILVER_ALERTS",
-    "SLO_STATUS",
-    "Contract",
-    "Volume",
-]
+from alert_assets.contracts.catalog import *  # noqa: F403  every contract, without a second list of them

@@ -1,16 +1,19 @@
-"""The contracts by name: description, owner, consumers, key, service levels."""
+"""The contracts by name, an entry a table: whose it is, what it promises, how it is read, checked and kept."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pandera.api.pyspark.container import DataFrameSchema
 
     from alert_assets.contracts.columns import Column
+    from alert_assets.contracts.rules import Rule
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,15 @@ class Contract:
         model_path: where the pandera model is, as `module:Class`.
         direction: input when others write the rows and we judge them, output when we write and others read.
         unique_key: whether no two rows share a key; a redelivered event comes with the key of the first.
+        time_column: by which the table is read, and its files are sorted; empty for what is no table.
+        newest_column: the time that says how new the newest row is.
+        is_merged: rows are merged into the table. A merge rewrites every file that holds one of them, so files are
+            kept smaller.
+        lock: the table whose lock the table's writers hold, when it is another; None when they need none, because
+            rows are only ever appended.
+        checks: where the function is that gives the table's checks, as `module:function`.
+        stages: what is measured of a commit, from the column's time until the commit: column by stage. The last one
+            begins when the event happened.
     """
 
     name: str
@@ -56,6 +68,17 @@ class Contract:
     breaker: str | None = "pipeline"
     direction: Literal["input", "output"] = "output"
     unique_key: bool = True
+    time_column: str = ""
+    newest_column: str = ""
+    is_merged: bool = False
+    lock: str | None = ""
+    checks: str = ""
+    stages: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def derived_from(self) -> tuple[Contract, ...]:
+        """The tables that name it as a consumer, the nearest first."""
+        return tuple(other for other in reversed(CONTRACTS.values()) if self.name in other.consumers)
 
     @cached_property
     def model(self) -> Any:
@@ -69,6 +92,20 @@ class Contract:
         from alert_assets.contracts.columns import columns_of
 
         return columns_of(self)
+
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """Every rule for one row, by column in their stored order."""
+        return tuple(rule for column in self.columns.values() for rule in column.rules)
+
+    @property
+    def key_time(self) -> str:
+        """The time in the key, around which repetitions of a row are looked for; the time column without one."""
+        return next((name for name in self.key if self.columns[name].type == "timestamp"), self.time_column)
+
+    def columns_with(self, fact: str) -> tuple[str, ...]:
+        """The columns whose metadata says so, e.g. `pii` or `measured`."""
+        return tuple(name for name, column in self.columns.items() if column.metadata.get(fact))
 
     @cached_property
     def schema(self) -> DataFrameSchema:
@@ -101,6 +138,11 @@ BRONZE_EVENTS = Contract(
     freshness_minutes=10,
     model_path="alert_assets.contracts.models.tables:BronzeEvents",
     unique_key=False,
+    time_column="timestamp",
+    newest_column="timestamp",
+    lock=None,
+    checks="alert_assets.checks.bronze:bronze_checks",
+    stages={"landed_to_bronze": "_landed_at", "ingested_to_bronze": "_ingested_at", "event_to_bronze": "timestamp"},
 )
 BRONZE_QUARANTINE = Contract(
     name="bronze_quarantine",
@@ -111,6 +153,10 @@ BRONZE_QUARANTINE = Contract(
     key=(),
     freshness_minutes=10,
     model_path="alert_assets.contracts.models.tables:BronzeQuarantine",
+    time_column="_ingested_at",
+    newest_column="_ingested_at",
+    lock="bronze_events",
+    checks="alert_assets.checks.quarantine:quarantine_checks",
 )
 SILVER_ALERTS = Contract(
     name="silver_alerts",
@@ -121,6 +167,10 @@ SILVER_ALERTS = Contract(
     key=("fingerprint", "window_start"),
     freshness_minutes=15,
     model_path="alert_assets.contracts.models.tables:SilverAlerts",
+    time_column="window_start",
+    newest_column="last_seen_timestamp",
+    is_merged=True,
+    checks="alert_assets.checks.silver:silver_checks",
 )
 GOLD_INCIDENTS = Contract(
     name="gold_incidents",
@@ -131,6 +181,11 @@ GOLD_INCIDENTS = Contract(
     key=("fingerprint", "alert_timestamp"),
     freshness_minutes=15,
     model_path="alert_assets.contracts.models.tables:GoldIncidents",
+    time_column="window_start",
+    newest_column="alert_timestamp",
+    is_merged=True,
+    checks="alert_assets.checks.gold:gold_checks",
+    stages={"event_to_gold": "first_seen_timestamp"},
 )
 PLATINUM_INCIDENTS = Contract(
     name="platinum_incidents",
@@ -142,6 +197,10 @@ PLATINUM_INCIDENTS = Contract(
     freshness_minutes=20,
     model_path="alert_assets.contracts.models.tables:PlatinumIncidents",
     breaker="analysis",
+    time_column="alert_timestamp",
+    newest_column="analyzed_at",
+    is_merged=True,
+    checks="alert_assets.checks.platinum:platinum_checks",
 )
 BRONZE_HELD = Contract(
     name="bronze_held",
@@ -152,6 +211,8 @@ BRONZE_HELD = Contract(
     key=(),
     freshness_minutes=10,
     model_path="alert_assets.contracts.models.tables:BronzeHeld",
+    time_column="_ingested_at",
+    lock="bronze_events",
 )
 PIPELINE_LATENCY = Contract(
     name="pipeline_latency",
@@ -163,6 +224,8 @@ PIPELINE_LATENCY = Contract(
     freshness_minutes=30,
     model_path="alert_assets.contracts.models.reliability:PipelineLatency",
     breaker=None,
+    time_column="committed_at",
+    checks="alert_assets.checks.reliability:latency_checks",
 )
 QUALITY_SCORES = Contract(
     name="quality_scores",
@@ -174,6 +237,8 @@ QUALITY_SCORES = Contract(
     freshness_minutes=30,
     model_path="alert_assets.contracts.models.reliability:QualityScores",
     breaker=None,
+    time_column="evaluated_at",
+    checks="alert_assets.checks.reliability:measurement_checks",
 )
 PIPELINE_HEALTH = Contract(
     name="pipeline_health",
@@ -185,6 +250,8 @@ PIPELINE_HEALTH = Contract(
     freshness_minutes=30,
     model_path="alert_assets.contracts.models.reliability:PipelineHealth",
     breaker=None,
+    time_column="evaluated_at",
+    checks="alert_assets.checks.reliability:measurement_checks",
 )
 SLO_STATUS = Contract(
     name="slo_status",
@@ -196,6 +263,8 @@ SLO_STATUS = Contract(
     freshness_minutes=30,
     model_path="alert_assets.contracts.models.reliability:SloStatus",
     breaker=None,
+    time_column="evaluated_at",
+    checks="alert_assets.checks.reliability:measurement_checks",
 )
 
 #: The medallion: landing to platinum.

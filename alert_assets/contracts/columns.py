@@ -5,39 +5,33 @@ sensors and commands only want to know what they say. So it is written down in `
 
     python -m alert_assets.contracts.columns
 
-The file names the models' source text that it was made from. When that has changed since, the models are
-read instead: a file that somebody forgot to make again costs time and says nothing wrong.
+The file names the source text that it was made from. When that has changed since, the models are read instead: a
+file that is out of date costs time and says nothing wrong.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from alert_assets.contracts.rules import PANDERA_CHECKS, Rule, column_rules
+
 if TYPE_CHECKING:
     from alert_assets.contracts.catalog import Contract
 
 _HERE = Path(__file__).parent
 _FILE = _HERE / "columns.json"
-#: Modules of the models that the file is made from.
-_MODELS = ("vocabulary", "models/event", "models/tables", "models/reliability")
+#: Modules that the file is made from.
+_SOURCES = ("catalog", "vocabulary", "models/event", "models/tables", "models/reliability")
 
 #: A type as Delta's and Spark's schemas spell it in JSON: a name, or an object for an array, a map or a struct.
 DeltaType = str | Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A check of pandera's: the name and the statistics it gives it, e.g. `isin` and `{"allowed_values": [...]}`."""
-
-    name: str
-    statistics: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -46,33 +40,48 @@ class Column:
 
     Attributes:
         metadata: what pandera's own checks cannot say (:mod:`alert_assets.contracts.models.event`).
+        rules: presence first, then those about a value.
     """
 
     type: DeltaType
     nullable: bool
     description: str
     metadata: Mapping[str, Any]
-    checks: tuple[Rule, ...]
+    rules: tuple[Rule, ...]
 
 
 def columns_of(contract: Contract) -> dict[str, Column]:
     """The contract's columns by name, in their stored order."""
-    written = _written().get(contract.model_path)
-    return from_model(contract) if written is None else {name: _column(told) for name, told in written.items()}
-
-
-def from_model(contract: Contract) -> dict[str, Column]:
-    """The same, asked of the pandera model itself."""
+    declared = _written().get(contract.model_path) or from_model(contract)
     return {
         name: Column(
-            type=column.dtype.type.jsonValue(),
-            nullable=column.nullable,
-            description=column.description or "",
-            metadata=column.metadata or {},
-            checks=tuple(Rule(check.name, check.statistics) for check in column.checks),
+            **facts, rules=tuple(column_rules(name, facts["type"], facts["nullable"], facts["metadata"], checks))
         )
-        for name, column in contract.schema.columns.items()
+        for name, (facts, checks) in declared.items()
     }
+
+
+def from_model(contract: Contract) -> dict[str, tuple[dict[str, Any], dict[Any, Any]]]:
+    """Read the pandera model: by column what it declares, and the values of its checks by kind of rule.
+
+    Raises:
+        NotImplementedError: the model uses a check that is no rule here.
+    """
+    declared = {}
+    for name, column in contract.schema.columns.items():
+        checks = {}
+        for check in column.checks:
+            if check.name not in PANDERA_CHECKS:
+                raise NotImplementedError(
+                    f"contract {contract.name!r}, column {name!r}: pandera check {check.name!r} is no rule; use one of "
+                    f"{', '.join(PANDERA_CHECKS)}, or add it to alert_assets.contracts.rules and its backends"
+                )
+            kind, statistic = PANDERA_CHECKS[check.name]
+            checks[kind] = check.statistics[statistic]
+        facts = {"type": column.dtype.type.jsonValue(), "nullable": column.nullable}
+        about = {"description": column.description or "", "metadata": column.metadata or {}}
+        declared[name] = (facts | about, checks)
+    return declared
 
 
 def delta_schema(contract: Contract) -> str:
@@ -110,12 +119,14 @@ def spell(delta_type: DeltaType, names: Mapping[str, str] = MappingProxyType({})
 
 
 def written_down(contracts: Iterable[Contract]) -> str:
-    """What `columns.json` has to hold."""
-    told = {
-        contract.model_path: {name: asdict(column) for name, column in from_model(contract).items()}
+    """What `columns.json` has to hold, a line for each column."""
+    models = (
+        f" {json.dumps(contract.model_path)}: {{\n"
+        + ",\n".join(f"  {json.dumps(name)}: {json.dumps(told)}" for name, told in from_model(contract).items())
+        + "\n }"
         for contract in contracts
-    }
-    return json.dumps({"models": _digest(), "columns": told}, indent=1) + "\n"
+    )
+    return f'{{"sources": "{_digest()}", "columns": {{\n' + ",\n".join(models) + "\n}}\n"
 
 
 @cache
@@ -123,18 +134,14 @@ def _written() -> Mapping[str, Any]:
     """Columns by model, of the models as they are now; none when they have changed since, or nothing is written."""
     try:
         found = json.loads(_FILE.read_bytes())
-        return found["columns"] if found["models"] == _digest() else {}
+        return found["columns"] if found["sources"] == _digest() else {}
     except (OSError, ValueError, KeyError):
         return {}
 
 
 def _digest() -> str:
-    source = b"".join((_HERE / f"{module}.py").read_bytes() for module in _MODELS)
+    source = b"".join((_HERE / f"{module}.py").read_bytes() for module in _SOURCES)
     return sha256(source.replace(b"\r\n", b"\n")).hexdigest()
-
-
-def _column(told: Mapping[str, Any]) -> Column:
-    return Column(**{**told, "checks": tuple(Rule(**rule) for rule in told["checks"])})
 
 
 if __name__ == "__main__":

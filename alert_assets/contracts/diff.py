@@ -27,7 +27,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from alert_assets.errors import UserError
 
 if TYPE_CHECKING:
-    from alert_assets.contracts.odcs_file import CustomProperty, Document, Property, Quality
+    from open_data_contract_standard.model import CustomProperty, DataQuality
+
+    from alert_assets.contracts.odcs_file import Document, Property
 
 Party = Literal["producers", "consumers"]
 
@@ -227,7 +229,7 @@ class _Comparison:
             why = "values of the old type are refused" if self.is_input else "values no longer have the old type"
             yield Change(self.new.title, path, "type", old_type, new_type, self.party, why)
         else:
-            yield from self._options(path, old.logicalTypeOptions, new.logicalTypeOptions)
+            yield from self._options(path, old.logicalTypeOptions or {}, new.logicalTypeOptions or {})
             yield from self._allowed_values(path, old, new)
         old_needed, new_needed = _required_for(old), _required_for(new)
         if old_needed != new_needed:
@@ -270,7 +272,7 @@ class _Comparison:
             shift = _shift_of_sets(was, now, more_is="looser")
         yield self._shifted(path, "allowed values", _sorted(was), _sorted(now), shift)
 
-    def _quality(self, path: str | None, old: Iterable[Quality], new: Iterable[Quality]) -> Iterator[Change]:
+    def _quality(self, path: str | None, old: Iterable[DataQuality], new: Iterable[DataQuality]) -> Iterator[Change]:
         """Rules that are compared as they stand: allowed values and the key's uniqueness are not among them."""
         was, now = _other_rules(old), _other_rules(new)
         for name in {**was, **now}:
@@ -422,7 +424,7 @@ def _direction(document: Document) -> Literal["input", "output"]:
 
 
 def _custom(properties: Iterable[CustomProperty]) -> dict[str, Any]:
-    return {property_.property: property_.value for property_ in properties}
+    return {property_.property or "": property_.value for property_ in properties}
 
 
 def _key(document: Document) -> _Key:
@@ -476,34 +478,32 @@ def _requirement(needed: frozenset[str]) -> str:
     return f"required for {', '.join(sorted(needed))}" if needed else "optional"
 
 
-def _valid_values(rules: Iterable[Quality]) -> frozenset[str] | None:
+def _valid_values(rules: Iterable[DataQuality]) -> frozenset[str] | None:
     """What the rules on invalid values allow together; None when there is no such rule."""
     allowed = [frozenset(map(_said, values)) for rule in rules if (values := _values_of(rule)) is not None]
     return frozenset.intersection(*allowed) if allowed else None
 
 
-def _values_of(rule: Quality) -> list[Any] | None:
-    extra = rule.model_extra or {}
-    values = (extra.get("arguments") or {}).get("validValues")
-    no_others = extra.get("mustBe") == 0
-    return values if extra.get("metric") == "invalidValues" and no_others and isinstance(values, list) else None
+def _values_of(rule: DataQuality) -> list[Any] | None:
+    values = (rule.arguments or {}).get("validValues")
+    return values if rule.metric == "invalidValues" and rule.mustBe == 0 and isinstance(values, list) else None
 
 
-def _other_rules(rules: Iterable[Quality]) -> dict[str, str]:
+def _other_rules(rules: Iterable[DataQuality]) -> dict[str, str]:
     return {
         rule.name or said: said
         for rule in rules
-        if _values_of(rule) is None and (rule.model_extra or {}).get("metric") != "duplicateValues"
+        if _values_of(rule) is None and rule.metric != "duplicateValues"
         for said in [_rule_text(rule)]
     }
 
 
-def _rule_text(rule: Quality) -> str:
-    extra = rule.model_extra or {}
-    if rule.type == "text" and extra.get("description"):
-        return str(extra["description"])
-    about = ("dimension", "description", "unit", "severity", "schedule", "scheduler", "businessImpact", "tags", "id")
-    return _text({"type": rule.type} | {name: value for name, value in extra.items() if name not in about}) or ""
+def _rule_text(rule: DataQuality) -> str:
+    if rule.type == "text" and rule.description:
+        return rule.description
+    about = {"dimension", "description", "unit", "severity", "schedule", "scheduler", "businessImpact", "tags", "id"}
+    said = rule.model_dump(exclude_none=True, exclude={"name", *about})
+    return _text({"type": "library"} | said) or ""
 
 
 def _items(value: Any) -> frozenset[str]:
@@ -538,7 +538,7 @@ def _levels(document: Document) -> dict[str, _Level]:
     """The service levels by name; one that is about a part of the table is named with the part."""
     whole = {None, document.title, document.table.name}
     return {
-        level.property if level.element in whole else f"{level.property} of {level.element}": _Level(
+        str(level.property) if level.element in whole else f"{level.property} of {level.element}": _Level(
             level.value, level.unit
         )
         for level in document.slaProperties

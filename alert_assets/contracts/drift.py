@@ -1,7 +1,7 @@
 """Where a table's columns are not what its contract says.
 
 Names and types count. Order, comments and nullability do not: readers go by name, and nullability is a
-rule for rows (:mod:`alert_assets.contracts.sql_rules`), which writers note down in the schema as they like.
+rule for rows (:mod:`alert_assets.contracts.rules`), which writers note down in the schema as they like.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ way the data flows (`direction`), who reads it (`consumers`), the key of rows th
 (`idempotencyKey`), and for which event types a field is required (`requiredFor`). Of the event contract
 also how a producer's spelling is normalised and what stands in for a missing field.
 
-Allowed values are the standard's `invalidValues` quality rule; ranges and patterns are type options.
 Map keys and values have no properties in the standard: their types are in `physicalType` alone.
 """
 
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from alert_assets.contracts.columns import Column, DeltaType, simple_string
-from alert_assets.contracts.vocabulary import FIRST_YEAR, LAST_YEAR, MEASUREMENTS
+from alert_assets.contracts.rules import odcs as rules
+from alert_assets.contracts.vocabulary import FIRST_YEAR, LAST_YEAR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,15 +37,6 @@ _PRODUCER_METADATA = {
     "default": "default",
     "default_from": "defaultFrom",
     "default_for": "defaultFor",
-}
-
-#: pandera's checks, by the name it gives them, as ODCS type options.
-_TYPE_OPTIONS = {
-    "greater_than_or_equal_to": ("minimum", "min_value"),
-    "greater_than": ("exclusiveMinimum", "min_value"),
-    "less_than_or_equal_to": ("maximum", "max_value"),
-    "less_than": ("exclusiveMaximum", "max_value"),
-    "str_matches": ("pattern", "pattern"),
 }
 
 
@@ -134,9 +125,10 @@ def _row_quality(contract: Contract) -> Iterator[dict[str, Any]]:
         }
     if contract.direction == "input":
         yield _text("not_blank", "A required text is not blank.", "completeness")
-        yield _text("measurement", f"A metric event has at least one of {', '.join(MEASUREMENTS)}.", "completeness")
+        measured = ", ".join(contract.columns_with("measured"))
+        yield _text("measurement", f"A metric event has at least one of {measured}.", "completeness")
         yield _text("future", "No timestamp is further ahead than ALERTS_MAX_FUTURE_SKEW_MINUTES.", "timeliness")
-    if any(column.type == "double" for column in contract.columns.values()):
+    if any(rule.kind == "finite" for rule in contract.rules):
         yield _text("finite_numbers", "No double is NaN or infinite.", "conformity")
 
 
@@ -153,7 +145,9 @@ def _column(contract: Contract, name: str, column: Column) -> dict[str, Any]:
     entry |= _typed(column.type)
     if is_input:
         entry["physicalType"] = _wire_type(column.type)
-    options = entry.get("logicalTypeOptions", {}) | _type_options(contract, column)
+    options = entry.get("logicalTypeOptions", {}) | rules.type_options(column.rules)
+    if is_input and column.type == "timestamp":
+        options |= {"minimum": f"{FIRST_YEAR}-01-01T00:00:00Z", "exclusiveMaximum": f"{LAST_YEAR + 1}-01-01T00:00:00Z"}
     if options:
         entry["logicalTypeOptions"] = options
     entry["required"] = not column.nullable
@@ -165,9 +159,9 @@ def _column(contract: Contract, name: str, column: Column) -> dict[str, Any]:
         entry |= {"classification": "confidential", "tags": ["pii"]}
     if "examples" in metadata:
         entry["examples"] = list(metadata["examples"])
-    if allowed := [check for check in column.checks if check.name == "isin"]:
-        entry["quality"] = [_allowed_values(list(check.statistics["allowed_values"])) for check in allowed]
-    facts = _column_facts(metadata, nullable=column.nullable, is_input=is_input)
+    if allowed := rules.quality(column.rules):
+        entry["quality"] = allowed
+    facts = _column_facts(column, is_input=is_input)
     return entry | ({"customProperties": _custom(facts)} if facts else {})
 
 
@@ -201,42 +195,14 @@ def _typed(delta_type: DeltaType) -> dict[str, Any]:
     return {"logicalType": logical} | physical | ({"logicalTypeOptions": options} if options else {})
 
 
-def _type_options(contract: Contract, column: Column) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    if contract.direction == "input" and column.type == "timestamp":
-        options |= {"minimum": f"{FIRST_YEAR}-01-01T00:00:00Z", "exclusiveMaximum": f"{LAST_YEAR + 1}-01-01T00:00:00Z"}
-    for check in column.checks:
-        if check.name in _TYPE_OPTIONS:
-            option, statistic = _TYPE_OPTIONS[check.name]
-            options[option] = check.statistics[statistic]
-        elif check.name != "isin":
-            raise NotImplementedError(
-                f"contract {contract.name!r}: pandera check {check.name!r} has no place in ODCS; "
-                f"use isin, {', '.join(_TYPE_OPTIONS)} or add it to {__name__}"
-            )
-    return options
-
-
-def _allowed_values(values: list[Any]) -> dict[str, Any]:
-    return {
-        "name": "allowed_values",
-        "type": "library",
-        "metric": "invalidValues",
-        "arguments": {"validValues": values},
-        "mustBe": 0,
-        "unit": "rows",
-        "dimension": "conformity",
-    }
-
-
-def _column_facts(metadata: Mapping[str, Any], *, nullable: bool, is_input: bool) -> dict[str, Any]:
+def _column_facts(column: Column, *, is_input: bool) -> dict[str, Any]:
     facts: dict[str, Any] = {}
-    if nullable and "required_for" in metadata:
-        facts["requiredFor"] = list(metadata["required_for"])
+    if event_types := rules.required_for(column.rules):
+        facts["requiredFor"] = event_types
     if is_input:
         for name, property_ in _PRODUCER_METADATA.items():
-            if name in metadata:
-                value = metadata[name]
+            if name in column.metadata:
+                value = column.metadata[name]
                 facts[property_] = list(value) if isinstance(value, tuple) else value
     return facts
 

@@ -7,16 +7,25 @@ says whether a document is valid in every part.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError, field_validator
+from open_data_contract_standard.model import (
+    CustomProperty,
+    DataQuality,
+    OpenDataContractStandard,
+    SchemaObject,
+    SchemaProperty,
+    ServiceLevelAgreementProperty,
+    Team,
+)
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from alert_assets.contracts.odcs import SUFFIX, to_odcs
 from alert_assets.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from alert_assets.contracts.catalog import Contract
@@ -28,94 +37,51 @@ class ContractFileError(UserError):
     """A file is no contract; the message names the file, the line, the rule and the next step."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+def _named_once(properties: list[Property]) -> list[Property]:
+    if not all(property_.name for property_ in properties):
+        raise ValueError("each property has a name")
+    twice = [name for name, times in Counter(property_.name for property_ in properties).items() if times > 1]
+    if twice:
+        raise ValueError(f"each name once; {', '.join(map(repr, twice))} is there more than once")
+    return properties
 
 
-class CustomProperty(_Part):
-    """A key of ours and its value."""
-
-    property: StrictStr
-    value: Any
-
-
-class Quality(_Part):
-    """A quality rule, whole: of what kind it is and what it says is for the comparison to find out."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: StrictStr | None = None
-    type: StrictStr = "library"
-
-
-class Property(_Part):
+class Property(SchemaProperty):
     """A column, a field of a struct, or what an array holds."""
 
-    name: StrictStr = ""
-    logicalType: StrictStr | None = None
-    physicalType: StrictStr | None = None
-    logicalTypeOptions: dict[str, Any] = {}
-    required: StrictBool = False
-    unique: StrictBool = False
-    primaryKey: StrictBool = False
-    primaryKeyPosition: StrictInt = -1
-    description: StrictStr | None = None
-    classification: StrictStr | None = None
-    tags: tuple[StrictStr, ...] = ()
-    properties: tuple[Property, ...] = ()
+    name: str = ""
+    required: bool = False
+    unique: bool = False
+    primaryKeyPosition: int = -1
+    tags: list[str] = Field([])
+    quality: list[DataQuality] = Field([])
+    customProperties: list[CustomProperty] = Field([])
+    properties: Annotated[list[Property], AfterValidator(_named_once)] = Field([])  # type: ignore[assignment]
     items: Property | None = None
-    quality: tuple[Quality, ...] = ()
-    customProperties: tuple[CustomProperty, ...] = ()
-
-    @field_validator("properties")
-    @classmethod
-    def _named_once(cls, properties: tuple[Property, ...]) -> tuple[Property, ...]:
-        return _unique_names(properties)
 
 
-class SchemaObject(_Part):
+class Table(SchemaObject):
     """A table or a kind of file."""
 
-    name: StrictStr
-    description: StrictStr | None = None
-    properties: Annotated[tuple[Property, ...], Field(min_length=1)]
-    quality: tuple[Quality, ...] = ()
-
-    @field_validator("properties")
-    @classmethod
-    def _named_once(cls, properties: tuple[Property, ...]) -> tuple[Property, ...]:
-        return _unique_names(properties)
+    name: str
+    properties: Annotated[list[Property], Field(min_length=1), AfterValidator(_named_once)]  # type: ignore[assignment]
+    quality: list[DataQuality] = Field([])
 
 
-class ServiceLevel(_Part):
-    """One property of the service level agreement."""
-
-    property: StrictStr
-    value: Any
-    unit: StrictStr | None = None
-    element: StrictStr | None = None
-
-
-class Description(_Part):
-    """What the data is for."""
-
-    purpose: StrictStr | None = None
-
-
-class Document(_Part):
+class Document(OpenDataContractStandard):
     """A contract about one table, or one kind of file."""
 
-    apiVersion: Annotated[StrictStr, Field(pattern=r"^v3\.")]
+    # An unknown key is for the standard's own schema to judge.
+    model_config = ConfigDict(extra="ignore")
+
+    apiVersion: Annotated[str, Field(pattern=r"^v3\.")]
     kind: Literal["DataContract"]
-    id: StrictStr
-    name: StrictStr | None = None
-    version: StrictStr
-    status: StrictStr
-    description: Description = Description()
-    objects: Annotated[tuple[SchemaObject, ...], Field(alias="schema", min_length=1, max_length=1)]
-    team: Any = None
-    slaProperties: tuple[ServiceLevel, ...] = ()
-    customProperties: tuple[CustomProperty, ...] = ()
+    id: str
+    version: str
+    status: str
+    schema_: Annotated[list[Table], Field(alias="schema", min_length=1, max_length=1)]  # type: ignore[assignment]
+    slaProperties: list[ServiceLevelAgreementProperty] = Field([])
+    customProperties: list[CustomProperty] = Field([])
 
     @property
     def title(self) -> str:
@@ -123,22 +89,31 @@ class Document(_Part):
         return self.name or self.table.name
 
     @property
-    def table(self) -> SchemaObject:
+    def table(self) -> Table:
         """What it is about."""
-        return self.objects[0]
+        return self.schema_[0]
 
     @property
     def purpose(self) -> str | None:
         """What the data is, in words."""
-        return self.table.description or self.description.purpose
+        return self.table.description or (self.description.purpose if self.description else None)
 
     @property
     def owner(self) -> str | None:
         """The team; of the members of an older document, all of them."""
-        if isinstance(self.team, Mapping):
-            return self.team.get("name")
-        members = self.team if isinstance(self.team, Sequence) else ()
-        return ", ".join(str(member.get("username")) for member in members if isinstance(member, Mapping)) or None
+        if isinstance(self.team, Team):
+            return self.team.name
+        return ", ".join(str(member.username) for member in self.team or []) or None
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
+    """Leaves dates as the texts that they are in the standard."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def of_contract(contract: Contract) -> Document:
@@ -154,7 +129,7 @@ def read_file(path: Path) -> Document:
     """
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a SafeLoader)
     except UnicodeDecodeError as error:
         raise ContractFileError(f"{path} is not UTF-8 ({error}). {_NEXT}") from None
     except OSError as error:
@@ -168,7 +143,7 @@ def read_file(path: Path) -> Document:
     if not isinstance(content, dict):
         raise ContractFileError(f"{path} has no contract: one mapping with apiVersion, kind and schema. {_NEXT}")
     try:
-        return Document.model_validate(content)
+        return Document.model_validate(content, strict=True)
     except ValidationError as error:
         raise ContractFileError(_explain(path, root, error)) from None
 
@@ -190,15 +165,6 @@ def read_folder(folder: Path) -> dict[str, Document]:
             f"{folder} has no *{SUFFIX} file; `alert-assets contracts export --output {folder}` writes them."
         )
     return documents
-
-
-def _unique_names(properties: tuple[Property, ...]) -> tuple[Property, ...]:
-    if not all(property_.name for property_ in properties):
-        raise ValueError("each property has a name")
-    twice = [name for name, times in Counter(property_.name for property_ in properties).items() if times > 1]
-    if twice:
-        raise ValueError(f"each name once; {', '.join(map(repr, twice))} is there more than once")
-    return properties
 
 
 def _explain(path: Path, root: yaml.Node, error: ValidationError) -> str:

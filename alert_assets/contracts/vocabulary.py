@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Literal, NamedTuple, get_args
+
+#: In the order that scores are stored in.
+Dimension = Literal["completeness", "uniqueness", "validity", "accuracy", "consistency", "timeliness"]
+DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
+
 EVENT_TYPES = ("alert", "log", "metric", "deployment")
 #: From the lowest to the highest.
 SEVERITIES = ("INFO", "LOW", "MEDIUM", "HIGH", "CRITICAL")
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 STATUSES = ("firing", "resolved")
 
-#: A metric event carries at least one of these.
-MEASUREMENTS = ("cpu_percent", "memory_percent", "error_rate", "metrics")
+
+class Summary(NamedTuple):
+    """A number of gold's `metric_summary`: of which field of the metric events it is, and how people read it."""
+
+    name: str
+    field: str
+    label: str
+    unit: str
+
+
+#: In the order they are stored and shown.
+SUMMARIES = (
+    Summary("cpu_max", "cpu_percent", "CPU max", "%"),
+    Summary("cpu_avg", "cpu_percent", "CPU avg", "%"),
+    Summary("memory_max", "memory_percent", "memory max", "%"),
+    Summary("error_rate_max", "error_rate", "error rate max", ""),
+)
 
 #: Years an event may be from; anything else is a broken clock or a wrong unit.
 FIRST_YEAR, LAST_YEAR = 2000, 2100

@@ -1,8 +1,7 @@
 """Lines to events: every line is parsed and judged by the whole event contract in one pass.
 
-The rules come from the pandera model of :data:`alert_assets.contracts.EVENT`, compiled here into Spark
-expressions: running pandera's own checks would cost a Spark job for each, and would say that a rule was
-broken but not by which row.
+The rules are those of :data:`alert_assets.contracts.EVENT` as Spark expressions: running pandera's own checks would
+cost a Spark job for each, and would say that a rule was broken but not by which row.
 
 A line is parsed once, by a typed parser. That turns a field of the wrong type into a null, or a number
 into the text of that number, knows nothing of unknown fields and takes the last of two equal keys. So one
@@ -27,11 +26,13 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from alert_assets.contracts import EVENT
+from alert_assets.contracts.rules import BLANKS, Rule
+from alert_assets.contracts.rules.spark import is_blank, is_of_type, keeps
 from alert_assets.contracts.spark import spark_schema
-from alert_assets.contracts.vocabulary import EVERY, FIRST_YEAR, LAST_YEAR, MEASUREMENTS
+from alert_assets.contracts.vocabulary import FIRST_YEAR, LAST_YEAR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
 MALFORMED = "malformed_json"
 
@@ -41,7 +42,6 @@ MALFORMED = "malformed_json"
 _END = f"end_{uuid.uuid4().hex}"
 
 _BOM = "\ufeff"
-_BLANKS = " \t\n\r\x0b\x0c"
 _RFC_3339 = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})\z"
 
 _STRING, _DOUBLE, _TIMESTAMP = T.StringType(), T.DoubleType(), T.TimestampType()
@@ -58,6 +58,9 @@ _WIRE_KIND = {
     _DOUBLE_MAP: rf"OBJECT<(?:{_KEY}: {_NUMBER_KIND}(?:, )?)*+>",
 }
 
+#: For the numbers of a map, which a contract has no rule for.
+_FINITE = Rule("finite", "")
+
 #: Spelling of a value in a plain line. A surrogate pair written as escapes is left to the VARIANT, which knows whether
 #: it is one. Control characters are listed one by one: as ranges the pattern would be matched far more slowly.
 _CONTROLS = "".join(f"\\x{code:02x}" for code in range(0x20))
@@ -69,16 +72,6 @@ _PLAIN_VALUE = {
     _DOUBLE: _NUMBER,
     _STRING_MAP: rf"\{{(?:{_TEXT}: ?+{_TEXT}(?:, ?+(?=\"))?+)*+\}}",
     _DOUBLE_MAP: rf"\{{(?:{_TEXT}: ?+{_NUMBER}(?:, ?+(?=\"))?+)*+\}}",
-}
-
-#: pandera's built-in checks, by the name it gives them, as Spark expressions of the checked column.
-_CHECKS: dict[str, Callable[[Column, Mapping[str, Any]], Column]] = {
-    "isin": lambda value, stats: value.isin(list(stats["allowed_values"])),
-    "greater_than": lambda value, stats: value > stats["min_value"],
-    "greater_than_or_equal_to": lambda value, stats: value >= stats["min_value"],
-    "less_than": lambda value, stats: value < stats["max_value"],
-    "less_than_or_equal_to": lambda value, stats: value <= stats["max_value"],
-    "str_matches": lambda value, stats: value.rlike(stats["pattern"]),
 }
 
 
@@ -148,6 +141,11 @@ class _Field:
         return EVENT.columns[self.name].metadata
 
     @property
+    def value_rules(self) -> list[Rule]:
+        """The rules about a value that is there, and not blank."""
+        return [rule for rule in EVENT.columns[self.name].rules if rule.kind not in ("not_null", "not_blank")]
+
+    @property
     def wire(self) -> Column:
         """The value as the producer wrote it; a timestamp is still text."""
         return F.col("_wire")[self.name]
@@ -175,8 +173,8 @@ class _Field:
         for alias, canonical in self.metadata.get("aliases", {}).items():
             changed = F.when(changed == alias, canonical).otherwise(changed)
         # Most producers write it as it is stored.
-        allowed = [check.statistics["allowed_values"] for check in EVENT.columns[self.name].checks]
-        return F.when(value.isin(*allowed[0]), value).otherwise(changed)
+        is_stored_so = next(keeps(rule, value) for rule in self.value_rules if rule.kind == "isin")
+        return F.when(is_stored_so, value).otherwise(changed)
 
     def with_default(self) -> Column:
         value = F.col(self.name)
@@ -185,17 +183,16 @@ class _Field:
         fallback = (
             F.lit(self.metadata["default"]) if "default" in self.metadata else F.col(self.metadata["default_from"])
         )
-        return F.when(value.isNull() & _is_one_of(self.metadata["default_for"]), fallback).otherwise(value)
+        return F.when(value.isNull() & is_of_type(self.metadata["default_for"]), fallback).otherwise(value)
 
     def needed(self) -> Column | None:
-        required_for = self.metadata.get("required_for")
-        return _is_one_of(required_for) if required_for else None
+        needed = (is_of_type(rule.event_types) for rule in EVENT.columns[self.name].rules if rule.kind == "not_null")
+        return next(needed, None)
 
     def blank(self) -> Column:
         if self.wire_type != _STRING:
             return F.lit(False)
-        # Every blank text sorts before "!": most values need no trimming to be told from one.
-        return F.coalesce((self.wire < "!") & (F.btrim(self.wire, F.lit(_BLANKS)) == ""), F.lit(False))
+        return F.coalesce(is_blank(self.wire), F.lit(False))
 
     def value_fits(self, max_future_skew_minutes: int) -> Column:
         """Whether a given value of the right type keeps the field's rules."""
@@ -204,25 +201,15 @@ class _Field:
         if self.dtype == _TIMESTAMP:
             latest = F.col("_ingested_at") + F.make_dt_interval(mins=F.lit(max_future_skew_minutes))
             rules += [F.year(value).between(FIRST_YEAR, LAST_YEAR), value <= latest]
-        if self.dtype == _DOUBLE:
-            rules.append(_is_finite(value))
         if self.dtype == _DOUBLE_MAP:
-            rules.append(F.forall(F.map_values(value), _is_finite))
-        rules += [self._compile(check)(value) for check in EVENT.columns[self.name].checks]
+            rules.append(F.forall(F.map_values(value), lambda number: keeps(_FINITE, number)))
+        rules += [keeps(rule, value) for rule in self.value_rules]
         return F.coalesce(_all(rules), F.lit(False))
 
     @property
     def has_rules(self) -> bool:
         """Whether a value of the right type can be wrong."""
-        return self.dtype not in (_STRING, _STRING_MAP) or bool(EVENT.columns[self.name].checks)
-
-    def _compile(self, check: Any) -> Callable[[Column], Column]:
-        if check.name not in _CHECKS:
-            raise NotImplementedError(
-                f"contract {EVENT.name!r}, field {self.name!r}: pandera check {check.name!r} has no Spark "
-                f"expression; use one of {', '.join(_CHECKS)} or add it to {__name__}"
-            )
-        return lambda value: _CHECKS[check.name](value, check.statistics)
+        return self.dtype not in (_STRING, _STRING_MAP) or bool(self.value_rules)
 
     # The two below look at the VARIANT and are evaluated only for lines that are not clean.
 
@@ -292,12 +279,6 @@ def _is_clean(fields: Iterable[_Field]) -> Column:
     return F.coalesce(schema.startswith(head) & event.rlike(rf"^OBJECT<(?:(?:{members})(?:, )?)++>>$"), F.lit(False))
 
 
-def _is_one_of(event_types: Sequence[str]) -> Column:
-    return (
-        F.lit(True) if tuple(event_types) == EVERY else F.coalesce(F.col("event_type").isin(*event_types), F.lit(False))
-    )
-
-
 def _is_object() -> Column:
     """The line is one JSON object and nothing else."""
     around = F.try_variant_get("_json", "$", "map<string, variant>")
@@ -316,7 +297,7 @@ def _keeps_rules(fields: list[_Field], max_future_skew_minutes: int) -> Column:
             ],
             *[field.wire.isNull() | field.value_fits(max_future_skew_minutes) for field in fields if field.has_rules],
             (F.col("event_type") != "metric")
-            | _any([F.col(name).isNotNull() for name in MEASUREMENTS if name != "metrics"])
+            | _any([F.col(name).isNotNull() for name in EVENT.columns_with("measured") if name != "metrics"])
             | F.coalesce(F.size("metrics") > 0, F.lit(False)),
         ]
     )
@@ -327,7 +308,7 @@ def _reasons(fields: list[_Field], max_future_skew_minutes: int) -> Column:
     none = F.array().cast("array<string>")
     return (
         F.when(F.col("_fine"), none)
-        .when(F.btrim(_without_bom(F.col("raw")), F.lit(_BLANKS)) == "", F.lit(None).cast("array<string>"))
+        .when(F.btrim(_without_bom(F.col("raw")), F.lit(BLANKS)) == "", F.lit(None).cast("array<string>"))
         .when(F.col("_kept") & _is_clean(fields), none)
         .when(_is_object(), F.array_compact(F.array(*found, _no_measurement(fields))))
         .otherwise(F.array(F.lit(MALFORMED)))
@@ -346,7 +327,7 @@ def _field_reasons(field: _Field, max_future_skew_minutes: int) -> list[Column]:
 
 def _no_measurement(fields: list[_Field]) -> Column:
     """A given measurement that is broken counts as one here: it has its own reason already."""
-    given = {field.name: field.given() for field in fields if field.name in MEASUREMENTS}
+    given = {field.name: field.given() for field in fields if field.metadata.get("measured")}
     metrics = given.pop("metrics")
     empty_metrics = ~metrics | (F.try_variant_get("_json", "$.event.metrics", "string") == "{}")
     is_metric = F.coalesce(F.col("event_type") == "metric", F.lit(False))
@@ -359,10 +340,6 @@ def _rescued(fields: list[_Field]) -> Column:
     members = F.try_variant_get("_json", "$.event", "map<string, variant>")
     unknown = F.map_filter(members, lambda key, _: ~key.isin(*known))
     return F.when(F.size(unknown) > 0, F.to_json(unknown))
-
-
-def _is_finite(value: Column) -> Column:
-    return ~F.isnan(value) & (F.abs(value) != float("inf"))
 
 
 def _all(conditions: list[Column]) -> Column:

@@ -58,6 +58,7 @@ class LandingFile:
 
     @property
     def name(self) -> str:
+        """The path's last part."""
         return PurePosixPath(self.path).name
 
 

@@ -7,7 +7,7 @@ the known ones of the right types, none null), and every rule of the event contr
 where they are, as a file of bronze. All others are passed on to be judged, also good ones that are merely unusual:
 what is accepted here has to be what would be accepted there, with the same values, and not the other way round.
 
-Runs in Spark's Python workers, pickled by value: a worker needs pyarrow, not this package. Hence no import of ours.
+Runs in Spark's Python workers, pickled by value and the rules with it: a worker needs pyarrow, not this package.
 """
 
 from __future__ import annotations
@@ -23,8 +23,12 @@ import pyarrow.json as pj
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from alert_assets.contracts.rules.arrow import breaks
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from alert_assets.contracts.rules import Rule
 
 _TIME = pa.timestamp("us", "UTC")
 
@@ -58,17 +62,6 @@ _MOMENT = (
 _UNKNOWN_NAME = "[A-Za-z_][A-Za-z0-9_.-]*"
 _UNKNOWN_VALUE = r'(?:"[ !#-\[\]-~]*"|-?[1-9][0-9]{0,17}|0|true|false)'
 
-_BLANKS = " \t\n\r\x0b\x0c"
-
-#: pandera's checks that an accepted value keeps, as Arrow computes them.
-_CHECKS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
-    "isin": lambda value, stats: pc.is_in(value, value_set=pa.array(stats["allowed_values"], value.type)),
-    "greater_than_or_equal_to": lambda value, stats: pc.greater_equal(value, stats["min_value"]),
-    "greater_than": lambda value, stats: pc.greater(value, stats["min_value"]),
-    "less_than": lambda value, stats: pc.less(value, stats["max_value"]),
-    "less_than_or_equal_to": lambda value, stats: pc.less_equal(value, stats["max_value"]),
-}
-
 
 @dataclass(frozen=True)
 class PlainField:
@@ -76,13 +69,13 @@ class PlainField:
 
     Attributes:
         kind: `text`, `number`, `moment`, `texts` or `numbers` (an object of them).
-        checks: pandera's, as pairs of name and statistics.
+        rules: those of the contract.
         metadata: what the contract says besides (:mod:`alert_assets.contracts.models.event`).
     """
 
     name: str
     kind: str
-    checks: tuple[tuple[str, Mapping[str, Any]], ...]
+    rules: tuple[Rule, ...]
     metadata: Mapping[str, Any]
 
 
@@ -243,16 +236,8 @@ class PlainLines:
         for field in self.fields:
             wire = found[field.name]
             value = values[field.name] = _stored(field, wire)
-            if (needed := field.metadata.get("required_for")) is not None:
-                is_there = wire.is_valid()
-                if field.kind == "text":
-                    is_there = _filled(pc.not_equal(pc.ascii_trim(wire, _BLANKS), ""))
-                keeps = pc.and_(keeps, pc.or_(is_there, pc.invert(_is_one_of(event_type, needed))))
-            rules = [_CHECKS[name](value, stats) for name, stats in field.checks]
-            if field.kind == "number":
-                rules.append(pc.is_finite(value))
-            for rule in rules:
-                keeps = pc.and_(keeps, pc.or_(_filled(rule), pc.invert(value.is_valid())))
+            for rule in field.rules:
+                keeps = pc.and_not(keeps, breaks(rule, value, event_type))
         skew = pa.scalar(self.max_future_skew_minutes * 60_000_000, pa.duration("us"))
         latest = pc.add(_one_array(rows["_ingested_at"]), skew)
         keeps = pc.and_(keeps, _filled(pc.less_equal(values["timestamp"], latest)))
@@ -387,10 +372,7 @@ def _lengths(maps: pa.Array) -> pa.Array:
 
 
 def _is_one_of(event_type: pa.Array, types: Iterable[str]) -> pa.Array:
-    wanted = list(types)
-    if wanted == ["*"]:
-        return pa.array([True] * len(event_type))
-    return pc.is_in(event_type, value_set=pa.array(wanted, pa.string()))
+    return pc.is_in(event_type, value_set=pa.array(types, pa.string()))
 
 
 def _filled(condition: Any) -> Any:

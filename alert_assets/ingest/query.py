@@ -24,7 +24,6 @@ from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wait_exponential
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE, EVENT
-from alert_assets.contracts.vocabulary import MEASUREMENTS
 from alert_assets.errors import UserError
 from alert_assets.ingest.batch_gate import BatchFigures, BatchLimits, broken_limits
 from alert_assets.ingest.landing import archive_ingested, backlog, broken_files, checkpoint
@@ -199,6 +198,7 @@ class LandingBatch:
         return {**self.__dict__, "settings": self.settings.model_copy(update=no_secrets)}
 
     def __call__(self, landed: DataFrame, batch_number: int) -> None:
+        """Judge one micro-batch and commit it to bronze and quarantine, or hold it."""
         from pyspark.sql import functions as F
 
         from alert_assets.ingest.judge import judge
@@ -293,17 +293,17 @@ def plain_lines(settings: Settings, late_before: datetime | None, folder: str, b
     """
     from pyspark import cloudpickle
 
+    from alert_assets.contracts import rules
     from alert_assets.ingest import plain_lines as sent_along
 
     cloudpickle.register_pickle_by_value(sent_along)
+    cloudpickle.register_pickle_by_value(rules)
     return sent_along.PlainLines(
         fields=tuple(
-            sent_along.PlainField(
-                name, _kind(column.type), tuple((c.name, c.statistics) for c in column.checks), column.metadata
-            )
+            sent_along.PlainField(name, _kind(column.type), column.rules, column.metadata)
             for name, column in EVENT.columns.items()
         ),
-        measurements=MEASUREMENTS,
+        measurements=EVENT.columns_with("measured"),
         columns=tuple(BRONZE_EVENTS.columns),
         folder=folder,
         batch_id=batch_id,
@@ -375,7 +375,7 @@ def replay_quarantine(
     """
     with lakehouse.writing(BRONZE_EVENTS):
         lakehouse.bring_up_to_date(BRONZE_EVENTS, BRONZE_QUARANTINE)
-        _finish_replay(spark, lakehouse, settings, log)
+        _finish_replay(spark, lakehouse, log)
         quarantine = lakehouse.snapshot(BRONZE_QUARANTINE)
         if quarantine.table is None:
             return ReplayReport()
@@ -397,9 +397,7 @@ def replay_quarantine(
         return ReplayReport(open_lines, replayed)
 
 
-def _finish_replay(
-    spark: Callable[[], SparkSession], lakehouse: Lakehouse, settings: Settings, log: Callable[[str], None]
-) -> None:
+def _finish_replay(spark: Callable[[], SparkSession], lakehouse: Lakehouse, log: Callable[[str], None]) -> None:
     begun = lakehouse.transaction(BRONZE_EVENTS, REPLAY_APP)
     if begun <= lakehouse.transaction(BRONZE_QUARANTINE, REPLAY_APP):
         return

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from alert_assets.kernel.buckets import sql_bucket
 from alert_assets.kernel.intervals import Interval
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def micros(column: str) -> str:
 
 def hour_of(column: str) -> str:
     """A time's hour, counted from the epoch. Times before 1970 are rounded down too."""
-    return f"CAST(floor({micros(column)} / 3600000000.0) AS BIGINT)"
+    return sql_bucket(column, timedelta(hours=1))
 
 
 def any_of(predicates: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ def _is_invisible(character: str) -> bool:
 
 
 def escape_invisible(text: str) -> str:
-    """`text` with every invisible character but the line feed written as `\\u{hex}`.
+    r"""`text` with every invisible character but the line feed written as `\u{hex}`.
 
     Nothing is lost, so what was hidden becomes evidence; and the line feed is the only thing left
     that breaks a line.

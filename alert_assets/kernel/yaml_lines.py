@@ -1,7 +1,7 @@
-"""YAML files that people write: whatever is wrong in one is told with file, line, field, value and rule.
+"""YAML files that people write: each problem is reported with file, line, field, value and rule.
 
 A parsed document has lost its lines, so the YAML nodes are kept beside it and a field's path leads to its line.
-All problems of all files are told at once.
+All problems of all files are reported at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 YamlPath = tuple[str | int, ...]
 
-#: A file is checked to the end, but nobody reads more lines than this.
+#: A file is checked to the end, but no more problems than this are listed.
 _SHOWN = 50
 
 

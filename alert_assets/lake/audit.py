@@ -8,18 +8,17 @@ aside, because upstream still has it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from alert_assets.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
     from pyspark.sql import SparkSession
 
     from alert_assets.contracts import Contract
-    from alert_assets.contracts.columns import Rule
     from alert_assets.lake.writer import StagedWrite
 
 
@@ -66,46 +65,15 @@ def _repeated_keys(key: Sequence[str], rows: pa.Table) -> Iterator[str]:
 
 
 def _broken_rules(contract: Contract, rows: pa.Table) -> Iterator[str]:
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    for name, column in contract.columns.items():
-        if name not in rows.column_names:
+    from alert_assets.contracts.rules.arrow import breaks
+
+    for rule in contract.rules:
+        if rule.column not in rows.column_names:
             continue
-        values = rows[name]
-        if not column.nullable and values.null_count:
-            yield f"{values.null_count:,} have no {name}"
-        if pa.types.is_floating(values.type) and (odd := _count(pc.invert(pc.is_finite(values)))):
-            yield f"{odd:,} have no finite {name}"
-        for check in column.checks:
-            # A null breaks no rule but the one above.
-            breaking = pc.and_(pc.is_valid(values), pc.invert(_kept(check, values)))
-            if count := _count(breaking):
-                example = values.filter(breaking)[0].as_py()
-                yield f"{count:,} break {name} {check.name} {_shown(check.statistics)}, e.g. {example!r}"
-
-
-def _kept(check: Rule, values: Any) -> Any:
-    """Whether the values keep one of pandera's built-in checks."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    keeps: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-        "isin": lambda stats: pc.is_in(values, value_set=pa.array(list(stats["allowed_values"]), values.type)),
-        "greater_than": lambda stats: pc.greater(values, stats["min_value"]),
-        "greater_than_or_equal_to": lambda stats: pc.greater_equal(values, stats["min_value"]),
-        "less_than": lambda stats: pc.less(values, stats["max_value"]),
-        "less_than_or_equal_to": lambda stats: pc.less_equal(values, stats["max_value"]),
-        "str_matches": lambda stats: pc.match_substring_regex(values, stats["pattern"]),
-    }
-    return keeps[check.name](check.statistics)
-
-
-def _count(flags: Any) -> int:
-    import pyarrow.compute as pc
-
-    return pc.sum(flags).as_py() or 0
-
-
-def _shown(statistics: Mapping[str, Any]) -> str:
-    return ", ".join(str(value) for value in statistics.values())
+        values = rows[rule.column]
+        breaking = breaks(rule, values)
+        if count := pc.sum(breaking).as_py():
+            example = "" if rule.kind == "not_null" else f", e.g. {values.filter(breaking)[0].as_py()!r}"
+            yield f"{count:,} break the rule that {rule.description}{example}"

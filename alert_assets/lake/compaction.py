@@ -28,54 +28,19 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from alert_assets.contracts import (
-    ALL_CONTRACTS,
-    BRONZE_EVENTS,
-    BRONZE_HELD,
-    BRONZE_QUARANTINE,
-    GOLD_INCIDENTS,
-    PIPELINE_HEALTH,
-    PIPELINE_LATENCY,
-    PLATINUM_INCIDENTS,
-    QUALITY_SCORES,
-    SILVER_ALERTS,
-    SLO_STATUS,
-    Contract,
-)
+from alert_assets.contracts import ALL_CONTRACTS, Contract
 from alert_assets.kernel.filesystems import filesystem_of, local_path
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
 from alert_assets.lake.schema import LakehouseError, foreign_feature, shaped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from deltalake import DeltaTable
     from deltalake.transaction import AddAction
 
-#: The column by which each table is read, and sorted here.
-TIME_COLUMNS: Mapping[str, str] = {
-    BRONZE_EVENTS.name: "timestamp",
-    BRONZE_QUARANTINE.name: "_ingested_at",
-    BRONZE_HELD.name: "_ingested_at",
-    SILVER_ALERTS.name: "window_start",
-    GOLD_INCIDENTS.name: "window_start",
-    PLATINUM_INCIDENTS.name: "alert_timestamp",
-    PIPELINE_LATENCY.name: "committed_at",
-    QUALITY_SCORES.name: "evaluated_at",
-    PIPELINE_HEALTH.name: "evaluated_at",
-    SLO_STATUS.name: "evaluated_at",
-}
-
-#: A merge rewrites every file that holds one of its rows: the tables that are merged into keep smaller files.
-_MERGED_INTO = frozenset({SILVER_ALERTS.name, GOLD_INCIDENTS.name, PLATINUM_INCIDENTS.name})
+#: Share of the target size that files of a table have that rows are merged into.
 _MERGED_SHARE = 8
-
-#: Whose lock a table's writers hold. Bronze is only ever added to, which needs none: ingestion goes on meanwhile.
-LOCKS: Mapping[str, Contract | None] = {
-    BRONZE_EVENTS.name: None,
-    BRONZE_QUARANTINE.name: BRONZE_EVENTS,
-    BRONZE_HELD.name: BRONZE_EVENTS,
-}
 
 #: Files of one day are kept apart for so long; then those that are still small are put together by month.
 _DAYS_KEPT_APART = timedelta(days=31)
@@ -137,7 +102,7 @@ class Compaction:
 def target_bytes(contract: Contract, target_file_mb: int) -> int:
     """Size that the files of a table should have."""
     whole = target_file_mb * 1_000_000
-    return whole // _MERGED_SHARE if contract.name in _MERGED_INTO else whole
+    return whole // _MERGED_SHARE if contract.is_merged else whole
 
 
 def is_small(file: DataFile, target: int) -> bool:
@@ -248,7 +213,7 @@ def due(lakehouse: Lakehouse, contract: Contract, now: datetime, checked: int | 
     if table is None:
         return []
     return plan(
-        data_files(table, TIME_COLUMNS[contract.name]),
+        data_files(table, contract.time_column),
         settled=settled_batch_id(lakehouse, contract, checked),
         target=target_bytes(contract, lakehouse.settings.target_file_mb),
         now=now,
@@ -305,7 +270,7 @@ def _compact_group(lakehouse: Lakehouse, contract: Contract, files: Sequence[Dat
 
     table = lakehouse.table(contract)
     # Delta looks for conflicts from this version on. What has gone before it would come back to life.
-    if table is None or not set(files) <= set(data_files(table, TIME_COLUMNS[contract.name])):
+    if table is None or not set(files) <= set(data_files(table, contract.time_column)):
         raise _LeftForLater(f"{contract.name} was changed meanwhile: the rest is planned anew by the next run")
     root, folder = local_path(table.table_uri), new_folder()
     try:
@@ -357,7 +322,7 @@ def _rewrite(
     The rows may be more than fit into memory: they are first dealt out to buckets on disk, by time.
     """
     schema = pa.schema(table.schema().to_arrow()).remove_metadata()
-    column = TIME_COLUMNS[contract.name]
+    column = contract.time_column
     filesystem, base = filesystem_of(root)
     paths = [f"{base}/{unquote(file.path)}" for file in files]
     times = _times(filesystem, paths, column)
@@ -495,8 +460,8 @@ def _lock(lakehouse: Lakehouse, contract: Contract) -> ExitStack:
     """Hold the lock that the table's writers hold; raises when one of them does for too long."""
 
     stack = ExitStack()
-    owner = LOCKS.get(contract.name, contract)
-    if owner is not None:
+    if contract.lock is not None:
+        owner = ALL_CONTRACTS[contract.lock or contract.name]
         try:
             stack.enter_context(lakehouse.writing(owner))
         except LakehouseError:

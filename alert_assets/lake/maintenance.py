@@ -22,8 +22,6 @@ from alert_assets.contracts import ALL_CONTRACTS, Contract
 from alert_assets.errors import UserError
 from alert_assets.kernel.filesystems import filesystem_of, local_path
 from alert_assets.lake.compaction import (
-    LOCKS,
-    TIME_COLUMNS,
     Compaction,
     compact,
     data_files,
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
     from alert_assets.settings import Settings
 
 #: Tables that are maintained.
-TABLES: tuple[Contract, ...] = tuple(ALL_CONTRACTS[name] for name in TIME_COLUMNS)
+TABLES: tuple[Contract, ...] = tuple(contract for contract in ALL_CONTRACTS.values() if contract.time_column)
 
 #: Every commit path writes a checkpoint at each 50th version, after the commit. Here is who was killed in between.
 _COMMITS_WITHOUT_CHECKPOINT = 100
@@ -130,7 +128,7 @@ def maintain_table(
 
 
 def _extent(table: DeltaTable, contract: Contract) -> tuple[int, int]:
-    files = data_files(table, TIME_COLUMNS[contract.name])
+    files = data_files(table, contract.time_column)
     return len(files), sum(file.size_bytes for file in files)
 
 
@@ -201,7 +199,7 @@ def rebuild_table(lakehouse: Lakehouse, contract: Contract) -> int:
     Raises:
         UserError: there is no such table, or a value does not fit.
     """
-    with lakehouse.writing(LOCKS.get(contract.name) or contract):
+    with lakehouse.writing(ALL_CONTRACTS[contract.lock or contract.name]):
         table = lakehouse.table(contract)
         if table is None:
             raise UserError(f"There is no table {contract.name} in {lakehouse.settings.lake_dir} yet.")
@@ -252,7 +250,7 @@ def table_upkeep(
     settings, table = lakehouse.settings, lakehouse.table(contract)
     if table is None:
         return None
-    files = data_files(table, TIME_COLUMNS[contract.name])
+    files = data_files(table, contract.time_column)
     target, settled = target_bytes(contract, settings.target_file_mb), settled_batch_id(lakehouse, contract, checked)
     small = [file for file in files if is_small(file, target)]
     commits, oldest = log_entries(table)

@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from alert_assets.contracts.vocabulary import DIMENSIONS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
-
-#: In the order they are stored.
-DIMENSIONS = ("completeness", "uniqueness", "validity", "accuracy", "consistency", "timeliness")
 
 #: Weights of the quality framework's requirements. Accuracy and consistency are scored, and weigh nothing until
 #: they are given a weight by who knows the data.

@@ -80,6 +80,7 @@ class FaultCounts:
 
     @property
     def total(self) -> int:
+        """All kinds together."""
         return sum(asdict(self).values())
 
 
@@ -117,7 +118,7 @@ class FaultInjector:
     """Adds the faults to the events of a run, portion by portion.
 
     Args:
-        expected_events: of the whole run, so that a count is spread over it; None if nobody knows.
+        expected_events: of the whole run, so that a count is spread over it; None if unknown.
         watermark_minutes: late events are at least five minutes older than that.
     """
 

@@ -43,6 +43,7 @@ class Summary:
     stopped_by: Literal["end", "count", "duration", "signal"] = "end"
 
     def to_json(self) -> dict[str, Any]:
+        """What `simulate --json` prints."""
         return {**vars(self), "faults": asdict(self.faults)}
 
 

@@ -1,6 +1,6 @@
-"""The three incidents an hour holds, each told from its own T+0 in minutes.
+"""The three incidents an hour holds, each timed from its own T+0 in minutes.
 
-Two are real and one is noise: a rollout that breaks its service, a leak that nobody deployed, and a
+Two are real and one is noise: a rollout that breaks its service, a leak without a deployment, and a
 restart that looks like trouble for three minutes. Alerts repeat every minute, as a rule that is
 evaluated every minute repeats them.
 """

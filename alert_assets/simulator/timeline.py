@@ -32,6 +32,7 @@ class Moment(NamedTuple):
     event: Event
 
     def stamped(self, when: datetime, seed: int) -> Event:
+        """The event as it is sent at `when`; with the seed the moment gives its event_id."""
         return stamp(self.event, when, f"{seed}/{self.origin}/{self.number}")
 
 

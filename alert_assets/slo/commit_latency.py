@@ -19,7 +19,7 @@ from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError
 
 from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, GOLD_INCIDENTS, PIPELINE_LATENCY, Contract
-from alert_assets.kernel.clock import EPOCH
+from alert_assets.kernel.buckets import bucket_of
 from alert_assets.kernel.intervals import bucket_intervals
 from alert_assets.kernel.sql import hour_of, literal, within
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
@@ -34,17 +34,9 @@ if TYPE_CHECKING:
 #: A stage that no SLO is about is measured against this.
 _DEFAULT_THRESHOLD_SECONDS = 300.0
 
-#: Where each stage begins.
-_BEGAN = {
-    "landed_to_bronze": "_landed_at",
-    "ingested_to_bronze": "_ingested_at",
-    "event_to_bronze": "timestamp",
-    "event_to_gold": "first_seen_timestamp",
-}
 #: What finds an incident's first firing in bronze, with its time.
 _FIRST_FIRING = ("alert_id", "application_id")
 _NO_HISTORY = f"timestamp >= _landed_at - INTERVAL '{HISTORY_AGE // timedelta(seconds=1)} seconds'"
-_EVENT_TIME = {BRONZE_EVENTS.name: "timestamp", GOLD_INCIDENTS.name: "first_seen_timestamp"}
 
 
 def measure_latency(lakehouse: Lakehouse, thresholds: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -58,17 +50,18 @@ def measure_latency(lakehouse: Lakehouse, thresholds: Mapping[str, float]) -> li
     found: list[dict[str, Any]] = []
     for name in dict.fromkeys(STAGE_TABLES.values()):
         contract = CONTRACTS[name]
-        stages = [stage for stage, table in STAGE_TABLES.items() if table == name]
+        stages = contract.stages
+        event_time = list(stages.values())[-1]
         for commit in lakehouse.commits(contract, min(done.get(stage, -1) for stage in stages)):
             due = [stage for stage in stages if commit["version"] > done.get(stage, -1)]
-            times = _times(lakehouse, contract, commit, {_BEGAN[stage] for stage in due} | {_EVENT_TIME[name]})
+            times = _times(lakehouse, contract, commit, {stages[stage] for stage in due} | {event_time})
             found += [
                 latency_row(
                     stage=stage,
                     table_version=commit["version"],
                     committed_at=commit["committed_at"],
-                    started_at=times[_BEGAN[stage]],
-                    event_times=times[_EVENT_TIME[name]],
+                    started_at=times[stages[stage]],
+                    event_times=times[event_time],
                     threshold_seconds=thresholds.get(stage, _DEFAULT_THRESHOLD_SECONDS),
                     run_id=commit.get("run_id"),
                 )
@@ -112,7 +105,7 @@ def _without_history(lakehouse: Lakehouse, incidents: pa.Table, recent: datetime
     old = [] if not incidents.num_rows else [at for at in incidents["first_seen_timestamp"].to_pylist() if at < recent]
     if not old:
         return incidents
-    hours = {(at - EPOCH) // timedelta(hours=1) for at in old}
+    hours = {bucket_of(at, timedelta(hours=1)) for at in old}
     landed = rows_in(
         lakehouse,
         BRONZE_EVENTS,

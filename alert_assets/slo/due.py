@@ -12,9 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from alert_assets.contracts import CONTRACTS, SLO_STATUS
-from alert_assets.errors import UserError
-from alert_assets.ingest.landing import backlog
-from alert_assets.slo.evaluate import burning
+from alert_assets.slo.evaluate import burning, oldest_waiting
 
 if TYPE_CHECKING:
     from alert_assets.breaker.store import CircuitBreakers
@@ -44,16 +42,7 @@ def why_due(
         return f"Circuit breaker {steps[0].breaker} is {steps[0].to_state}."
     if slos := burning(lakehouse):
         return f"SLO {', '.join(row['slo'] for row in slos)} burns its error budget."
-    return "Landed files wait to be ingested." if _files_wait(settings, now) else None
-
-
-def _files_wait(settings: Settings, now: datetime) -> bool:
-    """Whether a batch is unfinished or files of the last hour wait; those that cannot be read wait for longer."""
-    try:
-        waiting = backlog(settings)
-    except UserError:
-        return False
-    return bool(waiting.unfinished) or any(now - file.modified_at < timedelta(hours=1) for file in waiting.pending)
+    return "Landed files wait to be ingested." if oldest_waiting(settings) else None
 
 
 def _committed_since(table: Any, since: datetime) -> bool:

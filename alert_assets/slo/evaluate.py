@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from alert_assets.contracts import ALL_CONTRACTS, PIPELINE_LATENCY, QUALITY_SCORES, SLO_STATUS
+from alert_assets.errors import UserError
 from alert_assets.ingest.landing import waiting_since
 from alert_assets.kernel.sql import literal
 from alert_assets.lake.rows import append_rows, rows_in
@@ -75,6 +76,14 @@ def burning(lakehouse: Lakehouse) -> list[dict[str, Any]]:
     return rows_in(lakehouse, SLO_STATUS, f"SELECT slo FROM t WHERE {last} AND severity IS NOT NULL ORDER BY slo")
 
 
+def oldest_waiting(settings: Settings) -> datetime | None:
+    """Return when the oldest waiting file landed; None when none waits, or there is no landing zone."""
+    try:
+        return waiting_since(settings)
+    except UserError:
+        return None
+
+
 def _trip(breakers: CircuitBreakers, reasons: Mapping[str, str], now: datetime) -> list[Transition]:
     """Open breakers, but for those that closed within the fast burn's short window.
 
@@ -110,5 +119,5 @@ def _history(lakehouse: Lakehouse, breakers: CircuitBreakers, runs: Sequence[Run
         quality_scores=scores,
         runs=list(runs),
         breaker_open=breakers.open_intervals(names, since),
-        waiting_since=waiting_since(lakehouse.settings),
+        waiting_since=oldest_waiting(lakehouse.settings),
     )

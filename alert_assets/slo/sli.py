@@ -24,7 +24,7 @@ from fractions import Fraction
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol
 
-from alert_assets.contracts import ALL_CONTRACTS
+from alert_assets.contracts import ALL_CONTRACTS, CONTRACTS
 from alert_assets.kernel.clock import EPOCH
 
 if TYPE_CHECKING:
@@ -36,14 +36,9 @@ Amount = int | Fraction
 Row = Mapping[str, Any]
 
 #: The table in which a stage of `pipeline_latency` ends.
-STAGE_TABLES = {
-    "landed_to_bronze": "bronze_events",
-    "ingested_to_bronze": "bronze_events",
-    "event_to_bronze": "bronze_events",
-    "event_to_gold": "gold_incidents",
-}
+STAGE_TABLES = {stage: contract.name for contract in CONTRACTS.values() for stage in contract.stages}
 #: The stage whose rows say when a table was committed to, and how new it was then.
-FRESHNESS_STAGES = {"bronze_events": "event_to_bronze", "gold_incidents": "event_to_gold"}
+FRESHNESS_STAGES = {contract.name: list(contract.stages)[-1] for contract in CONTRACTS.values() if contract.stages}
 
 _MICROSECOND = timedelta(microseconds=1)
 _MICROSECONDS_A_MINUTE = 60_000_000
@@ -317,8 +312,8 @@ class QualityScore:
         if timeliness is None or timeliness["weight"] >= 1:
             return overall
         # To six digits: binary fractions must not put a score that is at the minimum below it.
-        share: float = timeliness["weight"]
-        return round((overall - share * timeliness["score"]) / (1 - share), 6)
+        share, score = float(timeliness["weight"]), float(timeliness["score"])
+        return round((overall - share * score) / (1 - share), 6)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
-"""The incident as text: what an analyst reads. The shape is DESIGN §6, incident_context_text."""
+"""The incident as text: what an analyst reads. The shape is in docs/rules.md, incident_context_text."""
 
 from __future__ import annotations
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+
+from alert_assets.contracts.vocabulary import SUMMARIES
 
 _SECONDS_UTC = "yyyy-MM-dd'T'HH:mm:ss'Z'"
 
@@ -14,7 +16,7 @@ def with_context_text(incidents: DataFrame, lookback_minutes: int) -> DataFrame:
     shown = {
         "current_value": F.col("current_value"),
         "threshold": F.col("threshold"),
-        **{name: summary[name] for name in ("cpu_max", "cpu_avg", "memory_max", "error_rate_max")},
+        **{name: summary[name] for name, *_ in SUMMARIES},
     }
     # One expression for all numbers: spelled out once for each, the plan takes longer than the query.
     texts = two_decimals(F.array(*shown.values()))
@@ -24,12 +26,7 @@ def with_context_text(incidents: DataFrame, lookback_minutes: int) -> DataFrame:
 
 
 def _text(number: dict[str, Column], lookback_minutes: int) -> Column:
-    metrics = [
-        _labelled("CPU max", number["cpu_max"], "%"),
-        _labelled("CPU avg", number["cpu_avg"], "%"),
-        _labelled("Memory max", number["memory_max"], "%"),
-        _labelled("Error rate max", number["error_rate_max"], ""),
-    ]
+    metrics = [_labelled(label[0].upper() + label[1:], number[name], unit) for name, _, label, unit in SUMMARIES]
     return F.concat_ws(
         "\n",
         F.lit("Incident Alert:"),
@@ -55,8 +52,9 @@ def _text(number: dict[str, Column], lookback_minutes: int) -> Column:
 
 
 def two_decimals(values: Column) -> Column:
-    """An array of doubles as texts with two decimals, rounded as C and Python do: the exact binary value,
-    ties to even. A null stays null.
+    """An array of doubles as texts with two decimals, rounded half to even as C and Python do.
+
+    What is rounded is the exact binary value. A null stays null.
 
     Spark's own formatting rounds the shortest decimal that stands for the double, ties away from zero:
     0.125 would read 0.13. Here the fraction becomes a whole number of units of 2^-bits, with as many

@@ -1,10 +1,12 @@
 """Silver alerts to gold incidents: each with everything that happened to its application before it.
 
-The rules are DESIGN §6, gold_incidents. Incidents meet events by application and by buckets of time as
+The rules are in docs/rules.md, gold_incidents. Incidents meet events by application and by buckets of time as
 wide as the lookback, so that an incident looks into two buckets and never at all of history.
 """
 
 from __future__ import annotations
+
+from datetime import timedelta
 
 import pyspark.sql.types as T
 from pyspark.sql import Column, DataFrame
@@ -12,6 +14,8 @@ from pyspark.sql import functions as F
 
 from alert_assets.contracts import GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.contracts.spark import spark_schema
+from alert_assets.contracts.vocabulary import SUMMARIES
+from alert_assets.kernel.buckets import spark_bucket
 from alert_assets.transforms.context import with_context_text
 from alert_assets.transforms.deduplicate import UNIT_SEPARATOR
 from alert_assets.transforms.mean import exact_mean, large_part, mean_parts
@@ -29,10 +33,11 @@ _CONTENT = (
     "deployment_id",
     "version",
     "change_type",
-    "cpu_percent",
-    "memory_percent",
-    "error_rate",
+    *dict.fromkeys(summary.field for summary in SUMMARIES),
 )
+
+#: All but the mean of the processors' load, which takes more than one aggregate.
+_MAXIMA = [summary for summary in SUMMARIES if summary.name != "cpu_avg"]
 
 
 def correlate(alerts: DataFrame, events: DataFrame, *, lookback_minutes: int) -> DataFrame:
@@ -54,7 +59,7 @@ def correlate(alerts: DataFrame, events: DataFrame, *, lookback_minutes: int) ->
         _incident_id().alias("incident_id"),
         _or_none("deployments", "correlated_deployments"),
         _or_none("errors", "error_summary"),
-        F.struct("cpu_max", "cpu_avg", "memory_max", "error_rate_max").alias("metric_summary"),
+        F.struct(*[summary.name for summary in SUMMARIES]).alias("metric_summary"),
         F.coalesce("prior_alert_count", F.lit(0)).cast("long").alias("prior_alert_count"),
         F.coalesce("evidence_count", F.lit(0)).cast("long").alias("evidence_count"),
     )
@@ -70,9 +75,11 @@ def _or_none(found: str, column: str) -> Column:
 
 
 def _evidence(alerts: DataFrame, events: DataFrame, lookback_minutes: int) -> DataFrame:
-    """Per incident: `deployments, errors, cpu_max, cpu_avg, memory_max, error_rate_max,
-    prior_alert_count, evidence_count`."""
-    width = lookback_minutes * 60
+    """Per incident what its lookback holds.
+
+    Columns: `deployments, errors, cpu_max, cpu_avg, memory_max, error_rate_max, prior_alert_count, evidence_count`.
+    """
+    width = timedelta(minutes=lookback_minutes)
     last = F.col("first_seen_timestamp")
     first = last - F.make_dt_interval(mins=F.lit(lookback_minutes))
     looking = alerts.select(
@@ -81,12 +88,12 @@ def _evidence(alerts: DataFrame, events: DataFrame, lookback_minutes: int) -> Da
         F.col("alert_id").alias("own_alert_id"),
         first.alias("from"),
         last.alias("to"),
-        F.explode(F.sequence(_bucket(first, width), _bucket(last, width))).alias("bucket"),
+        F.explode(F.sequence(spark_bucket(first, width), spark_bucket(last, width))).alias("bucket"),
     )
     # Before anything is counted: what nobody looks at is not worth a shuffle.
     in_sight = events.join(
         looking.select("app", "bucket"),
-        (F.col("application_id") == F.col("app")) & (_bucket(F.col("timestamp"), width) == F.col("bucket")),
+        (F.col("application_id") == F.col("app")) & (spark_bucket(F.col("timestamp"), width) == F.col("bucket")),
         "left_semi",
     )
     identity = ("application_id", "event_id", "timestamp")
@@ -100,7 +107,7 @@ def _evidence(alerts: DataFrame, events: DataFrame, lookback_minutes: int) -> Da
         .select(
             F.col("application_id").alias("app"),
             "timestamp",
-            _bucket(F.col("timestamp"), width).alias("bucket"),
+            spark_bucket(F.col("timestamp"), width).alias("bucket"),
             "content.*",
         )
     )
@@ -140,10 +147,8 @@ def _partial_sums() -> list[Column]:
     return [
         F.count("*").alias("events"),
         F.count_if(is_other_alert).alias("other_alerts"),
-        F.max(_cpu()).alias("cpu_max"),
         *[part.alias(name) for name, part in mean_parts(_cpu()).items()],
-        F.max(F.when(_is_metric(), F.col("memory_percent"))).alias("memory_max"),
-        F.max(F.when(_is_metric(), F.col("error_rate"))).alias("error_rate_max"),
+        *[F.max(F.when(_is_metric(), F.col(summary.field))).alias(summary.name) for summary in _MAXIMA],
     ]
 
 
@@ -157,17 +162,11 @@ def _sections() -> list[Column]:
     return [
         deployments.alias("deployments"),
         F.map_from_entries(by_code).alias("errors"),
-        F.max("cpu_max").alias("cpu_max"),
         exact_mean("large", "events").alias("cpu_avg"),
-        F.max("memory_max").alias("memory_max"),
-        F.max("error_rate_max").alias("error_rate_max"),
+        *[F.max(summary.name).alias(summary.name) for summary in _MAXIMA],
         F.sum("other_alerts").alias("prior_alert_count"),
         F.sum("events").alias("evidence_count"),
     ]
-
-
-def _bucket(at: Column, width_seconds: int) -> Column:
-    return F.floor(F.unix_micros(at) / F.lit(1_000_000 * width_seconds))
 
 
 def _incident_id() -> Column:

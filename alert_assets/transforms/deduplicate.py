@@ -1,6 +1,6 @@
 """Alerts to silver rows: one per fingerprint and tumbling window, whatever the order they came in.
 
-The rules are DESIGN §6, silver_alerts. A window is recomputed from all of its alerts whenever one more
+The rules are in docs/rules.md, silver_alerts. A window is recomputed from all of its alerts whenever one more
 arrives; nothing is ever added to an older result. That is why late events, redeliveries and retries
 all end in the same rows, and why no watermark is needed here: `availableNow` does not close windows
 that the watermark has not passed, so a stateful streaming aggregation would hold back the last ones.
@@ -8,12 +8,14 @@ that the watermark has not passed, so a stateful streaming aggregation would hol
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from alert_assets.contracts.vocabulary import SEVERITIES
+from alert_assets.kernel.buckets import spark_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,8 +44,8 @@ def fingerprint(fields: Sequence[str]) -> Column:
 
 def window_start(window_minutes: int) -> Column:
     """Start of the tumbling window that holds `timestamp`, aligned to the epoch."""
-    width = window_minutes * 60
-    return F.timestamp_seconds(F.floor(F.unix_micros("timestamp") / F.lit(1_000_000 * width)) * width)
+    number = spark_bucket(F.col("timestamp"), timedelta(minutes=window_minutes))
+    return F.timestamp_seconds(number * (window_minutes * 60))
 
 
 def deduplicate(alerts: DataFrame, *, dedup_fields: Sequence[str], window_minutes: int) -> DataFrame:

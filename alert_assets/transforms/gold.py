@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
+from alert_assets.kernel.buckets import spark_bucket
 from alert_assets.kernel.intervals import Interval, bucket_intervals
 from alert_assets.kernel.sql import sql_envelope
 from alert_assets.lake.audit import audit, audit_staged
@@ -18,7 +19,7 @@ from alert_assets.transforms.refresh import Refresh, above, only_in
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
     from alert_assets.lake.snapshot import Snapshot
     from alert_assets.settings import Settings
@@ -96,7 +97,7 @@ def _touched(
     if not silver_cursor:
         return changed.toArrow()
     new_events = bronze.read(spark, bronze.files(newer_than=bronze_cursor)).where(above(bronze_cursor))
-    found = new_events.groupBy("application_id", _bucket("timestamp", lookback).alias("bucket")).agg(
+    found = new_events.groupBy("application_id", spark_bucket(F.col("timestamp"), lookback).alias("bucket")).agg(
         F.min("timestamp").alias("first"), F.max("timestamp").alias("last")
     )
     news = found.toArrow()
@@ -106,8 +107,8 @@ def _touched(
         in_reach = _incidents(silver.read(spark, silver.files(time_column="first_seen_timestamp", intervals=reach)))
         first_seen = F.col("first_seen_timestamp")
         begin = first_seen - F.make_dt_interval(mins=F.lit(lookback // timedelta(minutes=1)))
-        looked_into = F.array_distinct(F.array(_bucket_of(begin, lookback), _bucket_of(first_seen, lookback)))
-        known = only_in(in_reach, _bucket_of(first_seen, lookback), reached).where(~above(silver_cursor))
+        looked_into = F.array_distinct(F.array(spark_bucket(begin, lookback), spark_bucket(first_seen, lookback)))
+        known = only_in(in_reach, spark_bucket(first_seen, lookback), reached).where(~above(silver_cursor))
         # The extremes of a bucket stand for its events: an incident too many is recomputed to what it was.
         with_news = (
             known.withColumn("bucket", F.explode(looked_into))
@@ -133,6 +134,8 @@ def _correlate(
     buckets: Iterable[int] | None = None,
 ) -> DataFrame:
     """Gold's rows for silver's; `buckets` are the stretches of the lookback's width that the alerts are in."""
+    from pyspark.sql import functions as F
+
     from alert_assets.transforms.correlate import correlate
 
     if buckets is None:
@@ -140,21 +143,9 @@ def _correlate(
     else:
         looked_into = {number - before for number in buckets for before in (0, 1)}
         events = bronze.read(spark, bronze.files(intervals=bucket_intervals(looked_into, lookback)))
-        events = only_in(events, _bucket("timestamp", lookback), looked_into)
+        events = only_in(events, spark_bucket(F.col("timestamp"), lookback), looked_into)
     return correlate(alerts, events, lookback_minutes=lookback // timedelta(minutes=1))
 
 
 def _incidents(silver: DataFrame) -> DataFrame:
     return silver.where("alert_count > 0")
-
-
-def _bucket(column: str, width: timedelta) -> Column:
-    from pyspark.sql import functions as F
-
-    return _bucket_of(F.col(column), width)
-
-
-def _bucket_of(at: Column, width: timedelta) -> Column:
-    from pyspark.sql import functions as F
-
-    return F.floor(F.unix_micros(at) / F.lit(width // timedelta(microseconds=1)))

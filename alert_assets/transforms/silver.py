@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_ALERTS
+from alert_assets.kernel.buckets import spark_bucket
 from alert_assets.kernel.intervals import bucket_intervals
 from alert_assets.kernel.sql import sql_envelope
 from alert_assets.lake.audit import audit, audit_staged
@@ -46,7 +47,7 @@ def refresh_silver(
         width = timedelta(minutes=settings.dedup_window_minutes)
         # The session first: without one, a function asks for Spark in this process.
         new = _alerts(bronze.read(spark(), bronze.files(newer_than=cursor))).where(above(cursor))
-        number = F.floor(F.unix_micros("timestamp") / F.lit(width // timedelta(microseconds=1)))
+        number = spark_bucket(F.col("timestamp"), width)
         windows = bucket_counts(new, number)
         if not windows:
             lakehouse.move_cursors(SILVER_ALERTS, transactions)

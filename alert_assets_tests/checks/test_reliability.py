@@ -9,7 +9,7 @@ import pytest
 
 from alert_assets.breaker.store import circuit_breakers
 from alert_assets.checks.evaluate import evaluate
-from alert_assets.checks.reliability import reliability_checks
+from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import BRONZE_EVENTS, PIPELINE_LATENCY, QUALITY_SCORES, RELIABILITY_CONTRACTS
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
@@ -26,7 +26,7 @@ MINUTE = timedelta(minutes=1)
 
 def findings(settings: Settings, contract: Contract, now: datetime) -> dict[str, Finding]:
     done = evaluate(
-        Lakehouse(settings), settings, circuit_breakers(settings), contract, reliability_checks(contract), now=now
+        Lakehouse(settings), settings, circuit_breakers(settings), contract, CHECKS[contract.name][1](), now=now
     )
     return {each.check.name: each.finding for each in done}
 
@@ -82,4 +82,4 @@ def test_latency_is_behind_by_its_oldest_commit_that_is_not_measured(settings: S
 
 
 def test_none_keeps_others_from_measuring() -> None:
-    assert not any(check.gating for table in RELIABILITY_CONTRACTS.values() for check in reliability_checks(table))
+    assert not any(check.gating for table in RELIABILITY_CONTRACTS for check in CHECKS[table][1]())

@@ -9,7 +9,7 @@ import pytest
 
 from alert_assets.checks.scores import table_scores
 from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, QUALITY_SCORES, SILVER_ALERTS
-from alert_assets.quality.score import DIMENSIONS
+from alert_assets.contracts.vocabulary import DIMENSIONS
 from alert_assets_tests.checks.lake import DAY, MINUTE, T0, Lake, line
 
 

@@ -81,7 +81,7 @@ def test_a_probe(breakers: CircuitBreakers, run: Run) -> None:
 
     out = run("breaker", "status").out
     assert "HALF_OPEN" in out
-    assert "Run r4 is probing, heard of 0 s ago. Opened because" in out
+    assert "Run r4 is probing, last sign of life 0 s ago. Opened because" in out
 
 
 def test_hold_and_reset(breakers: CircuitBreakers, run: Run) -> None:

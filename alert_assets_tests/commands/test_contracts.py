@@ -98,7 +98,7 @@ def test_a_breaking_change_exits_1_and_names_everything(run: Run, exported: Path
     found = next(line for line in result.out.splitlines() if " freshness " in line)
     assert found.split()[:8] == ["silver_alerts", "-", "freshness", "5", "minutes", "15", "minutes", "consumers"]
     assert "1 change, 1 breaking." in result.out
-    assert "silver_alerts breaks somebody, but its version was 1.0.0 and is 1.0.0" in result.out
+    assert "silver_alerts has a breaking change, but its version was 1.0.0 and is 1.0.0" in result.out
     # The other way round it is a promise that got stronger.
     assert run("contracts", "diff", "silver_alerts", str(file)).code == 0
 

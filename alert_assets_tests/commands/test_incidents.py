@@ -48,7 +48,7 @@ def test_newest_first_and_at_most_the_limit(settings: Settings, run: Run) -> Non
 
     assert found["total"] == 4
     assert [row["incident_id"][:4] for row in found["incidents"]] == ["0007", "0005", "0003"]
-    assert "3 of 4 incidents; --limit 0 shows all." in run("incidents", "--limit", "3").out
+    assert "3 of 4 incidents; `alert-assets incidents --limit 0` shows all." in run("incidents", "--limit", "3").out
     assert len(run("incidents", "--limit", "0", "--json").json["incidents"]) == 4
 
 
@@ -230,6 +230,6 @@ def test_lines_fit_the_terminal_and_nothing_is_cut_but_prose(
 
 
 def test_the_severities_are_those_of_the_contract() -> None:
-    from alert_assets.contracts.models.event import SEVERITIES
+    from alert_assets.contracts.vocabulary import SEVERITIES
 
     assert [severity.value for severity in Severity] == list(reversed(SEVERITIES))

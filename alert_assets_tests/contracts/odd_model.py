@@ -23,7 +23,7 @@ class Odd(DataFrameModel):
     at_most: T.DoubleType() = Field(nullable=True, le=1.0)
     below: T.LongType() = Field(alias="_below", nullable=True, lt=10)
     huge: T.DoubleType() = Field(nullable=True, le=1e300)
-    pattern: T.StringType() = Field(alias="select", nullable=True, str_matches=r"^it's \d+$")
+    pattern: T.StringType() = Field(alias="select", nullable=True, str_matches=r"^it's [0-9]+$")
     prefix: T.StringType() = Field(nullable=True, str_matches="ab")
     flag: T.BooleanType() = Field(nullable=True)
     day: T.TimestampType() = Field()

@@ -11,8 +11,8 @@ import pytest
 
 from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, GOLD_INCIDENTS, SILVER_ALERTS
+from alert_assets.contracts.vocabulary import DIMENSIONS
 from alert_assets.defs.table_checks import table_checks
-from alert_assets.quality.score import DIMENSIONS
 from alert_assets_tests.checks.lake import T0, Lake, line
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alert_assets.contracts import QUALITY_SCORES
-from alert_assets.quality.score import DIMENSIONS, OVERALL, WEIGHTS, Tally, overall_score, score_rows
+from alert_assets.contracts.vocabulary import DIMENSIONS
+from alert_assets.quality.score import OVERALL, WEIGHTS, Tally, overall_score, score_rows
 
 COLUMNS = set(QUALITY_SCORES.schema.columns) - {"_batch_id"}
 AT = datetime(2026, 2, 14, tzinfo=UTC)

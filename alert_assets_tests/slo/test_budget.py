@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alert_assets.breaker.rules import Interval
-from alert_assets.contracts.models.reliability import BURN_RATE, STAGES, SloStatus
+from alert_assets.contracts.models.reliability import BURN_RATE, SloStatus
 from alert_assets.quality.health import RunRecord
 from alert_assets.slo.budget import (
     Slo,
@@ -350,7 +350,8 @@ def counted(indicator: object, history: History) -> Counts:
 
 
 def test_the_stages_are_those_of_the_contract() -> None:
-    assert tuple(STAGE_TABLES) == STAGES
+    assert tuple(STAGE_TABLES) == ("landed_to_bronze", "ingested_to_bronze", "event_to_bronze", "event_to_gold")
+    assert FRESHNESS_STAGES == {"bronze_events": "event_to_bronze", "gold_incidents": "event_to_gold"}
     assert {table: STAGE_TABLES[stage] for table, stage in FRESHNESS_STAGES.items()} == {
         table: table for table in FRESHNESS_STAGES
     }

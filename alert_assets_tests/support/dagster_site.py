@@ -46,7 +46,7 @@ class Site:
         self.variables = variables
         self.home = folder / "home"
         self.home.mkdir()
-        shutil.copy(ROOT / "dagster.yaml", self.home)
+        shutil.copy(ROOT / "deploy" / "dagster.yaml", self.home)
         shutil.copy(ROOT / "workspace.yaml", folder)
         self.settings: Settings = settings_in(folder / "data")
         self.lakehouse = Lakehouse(self.settings)
@@ -94,8 +94,8 @@ class Site:
         return ended_well(process)
 
     def land_sample(self) -> None:
-        for path in sorted((ROOT / "data" / "landing").glob("sample-*")):
-            shutil.copy(path, self.settings.landing_dir)
+        for path in sorted((ROOT / "data" / "landing").glob("_sample-*")):
+            shutil.copy(path, Path(self.settings.landing_dir) / path.name.removeprefix("_"))
 
     def land(self, name: str, *events: dict[str, Any]) -> None:
         target = Path(self.settings.landing_dir) / name

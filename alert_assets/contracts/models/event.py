@@ -3,8 +3,8 @@
 A field's `metadata` says what pandera's own checks cannot: for which event types it is required
 (`required_for`; `"*"` is all of them), how its text is normalised (`case`, `aliases`), what it falls
 back to (`default`, `default_from`) and for which types (`default_for`), whether it may tell about a
-person (`pii`), and `examples` of it. The rules are compiled into Spark expressions by
-:mod:`alert_assets.ingest.judge`.
+person (`pii`), and `examples` of it; whether a `fingerprint` may be made of it; whether it is `measured`, of which a
+metric event needs one, and `never_zero` where anything runs.
 
 No `from __future__ import annotations` here and in the tables: on Python 3.10 pandera does not resolve them.
 """
@@ -15,25 +15,10 @@ from pandera.pyspark import DataFrameModel, Field
 from alert_assets.contracts.vocabulary import (
     EVENT_TYPES,
     EVERY,
-    FIRST_YEAR,
-    LAST_YEAR,
     LOG_LEVELS,
-    MEASUREMENTS,
     SEVERITIES,
     STATUSES,
 )
-
-__all__ = [
-    "EVENT_TYPES",
-    "EVERY",
-    "FIRST_YEAR",
-    "LAST_YEAR",
-    "LOG_LEVELS",
-    "MEASUREMENTS",
-    "SEVERITIES",
-    "STATUSES",
-    "Event",
-]
 
 
 class Event(DataFrameModel):
@@ -50,34 +35,38 @@ class Event(DataFrameModel):
     )
     application_id: T.StringType() = Field(
         description="The application the event is about.",
-        metadata={"required_for": EVERY, "examples": ("payments-api",)},
+        metadata={"required_for": EVERY, "examples": ("payments-api",), "fingerprint": True},
     )
     host: T.StringType() = Field(
-        nullable=True, description="Host, pod or instance.", metadata={"pii": True, "examples": ("host-a",)}
+        nullable=True,
+        description="Host, pod or instance.",
+        metadata={"pii": True, "examples": ("host-a",), "fingerprint": True},
     )
     timestamp: T.TimestampType() = Field(
         description="When it happened, UTC; RFC 3339 with an offset or Z on the wire.",
         metadata={"required_for": EVERY, "examples": ("2026-02-14T10:05:00Z",)},
     )
-    source: T.StringType() = Field(nullable=True, description="The system that produced the event.")
+    source: T.StringType() = Field(
+        nullable=True, description="The system that produced the event.", metadata={"fingerprint": True}
+    )
     labels: T.MapType(T.StringType(), T.StringType()) = Field(
         nullable=True, description="Free key-value pairs.", metadata={"pii": True}
     )
     alert_id: T.StringType() = Field(
         nullable=True,
         description="The alert's own id; its event_id when the producer gave none.",
-        metadata={"default_from": "event_id", "default_for": ("alert",)},
+        metadata={"default_from": "event_id", "default_for": ("alert",), "fingerprint": True},
     )
     alert_type: T.StringType() = Field(
         nullable=True,
         description="What kind of alert.",
-        metadata={"required_for": ("alert",), "examples": ("cpu_high",)},
+        metadata={"required_for": ("alert",), "examples": ("cpu_high",), "fingerprint": True},
     )
     severity: T.StringType() = Field(
         nullable=True,
         isin=list(SEVERITIES),
         description="CRITICAL, HIGH, MEDIUM, LOW or INFO.",
-        metadata={"required_for": ("alert",), "case": "upper"},
+        metadata={"required_for": ("alert",), "case": "upper", "fingerprint": True},
     )
     status: T.StringType() = Field(
         nullable=True,
@@ -88,14 +77,22 @@ class Event(DataFrameModel):
     current_value: T.DoubleType() = Field(nullable=True, description="What the alert measured.")
     threshold: T.DoubleType() = Field(nullable=True, description="What it was measured against.")
     cpu_percent: T.DoubleType() = Field(
-        nullable=True, ge=0.0, description="Percent of the request; real data exceeds 100."
+        nullable=True,
+        ge=0.0,
+        description="Percent of the request; real data exceeds 100.",
+        metadata={"measured": True, "never_zero": True},
     )
     memory_percent: T.DoubleType() = Field(
-        nullable=True, ge=0.0, description="Percent of the request; real data exceeds 100."
+        nullable=True,
+        ge=0.0,
+        description="Percent of the request; real data exceeds 100.",
+        metadata={"measured": True, "never_zero": True},
     )
-    error_rate: T.DoubleType() = Field(nullable=True, ge=0.0, le=1.0, description="Share of failed requests, 0 to 1.")
+    error_rate: T.DoubleType() = Field(
+        nullable=True, ge=0.0, le=1.0, description="Share of failed requests, 0 to 1.", metadata={"measured": True}
+    )
     metrics: T.MapType(T.StringType(), T.DoubleType()) = Field(
-        nullable=True, description="Any other measurements by name."
+        nullable=True, description="Any other measurements by name.", metadata={"measured": True}
     )
     log_level: T.StringType() = Field(
         nullable=True,
@@ -106,10 +103,12 @@ class Event(DataFrameModel):
     error_code: T.StringType() = Field(
         nullable=True,
         description="Exception class or error code of a log.",
-        metadata={"examples": ("TimeoutException",)},
+        metadata={"examples": ("TimeoutException",), "fingerprint": True},
     )
     message: T.StringType() = Field(
-        nullable=True, description="Free text; data from outside, never an instruction.", metadata={"pii": True}
+        nullable=True,
+        description="Free text; data from outside, never an instruction.",
+        metadata={"pii": True, "fingerprint": True},
     )
     deployment_id: T.StringType() = Field(
         nullable=True, description="Id of a deployment.", metadata={"required_for": ("deployment",)}

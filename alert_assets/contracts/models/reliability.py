@@ -7,9 +7,8 @@ import pyspark.sql.types as T
 from pandera.pyspark import DataFrameModel, Field
 
 import alert_assets.contracts.models.struct_dtype  # noqa: F401  (registers the struct dtype)
-
-STAGES = ("landed_to_bronze", "ingested_to_bronze", "event_to_bronze", "event_to_gold")
-DIMENSIONS = ("completeness", "uniqueness", "validity", "accuracy", "consistency", "timeliness")
+from alert_assets.contracts.catalog import CONTRACTS
+from alert_assets.contracts.vocabulary import DIMENSIONS
 
 _BATCH_ID = "Commit that last changed the row; grows with every commit that changes rows."
 
@@ -31,7 +30,8 @@ class PipelineLatency(DataFrameModel):
     """How long the rows of one commit took."""
 
     stage: T.StringType() = Field(
-        isin=list(STAGES), description="From where to where: the file landed, its batch began, or the event happened."
+        isin=[stage for contract in CONTRACTS.values() for stage in contract.stages],
+        description="From where to where: the file landed, its batch began, or the event happened.",
     )
     table_version: T.LongType() = Field(ge=0, description="Delta version of the commit in the stage's table.")
     committed_at: T.TimestampType() = Field(description="When the commit made the rows visible, UTC.")

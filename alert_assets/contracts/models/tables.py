@@ -8,7 +8,8 @@ import pyspark.sql.types as T
 from pandera.pyspark import DataFrameModel, Field
 
 import alert_assets.contracts.models.struct_dtype  # noqa: F401  (registers the struct dtype)
-from alert_assets.contracts.models.event import SEVERITIES, Event
+from alert_assets.contracts.models.event import Event
+from alert_assets.contracts.vocabulary import SEVERITIES, SUMMARIES
 
 _SHA256 = r"^[0-9a-f]{64}$"
 #: Analysts quote the incident's context, and with it hosts and messages.
@@ -23,9 +24,7 @@ DEPLOYMENT = T.StructType(
         T.StructField("timestamp", T.TimestampType()),
     ]
 )
-METRIC_SUMMARY = T.StructType(
-    [T.StructField(name, T.DoubleType()) for name in ("cpu_max", "cpu_avg", "memory_max", "error_rate_max")]
-)
+METRIC_SUMMARY = T.StructType([T.StructField(summary.name, T.DoubleType()) for summary in SUMMARIES])
 
 
 class BronzeEvents(Event):

@@ -106,8 +106,8 @@ def slo_status(
     for step in steps:
         context.log.error(f"Circuit breaker {step.breaker} is {step.to_state}: {step.reason}")
     for row in rows:
-        if row["severity"] is not None or (row["budget_left_percent"] or 0) < 0:
-            left = row["budget_left_percent"]
+        left = row["budget_left_percent"]
+        if left is not None and row["state"] != "ok":
             context.log.warning(f"SLO {row['slo']} is {row['state']}: {left:.1f} % of its error budget is left")
     states = [state for row in rows for state in row["state"].split(", ")]
     numbers: dict[str, Any] = {

@@ -19,7 +19,7 @@ from alert_assets.contracts import (
     PLATINUM_INCIDENTS,
     Contract,
 )
-from alert_assets.contracts.sql_rules import row_rules
+from alert_assets.contracts.rules.datafusion import breaks
 from alert_assets.kernel.sql import literal, quote
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings, load_settings
@@ -61,8 +61,8 @@ def settings(tmp_path: Path) -> Settings:
 def broken(settings: Settings, table: Contract, *rows: dict[str, Any]) -> list[set[str]]:
     """The names of the rules that each row breaks, as one query over the real table says."""
     write_rows(settings, table, rows)
-    rules = row_rules(table)
-    select = ", ".join(f"{rule.sql} AS r{i}" for i, rule in enumerate(rules))
+    rules = table.rules
+    select = ", ".join(f"{breaks(rule)} AS r{i}" for i, rule in enumerate(rules))
     found = Lakehouse(settings).rows(table, f"SELECT {select} FROM t").to_pylist()
     # A rule that yields null would be lost when it is negated.
     assert all(type(value) is bool for row in found for value in row.values())
@@ -122,25 +122,25 @@ def test_a_row_breaks_exactly_these_rules(settings: Settings, change: dict[str, 
 
 def test_rules_count_rows_in_one_query(settings: Settings) -> None:
     write_rows(settings, ODD, (GOOD, {**GOOD, "texts": "x"}, {**GOOD, "texts": "y", "day": None}))
-    rules = {rule.name: rule for rule in row_rules(ODD)}
-    counts = ", ".join(f"count(*) FILTER (WHERE {rules[name].sql})" for name in ("isin:texts", "not_null:day"))
-    either = f"count(*) FILTER (WHERE NOT ({' OR '.join(rule.sql for rule in rules.values())}))"
+    rules = {rule.name: rule for rule in ODD.rules}
+    counts = ", ".join(f"count(*) FILTER (WHERE {breaks(rules[name])})" for name in ("isin:texts", "not_null:day"))
+    either = f"count(*) FILTER (WHERE NOT ({' OR '.join(breaks(rule) for rule in rules.values())}))"
     table = Lakehouse(settings).rows(ODD, f"SELECT {counts}, {either} FROM t")
     assert [column[0].as_py() for column in table.columns] == [2, 1, 1]
 
 
 def test_a_rule_names_its_column_and_says_what_it_asks() -> None:
-    rule = {rule.name: rule for rule in row_rules(ODD)}["isin:Number of it"]
+    rule = {rule.name: rule for rule in ODD.rules}["isin:Number of it"]
     assert (rule.kind, rule.column, rule.description) == ("isin", "Number of it", "Number of it is one of 1, 2")
 
 
 @pytest.mark.parametrize("table", ALL_CONTRACTS.values(), ids=lambda table: table.name)
 def test_the_rules_of_every_contract_run(settings: Settings, table: Contract) -> None:
-    rules = row_rules(table)
+    rules = table.rules
     names = [rule.name for rule in rules]
     assert len(set(names)) == len(names)
     Lakehouse(settings).create(table)
-    counts = ", ".join(f"count(*) FILTER (WHERE {rule.sql})" for rule in rules)
+    counts = ", ".join(f"count(*) FILTER (WHERE {breaks(rule)})" for rule in rules)
     found = Lakehouse(settings).rows(table, f"SELECT {counts} FROM t")
     assert [column[0].as_py() for column in found.columns] == [0] * len(rules)
 
@@ -149,9 +149,9 @@ def test_rows_as_the_pipeline_writes_them_break_nothing(settings: Settings) -> N
     gold = incident(1)
     for table, row in ((BRONZE_EVENTS, event(1)), (GOLD_INCIDENTS, gold), (PLATINUM_INCIDENTS, analysis(gold))):
         write(settings, table, row)
-        rules = row_rules(table)
+        rules = table.rules
         found = Lakehouse(settings).rows(
-            table, f"SELECT {', '.join(f'{rule.sql} AS r{i}' for i, rule in enumerate(rules))} FROM t"
+            table, f"SELECT {', '.join(f'{breaks(rule)} AS r{i}' for i, rule in enumerate(rules))} FROM t"
         )
         assert [rule.name for i, rule in enumerate(rules) if found[f"r{i}"][0].as_py()] == (
             ["not_null:log_level"] if table is BRONZE_EVENTS else []
@@ -159,14 +159,14 @@ def test_rows_as_the_pipeline_writes_them_break_nothing(settings: Settings) -> N
 
 
 def test_required_only_for_some_event_types() -> None:
-    conditional = {rule.column for rule in row_rules(EVENT) if rule.kind == "not_null" and "coalesce" in rule.sql}
+    conditional = {rule.column for rule in EVENT.rules if rule.kind == "not_null" and rule.event_types}
     assert conditional == {"alert_type", "severity", "log_level", "deployment_id", "version"}
 
 
 @pytest.mark.parametrize(("model", "named"), [("Unknown", "str_endswith"), ("NotANumber", "inf")])
 def test_what_has_no_sql_is_refused_by_name(model: str, named: str) -> None:
     with pytest.raises((NotImplementedError, ValueError), match=named):
-        row_rules(contract(model))
+        list(map(breaks, contract(model).rules))
 
 
 @given(st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"])))

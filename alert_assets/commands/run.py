@@ -1,0 +1,185 @@
+"""`alert-assets run`: one run of the pipeline from a terminal, with a line for each table instead of Dagster's log.
+
+The run itself is `dagster asset materialize` in a process of its own, so that the circuit breakers' gate, retries and
+concurrency limits are those of every run; what is printed comes from the event log that the run writes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from alert_assets.commands import incidents, output
+from alert_assets.commands.options import JsonOption
+from alert_assets.ingest.landing import backlog
+from alert_assets.settings import PREFIX, Settings, load_settings
+
+if TYPE_CHECKING:
+    from dagster import DagsterEvent
+
+app = typer.Typer(add_completion=False)
+
+#: A line of Dagster's log for an event, with the id of its run.
+_EVENT = re.compile(r" - dagster - \w+ - \S+ - ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}) - ")
+
+#: Incidents, and checks that did not pass, which are listed; the others are counted.
+_INCIDENTS, _FINDINGS = 3, 5
+
+#: Characters that an error gets.
+_ERROR = 500
+
+
+@dataclass
+class Progress:
+    """What a run has done so far."""
+
+    run_id: str | None = None
+    tables: list[dict[str, Any]] = field(default_factory=list)
+    checks: dict[str, int] = field(default_factory=lambda: {"passed": 0, "warned": 0, "failed": 0})
+    findings: list[dict[str, str]] = field(default_factory=list)
+    error: str | None = None
+
+
+@app.command(epilog="Example: alert-assets run --select gold_incidents,platinum_incidents")
+def run(
+    select: Annotated[str, typer.Option(help="Which assets, as `dagster asset materialize` takes them.")] = "*",
+    sample: Annotated[
+        bool,
+        typer.Option("--sample", help="Land an hour of sample telemetry first, if nothing has landed in DATA_DIR yet."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Materialize what is due, once: a line for each table, the checks, the newest incidents. Starts Spark."""
+    settings = load_settings()
+    landed = _land_sample(settings) if sample else None
+    if landed and not as_json:
+        output.say(landed)
+    home = Path(os.environ.get("DAGSTER_HOME") or settings.state_dir / "dagster")
+    home.mkdir(parents=True, exist_ok=True)
+    log, progress = home / "last-run.log", Progress()
+    exit_code = _follow(home, log, select, progress, quiet=as_json)
+    if as_json:
+        output.print_json({"exit_code": exit_code, "sample": landed, "log": str(log), **asdict(progress)})
+    else:
+        _print_end(settings, progress, exit_code, log)
+    raise typer.Exit(exit_code)
+
+
+def _land_sample(settings: Settings) -> str:
+    """Land the simulator's hour, ending now, and say so; or say why it is not landed."""
+    from alert_assets.simulator.landing import LandingWriter
+    from alert_assets.simulator.runs import default_start, write_history
+    from alert_assets.simulator.timeline import Timeline
+
+    if "landing_dir" in settings.model_fields_set:
+        return f"No sample is landed: {PREFIX}LANDING_DIR is set, and the landing zone is yours."
+    Path(settings.landing_dir).mkdir(parents=True, exist_ok=True)
+    there = backlog(settings)
+    if files := len(there.pending) + len(there.unfinished) + there.ingested:
+        return f"No sample is landed: {output.count(files, 'file')} landed before."
+    begin = default_start(hours=1)
+    writer = LandingWriter(Path(settings.landing_dir), name=f"sample-{begin:%Y%m%dT%H%M%S}")
+    summary = write_history(Timeline(42, begin), writer)
+    return f"Landed a sample: {output.count(summary.events, 'event')} of the last hour in {len(writer.names)} files."
+
+
+def _follow(home: Path, log: Path, select: str, progress: Progress, *, quiet: bool) -> int:
+    """Run Dagster in a process of its own, print what its events say, and return its exit code."""
+    command = [sys.executable, "-m", "dagster", "asset", "materialize", "--select", select]
+    process = subprocess.Popen(
+        [*command, "-m", "alert_assets.definitions"],
+        env={**os.environ, "DAGSTER_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    errors = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    with process, log.open("w", encoding="utf-8") as written, errors.status("Starting Dagster ...") as status:
+        # Only now, while the other process does the same: it takes two seconds.
+        from dagster import DagsterInstance
+
+        with DagsterInstance.from_config(str(home)) as instance:
+            cursor, last = None, ""
+            for text in process.stdout or ():
+                written.write(text)
+                written.flush()
+                last = text.strip() or last
+                if found := _EVENT.search(text):
+                    progress.run_id = progress.run_id or found.group(1)
+                if not progress.run_id:
+                    continue
+                events = instance.get_records_for_run(progress.run_id, cursor)
+                cursor = events.cursor
+                for record in events.records:
+                    if event := record.event_log_entry.dagster_event:
+                        status.update(f"Running {event.step_key or 'the pipeline'} ...")
+                        _take(event, progress, quiet=quiet)
+    if process.returncode and not progress.error:
+        progress.error = output.line(last, _ERROR)
+    return process.returncode
+
+
+def _take(event: DagsterEvent, progress: Progress, *, quiet: bool) -> None:
+    """Add an event of the run to what is known of it; a new version of a table is printed."""
+    kind = event.event_type_value
+    if kind == "ASSET_MATERIALIZATION":
+        made = event.step_materialization_data.materialization
+        facts = {name: value.value for name, value in made.metadata.items()}
+        table: dict[str, Any] = {
+            "table": made.label,
+            "rows": facts.get("rows_out"),
+            "total": facts.get("dagster/row_count"),
+            "seconds": facts.get("seconds"),
+        }
+        progress.tables.append(table)
+        if not quiet:
+            typer.echo(_line(**table))
+    elif kind == "ASSET_CHECK_EVALUATION":
+        check = event.asset_check_evaluation_data
+        outcome = "passed" if check.passed else "warned" if check.severity.value == "WARN" else "failed"
+        progress.checks[outcome] += 1
+        if not check.passed:
+            name = f"{check.asset_key.to_user_string()}.{check.check_name}"
+            progress.findings.append({"outcome": outcome, "check": name, "description": check.description or ""})
+    elif kind in ("STEP_FAILURE", "PIPELINE_FAILURE") and not progress.error:
+        data = event.event_specific_data
+        problem = getattr(data, "error", None)
+        while problem is not None and problem.cause is not None:
+            problem = problem.cause
+        message = problem.message if problem else event.message
+        progress.error = f"{event.step_key or 'The run'}: {output.line(message, _ERROR)}"
+
+
+def _line(table: str, rows: int | None, total: int | None, seconds: float | None) -> str:
+    """One line for a table; `maintenance` has no rows of its own."""
+    written = "" if rows is None else output.count(rows, "row")
+    there = "" if total is None else f"of {total:,}"
+    took = "" if seconds is None else f"{seconds:,.1f} s"
+    return f"  {table:<20}{written:>16} {there:<14}{took:>9}".rstrip()
+
+
+def _print_end(settings: Settings, progress: Progress, exit_code: int, log: Path) -> None:
+    out = output.Output()
+    if any(progress.checks.values()):
+        output.say("Checks: " + ", ".join(f"{number:,} {outcome}" for outcome, number in progress.checks.items()))
+    worst = sorted(progress.findings, key=lambda finding: finding["outcome"])
+    for finding in worst[:_FINDINGS]:
+        out.prose(f"  {finding['outcome']} {finding['check']}: {output.line(finding['description'], 120)}")
+    if len(worst) > _FINDINGS:
+        output.say(f"  and {len(worst) - _FINDINGS:,} more, in the log")
+    if exit_code:
+        typer.echo(f"Error: {progress.error}", err=True)
+        typer.echo(f"The full log is in {log}", err=True)
+        return
+    typer.echo()
+    incidents.print_newest(settings, _INCIDENTS)
+    output.say(f"\nNext: `alert-assets incidents show ID`, `make ui`. The full log is in {log}")

@@ -1,0 +1,141 @@
+"""Every command on a terminal of 80 columns: no line is longer, no number is cut, no word broken."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import typer
+
+from alert_assets import cli
+from alert_assets.breaker.store import circuit_breakers
+from alert_assets.contracts import (
+    BRONZE_EVENTS,
+    BRONZE_HELD,
+    BRONZE_QUARANTINE,
+    GOLD_INCIDENTS,
+    PLATINUM_INCIDENTS,
+    SLO_STATUS,
+)
+from alert_assets_tests.commands.lake import MINUTE, T0, analysis, event, incident, quarantined, write
+from alert_assets_tests.commands.test_slo import evaluated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from alert_assets.settings import Settings
+    from alert_assets_tests.commands.conftest import Run
+
+WIDTH = 80
+APPLICATION = "checkout-recommendation-service-canary"
+FILE = "fluent-bit-eu-central-1a-payments-20261126T220000-0001.jsonl"
+
+#: Arguments of commands that do not work without.
+ARGUMENTS = {
+    ("incidents", "show"): ["0001"],
+    ("held", "show"): ["12345"],
+    ("contracts", "show"): ["bronze_events"],
+    ("contracts", "diff"): ["bronze_events"],
+    ("breaker", "open"): ["pipeline", "--why", "storage is being moved to another region"],
+    ("breaker", "close"): ["pipeline", "--why", "storage is being moved to another region"],
+    ("breaker", "reset"): ["pipeline", "--why", "storage was moved to another region"],
+    ("simulate",): ["--landing-dir", "landing"],
+}
+#: They start Spark, send messages, or need an episode: their own tests see what they print.
+ELSEWHERE = {
+    *(("run",), ("quarantine", "replay"), ("held", "release"), ("held", "discard"), ("spark", "stop")),
+    *(("contracts", "export"), ("routing", "test"), ("maintenance", "rebuild")),
+    *(("alerts", name) for name in ("show", "acknowledge", "resolve", "reopen", "tell", "notify")),
+    *(("silence", name) for name in ("add", "expire")),
+}
+
+
+def commands() -> Iterator[tuple[str, ...]]:
+    """All there are, from the registry: a new one is tested here unless it is named above."""
+    for name in cli.COMMANDS:
+        command = typer.main.get_command(import_module(f"alert_assets.commands.{name}").app)
+        parts = getattr(command, "commands", {})
+        if getattr(command, "invoke_without_command", True):
+            yield (name,)
+        yield from ((name, part) for part in parts)
+
+
+@pytest.fixture
+def lake(settings: Settings) -> Settings:
+    """Long names and large numbers in everything that commands show."""
+    Path(settings.landing_dir).mkdir(parents=True)
+    (Path(settings.landing_dir) / FILE).write_text("{}\n")
+    gold = [
+        incident(
+            number,
+            application_id=APPLICATION,
+            host="ip-10-123-45-67.eu-central-1.compute.internal",
+            alert_type="http_5xx_ratio_of_upstream_high",
+            severity="CRITICAL",
+            alert_count=1_234_567,
+            suppressed_count=1_234_566,
+        )
+        for number in (1, 2)
+    ]
+    write(settings, BRONZE_EVENTS, event(1), event(2))
+    reasons = ("invalid:memory_percent", "missing:application_id")
+    write(
+        settings, BRONZE_QUARANTINE, *(quarantined('{"a": 1} ' * 9, *reasons, _source_file=f"/l/{FILE}") for _ in "ab")
+    )
+    write(settings, GOLD_INCIDENTS, *gold)
+    write(
+        settings, PLATINUM_INCIDENTS, *(analysis(row, root_cause="Hypothesis: the rollout of v2.3.1.") for row in gold)
+    )
+    write(settings, SLO_STATUS, *evaluated(timedelta(), "FAILURE", 1_234_567 // 1000))
+    held = {"batch": 12345, "raw": "{", "_source_file": f"/l/{FILE}", "_landed_at": T0, "_ingested_at": T0 + MINUTE}
+    write(settings, BRONZE_HELD, {**held, "because": ["quarantine_share: 40.0 % of 1234567 lines, at most 30 % may"]})
+    breakers = circuit_breakers(settings)
+    for number in range(3):
+        breakers.record(
+            f"run-{number}", "failure", ["pipeline"], reported_by="executor", error="OSError: " + "disk " * 20
+        )
+    return settings
+
+
+def words(text: str) -> set[str]:
+    """Words and numbers as they are read: without the punctuation around them and the commas of thousands."""
+    return {re.sub(r"(?<=\d),(?=\d{3})", "", word.strip(".,;:()`'\"%")) for word in text.split()}
+
+
+def leaves(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            yield from leaves(part)
+    else:
+        yield str(value)
+
+
+@pytest.mark.parametrize("command", list(commands()), ids=" ".join)
+def test_no_line_is_longer_and_no_word_broken(
+    lake: Settings, run: Run, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    if command in ELSEWHERE:
+        pytest.skip("its own tests see what it prints")
+    arguments = [*command, *ARGUMENTS.get(command, [])]
+    wide = run(*arguments)
+    assert wide.code in (0, 1), f"{wide.err}: give it arguments above, or name it in ELSEWHERE"
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
+    narrow = run(*arguments)
+
+    assert narrow.code == wide.code
+    longest = max(narrow.out.splitlines(), key=len, default="")
+    # A path has no place where it could be broken.
+    assert len(longest) <= WIDTH or max(map(len, longest.split())) > WIDTH // 2, longest
+    if "--json" in run(*command, "--help").out:
+        shown = json.loads(run(*arguments, "--json").out)
+        # Headings differ from one layout to the other.
+        values = words(" ".join(leaves(shown))) & words(wide.out.partition("\n")[2])
+        whole = {word for word in values if len(word) < WIDTH // 2}
+        assert whole - words(narrow.out) == set()

@@ -1,0 +1,98 @@
+"""`alert-assets run`: the pipeline from a terminal, in processes as people start them."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from alert_assets.contracts import GOLD_INCIDENTS
+from alert_assets.ingest.landing import backlog
+from alert_assets.kernel.clock import parse_rfc3339, utc_now
+from alert_assets.lake.lakehouse import Lakehouse
+
+if TYPE_CHECKING:
+    from alert_assets.settings import Settings
+    from alert_assets_tests.commands.conftest import Run
+
+#: Neither needs Spark.
+RELIABILITY = "pipeline_health,slo_status"
+
+
+@pytest.fixture(autouse=True)
+def _home_of_its_own(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.setenv("DAGSTER_DISABLE_TELEMETRY", "1")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+
+def test_a_line_for_each_table_and_a_sample_that_lands_once(settings: Settings, run: Run) -> None:
+    begin = utc_now() - timedelta(minutes=61)
+    first = run("run", "--sample", "--select", RELIABILITY)
+
+    assert first.code == 0, first.err
+    sample, health, slo, *_ = first.out.splitlines()
+    assert sample == "Landed a sample: 500 events of the last hour in 4 files."
+    assert re.fullmatch(r"  pipeline_health +\d+ rows of \d+ +\d+\.\d s", health)
+    assert re.fullmatch(r"  slo_status +\d+ rows of \d+ +\d+\.\d s", slo)
+    log = settings.state_dir / "dagster" / "last-run.log"
+    assert str(log) in first.out
+    assert "RUN_SUCCESS" in log.read_text()
+    landed = backlog(settings).pending
+    lines = [line for file in landed for line in Path(file.path).read_text().splitlines()]
+    times = [parse_rfc3339(json.loads(line)["timestamp"]) for line in lines]
+    assert (len(landed), len(times)) == (4, 500)
+    assert begin < min(times) < max(times) < utc_now()
+
+    second = run("run", "--sample", "--select", RELIABILITY, "--json").json
+    assert second["sample"] == "No sample is landed: 4 files landed before."
+    assert backlog(settings).pending == landed
+    assert [table["table"] for table in second["tables"]] == ["pipeline_health", "slo_status"]
+    assert (second["exit_code"], second["error"]) == (0, None)
+
+
+def test_no_sample_in_a_landing_zone_of_the_users_own_and_one_line_for_a_run_that_cannot_begin(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    monkeypatch.setenv("ALERTS_LANDING_DIR", str(own))
+    result = run("run", "--sample", "--select", "key:")
+
+    assert result.out.startswith("No sample is landed: ALERTS_LANDING_DIR is set")
+    assert list(own.iterdir()) == []
+    assert result.code == 1
+    assert "Invalid selection string: key:" in result.err
+    assert "The full log is in" in result.err
+    assert "Traceback" not in result.err
+
+
+def test_a_refused_run_says_why(settings: Settings, run: Run) -> None:
+    assert run("breaker", "open", "pipeline", "--why", "storage is being moved").code == 0
+    Path(settings.landing_dir).mkdir(parents=True)
+    result = run("run", "--select", "silver_alerts")
+
+    assert result.code == 1
+    assert "storage is being moved" in result.err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_landing_to_platinum(settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("ALERTS_SPARK_MEMORY", "1g")
+    result = run("run", "--sample")
+
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
+    assert max(len(line) for line in lines if "last-run.log" not in line) <= 80
+    assert len(lines) < 30
+    for table in ("bronze_events", "silver_alerts", "gold_incidents", "platinum_incidents"):
+        assert any(line.startswith(f"  {table} ") for line in lines), table
+    assert re.search(r"Checks: \d+ passed, \d+ warned, 0 failed", result.out)
+    assert Lakehouse(settings).snapshot(GOLD_INCIDENTS).row_count > 0
+    assert "Hypothesis" in result.out
