@@ -90,7 +90,7 @@ class EmailSettings(ChannelSettings, env_prefix="ALERTS_SMTP_"):
             raise ValueError(f"{self.variable('starttls')}: {rule}")
         return self
 
-    def build(self, http: Http) -> Email:  # noqa: ARG002
+    def build(self, http: Http) -> Email:
         """Build the channel."""
         password = self.password.get_secret_value()
         return Email(
