@@ -67,7 +67,7 @@ def gold_checks() -> list[Check]:
 
 
 def business_rules(rows: NewRows) -> dict[str, str]:
-    """Predicates of incidents that contradict themselves, or the rules of DESIGN §6."""
+    """Predicates of incidents that contradict themselves, or docs/rules.md."""
     lookback = f"INTERVAL '{rows.settings.correlation_lookback_minutes} minutes'"
     at = "to_char(alert_timestamp, '%Y-%m-%dT%H:%M:%S%.6fZ')"
     incident_id = f"left(encode(sha256(concat(fingerprint, chr(31), {at})), 'hex'), 16)"

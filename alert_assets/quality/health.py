@@ -1,4 +1,4 @@
-"""Whether the pipeline runs as it should: the six metrics of requirements 3, section 1.4.
+"""Whether the pipeline runs as it should: its six health metrics (docs/rules.md).
 
 They are computed from plain records of runs, so that they can be asked of any moment. What the requirements
 leave open is decided here:

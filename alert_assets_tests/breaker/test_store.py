@@ -504,7 +504,7 @@ RULES = Rules(
 
 @dataclass
 class Model:
-    """What DESIGN says, as plainly as it can be said: facts with their times, and one if after the other."""
+    """What docs/trust.md says, as plainly as it can be said: facts with their times, and one if after the other."""
 
     mode: Literal["counting", "waiting", "probing", "held open", "held closed"] = "counting"
     outcomes: list[tuple[datetime, bool]] = field(default_factory=list)

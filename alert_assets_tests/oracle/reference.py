@@ -580,7 +580,7 @@ def exact_mean(values: list[float]) -> float:
 
 
 def context_text(incident: Mapping[str, Any], lookback_minutes: int) -> str:
-    """The text of an incident (DESIGN §6), from the columns of a gold row."""
+    """The text of an incident (docs/rules.md), from the columns of a gold row."""
     where = " ".join(name for name in (incident["application_id"], incident["host"]) if _is_given(name))
     deployments = [
         f"  - {deployment['version']} deployed at {_whole_seconds(deployment['timestamp'])}"

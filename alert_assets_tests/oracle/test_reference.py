@@ -437,7 +437,7 @@ Prior alerts in window: 0"""
 
 
 def sample_events() -> list[Event]:
-    """What makes the sample of DESIGN §6, with things around it that must not count."""
+    """What makes the sample of docs/rules.md, with things around it that must not count."""
     deployment = {"deployment_id": "dep-1", "version": "v2.3.1", "change_type": "rolling_update"}
     return [
         alert("10:40", alert_id="A-1", current_value=92.3, threshold=80.0),

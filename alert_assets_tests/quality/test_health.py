@@ -1,4 +1,4 @@
-"""The health metrics of requirements 3, section 1.4, at their limits."""
+"""The health metrics at their limits."""
 
 from __future__ import annotations
 

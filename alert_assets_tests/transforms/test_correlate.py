@@ -60,7 +60,7 @@ def gold(spark: SparkSession, alerts: list[Row], events: list[Row]) -> dict[str,
 
 
 def expected(alert: Row, events: list[Row]) -> Row:
-    """DESIGN §6, gold_incidents: what happened to the application in the hour before."""
+    """docs/rules.md, gold_incidents: what happened to the application in the hour before."""
     first = alert["first_seen_timestamp"]
     contents: dict[tuple[str, datetime], Row] = {}
     for row in sorted(events, key=lambda row: [(row.get(name) is not None, row.get(name)) for name in CONTENT]):

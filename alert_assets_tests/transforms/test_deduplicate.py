@@ -48,7 +48,7 @@ def silver(spark: SparkSession, *alerts: Row) -> list[Row]:
 
 
 def expected(alerts: list[Row]) -> dict[tuple[str, datetime], Row]:
-    """DESIGN §6, silver_alerts, one row after the other."""
+    """docs/rules.md, silver_alerts, one row after the other."""
     windows: dict[tuple[str, datetime], list[Row]] = defaultdict(list)
     for row in alerts:
         named = "\x1f".join(row[name] or "" for name in ("application_id", "host", "alert_type"))

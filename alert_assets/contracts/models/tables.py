@@ -1,4 +1,4 @@
-"""The pandera models of the five Delta tables (DESIGN §6), columns in the order they are stored.
+"""The pandera models of the medallion's Delta tables (docs/rules.md), columns in the order they are stored.
 
 A column whose name starts with an underscore is declared under its plain name with an alias: pandera
 takes leading underscores for private attributes.
