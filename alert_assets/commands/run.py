@@ -33,6 +33,9 @@ _EVENT = re.compile(r" - dagster - \w+ - \S+ - ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[
 #: Incidents, and checks that did not pass, which are listed; the others are counted.
 _INCIDENTS, _FINDINGS = 3, 5
 
+#: Tables that have a line also when nothing came into them.
+_ALWAYS_SHOWN = ("bronze_events", "silver_alerts", "gold_incidents", "platinum_incidents")
+
 #: Characters that an error gets.
 _ERROR = 500
 
@@ -129,7 +132,7 @@ def _follow(home: Path, log: Path, select: str, progress: Progress, *, quiet: bo
 
 
 def _take(event: DagsterEvent, progress: Progress, *, quiet: bool) -> None:
-    """Add an event of the run to what is known of it; a new version of a table is printed."""
+    """Add an event of the run to what is known of it; what came into a table is printed."""
     kind = event.event_type_value
     if kind == "ASSET_MATERIALIZATION":
         made = event.step_materialization_data.materialization
@@ -141,7 +144,7 @@ def _take(event: DagsterEvent, progress: Progress, *, quiet: bool) -> None:
             "seconds": facts.get("seconds"),
         }
         progress.tables.append(table)
-        if not quiet:
+        if not quiet and (table["rows"] or made.label in _ALWAYS_SHOWN):
             typer.echo(_line(**table))
     elif kind == "ASSET_CHECK_EVALUATION":
         check = event.asset_check_evaluation_data
@@ -160,7 +163,7 @@ def _take(event: DagsterEvent, progress: Progress, *, quiet: bool) -> None:
 
 
 def _line(table: str, rows: int | None, total: int | None, seconds: float | None) -> str:
-    """One line for a table; `maintenance` has no rows of its own."""
+    """One line for a table."""
     written = "" if rows is None else output.count(rows, "row")
     there = "" if total is None else f"of {total:,}"
     took = "" if seconds is None else f"{seconds:,.1f} s"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ENTRIES = """{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError {
-    __typename ... on PythonError { message }
+    __typename ... on PythonError { message errorChain { error { message } } }
 } } } } }"""
 
 
@@ -28,7 +28,10 @@ def test_the_ui_shows_the_message(tmp_path: Path) -> None:
     try:
         shown = dev.await_(look, "error of the code location")
         assert shown["__typename"] == "PythonError"
-        assert "The settings cannot be used:\n  ALERTS_DEDUP_WINDOW_MINUTES='0': Input should be" in shown["message"]
+        told = [shown["message"], *(link["error"]["message"] for link in shown["errorChain"])]
+        assert any(
+            "The settings cannot be used:\n  ALERTS_DEDUP_WINDOW_MINUTES='0': Input should" in text for text in told
+        )
         assert dev.process.poll() is None
     finally:
         dev.stop()
