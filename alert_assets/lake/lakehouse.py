@@ -21,6 +21,7 @@ from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction, w
 from deltalake.exceptions import TableNotFoundError
 from filelock import FileLock, Timeout
 
+from alert_assets.kernel.sql import literal
 from alert_assets.lake.schema import LakehouseError, evolve, shaped, stored_schema
 from alert_assets.lake.snapshot import BATCH_APP, Snapshot, transaction_version
 
@@ -269,7 +270,8 @@ class Lakehouse:
         batch_id = transaction_version(table, BATCH_APP) + 1
         changed = self.create(contract).update(
             predicate=predicate,
-            new_values={**values, "_batch_id": batch_id},
+            # Not `new_values`: delta-rs puts a text between quotes as it is, with the quotes that are in it.
+            updates={name: literal(value) for name, value in {**values, "_batch_id": batch_id}.items()},
             commit_properties=self._commit({BATCH_APP: batch_id}, {}),
         )
         return int(changed["num_updated_rows"] or 0)

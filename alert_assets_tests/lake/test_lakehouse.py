@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.kernel.intervals import Interval, merge_intervals
-from alert_assets.lake.lakehouse import Lakehouse, cursor_app
+from alert_assets.lake.lakehouse import Lakehouse, cursor_app, records
 from alert_assets.lake.schema import LakehouseError, shaped
 from alert_assets.lake.snapshot import Snapshot, _touches
 from alert_assets_tests.conftest import settings_in
@@ -189,6 +189,16 @@ def test_rows_that_lack_a_column_or_have_one_more_are_not_written(lakehouse):
 
 
 # Two writers
+
+
+@pytest.mark.parametrize("text", ["a producer's bug", "'", "x', fingerprint = 'mine", 'say "so"', "\\", "ü\n"])
+def test_a_text_is_stored_as_it_is_given(lakehouse, text: str):
+    merge(lakehouse, silver_rows(("a", START), ("b", START)), 1)
+    assert lakehouse.update(SILVER_ALERTS, "fingerprint = 'a'", {"host": text, "resolved_at": START}) == 1
+    hosts = {row["fingerprint"]: (row["host"], row["resolved_at"]) for row in records(lakehouse.rows(SILVER_ALERTS))}
+    assert hosts["a"] == (text, START)
+    assert hosts.keys() == {"a", "b"}
+    assert hosts["b"][0] != text
 
 
 def test_of_two_writers_from_the_same_cursor_the_second_fails(settings, monkeypatch):
