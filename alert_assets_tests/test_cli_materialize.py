@@ -48,8 +48,9 @@ def test_everything_then_one_by_one_then_nothing_new(site: Site) -> None:
         assert site.versions()[select] > before[select]
     site.check_tables()
 
+    # Without `maintenance`, which puts small files together.
     before = site.versions()
-    site.materialize("*")
+    site.materialize("+platinum_incidents")
     assert site.versions() == before
 
 
