@@ -7,7 +7,6 @@ from typing import Any
 
 import typer
 from pydantic import SecretStr
-from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
 from alert_assets.commands import output
@@ -38,7 +37,7 @@ def settings(as_json: JsonOption = False) -> None:
 
 def _described(variable: str, name: str, model: type[BaseSettings], current: BaseSettings | None) -> dict[str, Any]:
     field = model.model_fields[name]
-    default = "" if field.default is PydanticUndefined else field.default
+    default = "" if field.is_required() else field.default
     value: Any = getattr(current, name, default)
     return {
         "name": variable.removeprefix(PREFIX).lower(),
