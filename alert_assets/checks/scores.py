@@ -12,7 +12,7 @@ from alert_assets.checks.sql import counted
 from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, QUALITY_SCORES
 from alert_assets.kernel.sql import any_of
-from alert_assets.lake.rows import rows_in
+from alert_assets.lake.lakehouse import rows_in
 from alert_assets.quality.score import WEIGHTS, Tally, score_rows
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 The pandera models are the contracts, and importing them takes Spark, pandas and about a second. Checks,
 sensors and commands only want to know what they say. So it is written down in `columns.json`, made from the models by
 
-    python -m alert_assets.contracts.columns
+    python -m alert_assets.contracts
 
 The file names the source text that it was made from. When that has changed since, the models are read instead: a
 file that is out of date costs time and says nothing wrong.
@@ -18,15 +18,13 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from alert_assets.contracts.rules import PANDERA_CHECKS, Rule, column_rules
 
-if TYPE_CHECKING:
-    from alert_assets.contracts.catalog import Contract
-
 _HERE = Path(__file__).parent
-_FILE = _HERE / "columns.json"
+#: What the models say, written down.
+FILE = _HERE / "columns.json"
 #: Modules that the file is made from.
 _SOURCES = ("catalog", "vocabulary", "models/event", "models/tables", "models/reliability")
 
@@ -50,7 +48,26 @@ class Column:
     rules: tuple[Rule, ...]
 
 
-def columns_of(contract: Contract) -> dict[str, Column]:
+class Modelled(Protocol):
+    """What of a catalog entry is needed here."""
+
+    @property
+    def name(self) -> str:
+        """Of the table."""
+        ...
+
+    @property
+    def model_path(self) -> str:
+        """`module:class` of the pandera model."""
+        ...
+
+    @property
+    def schema(self) -> Any:
+        """The pandera schema of the model."""
+        ...
+
+
+def columns_of(contract: Modelled) -> dict[str, Column]:
     """The contract's columns by name, in their stored order."""
     declared = _written().get(contract.model_path) or from_model(contract)
     return {
@@ -61,7 +78,7 @@ def columns_of(contract: Contract) -> dict[str, Column]:
     }
 
 
-def from_model(contract: Contract) -> dict[str, tuple[dict[str, Any], dict[Any, Any]]]:
+def from_model(contract: Modelled) -> dict[str, tuple[dict[str, Any], dict[Any, Any]]]:
     """Read the pandera model: by column what it declares, and the values of its checks by kind of rule.
 
     Raises:
@@ -84,15 +101,15 @@ def from_model(contract: Contract) -> dict[str, tuple[dict[str, Any], dict[Any, 
     return declared
 
 
-def delta_schema(contract: Contract) -> str:
-    """The schema of the contract's table as Delta's JSON, with descriptions.
+def delta_schema(columns: Mapping[str, Column]) -> str:
+    """The schema of a table as Delta's JSON, with descriptions.
 
     All nullable: nullability is a rule, judged by the contract's checks; a NOT NULL column would make the table
     refuse to hold the very row that somebody has to see.
     """
     fields = [
         {"name": name, "type": column.type, "nullable": True, "metadata": {"comment": column.description}}
-        for name, column in contract.columns.items()
+        for name, column in columns.items()
     ]
     return json.dumps({"type": "struct", "fields": fields})
 
@@ -118,7 +135,7 @@ def spell(delta_type: DeltaType, names: Mapping[str, str] = MappingProxyType({})
     return f"struct<{fields}>"
 
 
-def written_down(contracts: Iterable[Contract]) -> str:
+def written_down(contracts: Iterable[Modelled]) -> str:
     """What `columns.json` has to hold, a line for each column."""
     models = (
         f" {json.dumps(contract.model_path)}: {{\n"
@@ -133,7 +150,7 @@ def written_down(contracts: Iterable[Contract]) -> str:
 def _written() -> Mapping[str, Any]:
     """Columns by model, of the models as they are now; none when they have changed since, or nothing is written."""
     try:
-        found = json.loads(_FILE.read_bytes())
+        found = json.loads(FILE.read_bytes())
         return found["columns"] if found["sources"] == _digest() else {}
     except (OSError, ValueError, KeyError):
         return {}
@@ -142,9 +159,3 @@ def _written() -> Mapping[str, Any]:
 def _digest() -> str:
     source = b"".join((_HERE / f"{module}.py").read_bytes() for module in _SOURCES)
     return sha256(source.replace(b"\r\n", b"\n")).hexdigest()
-
-
-if __name__ == "__main__":
-    from alert_assets.contracts import ALL_CONTRACTS
-
-    _FILE.write_text(written_down(ALL_CONTRACTS.values()), encoding="utf-8", newline="\n")

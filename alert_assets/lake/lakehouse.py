@@ -22,6 +22,7 @@ from deltalake.exceptions import TableNotFoundError
 from filelock import FileLock, Timeout
 
 from alert_assets.kernel.sql import literal
+from alert_assets.lake.rows import query
 from alert_assets.lake.schema import LakehouseError, evolve, shaped, stored_schema
 from alert_assets.lake.snapshot import BATCH_APP, Snapshot, transaction_version
 
@@ -355,6 +356,21 @@ class Lakehouse:
             yield
         finally:
             lock.release()
+
+
+def rows_in(lakehouse: Lakehouse, contract: Contract, sql: str = "SELECT * FROM t") -> list[dict[str, Any]]:
+    """Rows of a table of the lake by SQL over `t`; none when there is no table."""
+    table = lakehouse.table(contract)
+    return [] if table is None else query(sql, t=table)
+
+
+def append_rows(lakehouse: Lakehouse, contract: Contract, rows: list[dict[str, Any]]) -> None:
+    """Append rows to a table, which is made if it is not there; the commit numbers them."""
+    import pyarrow as pa
+
+    schema = pa.schema(lakehouse.create(contract).schema().to_arrow())
+    columns = pa.schema([field for field in schema if field.name != "_batch_id"])
+    lakehouse.append(contract, pa.Table.from_pylist(rows, columns))
 
 
 def cursor_app(upstream: Contract) -> str:

@@ -8,14 +8,10 @@ done on them, pyarrow is right (:mod:`alert_assets.lake.lakehouse`).
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError
-
-if TYPE_CHECKING:
-    from alert_assets.contracts import Contract
-    from alert_assets.lake.lakehouse import Lakehouse
 
 
 def query(sql: str, **tables: DeltaTable) -> list[dict[str, Any]]:
@@ -24,21 +20,6 @@ def query(sql: str, **tables: DeltaTable) -> list[dict[str, Any]]:
     for name, table in tables.items():
         builder.register(name, table)
     return rows_of(builder.execute(sql))
-
-
-def rows_in(lakehouse: Lakehouse, contract: Contract, sql: str = "SELECT * FROM t") -> list[dict[str, Any]]:
-    """Rows of a table of the lake by SQL over `t`; none when there is no table."""
-    table = lakehouse.table(contract)
-    return [] if table is None else query(sql, t=table)
-
-
-def append_rows(lakehouse: Lakehouse, contract: Contract, rows: list[dict[str, Any]]) -> None:
-    """Append rows to a table, which is made if it is not there; the commit numbers them."""
-    import pyarrow as pa
-
-    schema = pa.schema(lakehouse.create(contract).schema().to_arrow())
-    columns = pa.schema([field for field in schema if field.name != "_batch_id"])
-    lakehouse.append(contract, pa.Table.from_pylist(rows, columns))
 
 
 def rows_of(result: Any) -> list[dict[str, Any]]:

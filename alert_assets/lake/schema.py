@@ -48,7 +48,7 @@ class LakehouseError(UserError):
 
 def stored_schema(contract: Contract) -> Schema:
     """Return the schema of a table that is made from the contract."""
-    return Schema.from_json(delta_schema(contract))
+    return Schema.from_json(delta_schema(contract.columns))
 
 
 def foreign_feature(table: DeltaTable) -> str | None:

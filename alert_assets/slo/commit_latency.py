@@ -22,8 +22,8 @@ from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, GOLD_INCIDENTS, PIP
 from alert_assets.kernel.buckets import bucket_of
 from alert_assets.kernel.intervals import bucket_intervals
 from alert_assets.kernel.sql import hour_of, literal, within
-from alert_assets.lake.lakehouse import Lakehouse, cursor_app
-from alert_assets.lake.rows import file_statistics, query, rows_in
+from alert_assets.lake.lakehouse import Lakehouse, cursor_app, rows_in
+from alert_assets.lake.rows import file_statistics, query
 from alert_assets.lake.snapshot import BATCH_APP
 from alert_assets.slo.latency import HISTORY_AGE, latency_row
 from alert_assets.slo.sli import STAGE_TABLES

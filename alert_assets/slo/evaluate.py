@@ -9,7 +9,7 @@ from alert_assets.contracts import ALL_CONTRACTS, PIPELINE_LATENCY, QUALITY_SCOR
 from alert_assets.errors import UserError
 from alert_assets.ingest.landing import waiting_since
 from alert_assets.kernel.sql import literal
-from alert_assets.lake.rows import append_rows, rows_in
+from alert_assets.lake.lakehouse import append_rows, rows_in
 from alert_assets.notify.facts import slo_alert
 from alert_assets.notify.store.outbox import raise_alert
 from alert_assets.slo.budget import breakers_to_open, burn_rate_windows, latency_thresholds, longest_window, slo_status

@@ -9,8 +9,7 @@ from deltalake import CommitProperties, Transaction, write_deltalake
 
 from alert_assets.analysis.refresh import incidents_wait, refresh_platinum
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS
-from alert_assets.lake.lakehouse import Lakehouse, cursor_app
-from alert_assets.lake.rows import append_rows
+from alert_assets.lake.lakehouse import Lakehouse, append_rows, cursor_app
 from alert_assets_tests.commands.lake import incident
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from alert_assets.checks.evaluate import evaluate
 from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import BRONZE_EVENTS, PIPELINE_LATENCY, QUALITY_SCORES, RELIABILITY_CONTRACTS
 from alert_assets.kernel.clock import utc_now
-from alert_assets.lake.lakehouse import Lakehouse
-from alert_assets.lake.rows import append_rows
+from alert_assets.lake.lakehouse import Lakehouse, append_rows
 from alert_assets_tests.commands.lake import event
 
 if TYPE_CHECKING:

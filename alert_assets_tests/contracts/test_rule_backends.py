@@ -88,7 +88,7 @@ def expected(contract: Contract, rows: list[Row]) -> list[set[str]]:
 
 
 def as_arrow(contract: Contract, rows: list[Row]) -> pa.Table:
-    return pa.Table.from_pylist(rows, pa.schema(Schema.from_json(delta_schema(contract)).to_arrow()))
+    return pa.Table.from_pylist(rows, pa.schema(Schema.from_json(delta_schema(contract.columns)).to_arrow()))
 
 
 def named(contract: Contract, verdicts: list[list[bool]]) -> list[set[str]]:

@@ -12,8 +12,7 @@ import pytest
 from alert_assets.breaker.store import CircuitBreakers, circuit_breakers
 from alert_assets.contracts import BRONZE_EVENTS, SLO_STATUS
 from alert_assets.kernel.clock import utc_now
-from alert_assets.lake.lakehouse import Lakehouse
-from alert_assets.lake.rows import append_rows
+from alert_assets.lake.lakehouse import Lakehouse, append_rows
 from alert_assets.slo.due import QUIET, why_due
 from alert_assets_tests.commands.lake import event
 

@@ -13,8 +13,7 @@ import dagster as dg
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_ALERTS, Contract
 from alert_assets.defs.metadata import Stopwatch, clear_errors, described, rows_shown, table_metadata
 from alert_assets.kernel.sql import literal
-from alert_assets.lake.lakehouse import Lakehouse
-from alert_assets.lake.rows import rows_in
+from alert_assets.lake.lakehouse import Lakehouse, rows_in
 from alert_assets.settings import Settings
 from alert_assets.spark.session import SparkResource
 

@@ -57,7 +57,7 @@ def quality_scores(
 ) -> dg.MaterializeResult[None]:
     """Score what is new in each table, by dimension and overall."""
     from alert_assets.checks.scores import table_scores
-    from alert_assets.lake.rows import append_rows
+    from alert_assets.lake.lakehouse import append_rows
 
     watch = Stopwatch()
     with clear_errors(), lakehouse.writing(QUALITY_SCORES):
@@ -73,7 +73,7 @@ def pipeline_health(
     context: dg.AssetExecutionContext, lakehouse: _Lakehouse, settings: _Settings, breakers: _Breakers
 ) -> dg.MaterializeResult[None]:
     """Judge the runs of the last day, and the host they ran on."""
-    from alert_assets.lake.rows import append_rows
+    from alert_assets.lake.lakehouse import append_rows
     from alert_assets.quality.health import pipeline_health as health_rows
     from alert_assets.quality.runs import run_records
 
