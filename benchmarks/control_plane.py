@@ -95,17 +95,17 @@ def _tick(name: str) -> None:
 
     sensor = defs.get_sensor_def(name)
     resources: dict[str, Any] = dict(defs.resources or {})
+    wanted = {key: resources[key] for key in sensor.required_resource_keys}
     with dg.DagsterInstance.get() as instance:
         if isinstance(sensor, dg.RunStatusSensorDefinition):
-            _tick_run_status(sensor, instance)
+            _tick_run_status(sensor, instance, wanted)
             return
-        wanted = {key: resources[key] for key in sensor.required_resource_keys}
         with dg.build_sensor_context(instance=instance, resources=wanted, definitions=defs) as context:
             tick = sensor.evaluate_tick(context)
         print(name, tick.skip_message or f"{len(tick.run_requests or [])} runs requested")
 
 
-def _tick_run_status(sensor: Any, instance: Any) -> None:
+def _tick_run_status(sensor: Any, instance: Any, resources: dict[str, Any]) -> None:
     """The sensor sees the newest run that ended in its way, if there is one."""
     import dagster as dg
 
@@ -120,7 +120,7 @@ def _tick_run_status(sensor: Any, instance: Any) -> None:
         (found,) = instance.get_records_for_run(run.run_id, of_type=events[status]).records
         event = found.event_log_entry.dagster_event
         assert event is not None
-        sensor(dg.build_run_status_sensor_context(sensor.name, event, instance, run))
+        sensor(dg.build_run_status_sensor_context(sensor.name, event, instance, run, resources=resources))
         print(sensor.name, run.run_id)
 
 
