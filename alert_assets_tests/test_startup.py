@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 
 SPARK = {"pyspark", "dagster_pyspark", "pandas", "pandera", "py4j"}
 #: What definitions name and only few runs use.
-RARELY_USED = SPARK | {"dagster_deltalake", "httpx", "pyarrow.dataset", "rich", "structlog", "yaml_lines"}
+RARELY_USED = SPARK | {
+    "dagster_deltalake",
+    "httpx",
+    "pyarrow.dataset",
+    "rich",
+    "structlog",
+    "alert_assets.kernel.yaml_lines",
+}
 
 YARDSTICK = "import dagster, deltalake"
 DEFINITIONS = "import alert_assets.definitions"
