@@ -31,6 +31,8 @@ Status = Literal["firing", "resolved"]
 #: Characters of an error and lines of a stack trace that are kept: its end says what broke.
 _ERROR_LENGTH, _TRACE_LINES = 2_000, 15
 
+_MOMENTS = ("at", "since", "fired_at", "resolved_at")
+
 
 @dataclass(frozen=True)
 class Alert:
@@ -53,6 +55,14 @@ class Alert:
         runbook_url, suggested_action: what to do.
         links: places in the Dagster UI, by what they show.
         count: how many alerts this one stands for.
+        occurrence: what `count` counts, e.g. the start of a dedup window: a later report of the same occurrence takes
+            the place of the earlier. Empty: every report is an occurrence of its own.
+        fired_at, resolved_at: the latest firing and the latest resolution that it reports of. Neither given: `at`, by
+            `status`. It is firing while the firing is the later one.
+        alert_type, host, message, url: of the alert itself, as its sender gave them; data from outside.
+        value, threshold: what was measured, and against what.
+        incident_id: of the newest incident of the lake that it reports of.
+        cause, confidence: of the analysis, once there is one; the first action is `suggested_action`.
     """
 
     kind: Kind
@@ -76,6 +86,18 @@ class Alert:
     suggested_action: str | None = None
     links: Mapping[str, str] = field(default_factory=dict)
     count: int = 1
+    occurrence: str = ""
+    fired_at: datetime | None = None
+    resolved_at: datetime | None = None
+    alert_type: str | None = None
+    host: str | None = None
+    message: str | None = None
+    url: str | None = None
+    value: float | None = None
+    threshold: float | None = None
+    incident_id: str | None = None
+    cause: str | None = None
+    confidence: float | None = None
 
     @property
     def priority(self) -> str:
@@ -89,13 +111,14 @@ class Alert:
 
     def to_json(self) -> dict[str, Any]:
         """Return the alert as the outbox keeps it."""
-        return {**asdict(self), "at": _stamp(self.at), "since": _stamp(self.since)}
+        moments = {name: _stamp(moment) for name in _MOMENTS if (moment := getattr(self, name))}
+        return {**asdict(self), **moments}
 
     @classmethod
     def from_json(cls, payload: Mapping[str, Any]) -> Alert:
         """Return the alert that :meth:`to_json` wrote; fields that are not known here are left out."""
         known = {part.name: payload[part.name] for part in fields(cls) if part.name in payload}
-        times = {name: datetime.fromisoformat(known[name]) for name in ("at", "since")}
+        times = {name: datetime.fromisoformat(known[name]) for name in _MOMENTS if known.get(name)}
         return cls(**{**known, **times})
 
 

@@ -248,6 +248,8 @@ deliveries = Table(
     Column("sent_at", Utc),
     Column("reference", Words),
     Column("last_error", Words),
+    # Where it goes when its channel refuses or gives up: a list of [channel, recipients], best first.
+    Column("fallbacks", JSON),
     Index("deliveries_in_order", "episode", "channel", "seq", unique=True),
     Index("deliveries_due", "status", "channel", "next_attempt_at"),
     Index("deliveries_by_time", "created_at"),

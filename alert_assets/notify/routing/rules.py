@@ -175,6 +175,8 @@ class Plan:
         group_key: alerts of one group may share a notification. Priorities do not mix: a P1 does not join the
             group that a P4 has opened.
         reasons: why it is so, a line each.
+        fallbacks: whom a destination that refuses or gives up hands its message to, in order of preference.
+        unreachable: what the policy names and nobody has configured.
     """
 
     priority: str
@@ -182,6 +184,8 @@ class Plan:
     policy: Policy
     group_key: str
     reasons: tuple[str, ...]
+    fallbacks: tuple[Destination, ...] = ()
+    unreachable: tuple[Destination, ...] = ()
 
 
 @dataclass(frozen=True)
