@@ -22,6 +22,7 @@ from alert_assets.intake.envelope import unmapped
 from alert_assets.intake.json_lines import dump, lines_of, load
 from alert_assets.intake.senders.registry import SENDERS
 from alert_assets.intake.senders.sender import Delivery, Unmapped, UnmappedError
+from alert_assets.intake.sns import Sns
 from alert_assets.intake.writer import DurableWriter, NotWrittenError, WriterRules
 from alert_assets.kernel.clock import utc_now
 
@@ -60,6 +61,7 @@ class Intake:
                 max_pending_bytes=intake.intake_max_pending_mb * _MB,
             ),
         )
+        self._sns = Sns(intake.intake_sns_topics)
         self._admission = Admission(
             BodyLimits(
                 compressed_bytes=intake.intake_max_body_mb * _MB,
@@ -107,8 +109,8 @@ class Intake:
             return _problem(404, "No such sender; `alert-assets senders` lists them")
         try:
             async with self._admission.body(request) as (raw, body):
-                self._authenticate(request, sender, raw)
                 text = as_text(body, request.headers.get("content-type", ""))
+                await self._authenticate(request, sender, raw, text)
                 if len(text) > LARGE_BYTES:
                     lines = await asyncio.to_thread(self._lines, request, sender, text)
                 else:
@@ -123,10 +125,13 @@ class Intake:
             return _problem(503, str(error), error.retry_after_seconds)
         return JSONResponse({"accepted": len(lines)}, 202)
 
-    def _authenticate(self, request: Request, sender: Sender | None, raw: bytes) -> None:
+    async def _authenticate(self, request: Request, sender: Sender | None, raw: bytes, text: bytes) -> None:
+        """Raise RefusedError unless the request may be taken."""
         secrets = self._intake.secrets_of(sender.name) if sender else ()
         if sender and sender.verify and secrets:
             sender.verify(raw, request.headers, secrets, self._clock())
+        elif sender and sender.name == "cloudwatch" and self._intake.intake_sns_topics and _is_of_sns(text):
+            await asyncio.to_thread(self._sns.check, load(text))
         elif self._intake.tokens or not self._intake.is_loopback:
             check_token(request.headers, self._intake.tokens)
 
@@ -162,6 +167,15 @@ def _because(error: Exception) -> str:
     if isinstance(error, UnmappedError):
         return text
     return f"{type(error).__name__}: {text}"
+
+
+def _is_of_sns(text: bytes) -> bool:
+    """Whether it is a message in SNS's envelope: raw delivery has none, and is not signed."""
+    try:
+        found = load(text)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and "TopicArn" in found
 
 
 def _problem(status: int, reason: str, retry_after_seconds: int = 1) -> Response:
