@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from alert_assets.intake import otlp
 from alert_assets.intake.auth import RefusedError, check_token
 from alert_assets.intake.body import LARGE_BYTES, Admission, BodyError, BodyLimits, as_text
 from alert_assets.intake.envelope import unmapped
@@ -27,7 +28,7 @@ from alert_assets.intake.writer import DurableWriter, NotWrittenError, WriterRul
 from alert_assets.kernel.clock import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from datetime import datetime
 
     from starlette.requests import Request
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from alert_assets.settings import Settings
 
 _MB = 1 << 20
+_JSON, _PROTOBUF = "application/json", "application/x-protobuf"
 
 #: Our own contract needs no mapping: its lines land as they come.
 EVENTS = "events"
@@ -76,6 +78,7 @@ class Intake:
         """What the application serves for intake."""
         return [
             Route("/intake/{sender}", self._receive, methods=["POST"]),
+            *[Route(f"/v1/{signal}", self._receive_otlp, methods=["POST"], name=signal) for signal in otlp.SIGNALS],
             Route("/healthz", self._healthy, methods=["GET"]),
             Route("/readyz", self._ready, methods=["GET"]),
         ]
@@ -107,14 +110,38 @@ class Intake:
         sender = self.senders.get(name)
         if sender is None and name != EVENTS:
             return _problem(404, "No such sender; `alert-assets senders` lists them")
+        content_type = request.headers.get("content-type", "")
+
+        async def take(raw: bytes, body: bytes) -> list[bytes]:
+            text = as_text(body, content_type)
+            await self._authenticate(request, sender, raw, text)
+            return await _beside_if_large(text, lambda: self._lines(request, sender, text))
+
+        return await self._answer(request, take, lambda count: JSONResponse({"accepted": count}, 202))
+
+    async def _receive_otlp(self, request: Request) -> Response:
+        signal = request.scope["path"].rsplit("/", 1)[-1]
+        content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+        if content_type not in (_JSON, _PROTOBUF):
+            return _problem(415, f"Content-Type is neither {_PROTOBUF} nor {_JSON}")
+
+        async def take(_raw: bytes, body: bytes) -> list[bytes]:
+            self._check_token(request)
+            return await _beside_if_large(body, lambda: self._otlp_lines(signal, content_type, body))
+
+        taken = b"{}" if content_type == _JSON else b""  # a message of which nothing is set: all was taken
+        return await self._answer(request, take, lambda _: Response(taken, media_type=content_type))
+
+    async def _answer(
+        self,
+        request: Request,
+        take: Callable[[bytes, bytes], Awaitable[list[bytes]]],
+        accepted: Callable[[int], Response],
+    ) -> Response:
+        """Read the body, land the lines that `take` makes of it, and answer once they are durable."""
         try:
             async with self._admission.body(request) as (raw, body):
-                text = as_text(body, request.headers.get("content-type", ""))
-                await self._authenticate(request, sender, raw, text)
-                if len(text) > LARGE_BYTES:
-                    lines = await asyncio.to_thread(self._lines, request, sender, text)
-                else:
-                    lines = self._lines(request, sender, text)
+                lines = await take(raw, body)
                 if lines:
                     await self.writer.write(b"".join(lines))
         except BodyError as error:
@@ -123,7 +150,7 @@ class Intake:
             return _problem(error.status, str(error))
         except NotWrittenError as error:
             return _problem(503, str(error), error.retry_after_seconds)
-        return JSONResponse({"accepted": len(lines)}, 202)
+        return accepted(len(lines))
 
     async def _authenticate(self, request: Request, sender: Sender | None, raw: bytes, text: bytes) -> None:
         """Raise RefusedError unless the request may be taken."""
@@ -132,7 +159,11 @@ class Intake:
             sender.verify(raw, request.headers, secrets, self._clock())
         elif sender and sender.name == "cloudwatch" and self._intake.intake_sns_topics and _is_of_sns(text):
             await asyncio.to_thread(self._sns.check, load(text))
-        elif self._intake.tokens or not self._intake.is_loopback:
+        else:
+            self._check_token(request)
+
+    def _check_token(self, request: Request) -> None:
+        if self._intake.tokens or not self._intake.is_loopback:
             check_token(request.headers, self._intake.tokens)
 
     def _lines(self, request: Request, sender: Sender | None, text: bytes) -> list[bytes]:
@@ -141,6 +172,20 @@ class Intake:
             return [line + b"\n" for line in lines_of(text)]
         headers = {name: value for name in sender.headers if (value := request.headers.get(name))}
         return mapped(sender, text, headers, self._clock(), self._settings)
+
+    def _otlp_lines(self, signal: str, content_type: str, body: bytes) -> list[bytes]:
+        now, is_json = self._clock(), content_type == _JSON
+        try:
+            return [dump(found) for found in otlp.to_events(signal, otlp.parse(signal, body, is_json=is_json), now)]
+        except _CANNOT_MAP as error:
+            if not is_json:
+                raise BodyError(400, _because(error)) from None
+            return [dump(unmapped("otlp", body, _because(error), now, {"x-otlp-signal": signal}))]
+
+
+async def _beside_if_large(body: bytes, make: Callable[[], list[bytes]]) -> list[bytes]:
+    """Run what takes long for a large body beside the event loop."""
+    return await asyncio.to_thread(make) if len(body) > LARGE_BYTES else make()
 
 
 def mapped(
