@@ -51,7 +51,7 @@ def digest(*parts: object) -> str:
 
 
 def each(items: Any, to_events: Callable[[Any], Iterable[Event]]) -> list[Event | Unmapped]:
-    """Map the items of a list; one that cannot be mapped is kept by itself, beside the others.
+    """Map the items of a list; one that cannot be mapped takes no other with it.
 
     Raises:
         UnmappedError: it is no list.
@@ -63,7 +63,7 @@ def each(items: Any, to_events: Callable[[Any], Iterable[Event]]) -> list[Event 
         try:
             found += to_events(item)
         except (UnmappedError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            found.append(Unmapped(item, str(error) if isinstance(error, UnmappedError) else repr(error)))
+            found.append(Unmapped(str(error) if isinstance(error, UnmappedError) else repr(error)))
     return found
 
 

@@ -19,9 +19,8 @@ class UnmappedError(Exception):
 
 @dataclass(frozen=True)
 class Unmapped:
-    """A part of a payload that could not be mapped, beside others that could."""
+    """Why a part of a payload could not be mapped, beside others that could."""
 
-    part: Any
     because: str
 
 
