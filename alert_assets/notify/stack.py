@@ -77,7 +77,7 @@ class NotificationStack:
         """Escalates unacknowledged episodes, and reminds."""
         from alert_assets.notify.escalator import Escalator
 
-        return Escalator(self.state, self.routing, list(self.channels), self._rules)
+        return Escalator(self.state, self.routing, list(self.channels))
 
     @cached_property
     def notifications(self) -> Notifications:
