@@ -209,6 +209,8 @@ class _Terms(_Model):
     escalation: Annotated[list[_Step], AfterValidator(_each_once_in_order)] = Field(default_factory=list)
     reminders: _Reminders | None = None
     business_hours: bool = False
+    expire_after: Duration | None = None
+    resolve_when_quiet: Duration | None = None
 
     def terms(self) -> dict[str, Any]:
         """The attributes of a policy that are given."""
@@ -218,6 +220,8 @@ class _Terms(_Model):
             "escalation": tuple(step.step() for step in self.escalation),
             "reminders": self.reminders and self.reminders.reminders(),
             "business_hours": self.business_hours,
+            "expire_after": self.expire_after,
+            "resolve_when_quiet": self.resolve_when_quiet,
         }
         given = {name: value for name, value in values.items() if name in self.model_fields_set}
         return {"steps" if name == "escalation" else name: value for name, value in given.items()}
