@@ -173,8 +173,8 @@ def test_a_route_that_goes_on_adds_to_the_next() -> None:
     assert plan.destinations == (
         to("pagerduty", "central"),
         to("slack", "#urgent"),
-        to("slack", "#payments"),
         to("webhook"),
+        to("slack", "#payments"),
         LOG,
     )
     assert "webhook: added by route all; the channel's default recipients" in plan.reasons
