@@ -220,7 +220,9 @@ class GoldIncidents(DataFrameModel):
         metadata={"pii": True},
     )
     other_alert_count: T.LongType() = Field(
-        nullable=True, ge=0, description="Firing alerts of the application in the lookback that are not this alert's own."
+        nullable=True,
+        ge=0,
+        description="Firing alerts of the application in the lookback that are not this alert's own.",
     )
     incident_context_text: T.StringType() = Field(
         description="All of the above as the analyst reads it.", metadata={"pii": True}
