@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import Connection, Integer, RowMapping, cast, func, or_, select
 
 from alert_assets.breaker import rules as circuit_breaker
-from alert_assets.breaker.alerts import breaker_alert
+from alert_assets.breaker.alerts import breaker_alert, is_announced
 from alert_assets.breaker.rules import (
     ALARMING,
     Closed,
@@ -565,10 +565,11 @@ class _Book:
             self.connection.execute(breaker_states.insert().values(breaker=name, **values))
 
     def _note(self, transition: Transition) -> None:
-        """Append to the history and enqueue the alert."""
+        """Append to the history, and enqueue the alert of a transition that raises one."""
         written = self.connection.execute(breaker_transitions.insert().values(vars(transition)))
         (number,) = written.inserted_primary_key or (None,)
-        enqueue(self.connection, breaker_alert(transition), f"breaker_transition/{number}")
+        if is_announced(transition):
+            enqueue(self.connection, breaker_alert(transition), f"breaker_transition/{number}")
         self.transitions.append(transition)
 
 
@@ -603,7 +604,11 @@ def _with_recent(closed: Closed, connection: Connection, name: str, period: int,
     outcomes = run_outcomes.c
     runs, failures = connection.execute(
         select(func.count(), func.coalesce(func.sum(cast(outcomes.outcome == "failure", Integer)), 0)).where(
-            outcomes.breaker == name, outcomes.period == period, outcomes.at > now - rules.failure_rate_window
+            outcomes.breaker == name,
+            outcomes.period == period,
+            # What a clock that was ahead has stamped would otherwise stay in the window until then.
+            outcomes.at <= now,
+            outcomes.at > now - rules.failure_rate_window,
         )
     ).one()
     return Closed(closed.since, closed.consecutive_failures, runs, failures)
