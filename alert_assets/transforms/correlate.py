@@ -164,7 +164,7 @@ def _cut(text: str) -> Column:
 
 
 def message_template(message: Column) -> Column:
-    """What messages that differ in their numbers have in common: one line, digits as `#`; null where nothing is left."""
+    """What messages that differ in their numbers have in common, on one line, numbers as `#`; null for nothing."""
     text = F.substring(F.regexp_replace(one_line(message), "[0-9]+", "#"), 1, LONGEST_TEXT)
     return F.when(text != "", text)
 

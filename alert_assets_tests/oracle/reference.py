@@ -73,6 +73,7 @@ class Event:
     host: str | None = None
     source: str | None = None
     labels: dict[str, str] | None = None
+    url: str | None = None
     alert_id: str | None = None
     alert_type: str | None = None
     severity: str | None = None
@@ -353,6 +354,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "timestamp": _timestamp,
     "source": _string,
     "labels": _map_of(_string),
+    "url": _string,
     "alert_id": _string,
     "alert_type": _string,
     "severity": _one_of({severity: severity for severity in SEVERITIES}),
