@@ -21,6 +21,7 @@ from alert_assets.state.tables import (
     deliveries,
     digests,
     episodes,
+    failed_runs,
     outbox,
     run_outcomes,
     silences,
@@ -77,6 +78,7 @@ def expired(settings: Settings, now: datetime) -> list[Expired]:
         Expired(digests, digests.c.sent_at < ledger),
         Expired(silences, silences.c.until < ledger),
         Expired(run_outcomes, run_outcomes.c.at < runs),
+        Expired(failed_runs, failed_runs.c.at < runs),
         Expired(breaker_admissions, breaker_admissions.c.at < runs),
     ]
 
