@@ -20,6 +20,8 @@ from alert_assets.state.database import upsert
 from alert_assets.state.tables import lookouts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from alert_assets.notify.sources import IncidentsSeen
     from alert_assets.notify.stack import NotificationStack
     from alert_assets.settings import Settings
@@ -60,8 +62,9 @@ def notify(stack: NotificationStack, settings: Settings, *, budget_seconds: floa
 
     What has begun is finished: one transaction, or one request of each channel.
     """
-    begun, done = time.monotonic(), {}
-    steps = {
+    begun = time.monotonic()
+    done: dict[str, int] = {}
+    steps: dict[str, Callable[[], int]] = {
         "raised": lambda: look_for_incidents(stack.state, settings).raised,
         "dispatched": lambda: stack.dispatcher.tick(utc_now()),
         "escalated": lambda: stack.escalator.tick(utc_now()),

@@ -57,10 +57,8 @@ class RunEnd:
 
 def is_reported(connection: Connection, run_id: str) -> bool:
     """Whether the failure of a run is in the outbox already."""
-    return (
-        connection.execute(select(outbox.c.id).where(outbox.c.idempotency_key == _key(run_id, failed=True))).first()
-        is not None
-    )
+    found = select(outbox.c.id).where(outbox.c.idempotency_key == _key(run_id, failed=True))
+    return connection.execute(found).first() is not None
 
 
 def raise_run_alerts(connection: Connection, end: RunEnd) -> int:
