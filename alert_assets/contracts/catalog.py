@@ -119,7 +119,7 @@ _ON_CALL = "team:on-call"
 
 EVENT = Contract(
     name="event",
-    version=1,
+    version=2,
     description="One operational event as a producer writes it: one JSON object a line in the landing zone.",
     owner=_DATA_PLATFORM,
     consumers=("bronze_events",),

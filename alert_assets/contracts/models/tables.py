@@ -36,6 +36,11 @@ class BronzeEvents(Event):
         description="Fields the contract does not know, as one JSON object.",
         metadata={"pii": True},
     )
+    adapted: T.ArrayType(T.StringType()) = Field(
+        alias="_adapted",
+        nullable=True,
+        description="Fields that were not taken as they were written, sorted; null when there are none.",
+    )
     source_file: T.StringType() = Field(alias="_source_file", description="Landing file of the line.")
     landed_at: T.TimestampType() = Field(alias="_landed_at", description="When that file was written, UTC.")
     ingested_at: T.TimestampType() = Field(alias="_ingested_at", description="When its micro-batch began, UTC.")
