@@ -91,7 +91,7 @@ class Case:
             for key, one in self.of(ERRORS, CALL_ERRORS, LOGS, LATENCY, SERVED, NETWORK, CPU)
             if one.counts(UNUSUAL) and application_id in _accused(key)
         ]
-        return sorted(found, key=lambda pair: (-pair[1].deviations, pair[0].measure.name, str(pair[0].subject)))
+        return sorted(found, key=lambda pair: (-pair[1].deviations, pair[0].order()))
 
     # What each node loses
 
@@ -153,7 +153,7 @@ class Case:
         """
         left: dict[Node, float] = {}
         for node, lost in losses.items():
-            for callee in self.graph.callees.get(node, frozenset()) - self._new:
+            for callee in sorted(self.graph.callees.get(node, frozenset()) - self._new, key=str):
                 edge = Edge(node, callee)
                 lost -= waits[edge] if edge in waits else losses.get(callee, 0.0) * self._share(edge)
             if lost > 0:
@@ -162,7 +162,7 @@ class Case:
 
     def _share(self, edge: Edge) -> float:
         """The caller's share among those who call the callee: by calls, else by the callers' own requests."""
-        callers = self.graph.callers[edge.callee]
+        callers = sorted(self.graph.callers[edge.callee], key=str)
         for counts in (
             {caller: self.calls.get(Edge(caller, edge.callee), 0.0) for caller in callers},
             {caller: self.requests.get(caller, 0.0) for caller in callers},

@@ -25,7 +25,8 @@ SERVED = Measure("server_latency_ms", floor=1.0)
 NETWORK = Measure("client_latency_ms - server_latency_ms", floor=1.0)
 CALL_ERRORS = Measure("share of calls with errors", of="share")
 
-_BAD_LEVELS = frozenset({"WARN", "ERROR", "FATAL"})
+#: Levels of logs that speak against an application.
+BAD_LOG_LEVELS = frozenset({"WARN", "ERROR", "FATAL"})
 
 
 class Key(NamedTuple):
@@ -34,6 +35,10 @@ class Key(NamedTuple):
     measure: Measure
     subject: Node | Edge
     host: str | None
+
+    def order(self) -> tuple[str, str, str]:
+        """A key to sort by."""
+        return self.measure.name, str(self.subject), str(self.host)
 
 
 class Change(NamedTuple):
@@ -106,7 +111,8 @@ def observe(
     subjects = {node for key in series for node in ([key.subject] if isinstance(key.subject, Node) else key.subject)}
     return Observations(
         graph=graph,
-        series={key: sorted(samples) for key, samples in series.items()},
+        # In a fixed order: sums of floating-point numbers depend on theirs.
+        series={key: sorted(series[key]) for key in sorted(series, key=Key.order)},
         changes=sorted(_changes(distinct), key=lambda change: (change.at, str(change))),
         applications=frozenset(node.application_id for node in subjects | graph.nodes),
         hosts=_hosts(series),
@@ -137,7 +143,7 @@ def log_minutes(events: Iterable[Mapping[str, Any]]) -> list[LogMinute]:
         minute = event["timestamp"].timestamp() // 60 * 60
         count = counts[event["application_id"], event.get("host"), minute]
         count[0] += 1
-        count[1] += event["log_level"] in _BAD_LEVELS
+        count[1] += event["log_level"] in BAD_LOG_LEVELS
     return [LogMinute(*key, *count) for key, count in counts.items()]
 
 

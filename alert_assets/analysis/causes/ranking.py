@@ -13,7 +13,7 @@ from alert_assets.analysis.causes.blame import UNUSUAL, Blame, Case
 from alert_assets.analysis.causes.sentences import because, change_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from alert_assets.analysis.causes.baselines import Window
     from alert_assets.analysis.causes.blame import ByHost
@@ -140,15 +140,11 @@ def _weights(case: Case, blames: Mapping[str, Blame], nearness: Mapping[str, flo
     All blame for requests weighs 1 together, and nothing where nobody is hurt.
     """
 
-    def all_of(*kinds: str) -> float:
-        return sum(
-            nearness[name] * amount
-            for name, blame in blames.items()
-            for kind in kinds
-            for amount in getattr(blame, kind).values()
-        )
+    def all_of(amounts: Callable[[Blame], ByHost]) -> float:
+        return sum(nearness[name] * sum(amounts(blame).values()) for name, blame in blames.items())
 
-    failed, slow, points = all_of("failed"), all_of("slow", "network"), all_of("saturation")
+    failed, points = all_of(lambda blame: blame.failed), all_of(lambda blame: blame.saturation)
+    slow = all_of(lambda blame: blame.slow) + all_of(lambda blame: blame.network)
     hurt_failed, hurt_slow = case.suffering([symptom] if symptom else _entries(case))
     if not hurt_failed and not hurt_slow:
         hurt_failed, hurt_slow = case.suffering(blames)
