@@ -33,6 +33,8 @@ ASKED_AFTER = 3
 #: Draws of edges that are missing, and of changes elsewhere.
 DRAWS = 20
 _MISSING, _DECOYS = 0.2, 3
+#: Moments a day, ten minutes apart, from half an hour after its last labelled fault on.
+_QUIET = 60
 
 Event = dict[str, Any]
 
@@ -117,6 +119,7 @@ def _nezha(telemetry: Path) -> list[Figure]:
         "all": Figure("Nezha, all kinds", 0.6, 0.78),
     }
     by_offset = [Figure(f"Nezha, all kinds, asked {offset} min after the injection") for offset in OFFSETS]
+    quiet = Figure("Nezha, moments after the last fault, no cause claimed")
     by_day = [Figure(f"Nezha, {day.removeprefix('nezha-')}") for day in DAYS]
     for (observed, faults), of_day in zip(seen, by_day, strict=True):
         for fault in faults:
@@ -127,7 +130,13 @@ def _nezha(telemetry: Path) -> list[Figure]:
                     kind = next((kind for kind in ("cpu", "network") if fault.kind.startswith(kind)), "other")
                     for one in (figures[kind], figures["all"], of_day):
                         one.add(ranking, fault)
-    return [*figures.values(), *by_day, *by_offset]
+        for number in range(_QUIET):
+            ranking = _ask(observed, replace(faults[-1], at=faults[-1].at + timedelta(minutes=30 + 10 * number)))
+            quiet.first += ranking.answer is None
+            quiet.three += not ranking.causes
+            quiet.of += 1
+            quiet.claims.append((ranking.confidence, False))
+    return [*figures.values(), quiet, *by_day, *by_offset]
 
 
 def _petshop(telemetry: Path) -> list[Figure]:

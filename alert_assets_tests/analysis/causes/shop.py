@@ -105,13 +105,14 @@ def traces(
     """What callers and callees measure of calls, with milliseconds and failures more from the fault on."""
     events = []
     for edge, (requests, latency) in CALLS.items():
+        caller, callee = edge
         for minute in range(minutes):
             server = latency * jitter(*edge, minute) + (served or {}).get(edge, 0) * (minute >= FAULT)
             way = 2 * jitter(minute, *edge) + (on_the_way or {}).get(edge, 0) * (minute >= FAULT)
             numbers = {"requests": float(requests), "client_latency_ms": server + way, "server_latency_ms": server}
             if errors is not None:
                 numbers["errors"] = errors.get(edge, 0) * (minute >= FAULT)
-            events.append(call(*edge, minute, **numbers))
+            events.append(call(caller, callee, minute, **numbers))
     return events
 
 

@@ -15,6 +15,7 @@ from alert_assets_tests.analysis.causes.shop import (
     CALLS,
     FAULT,
     MINUTES,
+    Event,
     ask,
     call,
     cpu,
@@ -42,11 +43,13 @@ def test_without_events_there_is_no_cause() -> None:
 
 
 @pytest.mark.parametrize("symptom", [None, "storefront", "cart", "search", "ledger"])
-@pytest.mark.parametrize("fault", [{"slower": SLOW_LEDGER}, {"failing": FAILING_LEDGER}])
+@pytest.mark.parametrize(
+    "fault", [services(slower=SLOW_LEDGER), services(failing=FAILING_LEDGER)], ids=["slow", "failing"]
+)
 def test_a_leaf_that_hurts_two_services_above_it_is_the_cause_from_wherever_one_looks(
-    symptom: str | None, fault: dict[str, dict[str, float]]
+    symptom: str | None, fault: list[Event]
 ) -> None:
-    ranking = ask(graph() + services(**fault), symptom)
+    ranking = ask(graph() + fault, symptom)
     assert ranking.answer is not None
     assert ranking.answer.application_id == "ledger"
     assert ranking.confidence > 0.8
