@@ -80,7 +80,7 @@ def start(folder: Path, port: int = 0, **variables: str) -> Site:
 @contextmanager
 def serving(folder: Path, **variables: str) -> Iterator[Site]:
     """A server for as long as the block runs."""
-    site = start(folder, **variables)
+    site = start(folder, 0, **variables)
     try:
         yield site
     finally:

@@ -93,11 +93,14 @@ def test_a_later_repeat_is_a_new_sign_of_life_and_never_before_a_resolution():
     late = {"alerts": [alert]}
     over = {"alerts": [{**alert, "status": "resolved", "endsAt": "2026-02-14T10:09:58Z"}]}
     at = datetime(2026, 2, 14, 10, 10, 2, tzinfo=UTC)
+    still: Any
+    ended: Any
     [still], [ended] = (list(SENDERS["alertmanager"].to_events(Delivery(each, {}, at))) for each in (late, over))
     assert still["timestamp"] <= ended["timestamp"]
 
 
 def test_one_alert_that_cannot_be_mapped_takes_no_other_with_it():
+    good: Any
     payload = examples("alertmanager")[0]["payload"]
     broken = {**payload, "alerts": [{"labels": {}}, payload["alerts"][0], "?"]}
     first, good, last = SENDERS["alertmanager"].to_events(Delivery(broken, {}, NOW))
