@@ -15,8 +15,6 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, select
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.notify.channels.channel import Action
-from alert_assets.notify.episode import Episode
-from alert_assets.notify.episode import State as EpisodeState
 from alert_assets.notify.routing.rules import Routing
 from alert_assets.notify.silence import Kind, Silence, parse_matcher
 from alert_assets.notify.stages.pipeline import Pipeline
@@ -31,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
+    from alert_assets.notify.episode import Episode
+    from alert_assets.notify.episode import State as EpisodeState
     from alert_assets.state.database import State
 
 
