@@ -124,6 +124,17 @@ run_outcomes = Table(
     Index("run_outcomes_at", "at"),
 )
 
+#: The jobs whose last failure is not made good yet. `undone` has the tables that the failed runs left undone, each with
+#: the `_batch_id` above which it has to come; null where one materialization is enough.
+failed_runs = Table(
+    "failed_runs",
+    metadata,
+    Column("job", Words, primary_key=True),
+    Column("run_id", Words, nullable=False),
+    Column("at", Utc, nullable=False),
+    Column("undone", JSON, nullable=False),
+)
+
 #: The latest result of each check.
 check_results = Table(
     "check_results",
@@ -153,6 +164,14 @@ outbox = Table(
     Column("status", Text, nullable=False, server_default="pending"),
     Index("outbox_by_status", "status", "id"),
     sqlite_autoincrement=True,
+)
+
+#: How far each look for alerts that do not reach the outbox by themselves has read, such as that for incidents.
+lookouts = Table(
+    "lookouts",
+    metadata,
+    Column("name", Words, primary_key=True),
+    Column("cursor", JSON, nullable=False),
 )
 
 #: The audit log: who did what by hand, and why; append-only.

@@ -1,4 +1,4 @@
-"""Deliveries know who takes their place; episodes are counted from occurrences, digests from their members."""
+"""The whole story: episodes are counted from occurrences, digests from members; looks and failed runs are kept."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -38,6 +38,7 @@ def upgrade() -> None:
     _name_members()
     op.drop_column("digests", "severity")
     op.drop_column("digests", "counts")
+    _add_lookouts()
 
 
 def _count_episodes() -> None:
@@ -65,4 +66,17 @@ def _name_members() -> None:
             ON l.outcome = 'rate_limited' AND l.at >= d.opened_at AND l.episode IS NOT NULL
             AND d.id LIKE 'rate_limited/' || l.destination || '/%'
         WHERE d.sent_at IS NULL AND d.kind = 'rate_limited'"""
+    )
+
+
+def _add_lookouts() -> None:
+    op.create_table(
+        "lookouts", sa.Column("name", sa.Text(), primary_key=True), sa.Column("cursor", sa.JSON(), nullable=False)
+    )
+    op.create_table(
+        "failed_runs",
+        sa.Column("job", sa.Text(), primary_key=True),
+        sa.Column("run_id", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("undone", sa.JSON(), nullable=False),
     )
