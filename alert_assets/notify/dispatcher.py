@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, or_, selec
 from alert_assets.logs import run_log
 from alert_assets.notify.alert import SEVERITIES, Alert, Severity
 from alert_assets.notify.channels.channel import Action
-from alert_assets.notify.episode import Episode, Occurrence, Rules, Step, observe, review
+from alert_assets.notify.episode import Episode, Occurrence, Rules, Step, observe, recount, review
 from alert_assets.notify.routing.escalation import next_reminder
 from alert_assets.notify.stages.pipeline import Pipeline
 from alert_assets.notify.store.digests import GROUPED, RATE_LIMITED
@@ -143,7 +143,12 @@ class Dispatcher:
         stored, alert = pipeline.transaction.episodes, self._routing.enrich(alert)
         before = stored.home(alert.episode, alert.occurrence, Occurrence.of(alert, number).last_fired_at)
         known = stored.occurrence(before, alert.occurrence)
-        step = observe(before, known, alert, number, pipeline.now, self._rules)
+        is_earlier = before is not stored.latest(alert.episode) and before is not None
+        step = (
+            recount(before, known, alert, number, pipeline.now)
+            if is_earlier and before is not None
+            else observe(before, known, alert, number, pipeline.now, self._rules)
+        )
         if step.ends and step.action is None:
             stored.keep(step.episode, step.occurrence)
             return self._end(pipeline, step, alert, number)

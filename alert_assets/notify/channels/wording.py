@@ -35,8 +35,13 @@ SYMBOLS: dict[Severity, str] = {"CRITICAL": "🔴", "HIGH": "🟠", "MEDIUM": "�
 
 
 def headline(message: Message, limit: int) -> str:
-    """`[CRITICAL] Reminder: title`, on one line."""
-    return one_line(f"[{message.alert.severity}] {_ACTIONS[message.action]}{message.alert.title}", limit)
+    """`[CRITICAL] Reminder: title`, on one line; the title of a resolution says itself that it is over."""
+    action = "" if message.action is Action.RESOLVE and _says_end(message.alert.title) else _ACTIONS[message.action]
+    return one_line(f"[{message.alert.severity}] {action}{message.alert.title}", limit)
+
+
+def _says_end(title: str) -> bool:
+    return title.startswith((_ACTIONS[Action.RESOLVE], "Expired: "))
 
 
 def symbol(message: Message) -> str:

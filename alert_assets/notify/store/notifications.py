@@ -229,7 +229,8 @@ class Notifications:
 
     def episodes(self, *states: EpisodeState, since: datetime | None = None, limit: int = 100) -> list[Episode]:
         """List episodes in these states, or in any; those with the latest alert first. `limit` 0 is all."""
-        query = select(episodes).order_by(episodes.c.last_at.desc(), episodes.c.id)
+        # One without a firing only remembers a resolution that came before it.
+        query = select(episodes).where(episodes.c.count > 0).order_by(episodes.c.last_at.desc(), episodes.c.id)
         if states:
             query = query.where(episodes.c.state.in_(states))
         if since is not None:
