@@ -319,7 +319,7 @@ def observe(
 
 
 def recount(episode: Episode, known: Occurrence | None, alert: Alert, number: int, now: datetime) -> Step:
-    """Return the step of an alert about an episode that is not the latest of its fingerprint any more: it is counted."""
+    """Return the step of an alert about an episode that others of its fingerprint came after: it is counted."""
     report = Occurrence.of(alert, number)
     occurrence = known.merged(report) if known else report
     return Step(_counted(episode, known, occurrence, now), occurrence, None, "it is of an earlier episode")

@@ -64,7 +64,7 @@ def test_one_in_full(desk: Desk, run: Run) -> None:
     assert "it is new" in out
     shown = run("alerts", "show", name, "--json").json
     assert [delivery["status"] for delivery in shown["deliveries"]][:2] == ["dead", "sent"]
-    assert {row["outcome"] for row in shown["ledger"]} == {"notified", "dead"}
+    assert {row["outcome"] for row in shown["ledger"]} == {"notified", "recorded", "dead"}
 
 
 def test_acknowledge_resolve_reopen(desk: Desk, run: Run) -> None:
