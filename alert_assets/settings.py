@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     alert_max_age_hours: float = Field(
         24, gt=0, description="Incidents that last fired longer ago are not notified, e.g. those of a backfill."
     )
-    alert_quiet_minutes: Minutes = Field(60, description="An incident that has not fired for so long is over.")
+    alert_quiet_minutes: Minutes = Field(60, description="No news of an incident for so long is said once.")
     alert_reopen_minutes: Minutes = Field(
         30, description="What fires so soon after it was resolved is the same episode again."
     )

@@ -176,7 +176,7 @@ def test_five_hours_of_the_packaged_routing_without_acknowledgement(state: State
         made.tick(5 * MINUTE)
     with state.reading() as connection:
         query = select(deliveries.c.destination, deliveries.c.created_at).where(deliveries.c.action == "escalate")
-        found = dict(connection.execute(query))
+        found = {row.destination: row.created_at for row in connection.execute(query)}
     for person in ("vice-president", "team-lead"):
         assert found[f"email: {person}@example.com"] == at("12:00")
     assert {episode.state for episode in made.people.episodes()} == {"open"}
