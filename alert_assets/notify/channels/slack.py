@@ -127,7 +127,9 @@ class SlackBot:
     def _post(self, message: Message, recipient: str, thread: list[str] | None) -> list[str]:
         headers = {"Authorization": f"Bearer {self.token}"}
         body = self.body(message, recipient, thread)
-        response = exchange(self.http, self.name, Request("POST", self.url, headers, body), _api_reason)
+        # A channel of Slack has a limit of its own.
+        request = Request("POST", self.url, headers, body)
+        response = exchange(self.http, self.name, request, _api_reason, limits_recipient=True)
         answer = response.json()
         if answer.get("ok") is not True:
             raise self._refusal(recipient, response)

@@ -36,7 +36,10 @@ SYMBOLS: dict[Severity, str] = {"CRITICAL": "🔴", "HIGH": "🟠", "MEDIUM": "�
 
 def headline(message: Message, limit: int) -> str:
     """`[CRITICAL] Reminder: title`, on one line."""
-    return one_line(f"[{message.alert.severity}] {_ACTIONS[message.action]}{message.alert.title}", limit)
+    word, title = _ACTIONS[message.action], message.alert.title
+    # A resolution has its own title, which may say how it ended: "Resolved: ...", "Expired: ...".
+    word = "" if message.action is Action.RESOLVE and title.startswith(("Resolved: ", "Expired: ")) else word
+    return one_line(f"[{message.alert.severity}] {word}{title}", limit)
 
 
 def symbol(message: Message) -> str:

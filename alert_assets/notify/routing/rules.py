@@ -51,6 +51,10 @@ class Destination:
     channel: str
     recipients: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        """Spell it as the ledger does: `slack: #urgent`."""
+        return f"{self.channel}: {', '.join(self.recipients)}" if self.recipients else self.channel
+
 
 @dataclass(frozen=True)
 class EscalationStep:
