@@ -242,6 +242,7 @@ def html(message: Message) -> str:
     parts = [
         f'<h2 style="color:{color}">{escape(wording.headline(message, _MAX_SUBJECT))}</h2>',
         _paragraph("", wording.prose(alert.description, 8_000)),
+        _paragraph("Message", wording.own_message(alert, 4_000)),
         f"<table>{rows}</table>",
         _paragraph("Suggested action", wording.prose(alert.suggested_action, 2_000)),
         f"<p>{links}</p>" if links else "",
