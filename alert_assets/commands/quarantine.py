@@ -29,9 +29,9 @@ _READ = 1_000
 
 
 def _reason(text: str) -> str:
-    if not re.fullmatch(r"malformed_json|(missing|invalid):\S+", text):
+    if not re.fullmatch(r"malformed_json|too_deep|too_long|unreadable_file|(missing|invalid|future|too_long|unmapped):\S+", text):
         raise typer.BadParameter(
-            f"{text!r} is none: malformed_json, missing:FIELD or invalid:FIELD; `alert-assets quarantine reasons` "
+            f"{text!r} is none: malformed_json, too_deep, too_long, missing:FIELD, invalid:FIELD, future:FIELD ...; `alert-assets quarantine reasons` "
             "lists those there are."
         )
     return text
@@ -42,7 +42,7 @@ ReasonOption = Annotated[
     typer.Option(
         parser=_reason,
         metavar="REASON",
-        help="Only lines with this reason: malformed_json, missing:FIELD, invalid:FIELD.",
+        help="Only lines with this reason, e.g. malformed_json, missing:FIELD, invalid:FIELD, too_long.",
     ),
 ]
 
