@@ -10,7 +10,7 @@ Runs in Spark's Python workers, pickled by value and the rules with it: a worker
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import field as made
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
@@ -79,6 +79,9 @@ class Field:
         kind: `text`, `number`, `moment`, `texts` or `numbers` (an object of them).
         rules: those of the contract.
         metadata: what the contract says besides (:mod:`alert_assets.contracts.models.event`).
+        value_rules: the rules about a value that is there.
+        words: those that a vocabulary consists of; empty for other fields.
+        has_no_blank: a blank text stands for no value, because no value is a blank text.
     """
 
     name: str
@@ -86,29 +89,25 @@ class Field:
     rules: tuple[Rule, ...]
     metadata: Mapping[str, Any]
 
-    @cached_property
-    def value_rules(self) -> tuple[Rule, ...]:
-        """The rules about a value that is there."""
-        return tuple(rule for rule in self.rules if rule.kind not in ("not_null", "not_blank"))
+    # Found once: asked for every line, and a cached_property cannot be sent along by value.
+    value_rules: tuple[Rule, ...] = made(init=False)
+    words: tuple[str, ...] = made(init=False)
+    has_no_blank: bool = made(init=False)
 
-    @cached_property
-    def words(self) -> tuple[str, ...]:
-        """The words that a vocabulary consists of; empty for other fields."""
-        return next((rule.value for rule in self.rules if rule.kind == "isin"), ())
-
-    @cached_property
-    def _is_name(self) -> bool:
-        return self.kind == "text" and not self.value_rules
+    def __post_init__(self) -> None:
+        value_rules = tuple(rule for rule in self.rules if rule.kind not in ("not_null", "not_blank"))
+        found = {
+            "value_rules": value_rules,
+            "words": next((rule.value for rule in value_rules if rule.kind == "isin"), ()),
+            "has_no_blank": self.kind != "text" or bool(value_rules),
+        }
+        for name, value in found.items():
+            object.__setattr__(self, name, value)
 
     def is_as_stored(self, value: str) -> bool:
         """Return whether a text is plainly one that is stored as it is; a shortcut past :meth:`read`."""
         # What is above a blank is none.
-        return value in self.words or (self._is_name and value[:1] > " " and value[-1:] > " ")
-
-    @cached_property
-    def has_no_blank(self) -> bool:
-        """Whether a blank text stands for no value, because no value is a blank text."""
-        return self.kind != "text" or bool(self.value_rules)
+        return value in self.words or (not self.has_no_blank and value[:1] > " " and value[-1:] > " ")
 
     def is_required(self, event_type: str | None) -> bool:
         """Return whether a row of this type has to have it; with None, a row of any type."""
@@ -181,20 +180,23 @@ class _Needs(NamedTuple):
 
 @dataclass(frozen=True)
 class Judge:
-    """Judges lines by the event contract."""
+    """Judges lines by the event contract.
+
+    Attributes:
+        by_name: the fields by name.
+        needs: what events need by their type, None for those of no known one.
+    """
 
     fields: tuple[Field, ...]
     limits: Limits
 
-    @cached_property
-    def by_name(self) -> dict[str, Field]:
-        """The fields by name."""
-        return {field.name: field for field in self.fields}
+    by_name: Mapping[str, Field] = made(init=False)
+    needs: Mapping[str | None, _Needs] = made(init=False)
 
-    @cached_property
-    def needs(self) -> dict[str | None, _Needs]:
-        """What events need by their type, None for those of no known one."""
-        return {event_type: self._needs(event_type) for event_type in (None, *self.by_name["event_type"].words)}
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_name", {field.name: field for field in self.fields})
+        types = (None, *self.by_name["event_type"].words)
+        object.__setattr__(self, "needs", {event_type: self._needs(event_type) for event_type in types})
 
     def _needs(self, event_type: str | None) -> _Needs:
         required = tuple(field.name for field in self.fields if field.is_required(event_type))

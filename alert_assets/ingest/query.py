@@ -64,6 +64,7 @@ class IngestReport:
     Attributes:
         lines: lines read; `lines == rows + quarantined + blank`.
         rows: events added to bronze.
+        adapted: of these, events with fields that were not taken as they were written.
         broken: files left in the landing zone because they cannot be read, by path, with the reason.
     """
 
@@ -73,6 +74,7 @@ class IngestReport:
     quarantined: int = 0
     blank: int = 0
     late: int = 0
+    adapted: int = 0
     broken: dict[str, str] | None = None
 
 
@@ -573,7 +575,9 @@ def _report(lakehouse: Lakehouse, after_version: int, broken: dict[str, str]) ->
     totals = {
         name: sum(commit[name] for commit in batches) for name in ("lines", "rows", "quarantined", "blank", "late")
     }
-    return IngestReport(batches=len(batches), broken=broken, **totals)
+    # The commits of an earlier release do not say how many were adapted.
+    adapted = sum(commit.get("adapted", 0) for commit in batches)
+    return IngestReport(batches=len(batches), broken=broken, adapted=adapted, **totals)
 
 
 def _explain_hold(commit: dict[str, Any]) -> str:
