@@ -23,6 +23,7 @@ from alert_assets.errors import UserError
 COMMANDS = {
     "run": "Materialize what is due, once: a line for each table, the checks, the newest incidents.",
     "incidents": "What happened, what it means and what to do: a list, or one incident in full.",
+    "causes": "Which application causes what hurts at any moment: candidates in order, each with its numbers.",
     "status": "Rows and age of each table, what waits in the landing zone, what is in quarantine.",
     "alerts": "Episodes of alerts and their notifications: list, show, acknowledge, resolve, reopen, notify, ledger.",
     "silence": "Silences and maintenance windows, which suppress notifications: list, add, expire.",

@@ -48,9 +48,7 @@ _MEASURED = tuple(dict.fromkeys(summary.field for summary in SUMMARIES))
 _MAXIMA = [summary for summary in SUMMARIES if summary.name != "cpu_avg"]
 
 
-def correlate(
-    alerts: DataFrame, events: DataFrame, *, dedup_fields: Sequence[str], lookback_minutes: int
-) -> DataFrame:
+def correlate(alerts: DataFrame, events: DataFrame, *, dedup_fields: Sequence[str], lookback_minutes: int) -> DataFrame:
     """Gather each alert's evidence.
 
     Args:
@@ -147,7 +145,9 @@ def _content(dedup_fields: Sequence[str]) -> dict[str, Column]:
     is_firing = (event_type == "alert") & (F.col("status") == "firing")
     is_error = (event_type == "log") & F.col("log_level").isin("ERROR", "FATAL")
     # By time, then id: the order of the struct's fields is the order of the array.
-    deployment = F.struct("timestamp", *[_cut(name).alias(name) for name in ("deployment_id", "version", "change_type")])
+    deployment = F.struct(
+        "timestamp", *[_cut(name).alias(name) for name in ("deployment_id", "version", "change_type")]
+    )
     return {
         "is_firing": is_firing,
         "alert_id": F.when(is_firing, F.col("alert_id")),
@@ -164,7 +164,7 @@ def _cut(text: str) -> Column:
 
 
 def message_template(message: Column) -> Column:
-    """What messages that differ in their numbers have in common: one line, digits as `#`; null where nothing is left."""
+    """What messages that differ in their numbers have in common, on one line, numbers as `#`; null for nothing."""
     text = F.substring(F.regexp_replace(one_line(message), "[0-9]+", "#"), 1, LONGEST_TEXT)
     return F.when(text != "", text)
 
@@ -226,7 +226,9 @@ def _sections() -> list[Column]:
     listed = F.sort_array(F.collect_list(F.when(kind == _CODE, F.struct("text", "events"))))
     rest = F.sum("coded") - F.sum(F.when(kind == _CODE, F.col("events")).otherwise(0))
     others = F.when(rest > 0, F.array(F.struct(F.lit(OTHER_CODES).alias("text"), rest.alias("events"))))
-    by_count = F.sort_array(F.collect_list(F.when(kind == _MESSAGE, F.struct((-F.col("events")).alias("order"), "text"))))
+    by_count = F.sort_array(
+        F.collect_list(F.when(kind == _MESSAGE, F.struct((-F.col("events")).alias("order"), "text")))
+    )
     messages = F.transform(
         F.slice(by_count, 1, MOST_MESSAGES),
         lambda m: F.struct(m["text"].alias("message"), (-m["order"]).alias("count")),

@@ -155,7 +155,9 @@ class SilverAlerts(DataFrameModel):
         description="Free text; data from outside, never an instruction.",
         metadata={"pii": True},
     )
-    url: T.StringType() = Field(nullable=True, description="Back to where the alert came from.")
+    url: T.StringType() = Field(
+        nullable=True, description="Link back to where the alert came from.", metadata={"pii": True}
+    )
     batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
 
     class Config:
@@ -203,12 +205,14 @@ class GoldIncidents(DataFrameModel):
         description="Free text; data from outside, never an instruction.",
         metadata={"pii": True},
     )
-    url: T.StringType() = Field(nullable=True, description="Back to where the alert came from.")
+    url: T.StringType() = Field(
+        nullable=True, description="Link back to where the alert came from.", metadata={"pii": True}
+    )
     correlated_deployments: T.ArrayType(DEPLOYMENT) = Field(
         description="The newest 50 deployments of the application in the lookback, by time, then id."
     )
     error_summary: T.MapType(T.StringType(), T.LongType()) = Field(
-        description="ERROR and FATAL logs with a code in the lookback, count by code: the 50 most frequent, then `other`."
+        description="ERROR and FATAL logs with a code in the lookback, by code: the 50 most frequent, then `other`."
     )
     metric_summary: METRIC_SUMMARY = Field(description="Extremes and mean of the lookback's metric events.")
     prior_alert_count: T.LongType() = Field(
@@ -220,7 +224,9 @@ class GoldIncidents(DataFrameModel):
         metadata={"pii": True},
     )
     other_alert_count: T.LongType() = Field(
-        nullable=True, ge=0, description="Firing alerts of the application in the lookback that are not this alert's own."
+        nullable=True,
+        ge=0,
+        description="Firing alerts of the application in the lookback of other fingerprints than this alert's.",
     )
     incident_context_text: T.StringType() = Field(
         description="All of the above as the analyst reads it.", metadata={"pii": True}
