@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from alert_assets.breaker.store import CircuitBreakers
     from alert_assets.contracts import Contract
-    from alert_assets.errors import UserError
-from alert_assets.kernel.intervals import Interval
+    from alert_assets.kernel.intervals import Interval
     from alert_assets.lake.lakehouse import Lakehouse
     from alert_assets.lake.snapshot import Snapshot
     from alert_assets.settings import Settings

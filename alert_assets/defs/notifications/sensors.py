@@ -67,9 +67,10 @@ def incident_alerts(
 
     # A cursor of the release before has a time for platinum: what it has seen is looked at again, and known by its key.
     cursor = json.loads(context.cursor or "{}")
-    seen = IncidentsSeen(cursor.get("gold", 0), cursor.get("platinum", 0))
+    lakehouse = Lakehouse(settings)
+    seen = IncidentsSeen(**cursor).still_there(lakehouse)
     oldest = utc_now() - timedelta(hours=settings.alert_max_age_hours)
-    changed = changed_incidents(Lakehouse(settings), seen, since=oldest)
+    changed = changed_incidents(lakehouse, seen, since=oldest)
     if not changed.number:
         return dg.SkipReason("No incident has changed.")
     raised = raise_incident_alerts(notification_stack.state, changed)
