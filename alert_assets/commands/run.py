@@ -48,6 +48,7 @@ class Progress:
     tables: list[dict[str, Any]] = field(default_factory=list)
     checks: dict[str, int] = field(default_factory=lambda: {"passed": 0, "warned": 0, "failed": 0})
     findings: list[dict[str, str]] = field(default_factory=list)
+    not_read: list[str] = field(default_factory=list)
     error: str | None = None
 
 
@@ -146,6 +147,11 @@ def _take(event: DagsterEvent, progress: Progress, *, quiet: bool) -> None:
         progress.tables.append(table)
         if not quiet and (table["rows"] or made.label in _ALWAYS_SHOWN):
             typer.echo(_line(**table))
+        # bronze_quarantine's numbers are those of the same files.
+        if made.label == "bronze_events":
+            progress.not_read = [*facts.get("files_not_read", []), *_left(facts.get("broken_files", {}))]
+            for left in () if quiet else progress.not_read:
+                typer.echo(f"  not read: {output.line(left, _ERROR)}")
     elif kind == "ASSET_CHECK_EVALUATION":
         check = event.asset_check_evaluation_data
         outcome = "passed" if check.passed else "warned" if check.severity.value == "WARN" else "failed"
@@ -160,6 +166,10 @@ def _take(event: DagsterEvent, progress: Progress, *, quiet: bool) -> None:
             problem = problem.cause
         message = problem.message if problem else event.message
         progress.error = f"{event.step_key or 'The run'}: {output.line(message, _ERROR)}"
+
+
+def _left(broken: dict[str, str]) -> list[str]:
+    return [f"{path}: {problem}" for path, problem in broken.items()]
 
 
 def _line(table: str, rows: int | None, total: int | None, seconds: float | None) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE
 from alert_assets.errors import UserError
-from alert_assets.ingest.query import as_it_came, late_by, quarantine_rows, watermark
+from alert_assets.ingest.query import as_it_came, judged_lines, late_by, quarantine_rows, watermark
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse, records
 from alert_assets.notify.facts import held_alert, held_decided_alert
@@ -173,13 +173,10 @@ def _is_unpublished(lakehouse: Lakehouse, number: int) -> bool:
 def _publish(spark: SparkSession, lakehouse: Lakehouse, settings: Settings, number: int) -> None:
     from pyspark.sql import functions as F
 
-    from alert_assets.ingest.judge import judge
-
     held = lakehouse.snapshot(BRONZE_HELD)
     lines = held.read(spark).where(F.col("batch") == number)
-    judged = judge(
-        lines.select(as_it_came(), "_source_file", "_landed_at", "_ingested_at"),
-        max_future_skew_minutes=settings.max_future_skew_minutes,
+    judged = judged_lines(
+        lines.select(as_it_came(), "_source_file", "_landed_at", "_ingested_at"), settings.max_future_skew_minutes
     )
     transactions, info = {_release_app(number): 1}, {"release": number}
     if lakehouse.transaction(BRONZE_EVENTS, _release_app(number)) < 0:
