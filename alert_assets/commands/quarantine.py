@@ -29,10 +29,11 @@ _READ = 1_000
 
 
 def _reason(text: str) -> str:
-    if not re.fullmatch(r"malformed_json|(missing|invalid):\S+", text):
+    # Which there are is the contract's matter and that of what reads files; this catches typing errors.
+    if not re.fullmatch(r"[a-z]+_[a-z_]+|(missing|invalid|future|too_long):\S+", text):
         raise typer.BadParameter(
-            f"{text!r} is none: malformed_json, missing:FIELD or invalid:FIELD; `alert-assets quarantine reasons` "
-            "lists those there are."
+            f"{text!r} is none: malformed_json, too_long, unreadable_file, missing:FIELD or invalid:FIELD; "
+            "`alert-assets quarantine reasons` lists those there are."
         )
     return text
 
@@ -42,7 +43,7 @@ ReasonOption = Annotated[
     typer.Option(
         parser=_reason,
         metavar="REASON",
-        help="Only lines with this reason: malformed_json, missing:FIELD, invalid:FIELD.",
+        help="Only lines with this reason: malformed_json, too_long, missing:FIELD, invalid:FIELD.",
     ),
 ]
 

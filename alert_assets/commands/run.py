@@ -137,7 +137,7 @@ def _take(event: DagsterEvent, progress: Progress, *, quiet: bool) -> None:
     kind = event.event_type_value
     if kind == "ASSET_MATERIALIZATION":
         made = event.step_materialization_data.materialization
-        facts = {name: value.value for name, value in made.metadata.items()}
+        facts: dict[str, Any] = {name: value.value for name, value in made.metadata.items()}
         table: dict[str, Any] = {
             "table": made.label,
             "rows": facts.get("rows_out"),
@@ -149,7 +149,10 @@ def _take(event: DagsterEvent, progress: Progress, *, quiet: bool) -> None:
             typer.echo(_line(**table))
         # bronze_quarantine's numbers are those of the same files.
         if made.label == "bronze_events":
-            progress.not_read = [*facts.get("files_not_read", []), *_left(facts.get("broken_files", {}))]
+            progress.not_read = [
+                *facts.get("files_not_read", ()),
+                *(f"{path}: {problem}" for path, problem in facts.get("broken_files", {}).items()),
+            ]
             for left in () if quiet else progress.not_read:
                 typer.echo(f"  not read: {output.line(left, _ERROR)}")
     elif kind == "ASSET_CHECK_EVALUATION":
@@ -166,10 +169,6 @@ def _take(event: DagsterEvent, progress: Progress, *, quiet: bool) -> None:
             problem = problem.cause
         message = problem.message if problem else event.message
         progress.error = f"{event.step_key or 'The run'}: {output.line(message, _ERROR)}"
-
-
-def _left(broken: dict[str, str]) -> list[str]:
-    return [f"{path}: {problem}" for path, problem in broken.items()]
 
 
 def _line(table: str, rows: int | None, total: int | None, seconds: float | None) -> str:

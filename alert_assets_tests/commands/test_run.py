@@ -123,7 +123,7 @@ def test_a_folder_no_table_can_be_in_is_refused_at_the_start(
     monkeypatch.setenv("ALERTS_DATA_DIR", str(tmp_path / name))
     for command in (["run", "--sample"], ["status"]):
         result = run(*command)
-        assert result.code == 1
+        assert result.code == 2
         assert "a path without" in result.err
         assert "choose another folder" in result.err
         assert "Traceback" not in result.err

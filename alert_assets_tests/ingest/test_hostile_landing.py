@@ -13,7 +13,7 @@ import pytest
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE
 from alert_assets.ingest import query
 from alert_assets.ingest.held import release
-from alert_assets.ingest.landing import backlog, by_reason
+from alert_assets.ingest.landing import backlog, by_reason, remember_sizes
 from alert_assets.ingest.query import replay_quarantine
 from alert_assets_tests.ingest.test_bad_files import alert, event_ids
 
@@ -112,10 +112,9 @@ def test_a_file_that_becomes_something_else_before_it_is_read_is_reported(
     outside.mkdir()
     for path in (link, linked):
         (outside / path.name).write_bytes(alert("secret"))
-    before = query.remember_sizes
 
     def then_they_change(*args: Any) -> None:
-        before(*args)
+        remember_sizes(*args)
         if not pipe.is_file():
             return
         for path in (pipe, link, linked):
@@ -125,7 +124,7 @@ def test_a_file_that_becomes_something_else_before_it_is_read_is_reported(
         linked.parent.rmdir()
         linked.parent.symlink_to(outside)
 
-    monkeypatch.setattr(query, "remember_sizes", then_they_change)
+    monkeypatch.setattr("alert_assets.ingest.query.remember_sizes", then_they_change)
     report = pipeline.ingest()
 
     assert event_ids(pipeline) == ["good"]
