@@ -20,6 +20,10 @@ YamlPath = tuple[str | int, ...]
 #: A file is checked to the end, but no more problems than this are listed.
 _SHOWN = 50
 
+#: Collections in one another, and aliases, that a file may have. A few lines of aliases to aliases stand for gigabytes.
+_MAX_DEPTH = 64
+_MAX_ALIASES = 100
+
 
 class YamlProblem(Exception):
     """A rule that one document breaks, and where."""
@@ -60,6 +64,7 @@ def read_documents(file: Path, problems: list[str], secret: str | None = None) -
     """The documents of a file; one that cannot be read, or has a key twice, is added to the problems instead."""
     try:
         text = file.read_text("utf-8-sig")
+        _check_size_when_read(text)
         nodes = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node is not None]
         documents = [YamlDocument(file, node, yaml.SafeLoader("").construct_document(node), secret) for node in nodes]
     except yaml.MarkedYAMLError as error:
@@ -76,6 +81,27 @@ def read_documents(file: Path, problems: list[str], secret: str | None = None) -
         if not repeated:
             read.append(document)
     return read
+
+
+def _check_size_when_read(text: str) -> None:
+    """Raise a `MarkedYAMLError` for what would not end, or not fit, when it is composed."""
+    open_anchors: list[bool] = []
+    aliases = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        rule = None
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_anchors.append(event.anchor is not None)
+            rule = f"more than {_MAX_DEPTH} levels deep" if len(open_anchors) > _MAX_DEPTH else None
+        elif isinstance(event, yaml.CollectionEndEvent):
+            open_anchors.pop()
+        elif isinstance(event, yaml.AliasEvent):
+            aliases += 1
+            if any(open_anchors):
+                rule = "an alias inside of what has an anchor itself: write it out"
+            elif aliases > _MAX_ALIASES:
+                rule = f"more than {_MAX_ALIASES} aliases: write them out"
+        if rule:
+            raise yaml.MarkedYAMLError(problem=rule, problem_mark=event.start_mark)
 
 
 def listed(problems: Sequence[str]) -> str:
