@@ -89,6 +89,12 @@ def test_a_path_of_two_lines_is_refused(name: str) -> None:
     assert r"a path without the control character '\n'" in complaint(**{name: "/tmp/two\nlines"})
 
 
+@pytest.mark.parametrize("name", ["data_dir", "landing_dir"])
+def test_a_colon_and_a_pattern_in_the_landing_zones_path_are_refused(name: str) -> None:
+    assert "a path with a colon may have none of { } [ ] * ?" in complaint(**{name: "/tmp/10:00 {a}"})
+    assert load_settings(**{name: "/tmp/10:00"}).landing_dir.startswith("/tmp/10:00")
+
+
 @pytest.mark.parametrize("name", [*PLACES, "state_url"])
 def test_a_path_that_is_not_utf_8_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     scheme = b"sqlite:///" if name == "state_url" else b""
@@ -108,7 +114,7 @@ def test_a_state_url_that_would_name_another_file_is_refused(url: str, because: 
     assert because in complaint(state_url=url)
 
 
-@pytest.mark.parametrize("name", ["100%", "17 b é, {x}*:~!", "%zz;&='\"$", "a%3"])
+@pytest.mark.parametrize("name", ["100%", "17 b é, {x}*~!", "%zz;&='\"$", "a%3"])
 def test_state_is_under_the_data_dir_whatever_its_name(folder: Path, name: str) -> None:
     settings = load_settings(data_dir=folder / name)
     with State(settings.state_url).writing():
