@@ -257,8 +257,8 @@ class Settings(BaseSettings):
             fill(self, "state_url", SecretStr(f"sqlite:///{str(self.state_dir).replace('%', '%25')}/alert_assets.db"))
         if "://" not in self.landing_dir and ":" in self.landing_dir and re.search(r"[{}\[\]*?\\]", self.landing_dir):
             raise ValueError(
-                f"{PREFIX}LANDING_DIR={self.landing_dir!r}: a path with a colon may have none of {{ }} [ ] * ? \\, which "
-                "Spark then takes for a pattern; choose another folder"
+                f"{PREFIX}LANDING_DIR={self.landing_dir!r}: a path with a colon may have none of {{ }} [ ] * ? \\, "
+                "which Spark then takes for a pattern; choose another folder"
             )
         if f"{self.archive_dir}/".startswith(f"{self.landing_dir}/"):
             raise ValueError(

@@ -19,7 +19,9 @@ from rich.console import Console
 
 from alert_assets.commands import incidents, output
 from alert_assets.commands.options import JsonOption
+from alert_assets.errors import UserError
 from alert_assets.ingest.landing import backlog
+from alert_assets.kernel.clock import utc_now
 from alert_assets.settings import PREFIX, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ app = typer.Typer(add_completion=False)
 
 #: A line of Dagster's log for an event, with the id of its run.
 _EVENT = re.compile(r" - dagster - \w+ - \S+ - ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}) - ")
+
+#: By which Dagster refuses a selection that it cannot read, or that names what is not there.
+_NO_SELECTION = re.compile(r"^[\w.]*DagsterInvalid(?:Subset|AssetSelection)Error: ", re.MULTILINE)
 
 #: Incidents, and checks that did not pass, which are listed; the others are counted.
 _INCIDENTS, _FINDINGS = 3, 5
@@ -68,13 +73,26 @@ def run(
         output.say(landed)
     home = Path(os.environ.get("DAGSTER_HOME") or settings.state_dir / "dagster")
     home.mkdir(parents=True, exist_ok=True)
-    log, progress = home / "last-run.log", Progress()
+    # A file of its own: of two runs at once neither writes over the other's.
+    log, progress = home / f"run-{utc_now():%Y%m%dT%H%M%S}-{os.getpid()}.log", Progress()
     exit_code = _follow(home, log, select, progress, quiet=as_json)
+    if not progress.run_id and _NO_SELECTION.search(log.read_text(encoding="utf-8")):
+        log.unlink()
+        raise UserError(
+            f"--select {select!r} selects no asset: name tables, such as gold_incidents or "
+            "gold_incidents,platinum_incidents (`alert-assets contracts` lists them), or leave it out for all."
+        )
+    log = _keep(log)
     if as_json:
         output.print_json({"exit_code": exit_code, "sample": landed, "log": str(log), **asdict(progress)})
     else:
         _print_end(settings, progress, exit_code, log)
     raise typer.Exit(exit_code)
+
+
+def _keep(log: Path) -> Path:
+    """Make the log of a run that has ended `last-run.log`: that of the run that ended last."""
+    return log.replace(log.with_name("last-run.log"))
 
 
 def _land_sample(settings: Settings) -> str:

@@ -23,7 +23,7 @@ import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -36,7 +36,7 @@ from alert_assets.kernel.text import escape_invisible
 
 if TYPE_CHECKING:
     # Imported where it is used: Dagster loads this module in every process, and pyarrow brings NumPy with it.
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from pyarrow import fs
 
@@ -130,6 +130,10 @@ class Backlog:
 
     def __bool__(self) -> bool:
         return bool(self.pending or self.unfinished)
+
+    def among(self, landed: Collection[str]) -> Backlog:
+        """Return the same of these paths alone; an unfinished batch is finished whatever it holds."""
+        return replace(self, pending=tuple(file for file in self.pending if file.path in landed))
 
 
 def landing_files(settings: Settings) -> tuple[LandingFile, ...]:

@@ -105,7 +105,7 @@ class _LimitsBroken(Exception):
 def ingest(
     spark: Callable[[], SparkSession], lakehouse: Lakehouse, settings: Settings, log: Callable[[str], None]
 ) -> IngestReport:
-    """Take everything that has landed into bronze and quarantine.
+    """Take everything into bronze and quarantine that had landed when this began; what lands meanwhile waits.
 
     Args:
         spark: gives the session; not called when there is nothing to do.
@@ -120,7 +120,9 @@ def ingest(
         asked: list[str] = []
         done = -1
         _archive(settings, log)
-        while waiting := backlog(settings):
+        # Fixed here: while something keeps landing a run would not end, and nothing downstream have its turn.
+        landed = {file.path for file in backlog(settings).pending}
+        while waiting := backlog(settings).among(landed):
             if waiting.ingested == done and set(asked) <= {file.path for file in waiting.pending}:
                 raise UserError(
                     f"Spark does not find {asked[0]} in {settings.landing_dir}. On a cluster, every machine needs the "

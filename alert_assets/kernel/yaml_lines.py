@@ -20,9 +20,10 @@ YamlPath = tuple[str | int, ...]
 #: A file is checked to the end, but no more problems than this are listed.
 _SHOWN = 50
 
-#: Collections in one another, and aliases, that a file may have. A few lines of aliases to aliases stand for gigabytes.
-_MAX_DEPTH = 64
-_MAX_ALIASES = 100
+#: Deeper than any file for people, and far from the recursion limit of what reads it.
+_DEEPEST = 50
+#: Values in a file once every alias is written out: a page of aliases of aliases can stand for billions.
+_LARGEST = 100_000
 
 
 class YamlProblem(Exception):
@@ -64,7 +65,9 @@ def read_documents(file: Path, problems: list[str], secret: str | None = None) -
     """The documents of a file; one that cannot be read, or has a key twice, is added to the problems instead."""
     try:
         text = file.read_text("utf-8-sig")
-        _check_size_when_read(text)
+        if too_much := _too_much(text):
+            problems.append(f"{file}:{too_much}")
+            return []
         nodes = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node is not None]
         documents = [YamlDocument(file, node, yaml.SafeLoader("").construct_document(node), secret) for node in nodes]
     except yaml.MarkedYAMLError as error:
@@ -83,25 +86,32 @@ def read_documents(file: Path, problems: list[str], secret: str | None = None) -
     return read
 
 
-def _check_size_when_read(text: str) -> None:
-    """Raise a `MarkedYAMLError` for what would not end, or not fit, when it is composed."""
-    open_anchors: list[bool] = []
-    aliases = 0
+def _too_much(text: str) -> str | None:
+    """Return the line and what is wrong there, when the text would take no end of time or memory to build."""
+    sizes: dict[str, int] = {}
+    opened: list[tuple[str | None, int]] = []
+    total = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        rule = None
-        if isinstance(event, yaml.CollectionStartEvent):
-            open_anchors.append(event.anchor is not None)
-            rule = f"more than {_MAX_DEPTH} levels deep" if len(open_anchors) > _MAX_DEPTH else None
-        elif isinstance(event, yaml.CollectionEndEvent):
-            open_anchors.pop()
-        elif isinstance(event, yaml.AliasEvent):
-            aliases += 1
-            if any(open_anchors):
-                rule = "an alias inside of what has an anchor itself: write it out"
-            elif aliases > _MAX_ALIASES:
-                rule = f"more than {_MAX_ALIASES} aliases: write them out"
-        if rule:
-            raise yaml.MarkedYAMLError(problem=rule, problem_mark=event.start_mark)
+        where = f"{event.start_mark.line + 1}"
+        match event:
+            case yaml.AliasEvent() if event.anchor in {anchor for anchor, _ in opened}:
+                return f"{where}: *{event.anchor} stands inside of itself"
+            case yaml.AliasEvent():
+                total += sizes.get(event.anchor, 1)
+            case yaml.CollectionStartEvent():
+                opened.append((event.anchor, total))
+            case yaml.CollectionEndEvent():
+                anchor, before = opened.pop()
+                total += 1
+                if anchor:
+                    sizes[anchor] = total - before
+            case yaml.ScalarEvent():
+                total += 1
+        if len(opened) > _DEEPEST:
+            return f"{where}: more than {_DEEPEST} levels deep: no such file has so many"
+        if total > _LARGEST:
+            return f"{where}: more than {_LARGEST:,} values, every alias written out: no such file has so many"
+    return None
 
 
 def listed(problems: Sequence[str]) -> str:

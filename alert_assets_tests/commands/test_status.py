@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, GOLD_INCIDENTS
+from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, GOLD_INCIDENTS, SILVER_ALERTS
+from alert_assets.lake.lakehouse import Lakehouse, cursor_app
 from alert_assets_tests.commands.lake import T0, event, incident, quarantined, write
 
 if TYPE_CHECKING:
@@ -71,8 +73,29 @@ def test_rows_versions_and_ages(settings: Settings, landing: Path, run: Run) -> 
         "newest_column": "last_seen_timestamp",
         "newest": None,
         "newest_age_seconds": None,
+        "behind": tables["silver_alerts"]["behind"],
     }
     assert found["problems"] == []
+
+
+def test_how_far_each_table_is_behind_the_one_before(settings: Settings, run: Run) -> None:
+    lakehouse = Lakehouse(settings)
+    for count in (5, 2):
+        write(settings, BRONZE_EVENTS, *(event(number) for number in range(count)))
+    lakehouse.create(SILVER_ALERTS)
+    lakehouse.move_cursors(SILVER_ALERTS, {cursor_app(BRONZE_EVENTS): 1})
+    write(settings, GOLD_INCIDENTS, incident(2))
+
+    tables = {table["name"]: table["behind"] for table in run("status", "--json").json["tables"]}
+    assert (tables["bronze_events"], tables["bronze_quarantine"]) == (None, None)
+    silver = tables["silver_alerts"]
+    assert (silver["upstream"], silver["batches"], silver["rows"]) == ("bronze_events", 1, 2)
+    assert 0 <= silver["seconds"] < 300
+    assert tables["gold_incidents"] == {"upstream": "silver_alerts", "batches": 0, "rows": 0, "seconds": 0.0}
+    assert tables["platinum_incidents"]["batches"] == 1
+    out = run("status").out
+    assert re.search(r"  silver_alerts +1 commit, 2 rows of bronze_events, the oldest \d+ s ago", out)
+    assert re.search(r"  gold_incidents +nothing", out)
 
 
 def test_the_backlog(settings: Settings, landing: Path, run: Run) -> None:

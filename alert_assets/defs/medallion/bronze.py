@@ -24,6 +24,7 @@ LANDING_ZONE = dg.AssetSpec(
 )
 
 _TABLES = (BRONZE_EVENTS, BRONZE_QUARANTINE, BRONZE_HELD)
+BRONZE_TABLES = tuple(table.name for table in _TABLES)
 
 
 @dg.multi_asset(

@@ -7,8 +7,8 @@ from hashlib import sha256
 import dagster as dg
 
 from alert_assets.breaker.store import CircuitBreakers
-from alert_assets.contracts import BRONZE_EVENTS
-from alert_assets.defs.medallion.bronze import LANDING_ZONE
+from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_ALERTS
+from alert_assets.defs.medallion.bronze import BRONZE_TABLES, LANDING_ZONE
 from alert_assets.defs.metadata import rows_shown
 from alert_assets.errors import UserError
 from alert_assets.ingest.landing import Backlog, backlog, by_reason
@@ -37,7 +37,7 @@ def landing_sensor(job_name: str) -> dg.SensorDefinition:
     @dg.sensor(
         name="landing_sensor",
         job_name=job_name,
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=5,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Requests a bronze-to-gold run when landing files wait; skips with the reason when not.",
     )
@@ -64,12 +64,24 @@ def landing_sensor(job_name: str) -> dg.SensorDefinition:
         if (reason := _why_wait(context, job_name, seen, files)) is not None:
             return dg.SkipReason(reason)
         return dg.SensorResult(
-            run_requests=[dg.RunRequest(tags={"alert_assets/landing_files": str(len(waiting.pending))})],
+            run_requests=[
+                dg.RunRequest(
+                    tags={"alert_assets/landing_files": str(len(waiting.pending))},
+                    asset_selection=_without_analysis(breakers),
+                )
+            ],
             asset_events=[_observation(waiting)],
             cursor=json.dumps({"files": seen}),
         )
 
     return sensor
+
+
+def _without_analysis(breakers: CircuitBreakers) -> list[dg.AssetKey] | None:
+    """The tables up to gold while the analysis is refused, which holds up no incident; None for all of the job."""
+    if not breakers.peek([PLATINUM_INCIDENTS.breaker or ""]):
+        return None
+    return [dg.AssetKey(name) for name in (*BRONZE_TABLES, SILVER_ALERTS.name, GOLD_INCIDENTS.name)]
 
 
 def _observation(waiting: Backlog) -> dg.AssetObservation:
