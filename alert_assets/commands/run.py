@@ -53,6 +53,7 @@ class Progress:
     tables: list[dict[str, Any]] = field(default_factory=list)
     checks: dict[str, int] = field(default_factory=lambda: {"passed": 0, "warned": 0, "failed": 0})
     findings: list[dict[str, str]] = field(default_factory=list)
+    not_read: list[str] = field(default_factory=list)
     error: str | None = None
 
 
@@ -154,7 +155,7 @@ def _take(event: DagsterEvent, progress: Progress, *, quiet: bool) -> None:
     kind = event.event_type_value
     if kind == "ASSET_MATERIALIZATION":
         made = event.step_materialization_data.materialization
-        facts = {name: value.value for name, value in made.metadata.items()}
+        facts: dict[str, Any] = {name: value.value for name, value in made.metadata.items()}
         table: dict[str, Any] = {
             "table": made.label,
             "rows": facts.get("rows_out"),
@@ -164,6 +165,14 @@ def _take(event: DagsterEvent, progress: Progress, *, quiet: bool) -> None:
         progress.tables.append(table)
         if not quiet and (table["rows"] or made.label in _ALWAYS_SHOWN):
             typer.echo(_line(**table))
+        # bronze_quarantine's numbers are those of the same files.
+        if made.label == "bronze_events":
+            progress.not_read = [
+                *facts.get("files_not_read", ()),
+                *(f"{path}: {problem}" for path, problem in facts.get("broken_files", {}).items()),
+            ]
+            for left in () if quiet else progress.not_read:
+                typer.echo(f"  not read: {output.line(left, _ERROR)}")
     elif kind == "ASSET_CHECK_EVALUATION":
         check = event.asset_check_evaluation_data
         outcome = "passed" if check.passed else "warned" if check.severity.value == "WARN" else "failed"

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
@@ -26,9 +27,21 @@ from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wai
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE, EVENT
 from alert_assets.errors import UserError
 from alert_assets.ingest.batch_gate import BatchFigures, BatchLimits, broken_limits
-from alert_assets.ingest.landing import archive_ingested, backlog, broken_files, checkpoint
+from alert_assets.ingest.landing import (
+    IS_A_LINK,
+    Backlog,
+    LandingFile,
+    NotRead,
+    archive_ingested,
+    backlog,
+    broken_files,
+    by_reason,
+    checkpoint,
+    relative_path,
+    remember_sizes,
+)
 from alert_assets.kernel.clock import utc_now
-from alert_assets.kernel.filesystems import filesystem_of, glob_literal
+from alert_assets.kernel.filesystems import filesystem_of, glob_literal, only_these
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.lake.snapshot import BATCH_APP, Snapshot
 
@@ -44,7 +57,7 @@ REPLAY_APP = "alert_assets/replay"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: Files that one query names. The names become a pattern that Spark holds against every file it lists.
+#: Files that one query names: they become a pattern, and a job of Spark's that looks at them.
 _FILES_PER_QUERY = 2_000
 
 #: Spark gives the Python worker of a query ten seconds to come up, which a busy machine may not do the
@@ -66,6 +79,7 @@ class IngestReport:
         rows: events added to bronze.
         adapted: of these, events with fields that were not taken as they were written.
         broken: files left in the landing zone because they cannot be read, by path, with the reason.
+        not_read: what else is in the landing zone and is not read.
     """
 
     batches: int = 0
@@ -76,6 +90,7 @@ class IngestReport:
     late: int = 0
     adapted: int = 0
     broken: dict[str, str] | None = None
+    not_read: tuple[NotRead, ...] = ()
 
 
 class BatchHeld(UserError):
@@ -111,7 +126,7 @@ def ingest(
         # Fixed here: while something keeps landing a run would not end, and nothing downstream have its turn.
         landed = {file.path for file in backlog(settings).pending}
         while waiting := backlog(settings).among(landed):
-            if waiting.ingested == done and set(asked) <= {file.name for file in waiting.pending}:
+            if waiting.ingested == done and set(asked) <= {file.path for file in waiting.pending}:
                 raise UserError(
                     f"Spark does not find {asked[0]} in {settings.landing_dir}. On a cluster, every machine needs the "
                     "landing folder at this same place: mount it there, or set ALERTS_LANDING_DIR to an object store."
@@ -120,13 +135,14 @@ def ingest(
             for path, problem in checked.items():
                 log(f"Left in the landing zone, cannot be read to its end: {path}: {problem}")
             broken.update(checked)
-            bad_names = {path.rpartition("/")[2] for path in broken}
-            good = [file.name for file in waiting.pending if file.name not in bad_names]
-            # The pattern also holds for a batch that is run again: without its names it would be read as empty.
-            unfinished = [path.rpartition("/")[2] for path in waiting.unfinished]
-            if not good and not unfinished:
+            broken.update(_ambiguous(waiting, broken))
+            good = _of_one_query([file for file in waiting.pending if file.path not in broken])
+            if not good and not waiting.unfinished:
                 break
-            asked, done = [*unfinished, *good[:_FILES_PER_QUERY]], waiting.ingested
+            # A batch that is run again needs no pattern, but its query does.
+            asked = [file.path for file in good] or list(waiting.unfinished)
+            done = waiting.ingested
+            remember_sizes(settings, good)
             try:
                 _run_query(spark(), lakehouse, settings, asked, log)
             except UserError as error:
@@ -135,7 +151,10 @@ def ingest(
                         raise BatchHeld(_explain_hold(commit)) from error
                 raise
             _archive(settings, log)
-        return _report(lakehouse, before, broken)
+        not_read = tuple(by_reason(waiting.skipped))
+        for left in not_read:
+            log(f"Not read in the landing zone: {left}")
+        return _report(lakehouse, before, broken, not_read)
 
 
 def _archive(settings: Settings, log: Callable[[str], None]) -> None:
@@ -147,25 +166,59 @@ def _archive(settings: Settings, log: Callable[[str], None]) -> None:
         log(f"Ingested files stay in the landing zone for now: {error}")
 
 
+def _has_colon(path: str) -> bool:
+    """Whether Hadoop's patterns, which take it for a URL's scheme, cannot name the file."""
+    return ":" in path.partition("://")[2] or ("://" not in path and ":" in path)
+
+
+def _of_one_query(files: list[LandingFile]) -> list[LandingFile]:
+    """The first of these files that one query can name."""
+    plain = [file for file in files if not _has_colon(file.path)]
+    return (plain or files)[:_FILES_PER_QUERY]
+
+
+def _ambiguous(waiting: Backlog, broken: Mapping[str, str]) -> dict[str, str]:
+    """Pending files that Spark can only find by their last name, and with them what must not be taken.
+
+    For these it walks the landing zone itself, through links too, which may have no end.
+    """
+    if any(left.reason == IS_A_LINK for left in waiting.skipped):
+        because = "its path has a colon, and there are links in the landing zone: remove them, or rename the file"
+        names = {file.name for file in waiting.pending}
+    else:
+        because = "its path has a colon, and a file of its name cannot be read: mend that, or rename this one"
+        names = {path.rpartition("/")[2] for path in broken}
+    left = [file.path for file in waiting.pending if file.name in names and _has_colon(file.path)]
+    return {path: because for path in left if path not in broken}
+
+
+def _pattern(settings: Settings, files: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """What Spark is to read so that it reads these files and no other, and the options for it."""
+    if any(map(_has_colon, files)):
+        names = ",".join(sorted({glob_literal(path.rpartition("/")[2]) for path in files}))
+        return glob_literal(settings.landing_dir), {"pathGlobFilter": f"{{{names}}}"}
+    return only_these(settings.landing_dir, [relative_path(settings, path) for path in files]), {}
+
+
 def _run_query(
-    spark: SparkSession, lakehouse: Lakehouse, settings: Settings, files: Iterable[str], log: Callable[[str], None]
+    spark: SparkSession, lakehouse: Lakehouse, settings: Settings, files: Sequence[str], log: Callable[[str], None]
 ) -> None:
-    """Run the landing query over the files of these names to its end."""
+    """Run the landing query over these files to its end."""
     from pyspark.errors import PySparkException
     from pyspark.sql import functions as F
 
     from alert_assets.spark.late_bound import late_bound
 
-    names = ",".join(sorted({glob_literal(name) for name in files}))
+    pattern, options = _pattern(settings, files)
     landed = (
         spark.readStream.format("binaryFile")
         .schema("path string, modificationTime timestamp, length long, content binary")
+        .options(**options)
         .option("maxFilesPerTrigger", settings.max_files_per_trigger)
-        .option("pathGlobFilter", f"{{{names}}}")
         .option("recursiveFileLookup", "true")
         # Spark forgets files that are much older than the newest one, and then overlooks them.
         .option("maxFileAge", "36500d")
-        .load(glob_literal(settings.landing_dir))
+        .load(pattern)
         # Without `content`: no file is read here.
         .select(
             F.col("_metadata.file_path").alias("path"),
@@ -214,7 +267,7 @@ class LandingBatch:
                 self._publish(lakehouse, landed, transactions)
             except _LimitsBroken as broken:
                 with lakehouse.stage(BRONZE_HELD) as held:
-                    held.write(held_rows(_lines(landed), lakehouse, broken.because))
+                    held.write(held_rows(_lines(landed, self.settings), lakehouse, broken.because))
                     held.commit(transactions, {**broken.figures, "batch": batch_number, "because": broken.because})
                 # Nothing behind this batch may be taken before somebody has looked.
                 raise
@@ -222,7 +275,7 @@ class LandingBatch:
             # Cut short between the two commits; there may have been nothing to set aside.
             from alert_assets.ingest.judge import Limits
 
-            judged = judged_lines(_lines(landed), Limits.of(self.settings))
+            judged = judged_lines(_lines(landed, self.settings), Limits.of(self.settings))
             with lakehouse.stage(BRONZE_QUARANTINE) as quarantine:
                 quarantine.write(quarantine_rows(unpublished(judged, lakehouse, app)))
                 quarantine.commit(transactions, {"batch": batch_number})
@@ -241,7 +294,9 @@ class LandingBatch:
         late_before = watermark(lakehouse, self.settings)
         counts = Observation()
         with lakehouse.stage(BRONZE_EVENTS) as events, lakehouse.stage(BRONZE_QUARANTINE) as broken:
-            others = _lines(landed, plain_lines(self.settings, late_before, events.folder, events.batch_id)).observe(
+            others = _lines(
+                landed, self.settings, plain_lines(self.settings, late_before, events.folder, events.batch_id)
+            ).observe(
                 counts,
                 F.count_if(F.col("reasons").isNull()).alias("blank"),
                 F.count_if(F.col("reasons").isNotNull()).alias("quarantined"),
@@ -272,12 +327,12 @@ class LandingBatch:
             return str(json.loads(stream.read())["id"])
 
 
-def _lines(landed: DataFrame, then: PlainLines | None = None) -> DataFrame:
+def _lines(landed: DataFrame, settings: Settings, then: PlainLines | None = None) -> DataFrame:
     """The lines of landed files; with `then`, those that it passes on, and their `reasons`."""
     from alert_assets.ingest import landed_lines as sent_along
 
     _send_along(sent_along)
-    read = sent_along.landed_lines
+    read = partial(sent_along.landed_lines, root=settings.landing_dir, max_line_bytes=settings.max_line_bytes)
     if then is None:
         return landed.mapInArrow(read, sent_along.LINE)
     return landed.mapInArrow(lambda files: then(read(files)), f"{sent_along.LINE}, reasons array<string>")
@@ -570,14 +625,16 @@ def _tell(lakehouse: Lakehouse, version: int, log: Callable[[str], None]) -> int
     return version
 
 
-def _report(lakehouse: Lakehouse, after_version: int, broken: dict[str, str]) -> IngestReport:
+def _report(
+    lakehouse: Lakehouse, after_version: int, broken: dict[str, str], not_read: tuple[NotRead, ...]
+) -> IngestReport:
     batches = [commit for commit in lakehouse.commits(BRONZE_EVENTS, after_version) if "batch" in commit]
     totals = {
         name: sum(commit[name] for commit in batches) for name in ("lines", "rows", "quarantined", "blank", "late")
     }
     # The commits of an earlier release do not say how many were adapted.
     adapted = sum(commit.get("adapted", 0) for commit in batches)
-    return IngestReport(batches=len(batches), broken=broken, adapted=adapted, **totals)
+    return IngestReport(batches=len(batches), broken=broken, not_read=not_read, adapted=adapted, **totals)
 
 
 def _explain_hold(commit: dict[str, Any]) -> str:
@@ -597,7 +654,7 @@ def _explain(error: Exception, settings: Settings) -> str:
         return "The Spark server is gone: stopped, killed or out of memory. The next run starts one and continues."
     for line in reversed(text.splitlines()):
         if "No space left on device" in line or "Read-only file system" in line or "Permission denied" in line:
-            if "Failed to open" in line and settings.landing_dir in line:
+            if "Permission denied" in line and settings.landing_dir in line:
                 return (
                     f"A file in the landing zone {settings.landing_dir} cannot be read: {line.strip()}. Grant the "
                     "right to the user that Spark's workers run as, and run again; the batch is read whole then."

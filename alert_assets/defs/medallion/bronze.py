@@ -63,6 +63,7 @@ def bronze(
         "late_events": report.late,
         "quarantine_percent": percent(report.quarantined, report.lines),
         "broken_files": report.broken or {},
+        "files_not_read": list(map(str, report.not_read)),
         "held_batches": held,
     }
     of_table: dict[Contract, dict[str, Any]] = {
