@@ -23,6 +23,7 @@ from alert_assets.errors import UserError
 COMMANDS = {
     "run": "Materialize what is due, once: a line for each table, the checks, the newest incidents.",
     "incidents": "What happened, what it means and what to do: a list, or one incident in full.",
+    "causes": "Which application causes what hurts at any moment: candidates in order, each with its numbers.",
     "status": "Rows and age of each table, what waits in the landing zone, what is in quarantine.",
     "alerts": "Episodes of alerts and their notifications: list, show, acknowledge, resolve, reopen, notify, ledger.",
     "silence": "Silences and maintenance windows, which suppress notifications: list, add, expire.",
@@ -32,6 +33,7 @@ COMMANDS = {
     "quarantine": "Lines that broke the event contract: a list, counts by reason, replay.",
     "routing": "Who is notified of which alert: check the routing file, test where an alert would go and why.",
     "slo": "Service level objectives: budget left and burn rates, what is configured, whether files are valid.",
+    "serve": "Take what other tools send over HTTP: durable before it is answered.",
     "simulate": "Fill the landing zone with three incidents in the noise of an ordinary hour.",
     "maintenance": "Keep tables, logs, landing zone and state database small: what is due, and do it now.",
     "contracts": "Contracts of the tables and the event: list, show, export as ODCS, diff.",

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, get_args
 Dimension = Literal["completeness", "uniqueness", "validity", "accuracy", "consistency", "timeliness"]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
-EVENT_TYPES = ("alert", "log", "metric", "deployment")
+EVENT_TYPES = ("alert", "log", "metric", "deployment", "dependency")
 #: From the lowest to the highest.
 SEVERITIES = ("INFO", "LOW", "MEDIUM", "HIGH", "CRITICAL")
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")

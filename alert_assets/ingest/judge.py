@@ -122,6 +122,7 @@ def judge(lines: DataFrame, *, max_future_skew_minutes: int) -> DataFrame:
         *carried,
         *[field.with_default().alias(field.name) for field in fields],
         F.when(~F.col("_fine"), _rescued(fields)).alias("_rescued"),
+        F.lit(None).cast("array<string>").alias("_adapted"),
         _reasons(fields, max_future_skew_minutes).alias("reasons"),
     )
 

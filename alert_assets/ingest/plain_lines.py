@@ -265,6 +265,7 @@ class PlainLines:
         told = {
             **values,
             **{name: rows[name] for name in ("_source_file", "_landed_at", "_ingested_at", "_rescued")},
+            "_adapted": pa.nulls(count, pa.list_(pa.string())),
             "_late_by_seconds": late,
             "_batch_id": pa.array([self.batch_id] * count, pa.int64()),
         }

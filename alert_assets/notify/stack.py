@@ -41,11 +41,16 @@ class NotificationStack:
 
     @cached_property
     def routing(self) -> Routing:
-        """Of ALERTS_ROUTING_FILE, or the package's."""
+        """Of ALERTS_ROUTING_FILE, or the package's, over the channels that are configured."""
         from alert_assets.notify.routing.file import load_routing
 
         routing = load_routing(self._settings.routing_file or None)
-        return replace(routing, dagster_url=self._settings.dagster_url)
+        return replace(
+            routing,
+            dagster_url=self._settings.dagster_url,
+            configured=frozenset(self.channels),
+            defaults={name: channel.defaults for name, channel in self.channels.items()},
+        )
 
     @cached_property
     def channels(self) -> Mapping[str, Channel]:
@@ -82,7 +87,7 @@ class NotificationStack:
         """Escalates unacknowledged episodes, and reminds."""
         from alert_assets.notify.escalator import Escalator
 
-        return Escalator(self.state, self.routing, list(self.channels), self._rules)
+        return Escalator(self.state, self.routing, list(self.channels))
 
     @cached_property
     def notifications(self) -> Notifications:

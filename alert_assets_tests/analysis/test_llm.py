@@ -193,6 +193,16 @@ def test_a_redirect_is_not_followed(model: FakeModel, other_model: FakeModel, co
     assert len(model.requests) == 1
 
 
+def test_what_is_on_this_machine_is_not_asked_through_a_proxy(
+    model: FakeModel, other_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, other_model.base_url)
+
+    assert ask(model, good(), llm_api_key=KEY).error is None
+    assert other_model.requests == []
+
+
 def test_a_refused_connection(model: FakeModel) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

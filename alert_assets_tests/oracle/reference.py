@@ -73,6 +73,7 @@ class Event:
     host: str | None = None
     source: str | None = None
     labels: dict[str, str] | None = None
+    url: str | None = None
     alert_id: str | None = None
     alert_type: str | None = None
     severity: str | None = None
@@ -353,6 +354,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "timestamp": _timestamp,
     "source": _string,
     "labels": _map_of(_string),
+    "url": _string,
     "alert_id": _string,
     "alert_type": _string,
     "severity": _one_of({severity: severity for severity in SEVERITIES}),
@@ -463,15 +465,18 @@ def _by_time_then_id(event: Event) -> tuple[datetime, str]:
 def _summary_of_alerts(alerts: list[Event]) -> Row:
     """What one window says about its distinct alerts, which come ordered by (timestamp, event_id)."""
     firings = [alert for alert in alerts if alert.is_firing]
-    resolved_times = [alert.timestamp for alert in alerts if not alert.is_firing]
+    resolutions = [alert for alert in alerts if not alert.is_firing]
     named_by = firings[0] if firings else alerts[0]
     first = firings[0] if firings else None
+    newest = firings[-1] if firings else resolutions[-1]
+    severities = [alert.severity for alert in firings or resolutions if alert.severity is not None]
+    is_over = resolutions and (not firings or resolutions[-1].timestamp >= firings[-1].timestamp)
     values = [alert.current_value for alert in firings if alert.current_value is not None]
     return {
         "application_id": named_by.application_id,
         "host": named_by.host,
         "alert_type": named_by.alert_type,
-        "severity": max((str(alert.severity) for alert in alerts), key=SEVERITIES.index),
+        "severity": max(severities, key=SEVERITIES.index, default="MEDIUM"),
         "alert_id": first.alert_id if first else None,
         "current_value": first.current_value if first else None,
         "threshold": first.threshold if first else None,
@@ -480,7 +485,11 @@ def _summary_of_alerts(alerts: list[Event]) -> Row:
         "last_seen_timestamp": firings[-1].timestamp if firings else None,
         "alert_count": len(firings),
         "suppressed_count": max(len(firings) - 1, 0),
-        "resolved_at": min((time for time in resolved_times if not first or time >= first.timestamp), default=None),
+        "resolved_at": resolutions[-1].timestamp if is_over else None,
+        "source": newest.source,
+        "labels": newest.labels,
+        "message": newest.message,
+        "url": newest.url,
     }
 
 
@@ -521,7 +530,12 @@ def gold(
             "correlated_deployments": _deployments(evidence),
             "error_summary": _error_summary(evidence),
             "metric_summary": _metric_summary(evidence),
+            "top_messages": _top_messages(evidence),
             "prior_alert_count": sum(event.is_firing and event.alert_id != alert["alert_id"] for event in evidence),
+            "other_alert_count": sum(
+                event.is_firing and fingerprint(event, settings.dedup_fields) != alert["fingerprint"]
+                for event in evidence
+            ),
             "evidence_count": len(evidence),
         }
         row["incident_context_text"] = context_text(row, settings.correlation_lookback_minutes)
@@ -536,29 +550,54 @@ def incident_id(alert_fingerprint: str, alert_timestamp: datetime) -> str:
 
 
 def _deployments(evidence: Iterable[Event]) -> list[Row]:
-    """In time order, then id. The design stops there; version and change type (none first) make the order total."""
-    found = [event for event in evidence if event.event_type == "deployment"]
+    """The newest 50, in time order, then id, texts cut at 200 characters.
+
+    The design stops there; version and change type (none first) make the order total.
+    """
+    found = [
+        {
+            "deployment_id": str(event.deployment_id)[:200],
+            "version": str(event.version)[:200],
+            "change_type": event.change_type if event.change_type is None else event.change_type[:200],
+            "timestamp": event.timestamp,
+        }
+        for event in evidence
+        if event.event_type == "deployment"
+    ]
     found.sort(
-        key=lambda event: (
-            event.timestamp,
-            str(event.deployment_id),
-            str(event.version),
-            event.change_type is not None,
-            event.change_type or "",
+        key=lambda row: (
+            row["timestamp"],
+            row["deployment_id"],
+            row["version"],
+            row["change_type"] is not None,
+            row["change_type"] or "",
         )
     )
-    names = ("deployment_id", "version", "change_type", "timestamp")
-    return [{name: getattr(event, name) for name in names} for event in found]
+    return found[-50:]
+
+
+def _errors(evidence: Iterable[Event]) -> list[Event]:
+    return [event for event in evidence if event.event_type == "log" and event.log_level in ("ERROR", "FATAL")]
 
 
 def _error_summary(evidence: Iterable[Event]) -> dict[str, int]:
-    return dict(
-        Counter(
-            event.error_code
-            for event in evidence
-            if event.event_type == "log" and event.log_level in ("ERROR", "FATAL") and event.error_code is not None
-        )
-    )
+    """The 50 most frequent codes, on equal counts the first by name, and `other` for what is not among them."""
+    counts = Counter(event.error_code[:200] for event in _errors(evidence) if event.error_code is not None)
+    called_other = counts.pop("other", 0)
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    rest = called_other + sum(count for _, count in ranked[50:])
+    return dict(ranked[:50]) | ({"other": rest} if rest else {})
+
+
+def _top_messages(evidence: Iterable[Event]) -> list[Row]:
+    shown = (_one_line(event.message) for event in _errors(evidence) if event.message is not None)
+    counts = Counter(re.sub("[0-9]+", "#", text)[:200] for text in shown if text)
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [{"message": message, "count": count} for message, count in ranked[:5]]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(part for part in re.split("[ \t\n\r\v\f]", text) if part)
 
 
 def _metric_summary(evidence: Iterable[Event]) -> dict[str, float | None]:
@@ -618,8 +657,23 @@ def context_text(incident: Mapping[str, Any], lookback_minutes: int) -> str:
             *(metrics or ["None"]),
             "",
             f"Prior alerts in window: {incident['prior_alert_count']}",
+            *_appended(incident),
         ]
     )
+
+
+def _appended(incident: Mapping[str, Any]) -> Iterator[str]:
+    """What stands behind the text, each part only where there is something to say."""
+    if incident["other_alert_count"]:
+        yield from ("", f"Other alerts in window: {incident['other_alert_count']}")
+    if message := _one_line(incident["message"] or "")[:1000]:
+        yield from ("", f"Message: {message}")
+    labels = sorted((incident["labels"] or {}).items())[:10]
+    if labels:
+        yield from ("", "Labels:", *(f"  - {_one_line(f'{name}={value}')[:200]}" for name, value in labels))
+    if incident["top_messages"]:
+        yield from ("", "Top error messages:")
+        yield from (f"  - {top['message']}: {top['count']} occurrences" for top in incident["top_messages"])
 
 
 def _is_given(text: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""The event contract, version 1: the fields a producer may send and the rule of each.
+"""The event contract, version 2: the fields a producer may send and the rule of each.
 
 A field's `metadata` says what pandera's own checks cannot: for which event types it is required
 (`required_for`; `"*"` is all of them), how its text is normalised (`case`, `aliases`), what it falls
@@ -30,11 +30,11 @@ class Event(DataFrameModel):
     )
     event_type: T.StringType() = Field(
         isin=list(EVENT_TYPES),
-        description="alert, log, metric or deployment.",
+        description="alert, log, metric, deployment or dependency.",
         metadata={"required_for": EVERY},
     )
     application_id: T.StringType() = Field(
-        description="The application the event is about.",
+        description="The application the event is about; of a dependency the caller.",
         metadata={"required_for": EVERY, "examples": ("payments-api",), "fingerprint": True},
     )
     host: T.StringType() = Field(
@@ -51,6 +51,12 @@ class Event(DataFrameModel):
     )
     labels: T.MapType(T.StringType(), T.StringType()) = Field(
         nullable=True, description="Free key-value pairs.", metadata={"pii": True}
+    )
+    url: T.StringType() = Field(
+        nullable=True,
+        str_matches=r"^https?://[^/ ]",
+        description="Link back to where the event came from; http or https.",
+        metadata={"pii": True},
     )
     alert_id: T.StringType() = Field(
         nullable=True,
@@ -120,6 +126,14 @@ class Event(DataFrameModel):
     )
     change_type: T.StringType() = Field(
         nullable=True, description="How it was deployed.", metadata={"examples": ("rolling_update",)}
+    )
+    depends_on: T.StringType() = Field(
+        nullable=True,
+        description="The application that is called.",
+        metadata={"required_for": ("dependency",), "examples": ("ledger-api",)},
+    )
+    depends_on_host: T.StringType() = Field(
+        nullable=True, description="Host, pod or instance that is called.", metadata={"pii": True}
     )
 
     class Config:

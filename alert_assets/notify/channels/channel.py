@@ -85,6 +85,13 @@ class Channel(Protocol):
     def name(self) -> str:
         """What routing calls it."""
 
+    @property
+    def defaults(self) -> tuple[str, ...] | None:
+        """The recipients of a message that names none; empty where only the service knows.
+
+        None: it reaches one place, whatever recipients are named.
+        """
+
     def send(self, message: Message) -> Delivered:
         """Deliver one message.
 

@@ -123,6 +123,11 @@ class Email:
     clock: Callable[[], datetime] = field(default=utc_now, repr=False)
     name: str = "email"
 
+    @property
+    def defaults(self) -> tuple[str, ...]:
+        """The addresses that are set."""
+        return self.to
+
     def send(self, message: Message) -> Delivered:
         """Hand it to the relay; the reference of an opening is its Message-ID."""
         recipients = tuple(dict.fromkeys(message.recipients or self.to))

@@ -56,6 +56,7 @@ class PagerDuty:
     http: Http
     url: str = DEFAULT_URL
     name: str = "pagerduty"
+    defaults: None = None
 
     def send(self, message: Message) -> Delivered:
         """Trigger, acknowledge or resolve; the reference is the `dedup_key`."""

@@ -80,6 +80,7 @@ class SlackWebhook:
     url: str = field(repr=False)
     http: Http
     name: str = "slack"
+    defaults: None = None
 
     def send(self, message: Message) -> Delivered:
         """Post it. There is no reference: a webhook does not say where its message went."""
@@ -96,6 +97,11 @@ class SlackBot:
     http: Http
     url: str = DEFAULT_URL
     name: str = "slack"
+
+    @property
+    def defaults(self) -> tuple[str, ...]:
+        """The channel of Slack that is set."""
+        return (self.channel,)
 
     def send(self, message: Message) -> Delivered:
         """Post it to every recipient; the reference has the place of each post.

@@ -50,6 +50,7 @@ class Teams:
     url: str = field(repr=False)
     http: Http
     name: str = "teams"
+    defaults: None = None
 
     def send(self, message: Message) -> Delivered:
         """Post the card; there is no reference."""

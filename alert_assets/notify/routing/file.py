@@ -5,7 +5,7 @@ that no contact has, a route that is never reached, a table that is not there, o
 each other in a circle. All of it is reported at once, with line and field.
 
 A file says what differs from the package: sections it does not have are the package's, and so is each entry of
-`policies`, `contacts`, `teams` and `dependencies` that it does not have.
+`policies`, `contacts`, `teams` and `dependencies` that it does not have, and each field of a policy.
 """
 
 from __future__ import annotations
@@ -66,6 +66,13 @@ class RoutingError(UserError):
 def _several(value: Any) -> Any:
     """Make a list of one text, and an empty one of nothing."""
     return [] if value is None else [value] if isinstance(value, str) else value
+
+
+def _recipients(value: Any) -> Any:
+    """Make a list of one recipient; what is left of `slack: #alerts` is not the channel's default."""
+    if value is None:
+        raise ValueError('nothing is given: quote what begins with #, e.g. "#alerts"; [] is the default of the channel')
+    return _several(value)
 
 
 def _duration(value: Any) -> timedelta:
@@ -139,7 +146,7 @@ def _group_by(value: list[str]) -> list[str]:
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Several = Annotated[list[str], BeforeValidator(_several)]
 Patterns = Annotated[Several, AfterValidator(_patterns())]
-ByChannel = dict[str, Several]
+ByChannel = dict[str, Annotated[list[str], BeforeValidator(_recipients)]]
 ContactsByRole = dict[str, ByChannel]
 Priority = Literal["P1", "P2", "P3", "P4"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -209,6 +216,8 @@ class _Terms(_Model):
     escalation: Annotated[list[_Step], AfterValidator(_each_once_in_order)] = Field(default_factory=list)
     reminders: _Reminders | None = None
     business_hours: bool = False
+    expire_after: Duration | None = None
+    resolve_when_quiet: Duration | None = None
 
     def terms(self) -> dict[str, Any]:
         """The attributes of a policy that are given."""
@@ -218,13 +227,18 @@ class _Terms(_Model):
             "escalation": tuple(step.step() for step in self.escalation),
             "reminders": self.reminders and self.reminders.reminders(),
             "business_hours": self.business_hours,
+            "expire_after": self.expire_after,
+            "resolve_when_quiet": self.resolve_when_quiet,
         }
         given = {name: value for name, value in values.items() if name in self.model_fields_set}
         return {"steps" if name == "escalation" else name: value for name, value in given.items()}
 
 
 class _Policy(_Terms):
-    notify: ByChannel
+    notify: ByChannel = Field(default_factory=dict)
+
+    def on_top_of(self, package: _Policy) -> _Policy:
+        return package.model_copy(update={name: getattr(self, name) for name in self.model_fields_set})
 
     def policy(self) -> Policy:
         return Policy(destinations=_destinations(self.notify), **self.terms())
@@ -319,12 +333,15 @@ class _File(_Model):
 
     def on_top_of(self, package: _File) -> _File:
         """This file, and the package where it says nothing. The teams of this file are asked first."""
-        given = {
+        given: dict[str, Any] = {
             name: {**getattr(self, name), **getattr(package, name), **getattr(self, name)}
             if name in _BY_ENTRY
             else getattr(self, name)
             for name in self.model_fields_set
         }
+        if "policies" in given:
+            changed = {name: policy.on_top_of(package.policies[name]) for name, policy in self.policies.items()}
+            given["policies"] = {**package.policies, **changed}
         return package.model_copy(update=given)
 
     def routing(self) -> Routing:
@@ -404,7 +421,7 @@ def _rule(problem: Mapping[str, Any]) -> str:
         case "list_type":
             return "a list, or one text"
         case "string_type":
-            return "a text; in quotes when it looks like a number, a date, or yes and no"
+            return "a text; in quotes when it begins with #, or looks like a number, a date, or yes and no"
         case _:
             return str(problem["msg"]).removeprefix("Value error, ")
 

@@ -1,0 +1,114 @@
+"""The part of bronze_events that causes are ranked by, read by delta-rs: pruned by time, without Spark."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from alert_assets.analysis.causes.graph import Edge, Node
+from alert_assets.analysis.causes.observations import BAD_LOG_LEVELS, LogMinute, Observations, observe
+from alert_assets.contracts import BRONZE_EVENTS
+from alert_assets.kernel.sql import literal
+from alert_assets.lake.rows import query
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from deltalake import DeltaTable
+
+    from alert_assets.lake.lakehouse import Lakehouse
+
+#: How far before a window a series' own past is looked for.
+PAST = timedelta(hours=24)
+#: After it: a sample covers the time before it, and two more intervals belong to the window.
+AFTER = timedelta(minutes=45)
+#: How old a call may be and still be in the graph.
+GRAPH = timedelta(days=7)
+
+#: Measurements of an event's `metrics` that are read.
+_METRICS = ("interval_seconds", "requests", "latency_ms", "client_latency_ms", "server_latency_ms", "errors")
+
+
+def read_observations(
+    lakehouse: Lakehouse, start: datetime, end: datetime, *, edges: Iterable[Edge] = ()
+) -> Observations:
+    """Read what was measured around a window and before it, and the calls of the seven days up to it.
+
+    Args:
+        lakehouse: where bronze_events is; nothing is read where there is none.
+        start, end: the window; the same for a moment.
+        edges: calls that are known apart from the events.
+    """
+    table = lakehouse.table(BRONZE_EVENTS)
+    if table is None:
+        return observe([], (), edges)
+    since, until = start - PAST, end + AFTER
+    return observe(
+        [*_measured(table, since, until), *_deployments(table, since, until)],
+        _logs(table, since, until),
+        [*edges, *_calls(table, end - GRAPH, until)],
+    )
+
+
+def _measured(table: DeltaTable, since: datetime, until: datetime) -> list[dict[str, Any]]:
+    metrics = ", ".join(f"map_extract(metrics, {literal(name)})[1] AS {name}" for name in _METRICS)
+    rows = query(
+        f"SELECT event_id, event_type, application_id, host, timestamp, cpu_percent, error_rate, {metrics}, "
+        f"{_callee(table)} FROM t WHERE event_type IN ('metric', 'dependency') AND {_between(since, until)}",
+        t=table,
+    )
+    for row in rows:
+        row["metrics"] = {name: row.pop(name) for name in _METRICS}
+    return rows
+
+
+def _deployments(table: DeltaTable, since: datetime, until: datetime) -> list[dict[str, Any]]:
+    return query(
+        "SELECT event_id, event_type, application_id, timestamp, change_type, version, deployment_id FROM t "
+        f"WHERE event_type = 'deployment' AND {_between(since, until)}",
+        t=table,
+    )
+
+
+def _logs(table: DeltaTable, since: datetime, until: datetime) -> list[LogMinute]:
+    """Counted where they lie: there are many more logs than anything else."""
+    levels = ", ".join(map(literal, sorted(BAD_LOG_LEVELS)))
+    each_once = (
+        "SELECT application_id, host, timestamp, event_id, "
+        f"min(CASE WHEN log_level IN ({levels}) THEN 1 ELSE 0 END) AS bad "
+        f"FROM t WHERE event_type = 'log' AND {_between(since, until)} "
+        "GROUP BY application_id, host, timestamp, event_id"
+    )
+    rows = query(
+        "SELECT application_id, host, date_trunc('minute', timestamp) AS minute, count(*) AS lines, sum(bad) AS bad "
+        f"FROM ({each_once}) GROUP BY application_id, host, date_trunc('minute', timestamp)",
+        t=table,
+    )
+    return [
+        LogMinute(row["application_id"], row["host"], row["minute"].timestamp(), row["lines"], row["bad"])
+        for row in rows
+    ]
+
+
+def _calls(table: DeltaTable, since: datetime, until: datetime) -> list[Edge]:
+    rows = query(
+        f"SELECT DISTINCT application_id, host, {_callee(table)} FROM t "
+        f"WHERE event_type = 'dependency' AND {_between(since, until)}",
+        t=table,
+    )
+    return [
+        Edge(Node(row["application_id"], row["host"]), Node(row["depends_on"], row["depends_on_host"]))
+        for row in rows
+        if row["depends_on"] is not None
+    ]
+
+
+def _callee(table: DeltaTable) -> str:
+    """The callee's columns; a lake that was written before there were dependencies has none yet."""
+    known = {field.name for field in table.schema().fields}
+    names = ("depends_on", "depends_on_host")
+    return ", ".join(name if name in known else f"CAST(NULL AS VARCHAR) AS {name}" for name in names)
+
+
+def _between(since: datetime, until: datetime) -> str:
+    return f"timestamp BETWEEN {literal(since.astimezone(UTC))} AND {literal(until.astimezone(UTC))}"
