@@ -23,7 +23,7 @@ from alert_assets.state.tables import outbox
 if TYPE_CHECKING:
     from alert_assets_tests.support.pipeline import Pipeline
 
-SAMPLE = Path(__file__).parents[2] / "data" / "landing"
+SAMPLE = Path(__file__).parents[3] / "data" / "landing"
 
 
 @pytest.mark.slow
