@@ -117,7 +117,14 @@ def notify(as_json: JsonOption = False) -> None:
     runs = _look_at_runs(stack.state, settings)
     done = one.notify(stack, settings, budget_seconds=25)
     if as_json:
-        return output.print_json({**asdict(done), "raised": runs + done.raised, "taken_up": done.dispatched})
+        return output.print_json(
+            {
+                "raised": runs + done.raised,
+                "taken_up": done.dispatched,
+                "escalations_looked_at": done.escalated,
+                "sent": done.sent,
+            }
+        )
     return typer.echo(
         f"{output.count(runs + done.raised, 'alert')} found, {output.count(done.dispatched, 'alert')} dispatched, "
         f"{output.count(done.sent, 'notification')} sent."

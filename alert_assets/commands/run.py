@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from filelock import FileLock
 from rich.console import Console
 
 from alert_assets.commands import incidents, output
@@ -73,6 +74,7 @@ def run(
         output.say(landed)
     home = Path(os.environ.get("DAGSTER_HOME") or settings.state_dir / "dagster")
     home.mkdir(parents=True, exist_ok=True)
+    _make_instance(home)
     # A file of its own: of two runs at once neither writes over the other's.
     log, progress = home / f"run-{utc_now():%Y%m%dT%H%M%S}-{os.getpid()}.log", Progress()
     exit_code = _follow(home, log, select, progress, quiet=as_json)
@@ -88,6 +90,18 @@ def run(
     else:
         _print_end(settings, progress, exit_code, log)
     raise typer.Exit(exit_code)
+
+
+def _make_instance(home: Path) -> None:
+    """Have Dagster make its databases once, one process at a time: it does not expect two to do so at once."""
+    made = home / ".made"
+    with FileLock(home / ".making.lock"):
+        if made.exists():
+            return
+        from dagster import DagsterInstance
+
+        with DagsterInstance.from_config(str(home)):
+            made.touch()
 
 
 def _keep(log: Path) -> Path:

@@ -128,12 +128,17 @@ def test_notify_without_a_daemon(run: Run, settings: Settings) -> None:
 
     done = run("alerts", "notify")
 
-    assert done.out == "1 alert dispatched, 1 notification sent.\n"
+    assert done.out == "0 alerts found, 1 alert dispatched, 1 notification sent.\n"
     (logged,) = [line for line in done.err.splitlines() if '"channel": "log"' in line]
     assert "Circuit breaker pipeline: CLOSED to OPEN" in logged, "without a channel it is in the log"
-    assert run("alerts", "tell").out == "0 alerts dispatched, 0 notifications sent.\n", "its first name"
+    assert run("alerts", "tell").out == "0 alerts found, 0 alerts dispatched, 0 notifications sent.\n", "its first name"
     assert "tell" not in run("alerts", "--help").out
-    assert run("alerts", "notify", "--json").json == {"taken_up": 0, "escalations_looked_at": 0, "sent": 0}
+    assert run("alerts", "notify", "--json").json == {
+        "raised": 0,
+        "taken_up": 0,
+        "escalations_looked_at": 0,
+        "sent": 0,
+    }
     assert "Circuit breaker pipeline: CLOSED to OPEN" in run("alerts").out
 
 
