@@ -33,6 +33,7 @@ COMMANDS = {
     "quarantine": "Lines that broke the event contract: a list, counts by reason, replay.",
     "routing": "Who is notified of which alert: check the routing file, test where an alert would go and why.",
     "slo": "Service level objectives: budget left and burn rates, what is configured, whether files are valid.",
+    "senders": "Who can send over HTTP, who did, how to configure them, what a payload becomes.",
     "serve": "Take what other tools send over HTTP: durable before it is answered.",
     "simulate": "Fill the landing zone with three incidents in the noise of an ordinary hour.",
     "maintenance": "Keep tables, logs, landing zone and state database small: what is due, and do it now.",
