@@ -44,14 +44,14 @@ def causes(
 ) -> None:
     """Rank the applications that may cause what happens at a moment, whether or not an alert fired.
 
-    Three intervals of each series before the moment and two after it are compared with the 24 hours before.
+    Three intervals of each series before the moment and two after it are compared with the week before.
     """
     settings, moment = load_settings(), at or utc_now()
     with reading(settings) as lakehouse:
         seen = read_observations(lakehouse, moment, moment)
     if application is not None and application not in seen.applications:
         raise UserError(
-            f"Nothing is known of application {one_line(application, 60)!r} in the 24 hours before "
+            f"Nothing is known of application {one_line(application, 60)!r} in the week before "
             f"{output.stamp(moment)}: no metrics, logs or calls. {_similar(application, seen.applications)}"
         )
     instant = moment.timestamp()
@@ -94,7 +94,7 @@ def _print(ranking: Ranking, moment: datetime, is_anything_known: bool) -> None:
     where = f" for {output.line(ranking.symptom)}" if ranking.symptom else ""
     when = output.stamp(moment)
     if not ranking.causes:
-        why = "nothing measured is unusual" if is_anything_known else "no metrics, logs or calls in the 24 hours before"
+        why = "nothing measured is unusual" if is_anything_known else "no metrics, logs or calls in the week before"
         return output.say(f"No cause{where} at {when}: {why}.")
     if ranking.answer:
         answer = output.line(ranking.answer.application_id)

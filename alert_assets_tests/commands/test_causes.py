@@ -96,7 +96,7 @@ def test_calls_of_the_last_week_are_in_the_graph_and_older_ones_are_not(settings
 def test_no_cause_says_why(settings: Settings, run: Run) -> None:
     empty = run("causes", "--at", MOMENT)
     assert empty.code == 0
-    assert "no metrics, logs or calls in the 24 hours before" in empty.out
+    assert "no metrics, logs or calls in the week before" in empty.out
     assert run("causes", "--at", MOMENT, "--json").json["causes"] == []
 
     lake(settings, *graph(), *services())

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 #: or two intervals, and what a series says about a moment comes at the end of the interval that holds it.
 INTERVALS_BEFORE, INTERVALS_AFTER = 3, 2
 
+#: The past of a series: at most so many values, not older than this.
+NEWEST, PAST_SECONDS = 300, 7 * 24 * 3600
+
 #: The standard deviation of a normal distribution, in units of its median absolute deviation.
 _MAD = 1.4826
 #: No series is steadier than this share of its usual value.
@@ -73,7 +76,7 @@ class Window:
     end: float
 
     def split(self, samples: Sequence[Sample], data_begins: float) -> tuple[Sequence[Sample], Sequence[Sample]]:
-        """The samples of the window, and those before it.
+        """The samples of the window, and the newest of the week before it.
 
         Where nothing was measured before the window, the first sample is all the past there is.
 
@@ -87,7 +90,11 @@ class Window:
             if sample.end > self.start - INTERVALS_BEFORE * sample.seconds
             and sample.end - sample.seconds < self.end + INTERVALS_AFTER * sample.seconds
         ]
-        past = [sample for sample in samples if sample.end <= self.start - INTERVALS_BEFORE * sample.seconds]
+        past = [
+            sample
+            for sample in samples
+            if self.start - PAST_SECONDS <= sample.end <= self.start - INTERVALS_BEFORE * sample.seconds
+        ][-NEWEST:]
         if inside and not past and inside[0].end - 2 * inside[0].seconds < data_begins:
             return inside[1:], inside[:1]
         return inside, past
