@@ -58,7 +58,7 @@ def group(
             for members, absorbed in problems
             if incident.first_seen - members[0].first_seen <= timedelta(hours=24)
             and any(
-                member.last_seen >= incident.first_seen - gap
+                incident.first_seen - member.last_seen < gap
                 and is_near(member.application_id, incident.application_id, calls, hops)
                 for member in members
             )

@@ -71,7 +71,7 @@ def group(incidents: Iterable[Incident], graph: Graph, *, hops: int, gap: timede
     """Group incidents, in whatever order they come; problems are in order of opening.
 
     In order of time an incident joins every open problem with a member at most `hops` calls away, in either direction,
-    that was heard of within `gap` before it; problems that one incident joins become one, the oldest.
+    that was heard of less than `gap` before it; problems that one incident joins become one, the oldest.
 
     Args:
         incidents: each once.
@@ -120,7 +120,7 @@ class _Board:
         for name in near if len(near) < len(self._heard) else near & self._heard.keys():
             heard = self._heard.get(name, {})
             for opener, last in list(heard.items()):
-                if last < incident.first_seen - self._gap or opener.first_seen < incident.first_seen - LONGEST:
+                if last <= incident.first_seen - self._gap or opener.first_seen < incident.first_seen - LONGEST:
                     # Incidents come in order of time: it will not be heard of again.
                     del heard[opener]
                 else:

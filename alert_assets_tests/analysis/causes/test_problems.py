@@ -51,9 +51,9 @@ def test_further_than_the_hops_or_later_than_the_gap_is_another() -> None:
         ["web", "ledger", "array"],
     ]
     assert grouped(incident("web", 0), incident("disk", 1)) == [["web"], ["disk"]]
-    assert grouped(incident("web", 0), incident("web", 10)) == [["web", "web"]]
-    assert grouped(incident("web", 0), incident("web", 10.01)) == [["web"], ["web"]]
-    assert grouped(incident("web", 0, lasts=30), incident("cart", 40)) == [["web", "cart"]]
+    assert grouped(incident("web", 0), incident("web", 9.99)) == [["web", "web"]]
+    assert grouped(incident("web", 0), incident("web", 10)) == [["web"], ["web"]]
+    assert grouped(incident("web", 0, lasts=30), incident("cart", 39)) == [["web", "cart"]]
 
 
 def test_without_a_graph_it_is_the_same_application() -> None:
