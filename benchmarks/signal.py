@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 from bisect import bisect_right
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
