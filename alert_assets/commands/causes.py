@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from alert_assets.analysis.causes import Ranking, Window, rank
+from alert_assets.analysis.causes import Edge, Node, Ranking, Window, rank
 from alert_assets.analysis.causes.bronze import read_observations
 from alert_assets.commands import output
 from alert_assets.commands.lake import reading
 from alert_assets.commands.options import JsonOption, since
+from alert_assets.contracts.topology import read_topology
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.durations import parse_duration
@@ -47,8 +49,10 @@ def causes(
     Three intervals of each series before the moment and two after it are compared with the week before.
     """
     settings, moment = load_settings(), at or utc_now()
+    written_down = read_topology(Path(settings.topology_file)) if settings.topology_file else []
     with reading(settings) as lakehouse:
-        seen = read_observations(lakehouse, moment, moment)
+        edges = [Edge(Node(caller), Node(callee)) for caller, callee in written_down]
+        seen = read_observations(lakehouse, moment, moment, edges=edges)
     if application is not None and application not in seen.applications:
         raise UserError(
             f"Nothing is known of application {one_line(application, 60)!r} in the week before "
