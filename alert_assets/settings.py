@@ -126,6 +126,7 @@ class Settings(BaseSettings):
     gate_min_rows: int = Field(0, ge=0, description="A landing batch with fewer valid events is not published.")
     gate_max_rows: int = Field(20_000_000, ge=1, description="A landing batch with more valid events is not published.")
 
+    topology_file: str = Field("", description="YAML of calls between applications, added to those that events show.")
     routing_file: str = Field("", description="YAML that says who is notified of what; default: that of the package.")
     allowed_hosts: str = Field(
         "", description="Private hosts, addresses and networks that channels may connect to, e.g. relay,10.1.0.0/16."
