@@ -214,7 +214,9 @@ def test_of_many_codes_the_fifty_most_frequent_are_kept_and_the_rest_is_counted(
     def log(number: int, code: str) -> Row:
         return event(f"e{number}", T0 - number * SECOND, log_level="ERROR", error_code=code)
 
-    codes = [f"code{n:03}" for n in range(60)] * 2 + ["often"] * 3 + ["other"] * 4 + ["x" * 200 + "y", "x" * 200 + "z"] * 2
+    codes = (
+        [f"code{n:03}" for n in range(60)] * 2 + ["often"] * 3 + ["other"] * 4 + ["x" * 200 + "y", "x" * 200 + "z"] * 2
+    )
     row = gold(spark, [silver(1, T0)], [log(n, code) for n, code in enumerate(codes)])["a1"]
     kept = {"x" * 200: 4, "often": 3, **{f"code{n:03}": 2 for n in range(48)}}
     assert row["error_summary"] == {**kept, "other": 12 * 2 + 4}
@@ -238,7 +240,8 @@ def test_messages_that_differ_in_numbers_are_one(spark: SparkSession) -> None:
     texts = ["slow: 1240 ms", "slow: 99 ms", " a\n\tb  ", "a b", "a b", "", " ", None, "z" * 300, "z" * 250]
     texts += ["b", "c", "d", "e", "x" * 150 + "1" * 100 + "x" * 100]
     events = [
-        event(f"e{n}", T0 - n * SECOND, log_level=("ERROR", "FATAL")[n % 2], message=text) for n, text in enumerate(texts)
+        event(f"e{n}", T0 - n * SECOND, log_level=("ERROR", "FATAL")[n % 2], message=text)
+        for n, text in enumerate(texts)
     ]
     events.append(event("info", T0, log_level="INFO", message="b"))
     assert gold(spark, [silver(1, T0)], events)["a1"]["top_messages"] == [
