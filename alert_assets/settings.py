@@ -82,10 +82,6 @@ class Settings(BaseSettings):
     )
     max_files_per_trigger: int = Field(10, gt=0, le=100_000, description="Landing files in one micro-batch.")
 
-    max_line_bytes: int = Field(
-        1_048_576, ge=1024, le=67_108_864, description="A longer landed line goes to quarantine as too_long, cut."
-    )
-
     spark_mode: Literal["connect", "classic"] = Field(
         "connect", description="connect: a warm local server that outlives the run; classic: a JVM in this process."
     )

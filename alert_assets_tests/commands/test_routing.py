@@ -185,7 +185,7 @@ def test_json(run: Run, file: str) -> None:
         "suggested_action": None,
         "destinations": [
             {"channel": "slack", "recipients": ["#alerts"]},
-            {"channel": "email", "recipients": []},
+            {"channel": "email", "recipients": ["all@example.org"]},
             {"channel": "log", "recipients": []},
         ],
         "acknowledge_by": "2026-02-16T13:00:00.000000Z",
@@ -197,7 +197,7 @@ def test_json(run: Run, file: str) -> None:
                 "at": "2026-02-16T09:00:00.000000Z",
                 "destinations": [
                     {"channel": "slack", "recipients": ["#alerts"]},
-                    {"channel": "email", "recipients": []},
+                    {"channel": "email", "recipients": ["all@example.org"]},
                     {"channel": "log", "recipients": []},
                 ],
             }
@@ -212,6 +212,8 @@ def test_json(run: Run, file: str) -> None:
             "email: policy P3; role:team has no contact in email; the channel's default recipients",
             "log: always",
         ],
+        "unreachable": [],
+        "problems": [],
     }
 
 

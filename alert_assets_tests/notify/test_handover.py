@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from alert_assets.notify.channels.channel import Channel
     from alert_assets_tests.notify.channels.relay import Relay
     from alert_assets_tests.notify.channels.service import Received, Reply, Service
 
@@ -160,12 +161,17 @@ def test_a_row_with_several_recipients_is_sent_as_it_is(state: State, relay: Rel
 def test_what_a_webhook_refuses_goes_another_way_and_is_an_alert(state: State, slack: Service, relay: Relay) -> None:
     slack.failure = http.answer(404, b"no_service")
     plan(state, Destination("slack"), fallbacks=(Destination("slack"), MAIL))
-    channels = {"slack": SlackWebhook(f"{slack.url}/services/T/B/x", LOOPBACK), "email": mailer(relay)}
+    channels: dict[str, Channel] = {
+        "slack": SlackWebhook(f"{slack.url}/services/T/B/x", LOOPBACK),
+        "email": mailer(relay),
+    }
     deliverer = Deliverer(state, channels)
     deliverer.tick(T0)
     deliverer.tick(T0 + SECOND)
     (mail,) = [taken.mail for taken in relay.deliveries]
-    body = mail.get_body(("plain",)).get_content()
+    plain = mail.get_body(("plain",))
+    assert plain is not None
+    body = plain.get_content()
     reason = "slack: 127.0.0.1 answered 404 Not Found: no_service"
     assert mail["Subject"] == "[HIGH] e1 is full"
     assert f"It comes this way because slack did not take it: {reason}" in body

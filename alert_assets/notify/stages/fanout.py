@@ -75,7 +75,7 @@ def lasted(span: timedelta) -> str:
     seconds = int(span.total_seconds())
     sizes = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
     first = next((number for number, (_, size) in enumerate(sizes) if seconds >= size), len(sizes) - 1)
-    parts = []
+    parts: list[str] = []
     for unit, size in sizes[first : first + 2]:
         if seconds >= size or not parts:
             parts.append(f"{seconds // size} {unit}")
