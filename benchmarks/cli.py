@@ -104,6 +104,26 @@ def quick(work: Work = _WORK, json_file: Json = None, seed: Seed = 1) -> None:
         raise typer.Exit(1)
 
 
+@app.command(name="signal")
+def measure_signal(
+    telemetry: Annotated[
+        Path | None, typer.Option(help="Folder of the labelled telemetry; else shared/telemetry beside the repository.")
+    ] = None,
+    results_file: Annotated[Path | None, typer.Option("--results", help="Write SIGNAL.md here.")] = None,
+) -> None:
+    """Measure how often the ranking of causes names the culprit of labelled faults; exit 1 below a target."""
+    from benchmarks import signal as labelled
+
+    folder = telemetry or labelled.find_telemetry()
+    figures, grouped = labelled.measure(folder), labelled.grouping(folder)
+    table = labelled.markdown(figures, grouped)
+    typer.echo(table)
+    if results_file:
+        results_file.write_text(f"# How often the cause is named\n\n{table}", encoding="utf-8")
+    if not grouped.is_met or not all(figure.is_met for figure in figures):
+        raise typer.Exit(1)
+
+
 def _started(bench: Bench) -> AbstractContextManager[Bench]:
     # SIGTERM ends the bench as Ctrl-C does: the programs and the server that it started have to end too. And a shell
     # that starts it in the background makes it deaf to Ctrl-C.

@@ -114,8 +114,8 @@ def _no_table(check: Check, rows: NewRows, former: CheckResult | None) -> Evalua
     if former is None or not former.checked_batch_id:
         return Evaluation(check, Finding(True, f"{where} is not there yet: nothing was checked."), 0, skipped=True)
     said = (
-        f"There is no table at {where}, and this check has looked at its commits up to batch {former.checked_batch_id}. "
-        "Look whether ALERTS_LAKE_DIR is right, or restore the table."
+        f"There is no table at {where}, and this check has looked at its commits up to batch "
+        f"{former.checked_batch_id}. Look whether ALERTS_LAKE_DIR is right, or restore the table."
     )
     return Evaluation(check, Finding(False, said), former.checked_batch_id)
 

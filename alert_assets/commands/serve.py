@@ -29,7 +29,7 @@ def serve(
     """
     given = {"serve_host": host, "serve_port": port}
     intake = load_intake_settings(**{name: value for name, value in given.items() if value is not None})
-    if not intake.is_loopback and not (intake.tokens or intake.intake_secrets.get_secret_value()):
+    if not intake.is_loopback and not intake.has_credentials:
         raise UserError(
             f"ALERTS_SERVE_HOST={intake.serve_host} lets other machines send, and nothing says which may. Set "
             "ALERTS_INTAKE_TOKENS=name=token (and ALERTS_INTAKE_SECRETS for senders that sign), or serve on 127.0.0.1."

@@ -48,10 +48,9 @@ def load(body: bytes) -> Any:
 
 def dump(value: Any) -> bytes:
     """Write a value as one line of JSON, with its line feed."""
-    return (
-        json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8", "surrogatepass")
-        + b"\n"
-    )
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    # Half a surrogate pair is no UTF-8; as an escape, which this writes, it is JSON.
+    return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _is_spread(text: str) -> bool:

@@ -116,6 +116,11 @@ class IntakeSettings(BaseSettings):
         """Name and token."""
         return named_secrets(self.intake_tokens)
 
+    @property
+    def has_credentials(self) -> bool:
+        """Whether anything says who may send."""
+        return bool(self.tokens or named_secrets(self.intake_secrets) or self.intake_sns_topics)
+
     def secrets_of(self, sender: str) -> tuple[str, ...]:
         """Secrets that a sender may sign with."""
         return tuple(secret for name, secret in named_secrets(self.intake_secrets) if name == sender)

@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = [
     ["incidents"],
     ["incidents", "show"],
+    ["causes"],
     ["status"],
     ["breaker"],
     ["breaker", "status"],

@@ -19,9 +19,8 @@ class UnmappedError(Exception):
 
 @dataclass(frozen=True)
 class Unmapped:
-    """A part of a payload that could not be mapped, beside others that could."""
+    """Why a part of a payload could not be mapped, beside others that could."""
 
-    part: Any
     because: str
 
 
@@ -50,7 +49,7 @@ class Sender:
         name: its part of the path.
         title: what it is, in a few words.
         to_events: payload to events. What it raises makes the payload unmapped; nothing is lost by it.
-        setup: how the other side is configured, with `{url}` for where to send; ready to paste.
+        setup: how the other side is configured, ready to paste once {url} and {token} are put in.
         headers: request headers that `to_events` reads, lower-case.
         verify: checks a signature: body, headers, secrets, now; raises RefusedError. None for those that do not sign.
         documentation: where the other side describes its payload.

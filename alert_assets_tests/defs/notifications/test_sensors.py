@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import pytest
 from alert_assets.breaker.guard import REFUSED_TAGS
 from alert_assets.breaker.store import circuit_breakers
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_ALERTS, Contract
+from alert_assets.defs.notifications import runs
 from alert_assets.defs.notifications.ledger import NOTIFICATIONS, ledger_check
+from alert_assets.defs.notifications.runs import RunLook, look_at_runs
 from alert_assets.defs.notifications.sensors import (
     escalations_sensor,
     incident_alerts,
@@ -40,20 +43,13 @@ class Site:
         self.lakehouse = Lakehouse(settings)
         self.breakers = circuit_breakers(settings)
         self.stack = NotificationStack(settings)
-        self._cursors: dict[str, str | None] = {}
 
     def tick(self, sensor: Any) -> str:
-        """One tick, from where the last one ended; what it says."""
+        """One tick; what it says."""
         context = dg.build_sensor_context(
-            instance=self.instance,
-            cursor=self._cursors.get(sensor.name),
-            resources={"settings": self.settings, "notification_stack": self.stack},
+            instance=self.instance, resources={"settings": self.settings, "notification_stack": self.stack}
         )
-        found = sensor(context)
-        if isinstance(found, dg.SkipReason):
-            return str(found.skip_message)
-        self._cursors[sensor.name] = found.cursor
-        return str(found.skip_reason.skip_message)
+        return str(sensor(context).skip_message)
 
     def waiting(self) -> list[tuple[str, str]]:
         """What is in the outbox and was not taken up: subject and status of the alert."""
@@ -146,12 +142,25 @@ def test_a_failed_run_is_told_with_its_cause_once_and_a_success_ends_it(site: Si
     assert site.tick(escalations_sensor).endswith("episodes looked at.")
 
 
+def test_a_look_that_takes_too_long_is_continued_by_the_next(site: Site) -> None:
+    for _ in range(runs._RUNS_AT_ONCE + 1):
+        run(site)
+    assert look_at_runs(site.instance, site.stack.state, budget_seconds=0) == RunLook()
+    assert site.waiting() == []
+    ticking = chain([0.0, 0.0], repeat(30.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.monotonic", lambda: next(ticking))
+        assert look_at_runs(site.instance, site.stack.state, budget_seconds=25).runs == runs._RUNS_AT_ONCE
+    look_at_runs(site.instance, site.stack.state)
+    assert len(site.waiting()) == runs._RUNS_AT_ONCE + 1
+
+
 def test_an_exception_between_the_fact_and_the_outbox_loses_nothing(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(site)
     with monkeypatch.context() as patch:
-        patch.setattr("alert_assets.defs.notifications.runs.run_alert", lambda *_, **__: 1 / 0)
+        patch.setattr("alert_assets.notify.runs.run_alert", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             site.tick(run_alerts)
     assert site.waiting() == []

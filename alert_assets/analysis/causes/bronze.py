@@ -1,0 +1,128 @@
+"""The part of bronze_events that causes are ranked by, read by delta-rs: pruned by time, without Spark."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from alert_assets.analysis.causes.baselines import NEWEST, PAST_SECONDS
+from alert_assets.analysis.causes.graph import Edge, Node
+from alert_assets.analysis.causes.observations import BAD_LOG_LEVELS, LogMinute, Observations, observe
+from alert_assets.contracts import BRONZE_EVENTS
+from alert_assets.kernel.sql import literal
+from alert_assets.lake.rows import query
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from deltalake import DeltaTable
+
+    from alert_assets.lake.lakehouse import Lakehouse
+
+#: A window's samples lie at most so far around it: three intervals before it, and two after the one that it ends in.
+AROUND = timedelta(minutes=45)
+#: How far before it a series' own past is looked for.
+PAST = timedelta(seconds=PAST_SECONDS)
+#: The same of logs, of which there are many more.
+PAST_OF_LOGS = timedelta(hours=24)
+#: How old a call may be and still be in the graph.
+GRAPH = timedelta(days=7)
+
+#: Measurements of an event's `metrics` that are read.
+_METRICS = ("interval_seconds", "requests", "latency_ms", "client_latency_ms", "server_latency_ms", "errors")
+
+
+def read_observations(
+    lakehouse: Lakehouse, start: datetime, end: datetime, *, edges: Iterable[Edge] = ()
+) -> Observations:
+    """Read what was measured around a window and before it, and the calls of the seven days up to it.
+
+    Args:
+        lakehouse: where bronze_events is; nothing is read where there is none.
+        start, end: the window; the same for a moment.
+        edges: calls that are known apart from the events.
+    """
+    table = lakehouse.table(BRONZE_EVENTS)
+    if table is None:
+        return observe([], (), edges)
+    begin, until = start - AROUND, end + AROUND
+    return observe(
+        [
+            *_measured(table, _between(begin, until)),
+            *_measured(table, _between(start - PAST, begin), newest=NEWEST),
+            *_deployments(table, end - PAST, until),
+        ],
+        _logs(table, start - PAST_OF_LOGS, until),
+        [*edges, *_calls(table, end - GRAPH, until)],
+    )
+
+
+def _measured(table: DeltaTable, where: str, *, newest: int | None = None) -> list[dict[str, Any]]:
+    """Metrics and calls; of each application, host and call those of the newest times if a number is given."""
+    metrics = ", ".join(f"map_extract(metrics, {literal(name)})[1] AS {name}" for name in _METRICS)
+    names = "event_id, event_type, application_id, host, timestamp, cpu_percent, error_rate"
+    source = (
+        f"SELECT {names}, {_callee(table)}, metrics FROM t WHERE event_type IN ('metric', 'dependency') AND {where}"
+    )
+    if newest is not None:
+        series = "event_type, application_id, host, depends_on, depends_on_host"
+        source = (
+            f"SELECT * FROM (SELECT *, dense_rank() OVER (PARTITION BY {series} ORDER BY timestamp DESC) AS age "
+            f"FROM ({source})) WHERE age <= {newest}"
+        )
+    rows = query(f"SELECT {names}, depends_on, depends_on_host, {metrics} FROM ({source})", t=table)
+    for row in rows:
+        row["metrics"] = {name: row.pop(name) for name in _METRICS}
+    return rows
+
+
+def _deployments(table: DeltaTable, since: datetime, until: datetime) -> list[dict[str, Any]]:
+    return query(
+        "SELECT event_id, event_type, application_id, timestamp, change_type, version, deployment_id FROM t "
+        f"WHERE event_type = 'deployment' AND {_between(since, until)}",
+        t=table,
+    )
+
+
+def _logs(table: DeltaTable, since: datetime, until: datetime) -> list[LogMinute]:
+    """Counted where they lie: there are many more logs than anything else."""
+    levels = ", ".join(map(literal, sorted(BAD_LOG_LEVELS)))
+    each_once = (
+        "SELECT application_id, host, timestamp, event_id, "
+        f"min(CASE WHEN log_level IN ({levels}) THEN 1 ELSE 0 END) AS bad "
+        f"FROM t WHERE event_type = 'log' AND {_between(since, until)} "
+        "GROUP BY application_id, host, timestamp, event_id"
+    )
+    rows = query(
+        "SELECT application_id, host, date_trunc('minute', timestamp) AS minute, count(*) AS lines, sum(bad) AS bad "
+        f"FROM ({each_once}) GROUP BY application_id, host, date_trunc('minute', timestamp)",
+        t=table,
+    )
+    return [
+        LogMinute(row["application_id"], row["host"], row["minute"].timestamp(), row["lines"], row["bad"])
+        for row in rows
+    ]
+
+
+def _calls(table: DeltaTable, since: datetime, until: datetime) -> list[Edge]:
+    rows = query(
+        f"SELECT DISTINCT application_id, host, {_callee(table)} FROM t "
+        f"WHERE event_type = 'dependency' AND {_between(since, until)}",
+        t=table,
+    )
+    return [
+        Edge(Node(row["application_id"], row["host"]), Node(row["depends_on"], row["depends_on_host"]))
+        for row in rows
+        if row["depends_on"] is not None
+    ]
+
+
+def _callee(table: DeltaTable) -> str:
+    """The callee's columns; a lake that was written before there were dependencies has none yet."""
+    known = {field.name for field in table.schema().fields}
+    names = ("depends_on", "depends_on_host")
+    return ", ".join(name if name in known else f"CAST(NULL AS VARCHAR) AS {name}" for name in names)
+
+
+def _between(since: datetime, until: datetime) -> str:
+    return f"timestamp > {literal(since)} AND timestamp <= {literal(until)}"

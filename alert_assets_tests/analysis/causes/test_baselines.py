@@ -1,0 +1,88 @@
+"""What is usual, and which samples belong to a window."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alert_assets.analysis.causes.baselines import Measure, Sample, Window, excess, usual
+from alert_assets.analysis.causes.observations import CPU, ERRORS, LATENCY
+
+LONG_AGO = -1e9
+
+values = st.lists(st.floats(0, 1e6), min_size=1, max_size=50)
+
+
+def minutes(*numbers: float, weight: float = 100.0) -> list[Sample]:
+    """Samples of a minute each, the first ending at 60 s."""
+    return [Sample(60.0 * (n + 1), 60.0, weight, value) for n, value in enumerate(numbers)]
+
+
+@given(values)
+def test_the_usual_value_is_one_of_the_middle_and_never_certain(numbers: list[float]) -> None:
+    found = usual(numbers, floor=1.0)
+    assert found is not None
+    assert min(numbers) <= found.value <= max(numbers)
+    assert found.spread >= 1.0
+    assert found.samples == len(numbers)
+
+
+@given(values, st.integers(2, 5))
+def test_more_of_the_same_past_makes_it_surer(numbers: list[float], times: int) -> None:
+    few, many = usual(numbers, 1.0), usual(numbers * times, 1.0)
+    assert few is not None
+    assert many is not None
+    assert many.value == few.value
+    assert many.spread < few.spread
+
+
+@given(values, st.data())
+def test_a_few_outliers_do_not_move_it_beyond_what_was_seen(numbers: list[float], data: st.DataObject) -> None:
+    outliers = data.draw(st.lists(st.floats(1e7, 1e9), max_size=(len(numbers) - 1) // 2))
+    found = usual(numbers + outliers)
+    assert found is not None
+    assert found.value <= max(numbers)
+
+
+def test_no_past_is_no_usual_value() -> None:
+    assert usual([]) is None
+
+
+def test_three_intervals_before_and_two_after_belong_to_a_window() -> None:
+    samples = minutes(*range(20))
+    inside, past = Window(600, 600).split(samples, LONG_AGO)
+    assert [sample.end for sample in inside] == [480, 540, 600, 660, 720]
+    assert [sample.end for sample in past] == [60, 120, 180, 240, 300, 360, 420]
+    longer, _ = Window(600, 720).split(samples, LONG_AGO)
+    assert [sample.end for sample in longer] == [480, 540, 600, 660, 720, 780, 840]
+
+
+def test_where_nothing_was_measured_before_the_first_sample_is_the_past() -> None:
+    samples = minutes(5, 6, 7)
+    assert Window(120, 120).split(samples, data_begins=0) == (samples[1:], samples[:1])
+    # A series that begins later than the others is new, and has none.
+    assert Window(120, 120).split(samples[1:], data_begins=0) == (samples[1:], [])
+
+
+@pytest.mark.parametrize(
+    ("measure", "weight", "is_unusual"),
+    [(ERRORS, 10, False), (ERRORS, 1000, True), (LATENCY, 1, False), (LATENCY, 1000, True), (CPU, 1, True)],
+)
+def test_few_requests_are_noisy_by_themselves(measure: Measure, weight: float, is_unusual: bool) -> None:
+    """A tenth of the requests fail, of which usually none does; or they take a quarter longer."""
+    before, now = (0.0, 0.1) if measure is ERRORS else (100.0, 125.0)
+    found = excess(measure, minutes(*[before] * 30, now, weight=weight), Window(1860, 1860), LONG_AGO)
+    assert found is not None
+    assert found.counts(3.0) == is_unusual
+
+
+def test_excess_is_weight_times_what_is_beyond_the_usual() -> None:
+    found = excess(LATENCY, minutes(*[10.0] * 30, 30.0, weight=7), Window(1860, 1860), LONG_AGO)
+    assert found is not None
+    assert found.amount == pytest.approx(7 * 20)
+    assert (found.usual and found.usual.value, found.peak, found.weight) == (10.0, 30.0, 21)
+
+
+def test_a_series_without_samples_in_the_window_says_nothing() -> None:
+    assert excess(LATENCY, minutes(1, 2, 3), Window(10_000, 10_000), LONG_AGO) is None
