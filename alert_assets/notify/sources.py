@@ -91,7 +91,12 @@ def changed_incidents(lakehouse: Lakehouse, seen: IncidentsSeen, *, since: datet
         platinum = None
     tables = {name: table for name, table in {"s": silver, "g": gold, "p": platinum}.items() if table is not None}
     rows = _changed_rows(tables, seen)
-    highest = {name: query(f"SELECT max(_batch_id) AS batch FROM {name}", **tables)[0]["batch"] or 0 for name in tables}
+    highest = {
+        # Files of what was seen before are pruned.
+        name: query(f"SELECT max(_batch_id) AS batch FROM {name} WHERE _batch_id > {before}", **tables)[0]["batch"] or 0
+        for name, before in (("s", seen.silver), ("g", seen.gold), ("p", seen.platinum))
+        if name in tables
+    }
     is_recent = f"coalesce(last_seen_timestamp >= {literal(since)} OR resolved_at >= {literal(since)}, false)"
     is_over = "resolved_at IS NOT NULL AND (last_seen_timestamp IS NULL OR resolved_at >= last_seen_timestamp)"
     in_order = "ORDER BY window_start, fingerprint"
@@ -102,7 +107,7 @@ def changed_incidents(lakehouse: Lakehouse, seen: IncidentsSeen, *, since: datet
         seen=IncidentsSeen(
             gold=max(seen.gold, highest.get("g", 0)),
             platinum=max(seen.platinum, highest.get("p", 0)),
-            silver=max(seen.silver, highest["s"]),
+            silver=max(seen.silver, highest.get("s", 0)),
         ),
         recent=query(f"SELECT * FROM ({rows}) WHERE {is_recent} {in_order}", **tables),
         ended=query(ended, **tables) if ended else [],
