@@ -71,11 +71,16 @@ class Settings(BaseSettings):
     correlation_lookback_minutes: Minutes = Field(60, description="How far back evidence is gathered.")
     watermark_delay_minutes: Minutes = Field(10, description="How late is late.")
     max_future_skew_minutes: Minutes = Field(5, description="Timestamps further ahead go to quarantine.")
-    max_files_per_trigger: int = Field(10, gt=0, le=100_000, description="Landing files in one micro-batch.")
-
-    max_line_bytes: int = Field(
-        1_048_576, ge=1024, le=67_108_864, description="A longer landed line goes to quarantine as too_long, cut."
+    max_depth: int = Field(
+        64, ge=8, le=200, description="A line with objects and arrays nested deeper goes to quarantine."
     )
+    max_line_bytes: int = Field(
+        1_048_576, ge=1_024, le=67_108_864, description="A longer line goes to quarantine, its beginning that is."
+    )
+    max_field_chars: int = Field(
+        32_768, ge=256, le=1_048_576, description="A longer message, label or other optional text is cut."
+    )
+    max_files_per_trigger: int = Field(10, gt=0, le=100_000, description="Landing files in one micro-batch.")
 
     spark_mode: Literal["connect", "classic"] = Field(
         "connect", description="connect: a warm local server that outlives the run; classic: a JVM in this process."
@@ -125,7 +130,7 @@ class Settings(BaseSettings):
     alert_max_age_hours: float = Field(
         24, gt=0, description="Incidents that last fired longer ago are not notified, e.g. those of a backfill."
     )
-    alert_quiet_minutes: Minutes = Field(60, description="An incident that has not fired for so long is over.")
+    alert_quiet_minutes: Minutes = Field(60, description="No news of an incident for so long is said once.")
     alert_reopen_minutes: Minutes = Field(
         30, description="What fires so soon after it was resolved is the same episode again."
     )

@@ -11,6 +11,7 @@ import typer
 
 from alert_assets.checks.commits import newest_first
 from alert_assets.commands import output
+from alert_assets.commands.delivery import delivery_problems
 from alert_assets.commands.lake import reading, records
 from alert_assets.commands.options import JsonOption
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, CONTRACTS, Contract
@@ -95,6 +96,7 @@ def status(
     problems = [
         *_age_problems(tables, max_age_minutes, now),
         *_backlog_problems(landing, max_backlog),
+        *delivery_problems(settings),
     ]
     if as_json:
         output.print_json(

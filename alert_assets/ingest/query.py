@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,7 @@ from alert_assets.lake.snapshot import BATCH_APP, Snapshot
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
+    from alert_assets.ingest.judge import Judge, Limits
     from alert_assets.ingest.plain_lines import PlainLines
     from alert_assets.settings import Settings
 
@@ -76,6 +77,7 @@ class IngestReport:
     Attributes:
         lines: lines read; `lines == rows + quarantined + blank`.
         rows: events added to bronze.
+        adapted: of these, events with fields that were not taken as they were written.
         broken: files left in the landing zone because they cannot be read, by path, with the reason.
         not_read: what else is in the landing zone and is not read.
     """
@@ -86,6 +88,7 @@ class IngestReport:
     quarantined: int = 0
     blank: int = 0
     late: int = 0
+    adapted: int = 0
     broken: dict[str, str] | None = None
     not_read: tuple[NotRead, ...] = ()
 
@@ -254,8 +257,6 @@ class LandingBatch:
 
     def __call__(self, landed: DataFrame, batch_number: int) -> None:
         """Judge one micro-batch and commit it to bronze and quarantine, or hold it."""
-        from pyspark.sql import functions as F
-
         lakehouse = Lakehouse(self.settings, run_id=self.run_id)
         app = f"alert_assets/landing/{self._query_id()}"
         transactions = {app: batch_number}
@@ -272,9 +273,11 @@ class LandingBatch:
                 raise
         elif lakehouse.transaction(BRONZE_QUARANTINE, app) < batch_number:
             # Cut short between the two commits; there may have been nothing to set aside.
-            judged = judged_lines(_lines(landed, self.settings), self.settings.max_future_skew_minutes)
+            from alert_assets.ingest.judge import Limits
+
+            judged = judged_lines(_lines(landed, self.settings), Limits.of(self.settings))
             with lakehouse.stage(BRONZE_QUARANTINE) as quarantine:
-                quarantine.write(quarantine_rows(judged.where(F.size("reasons") > 0)))
+                quarantine.write(quarantine_rows(unpublished(judged, lakehouse, app)))
                 quarantine.commit(transactions, {"batch": batch_number})
 
     def _publish(self, lakehouse: Lakehouse, landed: DataFrame, transactions: Mapping[str, int]) -> None:
@@ -292,16 +295,12 @@ class LandingBatch:
         counts = Observation()
         with lakehouse.stage(BRONZE_EVENTS) as events, lakehouse.stage(BRONZE_QUARANTINE) as broken:
             plain = plain_lines(self.settings, late_before, events.folder, events.batch_id)
-            judged = judged_lines(_lines(landed, self.settings, plain), self.settings.max_future_skew_minutes)
-            seen = judged.withColumn("_late_by_seconds", late_by(late_before)).observe(
-                # The observation also keeps Spark from moving the filter below the parse and parsing twice.
+            others = _lines(landed, self.settings, plain).observe(
                 counts,
                 F.count_if(F.col("reasons").isNull()).alias("blank"),
-                F.count_if(F.size("reasons") > 0).alias("quarantined"),
+                F.count_if(F.col("reasons").isNotNull()).alias("quarantined"),
             )
-            kept = seen.where(F.col("reasons").isNotNull())
-            rows = kept.withColumns({"_broken": F.size("reasons") > 0, **_as_quarantined()})
-            events.write(rows, aside=broken, where="_broken")
+            broken.write(quarantine_rows(others.where(F.col("reasons").isNotNull())))
             written, blank, quarantined = events.written, counts.get["blank"], counts.get["quarantined"]
             lines = written.rows + quarantined
             on_time = written.nulls.get("_late_by_seconds", written.rows)
@@ -310,6 +309,7 @@ class LandingBatch:
                 "blank": blank,
                 "quarantined": quarantined,
                 "late": written.rows - on_time,
+                "adapted": events.filled("_adapted"),
             }
             batch = BatchFigures(lines, quarantined, written.nulls)
             if because := broken_limits(batch, batch_limits(self.settings)):
@@ -327,59 +327,66 @@ class LandingBatch:
 
 
 def _lines(landed: DataFrame, settings: Settings, then: PlainLines | None = None) -> DataFrame:
-    """The lines of landed files; with `then`, those that it passes on."""
-    from pyspark import cloudpickle
-
+    """The lines of landed files; with `then`, those that it passes on, and their `reasons`."""
     from alert_assets.ingest import landed_lines as sent_along
 
-    cloudpickle.register_pickle_by_value(sent_along)
+    _send_along(sent_along)
     read = partial(sent_along.landed_lines, root=settings.landing_dir, max_line_bytes=settings.max_line_bytes)
-    return landed.mapInArrow((lambda files: then(read(files))) if then else read, sent_along.LINE)
-
-
-def judged_lines(lines: DataFrame, max_future_skew_minutes: int) -> DataFrame:
-    """Lines as :func:`alert_assets.ingest.judge.judge` sees them; the notes among them with their reason.
-
-    A note (:mod:`alert_assets.ingest.landed_lines`) is no JSON, now and whenever it is judged again.
-    """
-    from pyspark.sql import functions as F
-
-    from alert_assets.ingest.judge import judge
-
-    reason = F.substring_index(F.substring_index("raw", "\n", -1), ":", 1)
-    is_note = F.contains("raw", F.lit("\n"))
-    judged = judge(lines, max_future_skew_minutes=max_future_skew_minutes)
-    return judged.withColumn("reasons", F.when(is_note, F.array(reason)).otherwise(F.col("reasons")))
+    if then is None:
+        return landed.mapInArrow(read, sent_along.LINE)
+    return landed.mapInArrow(lambda files: then(read(files)), f"{sent_along.LINE}, reasons array<string>")
 
 
 def plain_lines(settings: Settings, late_before: datetime | None, folder: str, batch_id: int) -> PlainLines:
-    """What writes a batch's plain lines into a folder of bronze and passes on the others.
+    """What writes a batch's valid lines into a folder of bronze and passes on the others.
 
     Its code is sent along: Spark's workers need pyarrow, not this package.
     """
-    from pyspark import cloudpickle
-
-    from alert_assets.contracts import rules
     from alert_assets.ingest import plain_lines as sent_along
+    from alert_assets.ingest.judge import Limits
 
-    cloudpickle.register_pickle_by_value(sent_along)
-    cloudpickle.register_pickle_by_value(rules)
+    _send_along(sent_along)
     return sent_along.PlainLines(
-        fields=tuple(
-            sent_along.PlainField(name, _kind(column.type), column.rules, column.metadata)
-            for name, column in EVENT.columns.items()
-        ),
+        judge=contract_judge(Limits.of(settings)),
         measurements=EVENT.columns_with("measured"),
         columns=tuple(BRONZE_EVENTS.columns),
         folder=folder,
         batch_id=batch_id,
         watermark_us=None if late_before is None else (late_before - _EPOCH) // timedelta(microseconds=1),
-        max_future_skew_minutes=settings.max_future_skew_minutes,
     )
 
 
+def contract_judge(limits: Limits) -> Judge:
+    """The judge of the event contract, with its code sent along to Spark's workers."""
+    from alert_assets.contracts import rules
+    from alert_assets.contracts.rules import python
+    from alert_assets.ingest import judge as sent_along
+    from alert_assets.ingest import tolerant
+
+    _send_along(sent_along, tolerant, rules, python)
+    fields = (
+        sent_along.Field(name, _kind(column.type), column.rules, column.metadata)
+        for name, column in EVENT.columns.items()
+    )
+    return sent_along.Judge(tuple(fields), limits)
+
+
+def judged_lines(lines: DataFrame, limits: Limits) -> DataFrame:
+    """Lines judged by the event contract (:func:`alert_assets.ingest.judge.judge`)."""
+    from alert_assets.ingest.judge import judge
+
+    return judge(lines, contract_judge(limits))
+
+
+def _send_along(*modules: Any) -> None:
+    from pyspark import cloudpickle
+
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+
+
 def _kind(delta_type: Any) -> str:
-    """The kind of a field for :class:`PlainField`."""
+    """The kind of a field for :class:`alert_assets.ingest.judge.Field`."""
     if isinstance(delta_type, Mapping):
         return {"string": "texts", "double": "numbers"}[delta_type["valueType"]]
     return {"string": "text", "double": "number", "timestamp": "moment"}[delta_type]
@@ -439,9 +446,11 @@ def replay_quarantine(
     Args:
         reason: only lines with this reason; all, when not given.
     """
+    from alert_assets.ingest.judge import Limits
+
     with lakehouse.writing(BRONZE_EVENTS):
         lakehouse.bring_up_to_date(BRONZE_EVENTS, BRONZE_QUARANTINE)
-        _finish_replay(spark, lakehouse, log)
+        _finish_replay(spark, lakehouse, settings, log)
         quarantine = lakehouse.snapshot(BRONZE_QUARANTINE)
         if quarantine.table is None:
             return ReplayReport()
@@ -449,9 +458,9 @@ def replay_quarantine(
             "quarantine_batch_id": quarantine.last_batch_id,
             "judged_at": utc_now().isoformat(),
             "reason": reason,
-            "max_future_skew_minutes": settings.max_future_skew_minutes,
+            "limits": asdict(Limits.of(settings)),
         }
-        judged = _judge_again(spark(), quarantine, plan)
+        judged = _judge_again(spark(), quarantine, plan, Limits.of(settings))
         open_lines = judged.where("_open").count()
         number = lakehouse.transaction(BRONZE_EVENTS, REPLAY_APP) + 1
         log(f"{open_lines:,} open lines are judged again")
@@ -463,17 +472,27 @@ def replay_quarantine(
         return ReplayReport(open_lines, replayed)
 
 
-def _finish_replay(spark: Callable[[], SparkSession], lakehouse: Lakehouse, log: Callable[[str], None]) -> None:
+def _finish_replay(
+    spark: Callable[[], SparkSession], lakehouse: Lakehouse, settings: Settings, log: Callable[[str], None]
+) -> None:
+    from pyspark.sql import functions as F
+
+    from alert_assets.ingest.judge import Limits
+
     begun = lakehouse.transaction(BRONZE_EVENTS, REPLAY_APP)
     if begun <= lakehouse.transaction(BRONZE_QUARANTINE, REPLAY_APP):
         return
     plan = next(commit["replay"] for commit in reversed(lakehouse.commits(BRONZE_EVENTS)) if "replay" in commit)
     log(f"Replay {begun} was cut short; its lines are marked first")
     quarantine = lakehouse.snapshot(BRONZE_QUARANTINE)
-    _mark_replayed(lakehouse, quarantine, _judge_again(spark(), quarantine, plan), begun)
+    # A replay of the release before judged by its own contract, and no other limit than this.
+    limits = plan.get("limits") or {"max_future_skew_minutes": plan["max_future_skew_minutes"]}
+    judged = _judge_again(spark(), quarantine, plan, replace(Limits.of(settings), **limits))
+    moved = with_published(judged, lakehouse, REPLAY_APP).withColumn("_passes", F.col("_passes") & F.col("_published"))
+    _mark_replayed(lakehouse, quarantine, moved, begun)
 
 
-def _judge_again(spark: SparkSession, quarantine: Snapshot, plan: dict[str, Any]) -> DataFrame:
+def _judge_again(spark: SparkSession, quarantine: Snapshot, plan: dict[str, Any], limits: Limits) -> DataFrame:
     """Quarantine's rows under `_row`, judged by the plan's clock; `_open` where it asked for them."""
     from pyspark.sql import functions as F
 
@@ -488,8 +507,36 @@ def _judge_again(spark: SparkSession, quarantine: Snapshot, plan: dict[str, Any]
         (planned & F.col("replayed_at").isNull() & asked).alias("_open"),
         F.struct(*rows.columns).alias("_row"),
     )
-    judged = judged_lines(lines, plan["max_future_skew_minutes"])
+    judged = judged_lines(lines, limits)
     return judged.withColumn("_passes", F.col("_open") & F.coalesce(F.size("reasons") == 0, F.lit(False)))
+
+
+def with_published(judged: DataFrame, lakehouse: Lakehouse, app: str) -> DataFrame:
+    """Judged lines with `_published`: whether the last commit of bronze by this application has the event, never null.
+
+    What was begun by one release and is finished by the next is judged by two contracts: what bronze holds decides.
+    """
+    from pyspark.sql import functions as F
+
+    commit = next(one for one in reversed(lakehouse.commits(BRONZE_EVENTS)) if app in one["transactions"])
+    rows = lakehouse.snapshot(BRONZE_EVENTS).read(judged.sparkSession)
+    identity = ["event_id", "timestamp", "_source_file"]
+    events = rows.where(F.col("_batch_id") == commit["transactions"].get(BATCH_APP, 0)).select(*identity).distinct()
+    found = judged.join(events.withColumn("_published", F.lit(True)), identity, "left")
+    return found.withColumn("_published", F.coalesce("_published", F.lit(False)) & (F.size("reasons") == 0))
+
+
+def unpublished(judged: DataFrame, lakehouse: Lakehouse, app: str) -> DataFrame:
+    """The judged lines that the last commit of bronze by this application left for quarantine, with their reasons.
+
+    One that this release would have taken is there for what the one before did not know; a replay takes it.
+    """
+    from pyspark.sql import functions as F
+
+    unknown = F.coalesce("_adapted", F.array(F.lit("event_type")))
+    reasons = F.transform(unknown, lambda name: F.concat(F.lit("invalid:"), name))
+    lines = with_published(judged.where(F.col("reasons").isNotNull()), lakehouse, app).where(~F.col("_published"))
+    return lines.withColumn("reasons", F.when(F.size("reasons") > 0, F.col("reasons")).otherwise(reasons))
 
 
 def _replayed_events(judged: DataFrame) -> DataFrame:
@@ -584,7 +631,9 @@ def _report(
     totals = {
         name: sum(commit[name] for commit in batches) for name in ("lines", "rows", "quarantined", "blank", "late")
     }
-    return IngestReport(batches=len(batches), broken=broken, not_read=not_read, **totals)
+    # The commits of an earlier release do not say how many were adapted.
+    adapted = sum(commit.get("adapted", 0) for commit in batches)
+    return IngestReport(batches=len(batches), broken=broken, adapted=adapted, not_read=not_read, **totals)
 
 
 def _explain_hold(commit: dict[str, Any]) -> str:
