@@ -83,7 +83,11 @@ def changed_incidents(lakehouse: Lakehouse, seen: IncidentsSeen, *, since: datet
     add what is known, as far as they are. First the hours in which such windows are, then the rows of those
     hours: both are pruned by file statistics. A window is recent when it fired or was resolved at `since` or later.
     """
-    silver, gold, platinum = (lakehouse.table(table) for table in (SILVER_ALERTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS))
+    snapshots = {
+        name: lakehouse.snapshot(table)
+        for name, table in {"s": SILVER_ALERTS, "g": GOLD_INCIDENTS, "p": PLATINUM_INCIDENTS}.items()
+    }
+    silver, gold, platinum = (snapshot.table for snapshot in snapshots.values())
     if silver is None:
         return ChangedIncidents(0, seen, [])
     if platinum is not None and "_batch_id" not in {field.name for field in platinum.schema().fields}:
@@ -91,12 +95,7 @@ def changed_incidents(lakehouse: Lakehouse, seen: IncidentsSeen, *, since: datet
         platinum = None
     tables = {name: table for name, table in {"s": silver, "g": gold, "p": platinum}.items() if table is not None}
     rows = _changed_rows(tables, seen)
-    highest = {
-        # Files of what was seen before are pruned.
-        name: query(f"SELECT max(_batch_id) AS batch FROM {name} WHERE _batch_id > {before}", **tables)[0]["batch"] or 0
-        for name, before in (("s", seen.silver), ("g", seen.gold), ("p", seen.platinum))
-        if name in tables
-    }
+    highest = {name: snapshots[name].last_batch_id for name in tables}
     is_recent = f"coalesce(last_seen_timestamp >= {literal(since)} OR resolved_at >= {literal(since)}, false)"
     is_over = "resolved_at IS NOT NULL AND (last_seen_timestamp IS NULL OR resolved_at >= last_seen_timestamp)"
     in_order = "ORDER BY window_start, fingerprint"
