@@ -114,12 +114,13 @@ def measure_signal(
     """Measure how often the ranking of causes names the culprit of labelled faults; exit 1 below a target."""
     from benchmarks import signal as labelled
 
-    figures = labelled.measure(telemetry or labelled.find_telemetry())
-    table = labelled.markdown(figures)
+    folder = telemetry or labelled.find_telemetry()
+    figures, grouped = labelled.measure(folder), labelled.grouping(folder)
+    table = labelled.markdown(figures, grouped)
     typer.echo(table)
     if results_file:
         results_file.write_text(f"# How often the cause is named\n\n{table}", encoding="utf-8")
-    if not all(figure.is_met for figure in figures):
+    if not grouped.is_met or not all(figure.is_met for figure in figures):
         raise typer.Exit(1)
 
 

@@ -48,7 +48,8 @@ class Measured:
         p50, p99 = (ordered[int(len(ordered) * share)] * 1000 for share in (0.5, 0.99))
         return (
             f"{self.name}: {len(ordered) / self.elapsed_seconds:,.0f} requests/s, "
-            f"{self.events / self.elapsed_seconds:,.0f} events/s, p50 {p50:.1f} ms, p99 {p99:.1f} ms, {self.files} files, memory +{self.grown_mb:.0f} MB"
+            f"{self.events / self.elapsed_seconds:,.0f} events/s, p50 {p50:.1f} ms, p99 {p99:.1f} ms, "
+            f"{self.files} files, memory +{self.grown_mb:.0f} MB"
         )
 
 

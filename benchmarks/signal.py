@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gzip
 import json
+from bisect import bisect_right
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from alert_assets.analysis.causes import Observations, Window, log_minutes, observe, rank
 from alert_assets.analysis.causes.observations import Change
+from alert_assets.analysis.causes.problems import Incident, group
 from alert_assets.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,11 +31,13 @@ DAYS = ("nezha-2022-08-22", "nezha-2023-01-30")
 PETSHOP = "petshop-train"
 
 #: After a fault's injection, in minutes, that the product is asked; the targets are of `ASKED_AFTER`.
-OFFSETS = (0, 1, 2, 3, 4, 5)
+OFFSETS = (0, 1, 2, 3, 4, 5, 6)
 ASKED_AFTER = 3
 #: Draws of edges that are missing, and of changes elsewhere.
 DRAWS = 20
 _MISSING, _DECOYS = 0.2, 3
+#: PetShop's changes come 480 s before the symptom.
+_CHANGE_BEFORE_SYMPTOM = timedelta(seconds=480)
 #: Moments a day, ten minutes apart, from half an hour after its last labelled fault on.
 _QUIET = 60
 
@@ -161,6 +166,52 @@ def _petshop(telemetry: Path) -> list[Figure]:
     return [plain, everywhere, unchanged, missing, decoys]
 
 
+@dataclass(frozen=True)
+class Grouping:
+    """How issues and problems map to each other."""
+
+    issues: int
+    incidents: int
+    problems: int
+    #: Issues of which every incident is in one problem.
+    whole: int
+    #: Problems with incidents of two issues or more.
+    mixed: int
+
+    @property
+    def is_met(self) -> bool:
+        """1.3 problems an issue at most, nine in ten issues whole, one problem in twenty mixed at most."""
+        is_few = self.problems <= 1.3 * self.issues
+        return is_few and self.whole >= 0.9 * self.issues and self.mixed <= 0.05 * self.problems
+
+
+def grouping(telemetry: Path) -> Grouping:
+    """Group PetShop's alerts with the defaults of the product; an alert is of the issue whose change came before it."""
+    events = read(telemetry, PETSHOP)
+    starts = [fault.at - _CHANGE_BEFORE_SYMPTOM for fault in labels(telemetry, PETSHOP)]
+    incidents = _incidents(events)
+    problems = group(incidents, _observed(events).graph, hops=2, gap=timedelta(minutes=10))
+    by_issue: dict[int, set[str]] = defaultdict(set)
+    mixed = 0
+    for problem in problems:
+        issues = {bisect_right(starts, incident.first_seen) for incident in problem.incidents}
+        mixed += len(issues) > 1
+        for issue in issues:
+            by_issue[issue].add(problem.problem_id)
+    whole = sum(len(found) == 1 for found in by_issue.values())
+    return Grouping(len(starts), len(incidents), len(problems), whole, mixed)
+
+
+def _incidents(events: list[Event]) -> list[Incident]:
+    """One for each fingerprint and window of five minutes, as silver and gold make them."""
+    windows: dict[tuple[Any, ...], list[datetime]] = defaultdict(list)
+    for event in events:
+        if event["event_type"] == "alert":
+            at = event["timestamp"]
+            windows[event["application_id"], event["host"], event["alert_type"], at.timestamp() // 300].append(at)
+    return [Incident(repr(key), repr(key[:3]), key[0], min(times), max(times)) for key, times in windows.items()]
+
+
 def _ask(observed: Observations, fault: Fault, later: timedelta = timedelta()) -> Ranking:
     at = (fault.at + later).timestamp()
     return rank(observed, Window(at, at), symptom=fault.symptom)
@@ -216,8 +267,8 @@ def labels(telemetry: Path, name: str) -> Iterator[Fault]:
             yield Fault(at, label["cause"], label["cause_host"], label["metric"], label["symptom"])
 
 
-def markdown(figures: list[Figure]) -> str:
-    """The figures as a table."""
+def markdown(figures: list[Figure], grouped: Grouping) -> str:
+    """The figures as a table, and what became of the issues as a sentence."""
     rows = [
         "| on | first | among three | of | first, % | target, first / three | Brier score | of the base rate |",
         "|---|---|---|---|---|---|---|---|",
@@ -229,4 +280,9 @@ def markdown(figures: list[Figure]) -> str:
             f"| {figure.name} | {figure.first} | {figure.three} | {figure.of} | {figure.first / figure.of:.0%} "
             f"| {targets}{'' if figure.is_met else ' **missed**'} | {figure.brier:.3f} | {figure.base_rate_brier:.3f} |"
         )
-    return "\n".join(rows) + "\n"
+    said = (
+        f"PetShop, grouping: {grouped.incidents} incidents of {grouped.issues} issues are {grouped.problems} problems; "
+        f"{grouped.whole} issues are in one problem, {grouped.mixed} problems have incidents of two issues"
+        f"{'' if grouped.is_met else ' (**missed**)'}."
+    )
+    return "\n".join([*rows, "", said]) + "\n"

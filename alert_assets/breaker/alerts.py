@@ -33,7 +33,7 @@ def breaker_alert(step: Transition) -> dict[str, Any]:
         "status": "resolved" if closed else "firing",
         "severity": "CRITICAL" if step.cause in ALARMING else "INFO",
         "title": f"Circuit breaker {step.breaker}: {step.from_state} to {step.to_state}",
-        "description": f"{step.reason} Guarded: {', '.join(tables)}.",
+        "description": f"{step.reason} Guarded: {', '.join(tables)}." if tables else step.reason,
         "at": step.at.isoformat(),
         "since": step.at.isoformat(),
         "pipeline": step.breaker,

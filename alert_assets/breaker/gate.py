@@ -110,9 +110,6 @@ class GatedExecutor(WrappedExecutor):
         guarded = Guarded.of(repository, selected)
         if guarded:
             self._let_through(plan_context, guarded)
-        elif not selected:
-            yield from self.inner.execute(plan_context, execution_plan)
-            return
         tally = _Tally(guarded, selected)
         with self._watched(plan_context.run_id) as load:
             try:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from alert_assets.commands import output
+from alert_assets.commands.delivery import delivery_problems
 from alert_assets.commands.options import JsonOption, LimitOption, refuse_before, since
 from alert_assets.commands.people import WhoOption, WhyOption
 from alert_assets.notify.episode import Episode
@@ -53,13 +54,17 @@ def list_episodes(
         return refuse_before(ctx)
     states = () if everything else ("open", "acknowledged")
     found = _notifications().episodes(*states, since=begin, limit=limit)
+    problems = delivery_problems(load_settings())
     if as_json:
-        output.print_json({"episodes": [_json(episode) for episode in found]})
-    elif not found:
-        typer.echo("No episodes." if everything else "No open episodes; --all lists resolved ones.")
+        output.print_json({"episodes": [_json(episode) for episode in found], "problems": problems})
     else:
-        output.Output().table(_list(found))
-    if fail_if_any and any(episode.state == "open" for episode in found):
+        for problem in problems:
+            typer.echo(problem)
+        if found:
+            output.Output().table(_list(found))
+        else:
+            typer.echo("No episodes." if everything else "No open episodes; --all lists resolved ones.")
+    if problems or (fail_if_any and any(episode.state == "open" for episode in found)):
         raise typer.Exit(1)
     return None
 
@@ -112,7 +117,14 @@ def notify(as_json: JsonOption = False) -> None:
     runs = _look_at_runs(stack.state, settings)
     done = one.notify(stack, settings, budget_seconds=25)
     if as_json:
-        return output.print_json({**asdict(done), "raised": runs + done.raised, "taken_up": done.dispatched})
+        return output.print_json(
+            {
+                "raised": runs + done.raised,
+                "taken_up": done.dispatched,
+                "escalations_looked_at": done.escalated,
+                "sent": done.sent,
+            }
+        )
     return typer.echo(
         f"{output.count(runs + done.raised, 'alert')} found, {output.count(done.dispatched, 'alert')} dispatched, "
         f"{output.count(done.sent, 'notification')} sent."

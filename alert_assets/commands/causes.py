@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from alert_assets.analysis.causes import Ranking, Window, rank
+from alert_assets.analysis.causes import Edge, Node, Ranking, Window, rank
 from alert_assets.analysis.causes.bronze import read_observations
 from alert_assets.commands import output
 from alert_assets.commands.lake import reading
 from alert_assets.commands.options import JsonOption, since
+from alert_assets.contracts.topology import read_topology
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.durations import parse_duration
@@ -44,14 +46,16 @@ def causes(
 ) -> None:
     """Rank the applications that may cause what happens at a moment, whether or not an alert fired.
 
-    Three intervals of each series before the moment and two after it are compared with the 24 hours before.
+    Four intervals of each series before the moment and two after it are compared with the week before.
     """
     settings, moment = load_settings(), at or utc_now()
+    written_down = read_topology(Path(settings.topology_file)) if settings.topology_file else []
     with reading(settings) as lakehouse:
-        seen = read_observations(lakehouse, moment, moment)
+        edges = [Edge(Node(caller), Node(callee)) for caller, callee in written_down]
+        seen = read_observations(lakehouse, moment, moment, edges=edges)
     if application is not None and application not in seen.applications:
         raise UserError(
-            f"Nothing is known of application {one_line(application, 60)!r} in the 24 hours before "
+            f"Nothing is known of application {one_line(application, 60)!r} in the week before "
             f"{output.stamp(moment)}: no metrics, logs or calls. {_similar(application, seen.applications)}"
         )
     instant = moment.timestamp()
@@ -94,7 +98,7 @@ def _print(ranking: Ranking, moment: datetime, is_anything_known: bool) -> None:
     where = f" for {output.line(ranking.symptom)}" if ranking.symptom else ""
     when = output.stamp(moment)
     if not ranking.causes:
-        why = "nothing measured is unusual" if is_anything_known else "no metrics, logs or calls in the 24 hours before"
+        why = "nothing measured is unusual" if is_anything_known else "no metrics, logs or calls in the week before"
         return output.say(f"No cause{where} at {when}: {why}.")
     if ranking.answer:
         answer = output.line(ranking.answer.application_id)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from filelock import FileLock
 from rich.console import Console
 
 from alert_assets.commands import incidents, output
@@ -53,6 +54,7 @@ class Progress:
     tables: list[dict[str, Any]] = field(default_factory=list)
     checks: dict[str, int] = field(default_factory=lambda: {"passed": 0, "warned": 0, "failed": 0})
     findings: list[dict[str, str]] = field(default_factory=list)
+    not_read: list[str] = field(default_factory=list)
     error: str | None = None
 
 
@@ -72,6 +74,7 @@ def run(
         output.say(landed)
     home = Path(os.environ.get("DAGSTER_HOME") or settings.state_dir / "dagster")
     home.mkdir(parents=True, exist_ok=True)
+    _make_instance(home)
     # A file of its own: of two runs at once neither writes over the other's.
     log, progress = home / f"run-{utc_now():%Y%m%dT%H%M%S}-{os.getpid()}.log", Progress()
     exit_code = _follow(home, log, select, progress, quiet=as_json)
@@ -87,6 +90,18 @@ def run(
     else:
         _print_end(settings, progress, exit_code, log)
     raise typer.Exit(exit_code)
+
+
+def _make_instance(home: Path) -> None:
+    """Have Dagster make its databases once, one process at a time: it does not expect two to do so at once."""
+    made = home / ".made"
+    with FileLock(home / ".making.lock"):
+        if made.exists():
+            return
+        from dagster import DagsterInstance
+
+        with DagsterInstance.from_config(str(home)):
+            made.touch()
 
 
 def _keep(log: Path) -> Path:
@@ -154,7 +169,7 @@ def _take(event: DagsterEvent, progress: Progress, *, quiet: bool) -> None:
     kind = event.event_type_value
     if kind == "ASSET_MATERIALIZATION":
         made = event.step_materialization_data.materialization
-        facts = {name: value.value for name, value in made.metadata.items()}
+        facts: dict[str, Any] = {name: value.value for name, value in made.metadata.items()}
         table: dict[str, Any] = {
             "table": made.label,
             "rows": facts.get("rows_out"),
@@ -164,6 +179,14 @@ def _take(event: DagsterEvent, progress: Progress, *, quiet: bool) -> None:
         progress.tables.append(table)
         if not quiet and (table["rows"] or made.label in _ALWAYS_SHOWN):
             typer.echo(_line(**table))
+        # bronze_quarantine's numbers are those of the same files.
+        if made.label == "bronze_events":
+            progress.not_read = [
+                *facts.get("files_not_read", ()),
+                *(f"{path}: {problem}" for path, problem in facts.get("broken_files", {}).items()),
+            ]
+            for left in () if quiet else progress.not_read:
+                typer.echo(f"  not read: {output.line(left, _ERROR)}")
     elif kind == "ASSET_CHECK_EVALUATION":
         check = event.asset_check_evaluation_data
         outcome = "passed" if check.passed else "warned" if check.severity.value == "WARN" else "failed"

@@ -68,6 +68,10 @@ def simulate(
         str,
         typer.Option(envvar="ALERTS_SIMULATE_TOKEN", help="With --to, where a token is needed.", show_default=False),
     ] = "",
+    notify: Annotated[
+        bool,
+        typer.Option("--notify", help="Notify people of its alerts; without it they are only recorded (demo=true)."),
+    ] = False,
     as_json: JsonOption = False,
     start: Annotated[
         datetime | None,
@@ -158,6 +162,7 @@ def simulate(
                     duration_seconds=duration,
                     faults=faults,
                     watermark_minutes=settings.watermark_delay_minutes,
+                    demo=not notify,
                     stop=stop,
                     on_progress=on_progress,
                 )
@@ -170,6 +175,7 @@ def simulate(
                 files_per_hour=files or 4,
                 faults=faults,
                 watermark_minutes=settings.watermark_delay_minutes,
+                demo=not notify,
                 on_progress=on_progress,
             )
     if as_json:

@@ -11,11 +11,12 @@ import typer
 
 from alert_assets.checks.commits import newest_first
 from alert_assets.commands import output
+from alert_assets.commands.delivery import delivery_problems
 from alert_assets.commands.lake import reading, records
 from alert_assets.commands.options import JsonOption
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, CONTRACTS, Contract
 from alert_assets.errors import UserError
-from alert_assets.ingest.landing import backlog
+from alert_assets.ingest.landing import NotRead, backlog, by_reason
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings, load_settings
@@ -51,7 +52,10 @@ class TableStatus:
 
 @dataclass(frozen=True)
 class LandingStatus:
-    """The landing zone; `problem` says why nothing is known of it."""
+    """The landing zone; `problem` says why nothing is known of it.
+
+    `not_read` is what no run will read, by reason.
+    """
 
     folder: str
     problem: str | None = None
@@ -60,6 +64,7 @@ class LandingStatus:
     oldest_pending: datetime | None = None
     unfinished_files: int = 0
     ingested_files: int = 0
+    not_read: tuple[NotRead, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,7 @@ def status(
     problems = [
         *_age_problems(tables, max_age_minutes, now),
         *_backlog_problems(landing, max_backlog),
+        *delivery_problems(settings),
     ]
     if as_json:
         output.print_json(
@@ -98,7 +104,7 @@ def status(
                 "time": now,
                 "lake": output.without_credentials(settings.lake_dir),
                 "tables": [_with_ages(table, now) for table in tables],
-                "landing": _with_ages(landing, now),
+                "landing": {**_with_ages(landing, now), "not_read": list(map(asdict, landing.not_read))},
                 "quarantine": asdict(quarantine),
                 "problems": problems,
             }
@@ -167,6 +173,7 @@ def _landing(settings: Settings) -> LandingStatus:
         oldest_pending=min((file.modified_at for file in waiting.pending), default=None),
         unfinished_files=len(waiting.unfinished),
         ingested_files=waiting.ingested,
+        not_read=tuple(by_reason(waiting.skipped)),
     )
 
 
@@ -239,6 +246,7 @@ def _print(
                     ("Waiting", waiting + oldest if landing.pending_files else "none"),
                     ("Unfinished", unfinished if landing.unfinished_files else None),
                     ("Ingested", output.count(landing.ingested_files, "file")),
+                    *(("Not read", str(left)) for left in landing.not_read),
                 ]
             )
         )

@@ -17,9 +17,10 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, or_, selec
 from alert_assets.logs import run_log
 from alert_assets.notify.alert import SEVERITIES, Alert, Severity
 from alert_assets.notify.channels.channel import Action
-from alert_assets.notify.episode import Episode, Occurrence, Rules, Step, observe, review
+from alert_assets.notify.episode import Episode, Occurrence, Rules, Step, observe, recount, review
 from alert_assets.notify.routing.escalation import next_reminder
 from alert_assets.notify.stages.pipeline import Pipeline
+from alert_assets.notify.store.digests import GROUPED, RATE_LIMITED
 from alert_assets.state.database import State, StateError
 from alert_assets.state.tables import digest_members, digests, episodes, outbox
 from alert_assets.state.types import storable
@@ -67,7 +68,7 @@ class Dispatcher:
             return time.monotonic() - started > self._budget_seconds
 
         self._send_due(now)
-        while self._has_any(_PENDING):
+        while self._has_any(select(outbox.c.id).where(outbox.c.status == "pending")):
             try:
                 taken += self._take(now, rows)
             except StateError:
@@ -79,9 +80,9 @@ class Dispatcher:
                 rows = 1
             if is_late():
                 return taken
-        while self._has_any(select(episodes).where(*_to_review(now))) and not is_late():
+        while self._has_any(select(episodes.c.id).where(*_to_review(now))) and not is_late():
             self._review(now)
-        if self._has_any(select(episodes).where(*_ENDED_SUMMARY)):
+        if self._has_any(select(episodes.c.id).where(*_ENDED_SUMMARY)):
             self._end_summaries(now)
         return taken
 
@@ -89,7 +90,7 @@ class Dispatcher:
         """Send due digests, and notify of what is no longer suppressed."""
         with self._state.reading() as connection:
             pipeline = self._pipeline(connection, now)
-            is_due = [*pipeline.transaction.digests.due("grouped"), *pipeline.transaction.digests.due("rate_limited")]
+            is_due = [*pipeline.transaction.digests.due(GROUPED), *pipeline.transaction.digests.due(RATE_LIMITED)]
             if not is_due and not self._to_release(pipeline):
                 return
         with self._state.writing() as connection:
@@ -142,7 +143,12 @@ class Dispatcher:
         stored, alert = pipeline.transaction.episodes, self._routing.enrich(alert)
         before = stored.home(alert.episode, alert.occurrence, Occurrence.of(alert, number).last_fired_at)
         known = stored.occurrence(before, alert.occurrence)
-        step = observe(before, known, alert, number, pipeline.now, self._rules)
+        is_earlier = before is not stored.latest(alert.episode) and before is not None
+        step = (
+            recount(before, known, alert, number, pipeline.now)
+            if is_earlier and before is not None
+            else observe(before, known, alert, number, pipeline.now, self._rules)
+        )
         if step.ends and step.action is None:
             stored.keep(step.episode, step.occurrence)
             return self._end(pipeline, step, alert, number)
@@ -243,7 +249,7 @@ _PENDING = select(outbox).where(outbox.c.status == "pending").order_by(outbox.c.
 
 #: Summaries that are open and of which no member is.
 _ENDED_SUMMARY = (
-    episodes.c.kind == "summary",
+    episodes.c.id.in_(select(digests.c.episode).where(digests.c.kind == RATE_LIMITED, digests.c.sent_at.is_not(None))),
     episodes.c.state != "resolved",
     ~select(_member.c.id)
     .join(digest_members, digest_members.c.episode == _member.c.id)

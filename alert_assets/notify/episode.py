@@ -47,11 +47,6 @@ _FLAP_SPAN = timedelta(hours=1)
 _LOOK_AGAIN = timedelta(minutes=5)
 
 
-def _expire_after() -> dict[str, timedelta]:
-    hours = {"P1": 24, "P2": 24, "P3": 72, "P4": 1}
-    return {priority: timedelta(hours=span) for priority, span in hours.items()}
-
-
 @dataclass(frozen=True)
 class Rules:
     """When an episode is reopened, is quiet, expires and flaps.
@@ -60,14 +55,12 @@ class Rules:
         reopen_within: a firing so soon after the end is the same episode again.
         quiet_after: by kind, after how long without news that is said, once. Kinds that are not here stay open
             until an alert resolves them, and neither become quiet nor expire.
-        expire_after: by priority, after how long without news an episode expires, where its policy does not say.
         flap_opens: an episode that opens more often within an hour is flapping.
         flap_settle: flapping ends when it has been firing, or over, for so long.
     """
 
     reopen_within: timedelta = timedelta(minutes=30)
     quiet_after: Mapping[str, timedelta] = field(default_factory=lambda: {"incident": timedelta(hours=1)})
-    expire_after: Mapping[str, timedelta] = field(default_factory=_expire_after)
     flap_opens: int = 4
     flap_settle: timedelta = timedelta(minutes=15)
 
@@ -325,21 +318,28 @@ def observe(
     return Step(after, occurrence, *_news(before, after))
 
 
+def recount(episode: Episode, known: Occurrence | None, alert: Alert, number: int, now: datetime) -> Step:
+    """Return the step of an alert about an episode that others of its fingerprint came after: it is counted."""
+    report = Occurrence.of(alert, number)
+    occurrence = known.merged(report) if known else report
+    return Step(_counted(episode, known, occurrence, now), occurrence, None, "it is of an earlier episode")
+
+
 def review(episode: Episode, plan: Plan, now: datetime, rules: Rules) -> Review:
     """Return what time alone does to an open episode: it is quiet, it expires, or it stops flapping."""
     heard, policy = episode.heard_at or episode.opened_at, plan.policy
     if episode.flapping_since is not None:
         return _settled(episode, now, rules)
-    silent = getattr(policy, "resolve_when_quiet", None)
+    silent = policy.resolve_when_quiet
     if silent is not None and now >= heard + silent:
         return Review(Action.RESOLVE, f"no news for {spell_duration(silent)}", "quiet")
     span = rules.quiet_after.get(episode.alert.kind)
     if span is None:
         return Review(None, next_at=None if silent is None else heard + silent)
-    lasts = getattr(policy, "expire_after", None) or rules.expire_after[plan.priority]
+    lasts = policy.expire_after
     unescalated = episode.notified_as == "notified" and episode.acknowledged_at is None
     is_waiting = unescalated and any(step.name not in episode.steps_done for step in policy.steps)
-    if now >= heard + lasts and not is_waiting:
+    if lasts is not None and now >= heard + lasts and not is_waiting:
         return Review(Action.RESOLVE, f"no news for {spell_duration(lasts)}", EXPIRED)
     says = episode.quiet_at is None and episode.notified_as == "notified"
     if says and now >= heard + span:

@@ -16,7 +16,6 @@ from sqlalchemy import or_, select
 
 from alert_assets.notify.channels.channel import Action
 from alert_assets.notify.dispatcher import is_reminder_due
-from alert_assets.notify.episode import Episode
 from alert_assets.notify.routing.escalation import acknowledge_by, due_steps, next_due, resolve_by
 from alert_assets.notify.stages.pipeline import Pipeline
 from alert_assets.state.tables import episodes
@@ -24,6 +23,7 @@ from alert_assets.state.tables import episodes
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from alert_assets.notify.episode import Episode
     from alert_assets.notify.routing.rules import Plan, Routing
     from alert_assets.state.database import State
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.state.database import upsert
@@ -100,10 +99,7 @@ def _seen(state: State, lakehouse: Lakehouse) -> IncidentsSeen:
 
     with state.reading() as connection:
         cursor = connection.scalar(select(lookouts.c.cursor).where(lookouts.c.name == INCIDENTS))
-    seen = IncidentsSeen(**(cursor or {}))
-    gold, platinum = (lakehouse.snapshot(table).last_batch_id for table in (GOLD_INCIDENTS, PLATINUM_INCIDENTS))
-    # A table that was restored or made anew has given out fewer numbers than were read.
-    return IncidentsSeen(seen.gold if seen.gold <= gold else 0, seen.platinum if seen.platinum <= platinum else 0)
+    return IncidentsSeen(**(cursor or {})).still_there(lakehouse)
 
 
 def _remember(state: State, seen: IncidentsSeen) -> None:

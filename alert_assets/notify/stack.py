@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from alert_assets.settings import Settings
 
 
+def over_channels(routing: Routing, channels: Mapping[str, Channel]) -> Routing:
+    """Return the routing over the channels that are configured."""
+    defaults = {name: channel.defaults for name, channel in channels.items()}
+    return replace(routing, configured=frozenset(channels), defaults=defaults)
+
+
 class NotificationStack:
     """The parts that turn alerts of the outbox into deliveries, around one state database."""
 
@@ -45,12 +51,7 @@ class NotificationStack:
         from alert_assets.notify.routing.file import load_routing
 
         routing = load_routing(self._settings.routing_file or None)
-        return replace(
-            routing,
-            dagster_url=self._settings.dagster_url,
-            configured=frozenset(self.channels),
-            defaults={name: channel.defaults for name, channel in self.channels.items()},
-        )
+        return over_channels(replace(routing, dagster_url=self._settings.dagster_url), self.channels)
 
     @cached_property
     def channels(self) -> Mapping[str, Channel]:

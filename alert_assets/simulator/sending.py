@@ -75,6 +75,7 @@ def as_alertmanager(alerts: list[dict[str, Any]]) -> dict[str, Any]:
         {
             "status": alert.get("status", "firing"),
             "labels": {
+                **alert.get("labels", {}),
                 "alertname": alert["alert_type"],
                 "service": alert["application_id"],
                 "severity": str(alert.get("severity", "")).lower(),

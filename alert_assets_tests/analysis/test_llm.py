@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RICH = context(
-    "rich", deployments=(Deployment("v2", None, NOON),), errors={"TimeoutException": 12}, prior_alert_count=2
+    "rich", deployments=(Deployment("v2", None, NOON),), errors={"TimeoutException": 12}, other_alert_count=2
 )
 KEY = "sk-very-secret-0123456789"
 

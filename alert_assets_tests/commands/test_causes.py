@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -93,10 +94,24 @@ def test_calls_of_the_last_week_are_in_the_graph_and_older_ones_are_not(settings
     assert seen.applications == {"new", "db"}
 
 
+def test_calls_that_are_written_down_are_in_the_graph(
+    settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake(settings, *SLOW_LEDGER)
+    alone = run("causes", "--at", MOMENT, "--application", "storefront", "--json").json["causes"]
+    file = Path("topology.yaml")
+    file.write_text("calls:\n  storefront: [cart]\n  cart: [ledger]\n")
+    monkeypatch.setenv("ALERTS_TOPOLOGY_FILE", str(file))
+    with_calls = run("causes", "--at", MOMENT, "--application", "storefront", "--json").json["causes"]
+
+    assert [cause["application_id"] for cause in alone] == ["storefront"]
+    assert with_calls[0]["application_id"] == "ledger"
+
+
 def test_no_cause_says_why(settings: Settings, run: Run) -> None:
     empty = run("causes", "--at", MOMENT)
     assert empty.code == 0
-    assert "no metrics, logs or calls in the 24 hours before" in empty.out
+    assert "no metrics, logs or calls in the week before" in empty.out
     assert run("causes", "--at", MOMENT, "--json").json["causes"] == []
 
     lake(settings, *graph(), *services())

@@ -116,3 +116,35 @@ def test_landing_to_platinum(settings: Settings, run: Run, monkeypatch: pytest.M
     assert re.search(r"Checks: \d+ passed, \d+ warned, 0 failed", result.out)
     assert Lakehouse(settings).snapshot(GOLD_INCIDENTS).row_count > 0
     assert "Hypothesis" in result.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["100% 17 b é, {x}", "%zz*~;&='$(id)`+\""])
+def test_the_whole_way_in_a_folder_with_an_awkward_name(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("ALERTS_DATA_DIR", str(tmp_path / name))
+    result = run("run", "--sample", "--json").json
+
+    assert (result["exit_code"], result["error"]) == (0, None)
+    rows = {table["table"]: table["total"] for table in result["tables"]}
+    assert rows["bronze_events"] + rows["bronze_quarantine"] == 500
+    assert rows["gold_incidents"] == rows["platinum_incidents"] > 0
+    assert result["not_read"] == []
+    tables = {table["name"]: table["rows"] for table in run("status", "--json").json["tables"]}
+    assert tables["bronze_events"] == rows["bronze_events"]
+    assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["checkpoints", "lake", "landing", "state"]
+
+
+@pytest.mark.parametrize("name", ["18_org%2Frepo", "17 b é#x", "[x"])
+def test_a_folder_no_table_can_be_in_is_refused_at_the_start(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("ALERTS_DATA_DIR", str(tmp_path / name))
+    for command in (["run", "--sample"], ["status"]):
+        result = run(*command)
+        assert result.code == 2
+        assert "a path without" in result.err
+        assert "choose another folder" in result.err
+        assert "Traceback" not in result.err
+    assert not (tmp_path / name).exists()

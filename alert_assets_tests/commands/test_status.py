@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -166,3 +167,29 @@ def test_a_lake_that_cannot_be_read_is_one_line(settings: Settings, run: Run) ->
     assert (result.code, result.out) == (2, "")
     assert "cannot be read" in result.err
     assert len(result.err.splitlines()) == 1
+
+
+def test_what_is_not_read_is_listed_with_the_reason(landing: Path, run: Run) -> None:
+    for name in ("a.ndjson", "b.json", "c.jsonl.1", "d.jsonl.gz.part"):
+        (landing / name).touch()
+    Path(os.fsdecode(os.fsencode(landing) + b"/bad\xff.jsonl")).touch()
+    (landing / "shadow.jsonl").symlink_to("/etc/shadow")
+    for number in range(3):
+        (landing / f"loop-{number}").symlink_to(".")
+    os.mkfifo(landing / "pipe\x1b[2J\n.jsonl")
+
+    result = run("status")
+
+    assert result.code == 0
+    text = " ".join(result.out.split())
+    assert "Not read 4 files (a.ndjson, b.json, c.jsonl.1, ...): only *.jsonl and *.jsonl.gz are read" in text
+    assert r"Not read 1 file (bad\xff.jsonl): its name is not UTF-8" in text
+    assert "Not read 4 files (loop-0, loop-1, loop-2, ...): it is a link, and none is followed" in text
+    assert r"Not read 1 file (pipe\u{001b}[2J\n.jsonl): it is not a regular file" in text
+    found = run("status", "--json").json["landing"]["not_read"]
+    assert [(left["count"], left["examples"][0]) for left in found] == [
+        (4, "loop-0"),
+        (1, "pipe\x1b[2J\n.jsonl"),
+        (1, r"bad\xff.jsonl"),
+        (4, "a.ndjson"),
+    ]

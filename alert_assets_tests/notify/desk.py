@@ -63,6 +63,7 @@ class Recorder:
     name: str
     messages: list[Message] = field(default_factory=list)
     fails: list[Exception] = field(default_factory=list)
+    defaults: tuple[str, ...] = ()
 
     def send(self, message: Message) -> Delivered:
         if self.fails:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from alert_assets.notify.round import Round, look_for_incidents, notify
 from alert_assets.notify.stack import NotificationStack
 from alert_assets.state.tables import outbox
 from alert_assets_tests.commands.lake import incident
+from alert_assets_tests.notify.channels.service import running, stall
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +61,28 @@ def test_nothing_is_begun_when_the_time_is_over(settings: Settings, stack: Notif
     fire(settings, 1)
     assert notify(stack, settings, budget_seconds=0) == Round()
     assert notify(stack, settings, budget_seconds=40).raised == 1
+
+
+@pytest.mark.timeout(120)
+def test_receivers_that_never_answer_hold_a_round_up_for_one_request(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By default 15 seconds for dispatching, 15 for delivering and 10 for the last request: a tick is under 45."""
+    (tmp_path / "routing.yaml").write_text("routes:\n  - {name: everything, add: {webhook: []}}\n")
+    for number in range(5):
+        fire(settings, number)
+    with running(lambda _: stall) as service:
+        monkeypatch.setenv("ALERTS_WEBHOOK_URL", f"{service.url}/hook")
+        monkeypatch.setenv("ALERTS_WEBHOOK_SECRET", "a-secret-of-the-tests")
+        slow = settings.model_copy(
+            update={"routing_file": str(tmp_path / "routing.yaml"), "allowed_hosts": "127.0.0.1"}
+        )
+        begun = time.monotonic()
+        done = notify(NotificationStack(slow, budget_seconds=4), slow, budget_seconds=30)
+        took = time.monotonic() - begun
+    assert done.dispatched == 5
+    assert 1 <= len(service.requests) < 5
+    assert took < 2 + 2 + 10 + 10, "two ticks, one request, and a busy machine"
 
 
 def test_a_look_that_is_cut_short_is_repeated(

@@ -67,7 +67,7 @@ def test_a_run_from_a_terminal_notifies_of_its_own_failure(site: Site, service: 
     assert run(site, dagster_home=dagster_home, ALERTS_SLO_DIR=str(site.folder / "slos")) == 1
     assert titles(service) == ["Run of __ASSET_JOB failed"]
     found = notify(site)
-    assert (found["raised"], found["dispatched"], found["sent"]) == (0, 0, 0), "once"
+    assert (found["raised"], found["taken_up"], found["sent"]) == (0, 0, 0), "once"
     assert run(site, dagster_home=dagster_home) == 0
     assert [request.json["action"] for request in service.requests] == ["open", "resolve"]
 
@@ -81,6 +81,6 @@ def test_what_the_sensors_would_take_up_is_taken_up_by_the_command(site: Site, s
     assert titles(service) == []
     fire(site.settings, 1)
     found = notify(site)
-    assert (found["raised"], found["dispatched"]) == (2, 2)
+    assert (found["raised"], found["taken_up"]) == (2, 2)
     assert titles(service) == ["Run of __ASSET_JOB failed", "cpu_high: payments-api on host-a"]
     assert notify(site)["sent"] == 0

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from math import sqrt
+from operator import attrgetter
 from statistics import median
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Intervals of a series that belong to a window before its start and after its end. An alert follows its cause by one
-#: or two intervals, and what a series says about a moment comes at the end of the interval that holds it.
-INTERVALS_BEFORE, INTERVALS_AFTER = 3, 2
+#: Intervals of a series that belong to a window before its start and after its end. An alert follows its cause by some
+#: intervals, and what a series says about a moment comes at the end of the interval that holds it.
+INTERVALS_BEFORE, INTERVALS_AFTER = 4, 2
+
+#: The past of a series: at most so many values, not older than this.
+NEWEST, PAST_SECONDS = 300, 7 * 24 * 3600
 
 #: The standard deviation of a normal distribution, in units of its median absolute deviation.
 _MAD = 1.4826
@@ -22,6 +27,9 @@ _STEADIEST = 0.05
 _OPEN = 0.5
 #: Requests by which a share of none in the past is still compatible with one failure.
 _UNSEEN = 50
+
+
+_end = attrgetter("end")
 
 
 class Sample(NamedTuple):
@@ -73,22 +81,22 @@ class Window:
     end: float
 
     def split(self, samples: Sequence[Sample], data_begins: float) -> tuple[Sequence[Sample], Sequence[Sample]]:
-        """The samples of the window, and those before it.
+        """The samples of the window, and the newest of the week before it.
 
         Where nothing was measured before the window, the first sample is all the past there is.
 
         Args:
-            samples: in order of time.
+            samples: in order of time; how long an interval is, the newest says.
             data_begins: start of the first interval of any series of the measure.
         """
-        inside = [
-            sample
-            for sample in samples
-            if sample.end > self.start - INTERVALS_BEFORE * sample.seconds
-            and sample.end - sample.seconds < self.end + INTERVALS_AFTER * sample.seconds
-        ]
-        past = [sample for sample in samples if sample.end <= self.start - INTERVALS_BEFORE * sample.seconds]
-        if inside and not past and inside[0].end - 2 * inside[0].seconds < data_begins:
+        if not samples:
+            return (), ()
+        seconds = samples[-1].seconds
+        first = bisect_right(samples, self.start - INTERVALS_BEFORE * seconds, key=_end)
+        behind = bisect_left(samples, self.end + (INTERVALS_AFTER + 1) * seconds, key=_end)
+        oldest = bisect_left(samples, self.start - PAST_SECONDS, key=_end)
+        inside, past = samples[first:behind], samples[max(oldest, first - NEWEST) : first]
+        if inside and not past and inside[0].end - 2 * seconds < data_begins:
             return inside[1:], inside[:1]
         return inside, past
 

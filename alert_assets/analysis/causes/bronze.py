@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from alert_assets.analysis.causes.baselines import NEWEST, PAST_SECONDS
 from alert_assets.analysis.causes.graph import Edge, Node
 from alert_assets.analysis.causes.observations import BAD_LOG_LEVELS, LogMinute, Observations, observe
 from alert_assets.contracts import BRONZE_EVENTS
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
 
     from alert_assets.lake.lakehouse import Lakehouse
 
-#: How far before a window a series' own past is looked for.
-PAST = timedelta(hours=24)
-#: After it: a sample covers the time before it, and two more intervals belong to the window.
-AFTER = timedelta(minutes=45)
+#: A window's samples lie at most so far around it, where an interval is a quarter of an hour at most.
+AROUND = timedelta(hours=1)
+#: How far before it a series' own past is looked for.
+PAST = timedelta(seconds=PAST_SECONDS)
+#: The same of logs, of which there are many more.
+PAST_OF_LOGS = timedelta(hours=24)
 #: How old a call may be and still be in the graph.
 GRAPH = timedelta(days=7)
 
@@ -42,21 +45,32 @@ def read_observations(
     table = lakehouse.table(BRONZE_EVENTS)
     if table is None:
         return observe([], (), edges)
-    since, until = start - PAST, end + AFTER
+    begin, until = start - AROUND, end + AROUND
     return observe(
-        [*_measured(table, since, until), *_deployments(table, since, until)],
-        _logs(table, since, until),
+        [
+            *_measured(table, _between(begin, until)),
+            *_measured(table, _between(start - PAST, begin), newest=NEWEST),
+            *_deployments(table, end - PAST, until),
+        ],
+        _logs(table, start - PAST_OF_LOGS, until),
         [*edges, *_calls(table, end - GRAPH, until)],
     )
 
 
-def _measured(table: DeltaTable, since: datetime, until: datetime) -> list[dict[str, Any]]:
+def _measured(table: DeltaTable, where: str, *, newest: int | None = None) -> list[dict[str, Any]]:
+    """Metrics and calls; of each application, host and call those of the newest times if a number is given."""
     metrics = ", ".join(f"map_extract(metrics, {literal(name)})[1] AS {name}" for name in _METRICS)
-    rows = query(
-        f"SELECT event_id, event_type, application_id, host, timestamp, cpu_percent, error_rate, {metrics}, "
-        f"{_callee(table)} FROM t WHERE event_type IN ('metric', 'dependency') AND {_between(since, until)}",
-        t=table,
+    names = "event_id, event_type, application_id, host, timestamp, cpu_percent, error_rate"
+    source = (
+        f"SELECT {names}, {_callee(table)}, metrics FROM t WHERE event_type IN ('metric', 'dependency') AND {where}"
     )
+    if newest is not None:
+        series = "event_type, application_id, host, depends_on, depends_on_host"
+        source = (
+            f"SELECT * FROM (SELECT *, dense_rank() OVER (PARTITION BY {series} ORDER BY timestamp DESC) AS age "
+            f"FROM ({source})) WHERE age <= {newest}"
+        )
+    rows = query(f"SELECT {names}, depends_on, depends_on_host, {metrics} FROM ({source})", t=table)
     for row in rows:
         row["metrics"] = {name: row.pop(name) for name in _METRICS}
     return rows
@@ -111,4 +125,4 @@ def _callee(table: DeltaTable) -> str:
 
 
 def _between(since: datetime, until: datetime) -> str:
-    return f"timestamp BETWEEN {literal(since.astimezone(UTC))} AND {literal(until.astimezone(UTC))}"
+    return f"timestamp > {literal(since)} AND timestamp <= {literal(until)}"

@@ -14,6 +14,10 @@ _K = TypeVar("_K")
 _V = TypeVar("_V")
 
 
+#: An application is a hub when so many others call it, and this share of those that call anything.
+HUB_CALLERS, HUB_SHARE = 5, 0.75
+
+
 class Node(NamedTuple):
     """One end of a call: an application, or a part of it that the graph knows by its host."""
 
@@ -87,6 +91,35 @@ class Graph:
     def connected(self, application_id: str) -> frozenset[str]:
         """The application and all that calls connect it with, in either direction."""
         return _reachable(application_id, self.called_applications, self.calling_applications)
+
+    def near(self, application_id: str, hops: int) -> frozenset[str]:
+        """The application and those at most so many calls away, in either direction, past no hub.
+
+        A hub ends a way and begins one, but no way leads through it.
+        """
+        found, edge = {application_id}, {application_id}
+        for _ in range(hops):
+            onward = {name for name in edge if name == application_id or name not in self.hubs}
+            edge = {
+                there
+                for way in (self.called_applications, self.calling_applications)
+                for here in onward
+                for there in way.get(here, ())
+            } - found
+            found |= edge
+        return frozenset(found)
+
+    @cached_property
+    def hubs(self) -> frozenset[str]:
+        """Applications that nearly all callers around them call: a database of everything, a token service."""
+        return frozenset(
+            name
+            for name, callers in self.calling_applications.items()
+            if len(callers) >= HUB_CALLERS and len(callers) >= HUB_SHARE * self._callers_around(name)
+        )
+
+    def _callers_around(self, application_id: str) -> int:
+        return sum(name in self.called_applications for name in self.connected(application_id) - {application_id})
 
 
 def _grouped(pairs: Iterable[tuple[_K, _V]]) -> dict[_K, frozenset[_V]]:

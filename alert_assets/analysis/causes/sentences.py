@@ -62,9 +62,9 @@ def _failures(case: Case, application_id: str, found: list[tuple[Key, Excess]]) 
             f"{logs.level:.0%} of {logs.weight:,.0f} log lines of {safe_name(application_id)} are warnings or errors "
             f"(usually {logs.usual.value:.0%})"
         )
-    requests = max(one.weight for one in failing)
+    worst = max(failing, key=lambda one: one.amount)
     return (
-        f"{lost:,.0f} of {requests:,.0f} requests of {safe_name(application_id)} failed beyond the usual, "
+        f"{worst.amount:,.0f} of {worst.weight:,.0f} requests of {safe_name(application_id)} failed beyond the usual, "
         f"{_part(blamed, lost)} of them without a callee that explains it"
     )
 

@@ -70,7 +70,7 @@ class BronzeQuarantine(DataFrameModel):
         nullable=True, description="The line's bytes, only where `raw` could not hold them.", metadata={"pii": True}
     )
     reasons: T.ArrayType(T.StringType()) = Field(
-        description="malformed_json, missing:FIELD, invalid:FIELD; all that apply."
+        description="malformed_json, too_deep, too_long, missing:, invalid:, future: or too_long:FIELD; all that apply."
     )
     contract_version: T.IntegerType() = Field(ge=1, description="Event contract the line was judged by.")
     source_file: T.StringType() = Field(alias="_source_file", description="Landing file of the line.")

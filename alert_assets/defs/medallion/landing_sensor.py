@@ -11,7 +11,7 @@ from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, PLATINUM_INCID
 from alert_assets.defs.medallion.bronze import BRONZE_TABLES, LANDING_ZONE
 from alert_assets.defs.metadata import rows_shown
 from alert_assets.errors import UserError
-from alert_assets.ingest.landing import Backlog, backlog
+from alert_assets.ingest.landing import Backlog, backlog, by_reason
 from alert_assets.settings import Settings
 
 #: After a failed run over the same files, so long until the next one.
@@ -51,7 +51,9 @@ def landing_sensor(job_name: str) -> dg.SensorDefinition:
         except UserError as error:
             return dg.SkipReason(str(error))
         if not waiting:
-            return dg.SkipReason(f"Nothing has landed: all {waiting.ingested} files in the landing zone are ingested.")
+            left = f" Not read: {len(waiting.skipped)}, see `alert-assets status`." if waiting.skipped else ""
+            said = f"Nothing has landed: all {waiting.ingested} files in the landing zone are ingested.{left}"
+            return dg.SkipReason(said)
         files = f"{len(waiting.pending)} landed, {len(waiting.unfinished)} in an unfinished batch"
         under_way = context.instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=_UNDER_WAY), limit=1)
         if under_way:
@@ -91,6 +93,7 @@ def _observation(waiting: Backlog) -> dg.AssetObservation:
             "waiting_files": len(waiting.pending),
             "waiting_bytes": sum(file.size_bytes for file in waiting.pending),
             "ingested_files": waiting.ingested,
+            "files_not_read": list(map(str, by_reason(waiting.skipped))),
             "oldest": rows_shown(files[:10], "file", "bytes", "landed_at"),
         },
     )

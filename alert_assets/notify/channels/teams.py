@@ -88,6 +88,7 @@ def _body(message: Message, length: int) -> list[dict[str, Any]]:
     blocks = [
         _text(wording.headline(message, 250), weight="bolder", size="large", color=color),
         _text(wording.prose(alert.description, length)),
+        _labelled("Message", wording.own_message(alert, length)),
         *(_labelled(label, value) for label, value in wording.facts(alert)),
         _labelled("Suggested action", wording.prose(alert.suggested_action, length)),
         _labelled("Error", wording.prose(alert.error, length)),

@@ -24,14 +24,12 @@ from alert_assets.contracts import ALL_CONTRACTS
 from alert_assets.errors import UserError
 from alert_assets.kernel.durations import parse_duration
 from alert_assets.kernel.yaml_lines import YamlDocument, YamlPath, YamlProblem, listed, path_within, read_documents
-from alert_assets.notify.alert import KINDS, SEVERITIES
 from alert_assets.notify.channels.registry import CHANNELS
 from alert_assets.notify.limits import Limit, Limits
 from alert_assets.notify.routing.business_hours import DAYS, BusinessHours
 from alert_assets.notify.routing.rules import (
     LOG,
     MATCHED,
-    REGEX,
     ROLE,
     TABLE,
     Destination,
@@ -43,11 +41,11 @@ from alert_assets.notify.routing.rules import (
     Routing,
     Runbook,
     Team,
-    fits,
+    pattern_problem,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 #: The routing that comes with the package.
 PACKAGED = Path(__file__).with_name("default.yaml")
@@ -92,20 +90,15 @@ def _wait(value: Any) -> timedelta | None:
         raise ValueError(f"{error}; or {NEXT_BUSINESS_DAY}") from None
 
 
-def _patterns(known: Iterable[str] = ()) -> Callable[[list[str]], list[str]]:
-    """Build the rule for patterns of a field: names are known, regular expressions can match."""
-    allowed = tuple(known)
+def _patterns(name: str = "") -> Callable[[list[str]], list[str]]:
+    """Build the rule for patterns of a field: its vocabulary, and regular expressions that can match."""
 
     def check(patterns: list[str]) -> list[str]:
         if not patterns:
             raise ValueError("at least one value")
         for pattern in patterns:
-            try:
-                can_match = any(fits(pattern, value) for value in allowed or ("",)) or not allowed
-            except re.error as error:
-                raise ValueError(f"{pattern.removeprefix(REGEX)} is no regular expression: {error}") from None
-            if not can_match:
-                raise ValueError(f"of {', '.join(allowed)}; or a regular expression after {REGEX}")
+            if problem := pattern_problem(name, pattern):
+                raise ValueError(problem)
         return patterns
 
     return check
@@ -159,11 +152,11 @@ class _Model(BaseModel):
 
 
 class _Match(_Model):
-    severity: Annotated[Several, AfterValidator(_patterns(SEVERITIES))] = Field(default_factory=list)
-    kind: Annotated[Several, AfterValidator(_patterns(KINDS))] = Field(default_factory=list)
+    severity: Annotated[Several, AfterValidator(_patterns("severity"))] = Field(default_factory=list)
+    kind: Annotated[Several, AfterValidator(_patterns("kind"))] = Field(default_factory=list)
     source: Patterns = Field(default_factory=list)
     application: Patterns = Field(default_factory=list)
-    table: Annotated[Several, AfterValidator(_patterns(ALL_CONTRACTS))] = Field(default_factory=list)
+    table: Annotated[Several, AfterValidator(_patterns("table"))] = Field(default_factory=list)
     pipeline: Patterns = Field(default_factory=list)
     owner: Patterns = Field(default_factory=list)
     labels: dict[Name, Patterns] = Field(default_factory=dict)

@@ -18,6 +18,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from alert_assets.contracts import ALL_CONTRACTS
+from alert_assets.notify.alert import KINDS, SEVERITIES
 from alert_assets.notify.channels.registry import CHANNELS
 from alert_assets.notify.limits import Limits
 from alert_assets.notify.links import with_links
@@ -31,6 +32,13 @@ LOG = "log"
 
 #: Fields of an alert that a matcher may look at, and alerts may be grouped by, besides `labels.NAME`.
 MATCHED = ("severity", "kind", "source", "application", "table", "pipeline", "owner")
+
+#: Of the fields of which all values are known, those values.
+VOCABULARIES: Mapping[str, tuple[str, ...]] = {
+    "severity": SEVERITIES,
+    "kind": KINDS,
+    "table": tuple(ALL_CONTRACTS),
+}
 
 ROLE = "role:"
 #: How a table is named where applications are named too.
@@ -50,6 +58,10 @@ class Destination:
 
     channel: str
     recipients: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Spell it as the ledger does: `slack: #urgent`."""
+        return f"{self.channel}: {', '.join(self.recipients)}" if self.recipients else self.channel
 
 
 @dataclass(frozen=True)
@@ -447,6 +459,16 @@ def fits(pattern: str, value: str) -> bool:
     if pattern.startswith(REGEX):
         return re.fullmatch(pattern.removeprefix(REGEX), value) is not None
     return pattern == value
+
+
+def pattern_problem(name: str, pattern: str) -> str | None:
+    """Return the rule that a pattern of a field breaks, or None if it can match."""
+    known = VOCABULARIES.get(name, ())
+    try:
+        can_match = any(fits(pattern, value) for value in known or ("",)) or not known
+    except re.error as error:
+        return f"{pattern.removeprefix(REGEX)} is no regular expression: {error}"
+    return None if can_match else f"of {', '.join(known)}; or a regular expression after {REGEX}"
 
 
 def _spelled(patterns: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from alert_assets.notify.stages.rate_limit import RateLimit
 from alert_assets.notify.stages.silence import Silence
 from alert_assets.notify.stages.stage import Decided, Notification
 from alert_assets.notify.store.deliveries import each_recipient
+from alert_assets.notify.store.digests import GROUPED, RATE_LIMITED
 from alert_assets.notify.store.transaction import Transaction
 from alert_assets.state.tables import episodes
 
@@ -158,14 +159,14 @@ class Pipeline:
 
     def send_digests(self) -> None:
         """Send the updates of groups and the summaries that are due, where the limits allow it."""
-        for row in self.transaction.digests.due("grouped"):
+        for row in self.transaction.digests.due(GROUPED):
             leader = next(iter(self.transaction.load(episodes.c.id == row["episode"])), None)
             if leader is None or leader.is_over:
                 # Its members that go on are notified by themselves.
                 self.transaction.digests.sent(row["id"], row["episode"])
             elif not self._silence.holds(leader):
                 self._send_group_update(leader, row["id"])
-        for row in self.transaction.digests.due("rate_limited"):
+        for row in self.transaction.digests.due(RATE_LIMITED):
             self._send_summary(row["id"], Destination(row["channel"], tuple(row["recipients"])), row["opened_at"])
 
     def _send_group_updates(self, leader: Episode) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from alert_assets.notify.silence import silenced_by
 
 if TYPE_CHECKING:
-    from alert_assets.notify.episode import Episode
+    from alert_assets.notify.episode import Episode, Outcome
     from alert_assets.notify.stages.stage import Notification
     from alert_assets.notify.store.transaction import Transaction
 
@@ -24,7 +24,7 @@ class Silence:
         found = silenced_by(notification.episode.current_alert, self._transaction.silences, self._transaction.now)
         if found is None:
             return notification
-        outcome = "maintenance" if found.kind == "maintenance" else "silenced"
+        outcome: Outcome = "maintenance" if found.kind == "maintenance" else "silenced"
         return notification.withheld(outcome, f"{found.kind} {found.id} of {found.who}: {found.why}")
 
     def holds(self, episode: Episode) -> bool:

@@ -1,4 +1,4 @@
-"""Messages that stand for several episodes, inside one write transaction: what is in them is read when they are sent."""
+"""Messages that stand for several episodes, inside one write transaction; members are read when one is sent."""
 
 from __future__ import annotations
 

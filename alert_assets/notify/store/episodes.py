@@ -104,14 +104,14 @@ class Episodes:
     def home(self, fingerprint: str, key: str, fired_at: datetime | None) -> Episode | None:
         """Return the episode that an alert reports of: mostly the latest.
 
-        An occurrence that an earlier one has, and that has not fired since, is that one's.
+        An occurrence that an earlier one has is that one's, unless it fired later than all that the latest knows of.
         """
         latest = self._latest.get(fingerprint)
-        for name in self._homes.get((fingerprint, storable(key)), ()):
-            known, earlier = self._occurrences[name, storable(key)], self._known.get(name)
-            is_old = fired_at is None or (known.last_fired_at is not None and fired_at <= known.last_fired_at)
-            if earlier is not None and latest is not None and earlier.id != latest.id and is_old:
-                return earlier
+        homes = self._homes.get((fingerprint, storable(key)), ())
+        if latest is None or latest.id in homes or not homes:
+            return latest
+        if fired_at is None or any(at is not None and fired_at <= at for at in (latest.fired_at, latest.over_at)):
+            return self._known.get(homes[-1], latest)
         return latest
 
     def current(self, episode: Episode) -> Episode:
@@ -129,6 +129,8 @@ class Episodes:
             name = (episode.id, storable(occurrence.key))
             self._occurrences[name] = occurrence
             self._reported.add(name)
+            homes = self._homes.setdefault((episode.fingerprint, name[1]), [])
+            homes += [] if episode.id in homes else [episode.id]
         if not episode.is_over and episode.severity in _DOWN:
             self.down.update(_subjects(episode.alert.application, episode.alert.table))
         return episode

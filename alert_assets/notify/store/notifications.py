@@ -15,8 +15,6 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, select
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.notify.channels.channel import Action
-from alert_assets.notify.episode import Episode
-from alert_assets.notify.episode import State as EpisodeState
 from alert_assets.notify.routing.rules import Routing
 from alert_assets.notify.silence import Kind, Silence, parse_matcher
 from alert_assets.notify.stages.pipeline import Pipeline
@@ -31,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
+    from alert_assets.notify.episode import Episode
+    from alert_assets.notify.episode import State as EpisodeState
     from alert_assets.state.database import State
 
 
@@ -229,7 +229,8 @@ class Notifications:
 
     def episodes(self, *states: EpisodeState, since: datetime | None = None, limit: int = 100) -> list[Episode]:
         """List episodes in these states, or in any; those with the latest alert first. `limit` 0 is all."""
-        query = select(episodes).order_by(episodes.c.last_at.desc(), episodes.c.id)
+        # One without a firing only remembers a resolution that came before it.
+        query = select(episodes).where(episodes.c.count > 0).order_by(episodes.c.last_at.desc(), episodes.c.id)
         if states:
             query = query.where(episodes.c.state.in_(states))
         if since is not None:

@@ -256,8 +256,8 @@ def test_teams_of_the_file_are_asked_before_those_of_the_package(tmp_path: Path)
         ("      teams: []\n", "      team: []\n", "5: policies.P3.notify.team is []: one of the channels slack, pager"),
         ('slack: "#quiet"', "slack: 7", "4: policies.P3.notify.slack is 7: a list, or one text"),
         ('slack: "#quiet"', "slack: [no]", "4: policies.P3.notify.slack[0] is False: a text; in quotes when"),
-        ('slack: "#quiet"', "slack: #quiet", "4: policies.P3.notify.slack is None: nothing is given: quote what begins"),
-        ('{slack: ["#payments"]}', "\n      slack:\n        - #payments", "25: routes[0].add.slack[0] is None: a text; in quotes"),
+        ('slack: "#quiet"', "slack: #quiet", "4: policies.P3.notify.slack is None: nothing is given: quote"),
+        ('{slack: ["#payments"]}', "\n      slack:\n        - #x", "25: routes[0].add.slack[0] is None: a text;"),
         ('slack: "#quiet"', 'slack: ""', "4: policies.P3.notify.slack[0]: a recipient on one line, not ''"),
         (
             "boss@example.org",

@@ -1,0 +1,137 @@
+"""Group incidents into problems: one outage is one problem, however many alerts and applications it shows in.
+
+The rules in words are in docs/causes.md.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from alert_assets.analysis.causes.graph import Graph
+
+#: No incident joins a problem that was opened longer ago.
+LONGEST = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """What grouping reads of a row of gold_incidents; times are aware.
+
+    Attributes:
+        first_seen, last_seen: its first and last firing.
+    """
+
+    incident_id: str
+    fingerprint: str
+    application_id: str
+    first_seen: datetime
+    last_seen: datetime
+
+
+@dataclass
+class Problem:
+    """Incidents of one outage, in order of their first firing.
+
+    Attributes:
+        absorbed: ids of younger problems that became part of it, in the order they did.
+    """
+
+    incidents: list[Incident]
+    absorbed: list[str] = field(default_factory=list)
+
+    @property
+    def problem_id(self) -> str:
+        """First 16 hex digits of the SHA-256 of the first incident's id."""
+        return sha256(self.incidents[0].incident_id.encode()).hexdigest()[:16]
+
+    @property
+    def opened_at(self) -> datetime:
+        """First firing of the first incident."""
+        return self.incidents[0].first_seen
+
+    @property
+    def last_seen_at(self) -> datetime:
+        """Last firing of any."""
+        return max(incident.last_seen for incident in self.incidents)
+
+    @property
+    def applications(self) -> list[str]:
+        """In the order they joined."""
+        return list(dict.fromkeys(incident.application_id for incident in self.incidents))
+
+
+def group(incidents: Iterable[Incident], graph: Graph, *, hops: int, gap: timedelta) -> list[Problem]:
+    """Group incidents, in whatever order they come; problems are in order of opening.
+
+    In order of time an incident joins every open problem with a member at most `hops` calls away, in either direction,
+    that was heard of less than `gap` before it; problems that one incident joins become one, the oldest.
+
+    Args:
+        incidents: each once.
+        graph: calls between applications; one that is not in it is near itself alone.
+        hops: PROBLEM_HOPS.
+        gap: PROBLEM_GAP_MINUTES.
+    """
+    board = _Board(gap)
+    near: dict[str, frozenset[str]] = {}
+    for incident in sorted(incidents, key=_in_time):
+        name = incident.application_id
+        if name not in near:
+            near[name] = graph.near(name, hops)
+        board.add(incident, near[name])
+    return sorted(board.problems.values(), key=lambda problem: _in_time(problem.incidents[0]))
+
+
+def _in_time(incident: Incident) -> tuple[datetime, str]:
+    return incident.first_seen, incident.incident_id
+
+
+class _Board:
+    """The problems so far, and when each of their applications was last heard of."""
+
+    def __init__(self, gap: timedelta) -> None:
+        self._gap = gap
+        #: By the incident that opened them.
+        self.problems: dict[Incident, Problem] = {}
+        self._heard: dict[str, dict[Incident, datetime]] = defaultdict(dict)
+
+    def add(self, incident: Incident, near: frozenset[str]) -> None:
+        """Let an incident join the problems near it, or open one."""
+        joined = sorted(self._open(incident, near), key=_in_time)
+        if not joined:
+            self.problems[incident] = Problem([])
+            joined = [incident]
+        oldest, *younger = joined
+        for opener in younger:
+            self._merge(opener, oldest)
+        self.problems[oldest].incidents.append(incident)
+        heard = self._heard[incident.application_id]
+        heard[oldest] = max(incident.last_seen, heard.get(oldest, incident.last_seen))
+
+    def _open(self, incident: Incident, near: frozenset[str]) -> set[Incident]:
+        found = set()
+        for name in near if len(near) < len(self._heard) else near & self._heard.keys():
+            heard = self._heard.get(name, {})
+            for opener, last in list(heard.items()):
+                if last <= incident.first_seen - self._gap or opener.first_seen < incident.first_seen - LONGEST:
+                    # Incidents come in order of time: it will not be heard of again.
+                    del heard[opener]
+                else:
+                    found.add(opener)
+        return found
+
+    def _merge(self, younger: Incident, older: Incident) -> None:
+        absorbed, into = self.problems.pop(younger), self.problems[older]
+        into.absorbed += [absorbed.problem_id, *absorbed.absorbed]
+        into.incidents = sorted([*into.incidents, *absorbed.incidents], key=_in_time)
+        for incident in absorbed.incidents:
+            heard = self._heard[incident.application_id]
+            if last := heard.pop(younger, None):
+                heard[older] = max(last, heard.get(older, last))
