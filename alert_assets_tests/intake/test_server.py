@@ -290,3 +290,10 @@ def test_every_answered_request_survives_two_hundred_kills(tmp_path):
         for path in (tmp_path / "data" / "landing").iterdir():
             path.unlink()
     assert answered > 10_000
+
+
+def test_a_stop_while_it_starts_is_heeded(tmp_path):
+    for _ in range(5):
+        site = start(tmp_path / "data")
+        site.stop()
+        assert site.process.returncode == 0
