@@ -7,7 +7,12 @@ from there. Standard library loggers are left alone.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from alert_assets.kernel.text import escape_invisible
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
 
 
 def run_log(run_id: str, **fields: Any) -> Any:
@@ -21,7 +26,13 @@ def run_log(run_id: str, **fields: Any) -> Any:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _without_invisible,
             structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
         ],
     )
     return logger.bind(run_id=run_id, **fields)
+
+
+def _without_invisible(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Escape what moves a terminal's cursor, turns text round or breaks a line: fields come from outside."""
+    return {name: escape_invisible(value) if isinstance(value, str) else value for name, value in fields.items()}

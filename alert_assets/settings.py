@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import unquote
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from alert_assets.contracts import EVENT
 from alert_assets.errors import UserError
+from alert_assets.kernel.filesystems import unusable_in_path, unusable_in_table_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PREFIX = "ALERTS_"
 
@@ -66,6 +71,15 @@ class Settings(BaseSettings):
     correlation_lookback_minutes: Minutes = Field(60, description="How far back evidence is gathered.")
     watermark_delay_minutes: Minutes = Field(10, description="How late is late.")
     max_future_skew_minutes: Minutes = Field(5, description="Timestamps further ahead go to quarantine.")
+    max_depth: int = Field(
+        64, ge=8, le=200, description="A line with objects and arrays nested deeper goes to quarantine."
+    )
+    max_line_bytes: int = Field(
+        1_048_576, ge=1_024, le=67_108_864, description="A longer line goes to quarantine, its beginning that is."
+    )
+    max_field_chars: int = Field(
+        32_768, ge=256, le=1_048_576, description="A longer message, label or other optional text is cut."
+    )
     max_files_per_trigger: int = Field(10, gt=0, le=100_000, description="Landing files in one micro-batch.")
 
     spark_mode: Literal["connect", "classic"] = Field(
@@ -117,7 +131,7 @@ class Settings(BaseSettings):
     alert_max_age_hours: float = Field(
         24, gt=0, description="Incidents that last fired longer ago are not notified, e.g. those of a backfill."
     )
-    alert_quiet_minutes: Minutes = Field(60, description="An incident that has not fired for so long is over.")
+    alert_quiet_minutes: Minutes = Field(60, description="No news of an incident for so long is said once.")
     alert_reopen_minutes: Minutes = Field(
         30, description="What fires so soon after it was resolved is the same episode again."
     )
@@ -158,17 +172,19 @@ class Settings(BaseSettings):
     def _local_folder(cls, value: Path) -> Path:
         if re.match(r"[a-z0-9]+:/", str(value)):
             raise ValueError(f"a local folder; {PREFIX}LAKE_DIR is what may be a URL")
-        return _absolute(value)
+        # The lake and Dagster's home are below it.
+        return _absolute(value, unusable_in_table_path)
 
     @field_validator("landing_dir", "lake_dir", "checkpoint_dir", "archive_dir")
     @classmethod
-    def _location(cls, value: str) -> str:
+    def _location(cls, value: str, info: ValidationInfo) -> str:
         """A URL as it is, a path made absolute: Spark's server has a working directory of its own."""
         if value.startswith(("s3a:", "s3n:")):
             raise ValueError("s3://...; s3a is Spark's own name, which the other readers do not know")
         if not value or "://" in value:
             return value.rstrip("/")
-        return str(_absolute(Path(value)))
+        is_lake = info.field_name == "lake_dir"
+        return str(_absolute(Path(value), unusable_in_table_path if is_lake else unusable_in_path))
 
     @field_validator("state_url")
     @classmethod
@@ -177,6 +193,12 @@ class Settings(BaseSettings):
             raise ValueError(
                 "a SQLAlchemy URL, e.g. sqlite:////var/lib/alerts.db or postgresql+psycopg://user@host/name"
             )
+        path, question_mark, options = value.get_secret_value().partition("?")
+        if value.get_secret_value().startswith("sqlite"):
+            if question_mark and not re.fullmatch(r"[a-z_]+=[^&/]*(&[a-z_]+=[^&/]*)*", options):
+                raise ValueError("a URL: write a ? in the path as %3F and a % as %25")
+            if unusable := unusable_in_path(unquote(path)):
+                raise ValueError(f"a path without {unusable}")
         return value
 
     @field_validator("dedup_fields", mode="before")
@@ -238,7 +260,12 @@ class Settings(BaseSettings):
         for name, folder in (("landing_dir", "landing"), ("lake_dir", "lake"), ("checkpoint_dir", "checkpoints")):
             fill(self, name, getattr(self, name) or str(root / folder))
         if not self.state_url:
-            fill(self, "state_url", SecretStr(f"sqlite:///{self.state_dir / 'alert_assets.db'}"))
+            fill(self, "state_url", SecretStr(f"sqlite:///{str(self.state_dir).replace('%', '%25')}/alert_assets.db"))
+        if "://" not in self.landing_dir and ":" in self.landing_dir and re.search(r"[{}\[\]*?\\]", self.landing_dir):
+            raise ValueError(
+                f"{PREFIX}LANDING_DIR={self.landing_dir!r}: a path with a colon may have none of {{ }} [ ] * ? \\, "
+                "which Spark then takes for a pattern; choose another folder"
+            )
         if f"{self.archive_dir}/".startswith(f"{self.landing_dir}/"):
             raise ValueError(
                 f"{PREFIX}ARCHIVE_DIR={self.archive_dir!r}: outside {PREFIX}LANDING_DIR ({self.landing_dir}), "
@@ -252,11 +279,14 @@ class Settings(BaseSettings):
         return self.data_dir / "state"
 
 
-def _absolute(path: Path) -> Path:
+def _absolute(path: Path, unusable: Callable[[str], str | None]) -> Path:
     try:
-        return path.expanduser().resolve()
-    except RuntimeError as error:
+        found = path.expanduser().resolve()
+    except (RuntimeError, ValueError) as error:
         raise ValueError(f"a path whose ~ can be expanded: {error}") from None
+    if bad := unusable(str(found)):
+        raise ValueError(f"a path without {bad}, which {str(found)!r} has; choose another folder")
+    return found
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from alert_assets.settings import Settings, SettingsError, load_settings
+from alert_assets.state.database import State
 
 ROOT = Path(__file__).parents[1]
 FIELDS = "alert_id, alert_type, application_id, error_code, host, message, severity, source, labels.NAME"
@@ -31,6 +32,20 @@ BAD = [
     ("DATA_DIR", "~nobody-here/data", "a path whose ~ can be expanded"),
     ("LANDING_DIR", "s3a://bucket/landing", "s3://...; s3a is Spark's own name"),
     ("LAKE_DIR", "~nobody-here/lake", "a path whose ~ can be expanded"),
+    *[
+        (name, f"/tmp/x/{folder}", f"a path without {bad}")
+        for name in ("DATA_DIR", "LAKE_DIR")
+        for folder, bad in (
+            ("18_org%2Frepo", "'%2F'"),
+            ("17 b é#x", "'#'"),
+            ("what?", "'?'"),
+            ("[x", "'['"),
+            ("x]", "']'"),
+            ("a|b", "'|'"),
+            ("^", "'^'"),
+            ("back\\slash", r"'\\'"),
+        )
+    ],
     ("SPARK_MODE", "rdd", "'connect' or 'classic'"),
     ("SPARK_MASTER", "yarn", "local, local[N], local[*] or spark://host:port"),
     ("SPARK_MEMORY", "lots", "^[1-9][0-9]*[mg]$"),
@@ -64,6 +79,55 @@ def complaint(**overrides: object) -> str:
     with pytest.raises(SettingsError) as refused:
         load_settings(**overrides)
     return str(refused.value)
+
+
+PLACES = ["data_dir", "landing_dir", "lake_dir", "checkpoint_dir", "archive_dir"]
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_path_of_two_lines_is_refused(name: str) -> None:
+    assert r"a path without the control character '\n'" in complaint(**{name: "/tmp/two\nlines"})
+
+
+@pytest.mark.parametrize("name", ["data_dir", "landing_dir"])
+def test_a_colon_and_a_pattern_in_the_landing_zones_path_are_refused(name: str) -> None:
+    assert "a path with a colon may have none of { } [ ] * ?" in complaint(**{name: "/tmp/10:00 {a}"})
+    assert load_settings(**{name: "/tmp/10:00"}).landing_dir.startswith("/tmp/10:00")
+
+
+@pytest.mark.parametrize("name", [*PLACES, "state_url"])
+def test_a_path_that_is_not_utf_8_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    scheme = b"sqlite:///" if name == "state_url" else b""
+    monkeypatch.setenv(f"ALERTS_{name.upper()}", os.fsdecode(scheme + b"/tmp/bad\xff"))
+    assert "a path without bytes that are not UTF-8" in complaint()
+
+
+@pytest.mark.parametrize(
+    ("url", "because"),
+    [
+        ("sqlite:////tmp/what?/x.db", "write a ? in the path as %3F and a % as %25"),
+        ("sqlite:////tmp/what?timeout=5/x.db", "write a ? in the path as %3F and a % as %25"),
+        ("sqlite:////tmp/two\nlines/x.db", r"a path without the control character '\n'"),
+    ],
+)
+def test_a_state_url_that_would_name_another_file_is_refused(url: str, because: str) -> None:
+    assert because in complaint(state_url=url)
+
+
+@pytest.mark.parametrize("name", ["100%", "17 b é, {x}*~!", "%zz;&='\"$", "a%3"])
+def test_state_is_under_the_data_dir_whatever_its_name(folder: Path, name: str) -> None:
+    settings = load_settings(data_dir=folder / name)
+    with State(settings.state_url).writing():
+        pass
+    assert (folder / name / "state/alert_assets.db").is_file()
+
+
+@pytest.mark.parametrize("name", ["18_org%2Frepo", "17 b é#x", "what?", "[x|^", "back\\slash"])
+def test_a_state_url_may_name_any_folder(folder: Path, name: str) -> None:
+    path = str(folder / name).replace("%", "%25").replace("?", "%3F")
+    with State(load_settings(state_url=f"sqlite:///{path}/x.db").state_url).writing():
+        pass
+    assert (folder / name / "x.db").is_file()
 
 
 def test_defaults(folder: Path) -> None:

@@ -54,7 +54,7 @@ class IncidentContext:
     deployments: tuple[Deployment, ...] = ()
     errors: Mapping[str, int] = field(default_factory=dict)
     metrics: Metrics = Metrics()
-    prior_alert_count: int = 0
+    other_alert_count: int = 0
 
     @classmethod
     def from_gold_row(cls, row: Mapping[str, Any]) -> IncidentContext:
@@ -74,7 +74,8 @@ class IncidentContext:
             deployments=_deployments(row["correlated_deployments"]),
             errors=_counts(row["error_summary"]),
             metrics=_metrics(row["metric_summary"]),
-            prior_alert_count=int(row["prior_alert_count"] or 0),
+            # Null in rows that the release before made, whose text does not show it either.
+            other_alert_count=int(row.get("other_alert_count") or 0),
         )
 
 
@@ -184,7 +185,7 @@ def confidence_ceiling(context: IncidentContext) -> float:
         bool(context.deployments),
         bool(context.errors),
         context.metrics != Metrics(),
-        context.prior_alert_count > 0,
+        context.other_alert_count > 0,
     )
     return _CEILINGS[sum(kinds)]
 

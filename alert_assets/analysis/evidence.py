@@ -141,7 +141,7 @@ def _read_memory(context: IncidentContext) -> Iterator[tuple[Kind, Fact]]:
 
 
 def _read_other_alerts(context: IncidentContext) -> Iterator[tuple[Kind, Fact]]:
-    count = context.prior_alert_count
+    count = context.other_alert_count
     if count > 0:
         text = f"{count} other {'alert' if count == 1 else 'alerts'} of this application in the window"
         yield Kind.OTHER_ALERTS, Fact(0.6 * count / (count + 8), text)

@@ -116,13 +116,16 @@ class LlmAnalyst:
         self._parameters: dict[str, Any] = {"max_tokens": MAX_COMPLETION_TOKENS, "temperature": 0}
         self._url = _endpoint(settings.llm_base_url)
         self._key = _usable_key(settings.llm_api_key.get_secret_value())
-        if self._key and self._url.scheme == "http" and self._url.host not in ("localhost", "127.0.0.1", "::1"):
+        is_here = self._url.host in ("localhost", "127.0.0.1", "::1")
+        if self._key and self._url.scheme == "http" and not is_here:
             _log.warning("llm_key_sent_in_clear", host=self._url.host, hint=f"use https in {PREFIX}LLM_BASE_URL")
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             timeout=settings.llm_timeout_seconds,
             limits=httpx.Limits(max_connections=settings.llm_max_concurrency),
             follow_redirects=False,
+            # A proxy would get what is meant for this machine, and the key in clear.
+            trust_env=not is_here,
         )
         # Compressed, a small response could unpack to any size.
         self._client.headers["Accept-Encoding"] = "identity"

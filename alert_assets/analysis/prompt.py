@@ -81,7 +81,7 @@ def _token(data: str) -> str:
 
 
 def _shortened(text: str) -> str:
-    """The head (alert, deployments) and the tail (metrics, other alerts) say most; the middle goes."""
+    """The head (alert, deployments) and the tail (other alerts, messages) say most; the middle goes."""
     excess = len(text) - MAX_CONTEXT_CHARACTERS
     if excess <= 0:
         return text

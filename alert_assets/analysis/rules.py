@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 #: Change it with every change to a weight, a rule or a text.
-RULES_VERSION = "rules-1"
+RULES_VERSION = "rules-2"
 
 _SYMPTOMS = (
     Kind.ALERT,
@@ -338,8 +338,8 @@ def _seen(context: IncidentContext) -> Iterator[str]:
         worst = by_count(context.errors)[0][0]
         total = sum(context.errors.values())
         yield f"1 error, {safe_name(worst)}" if total == 1 else f"{total} errors, most of all {safe_name(worst)}"
-    if context.prior_alert_count > 0:
-        count = context.prior_alert_count
+    if context.other_alert_count > 0:
+        count = context.other_alert_count
         yield "1 other alert" if count == 1 else f"{count} other alerts"
 
 

@@ -88,6 +88,20 @@ def cause_of(event: dg.DagsterEvent) -> str:
     return str(error.message).strip() if error else "failed"
 
 
+def trace_of(event: dg.DagsterEvent) -> str | None:
+    """The stack trace of what made a step fail."""
+    error = event.step_failure_data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return "".join(error.stack) if error else None
+
+
+def storage_id(instance: dg.DagsterInstance) -> str:
+    """What distinguishes the runs of an instance from those of another."""
+    storage: Any = instance.run_storage
+    return str(storage.get_run_storage_id())
+
+
 def metadata_of(repository: dg.RepositoryDefinition, key: dg.AssetKey) -> Mapping[str, Any]:
     """An asset's metadata."""
     return repository.asset_graph.get(key).metadata

@@ -19,7 +19,9 @@ and `alert_assets/breaker=refused`, so that nobody counts it as a failure. Runs 
 and of the tables that watch the others always pass: they are how one finds out that all is well again.
 
 At the end the executor reports the outcome for each breaker itself, so that breakers work where no daemon
-runs. What it cannot report, because it was killed, the run-status sensors do.
+runs, and puts the alert of a failed run into the outbox in the same transaction. Then it does what the run's end is the
+time for (`at_end`): people are notified by the run itself. What it cannot report, because it was killed, the
+sensors do.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -44,18 +47,22 @@ from alert_assets.breaker.dagster_internals import (
     materialized,
     metadata_of,
     selected_assets,
+    trace_of,
     upstream_of,
 )
 from alert_assets.breaker.guard import GATED_RUN_VARIABLE, REFUSED_TAGS
 from alert_assets.breaker.store import CircuitBreakers, ProcessOwner
-from alert_assets.contracts import ALL_CONTRACTS
+from alert_assets.contracts import ALL_CONTRACTS, BRONZE_EVENTS
+from alert_assets.kernel.clock import utc_now
+from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.logs import run_log
 from alert_assets.state.database import StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from alert_assets.breaker.rules import Outcome
+    from alert_assets.notify.runs import RunEnd
     from alert_assets.settings import Settings
 
 #: Metadata of an asset without a contract of ours that wants to be guarded too.
@@ -71,26 +78,39 @@ class RunRefused(dg.Failure):
     """The gate's answer; the description says who refuses, since when, until when, and what to do."""
 
 
-def gated_executor(settings: Settings, breakers: CircuitBreakers) -> dg.ExecutorDefinition:
-    """The executor for `dg.Definitions`."""
-    return executor_around(settings.executor, lambda inner: GatedExecutor(inner, breakers))
+def gated_executor(
+    settings: Settings, breakers: CircuitBreakers, at_end: Callable[[], object] | None = None
+) -> dg.ExecutorDefinition:
+    """The executor for `dg.Definitions`.
+
+    Args:
+        at_end: called when a run that was let in has ended and is recorded; what it raises is logged.
+    """
+    return executor_around(settings.executor, lambda inner: GatedExecutor(inner, settings, breakers, at_end))
 
 
 class GatedExecutor(WrappedExecutor):
     """Another executor behind the gate."""
 
-    def __init__(self, inner: dg.Executor, breakers: CircuitBreakers) -> None:
+    def __init__(
+        self,
+        inner: dg.Executor,
+        settings: Settings,
+        breakers: CircuitBreakers,
+        at_end: Callable[[], object] | None = None,
+    ) -> None:
         super().__init__(inner)
+        self._settings = settings
         self._breakers = breakers
+        self._at_end = at_end
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
         """Refuse the run, or execute its plan and report how it ended."""
-        guarded = Guarded.of(*selected_assets(plan_context))
-        if not guarded:
-            yield from self.inner.execute(plan_context, execution_plan)
-            return
-        self._let_through(plan_context, guarded)
-        tally = _Tally(guarded)
+        repository, selected = selected_assets(plan_context)
+        guarded = Guarded.of(repository, selected)
+        if guarded:
+            self._let_through(plan_context, guarded)
+        tally = _Tally(guarded, selected)
         with self._watched(plan_context.run_id) as load:
             try:
                 for event in self.inner.execute(plan_context, execution_plan):
@@ -149,24 +169,59 @@ class GatedExecutor(WrappedExecutor):
             os.environ.pop(GATED_RUN_VARIABLE, None)
 
     def _report(self, plan_context: Any, tally: _Tally, load: HostLoad) -> None:
-        record = plan_context.instance.get_run_record_by_id(plan_context.run_id)
-        started = record.start_time if record and record.start_time else time.time()
+        from alert_assets.notify.runs import raise_run_alerts
+
+        run_id = plan_context.run_id
+        record = plan_context.instance.get_run_record_by_id(run_id)
+        started = datetime.fromtimestamp(record.start_time if record and record.start_time else time.time(), UTC)
+        end = self._end(plan_context, tally, started)
         try:
-            for breaker, outcome in tally.outcomes().items():
-                self._breakers.record(
-                    plan_context.run_id,
-                    outcome,
-                    [breaker],
-                    reported_by="executor",
-                    error=tally.errors.get(breaker),
-                    job=plan_context.job_name,
-                    started_at=datetime.fromtimestamp(started, UTC),
-                    cpu_peak_percent=load.cpu_peak_percent,
-                    memory_peak_percent=load.memory_peak_percent,
-                )
+            self._breakers.record_each(
+                run_id,
+                {name: (outcome, tally.errors.get(name)) for name, outcome in tally.outcomes().items()},
+                reported_by="executor",
+                job=plan_context.job_name,
+                started_at=started,
+                cpu_peak_percent=load.cpu_peak_percent,
+                memory_peak_percent=load.memory_peak_percent,
+                also=None if end is None else partial(raise_run_alerts, end=end),
+            )
         except StateError as error:
-            # The run ended as it ended; a run-status sensor reports it when the database is back.
-            run_log(plan_context.run_id).error("outcome_not_recorded", problem=str(error))
+            # The run ended as it ended; a sensor reports it when the database is back.
+            run_log(run_id).error("outcome_not_recorded", problem=str(error))
+            return
+        if self._at_end is None or tally.cut_short:
+            return
+        try:
+            self._at_end()
+        except Exception as error:  # noqa: BLE001  the run ended as it ended, and the next look does what is left
+            run_log(run_id).error("not_notified", problem=str(error))
+
+    def _end(self, plan_context: Any, tally: _Tally, started: datetime) -> RunEnd | None:
+        """How the run ended, for its alert; None when somebody cut it short, which is nobody's failure."""
+        from alert_assets.notify.runs import RunEnd
+
+        if tally.cut_short:
+            return None
+        done = {key.to_user_string() for key in tally.done}
+        return RunEnd(
+            run_id=plan_context.run_id,
+            job=plan_context.job_name,
+            failed=tally.failed,
+            since=started,
+            at=utc_now(),
+            done=done,
+            undone={key.to_user_string() for key in tally.selected} - done,
+            bronze_batch=self._bronze_batch(),
+            error=tally.error,
+            stack_trace=tally.stack_trace,
+        )
+
+    def _bronze_batch(self) -> int | None:
+        try:
+            return Lakehouse(self._settings).snapshot(BRONZE_EVENTS).last_batch_id
+        except Exception:  # noqa: BLE001  a lake that cannot be read has failed the run, and says so there
+            return None
 
 
 @dataclass(frozen=True)
@@ -240,8 +295,12 @@ class _Tally:
     """How the run has gone so far, by breaker; a run that somebody cut short says nothing of what it has not done."""
 
     guarded: Guarded
+    selected: set[dg.AssetKey]
     done: set[dg.AssetKey] = field(default_factory=set)
     errors: dict[str, str] = field(default_factory=dict)
+    error: str | None = None
+    stack_trace: str | None = None
+    failed: bool = False
     cut_short: bool = False
 
     def see(self, plan_context: Any, event: dg.DagsterEvent) -> None:
@@ -253,11 +312,15 @@ class _Tally:
             of_step = {own[key] for key in assets_of_step(plan_context, event) if key in own}
             for breaker in of_step or set(own.values()):
                 self.errors.setdefault(breaker, f"{event.step_key}: {cause_of(event)}")
+            if not self.failed:
+                self.failed, self.error, self.stack_trace = True, cause_of(event), trace_of(event)
 
     def broke(self, error: Exception) -> None:
         """Something broke outside any step, such as a resource."""
         for breaker in self.guarded.own.values():
             self.errors.setdefault(breaker, f"{type(error).__name__}: {error}")
+        if not self.failed:
+            self.failed, self.error = True, f"{type(error).__name__}: {error}"
 
     def outcomes(self) -> dict[str, Outcome]:
         """By breaker: failure when a step of its tables failed, success when all were materialized."""

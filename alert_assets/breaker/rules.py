@@ -7,7 +7,7 @@ A person can hold it open or closed, for a time or until a reset.
 The rules know neither clock nor storage: the caller passes the time in and stores the state that comes
 out. Each state below knows what an admission, an outcome and the passing of time do to it; None says that
 nothing changes. A clock that was wrong and is put right holds nothing shut: no time in a state stays further
-ahead than the longest timeout, but for the end of an override, which a person chose. The pattern is Michael
+ahead than the timeout in force, but for the end of an override, which a person chose. The pattern is Michael
 Nygard's ("Release It!"); the numbers come from `ALERTS_BREAKER_*`.
 """
 
@@ -43,9 +43,7 @@ Cause = Literal[
 ]
 
 #: The causes that are bad news; the others are steps on the way back, or were asked for.
-ALARMING: frozenset[Cause] = frozenset(
-    {"consecutive_failures", "failure_rate", "trip", "probe_failed", "probe_lost", "forced_open"}
-)
+ALARMING: frozenset[Cause] = frozenset({"consecutive_failures", "failure_rate", "trip", "probe_failed", "probe_lost"})
 
 #: Most of an error that a reason quotes.
 _QUOTED = 300
@@ -270,7 +268,7 @@ class Open(_Unmoved):
 
     def elapsed(self, now: datetime, rules: Rules, *, probe_gone: bool = False) -> Step | None:
         """Bring back times that were set by a clock that was ahead."""
-        latest = now + max(self.timeout, rules.max_recovery_timeout)
+        latest = now + self.timeout
         if self.retry_at <= latest:
             return None
         return Step(replace(self, since=min(self.since, now), retry_at=latest), now)

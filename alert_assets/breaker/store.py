@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import Connection, Integer, RowMapping, cast, func, or_, select
 
 from alert_assets.breaker import rules as circuit_breaker
-from alert_assets.breaker.alerts import breaker_alert
+from alert_assets.breaker.alerts import breaker_alert, is_announced
 from alert_assets.breaker.rules import (
     ALARMING,
     Closed,
@@ -247,21 +247,46 @@ class CircuitBreakers:
         cpu_peak_percent: float | None = None,
         memory_peak_percent: float | None = None,
     ) -> list[Transition]:
+        """Say how a run ended for these breakers alike, as :meth:`record_each` does."""
+        return self.record_each(
+            run_id,
+            dict.fromkeys(names, (outcome, error)),
+            reported_by=reported_by,
+            job=job,
+            started_at=started_at,
+            cpu_peak_percent=cpu_peak_percent,
+            memory_peak_percent=memory_peak_percent,
+        )
+
+    def record_each(
+        self,
+        run_id: str,
+        outcomes: Mapping[str, tuple[Outcome, str | None]],
+        *,
+        reported_by: str,
+        job: str | None = None,
+        started_at: datetime | None = None,
+        cpu_peak_percent: float | None = None,
+        memory_peak_percent: float | None = None,
+        also: Callable[[Connection], object] | None = None,
+    ) -> list[Transition]:
         """Say how a run ended; who says it first is believed, and it counts once.
 
         A probe's own report counts although its lease is over, unless it has already been found lost.
 
         Args:
-            outcome: success, failure, or neutral for a run that says nothing about the data.
+            outcomes: by breaker success, failure, or neutral for a run that says nothing about the data; and the error.
             reported_by: who saw the end, e.g. executor or sensor.
+            also: writes what else follows from the end, in the same transaction.
 
         Returns:
             the transitions that it caused.
         """
-        if outcome not in circuit_breaker.OUTCOMES:
-            raise ValueError(f"{outcome!r} is none of {', '.join(circuit_breaker.OUTCOMES)}")
+        unknown = {outcome for outcome, _ in outcomes.values()} - set(circuit_breaker.OUTCOMES)
+        if unknown:
+            raise ValueError(f"{min(unknown)!r} is none of {', '.join(circuit_breaker.OUTCOMES)}")
         with self._book() as book:
-            for name in sorted(set(names)):
+            for name, (outcome, error) in sorted(outcomes.items()):
                 stored = book.current(name, reporting=run_id)
                 counts = isinstance(stored.state, Closed) and outcome != "neutral"
                 is_first = insert_once(
@@ -281,6 +306,8 @@ class CircuitBreakers:
                 )
                 if is_first:
                     book.ended(name, stored, run_id, outcome, error)
+            if also is not None:
+                also(book.connection)
         return book.transitions
 
     def heartbeat(self, run_id: str) -> bool:
@@ -565,10 +592,11 @@ class _Book:
             self.connection.execute(breaker_states.insert().values(breaker=name, **values))
 
     def _note(self, transition: Transition) -> None:
-        """Append to the history and enqueue the alert."""
+        """Append to the history, and enqueue the alert of a transition that raises one."""
         written = self.connection.execute(breaker_transitions.insert().values(vars(transition)))
         (number,) = written.inserted_primary_key or (None,)
-        enqueue(self.connection, breaker_alert(transition), f"breaker_transition/{number}")
+        if is_announced(transition):
+            enqueue(self.connection, breaker_alert(transition), f"breaker_transition/{number}")
         self.transitions.append(transition)
 
 
@@ -603,7 +631,11 @@ def _with_recent(closed: Closed, connection: Connection, name: str, period: int,
     outcomes = run_outcomes.c
     runs, failures = connection.execute(
         select(func.count(), func.coalesce(func.sum(cast(outcomes.outcome == "failure", Integer)), 0)).where(
-            outcomes.breaker == name, outcomes.period == period, outcomes.at > now - rules.failure_rate_window
+            outcomes.breaker == name,
+            outcomes.period == period,
+            # What a clock that was ahead has stamped would otherwise stay in the window until then.
+            outcomes.at <= now,
+            outcomes.at > now - rules.failure_rate_window,
         )
     ).one()
     return Closed(closed.since, closed.consecutive_failures, runs, failures)

@@ -27,6 +27,7 @@ class Finding:
         numbers: figures and thresholds by name, so that the UI plots them.
         facts: what is worth knowing and is no number: names, counts by name.
         samples: rows that failed, ten at most, flat; text in them is from outside.
+        looked: whether there was anything to look at. Where there was not, the former result goes on.
     """
 
     passed: bool
@@ -34,6 +35,7 @@ class Finding:
     numbers: Mapping[str, Number] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     samples: Sequence[Mapping[str, Any]] = ()
+    looked: bool = True
 
 
 def _no_measures(rows: NewRows) -> Mapping[str, str]:

@@ -357,5 +357,17 @@ def broken_rows(rows: NewRows, predicates: dict[str, str], identity: Sequence[st
 
 
 def nothing_new(rows: NewRows) -> Finding:
-    """What a check of new rows finds when there are none."""
-    return Finding(True, f"No new rows since batch {rows.after}.", {"rows": 0})
+    """What a check of new rows finds when there are none, or none that it judges.
+
+    New rows whose upstream table is gone could not be compared, and that is a failure.
+    """
+    missing = [upstream for upstream in rows.contract.derived_from if not rows.exists(upstream)]
+    if rows.count and missing:
+        where = ", ".join(rows.lakehouse.uri(upstream) for upstream in missing)
+        return Finding(
+            False,
+            f"{rows.count:,} new rows could not be compared with what they are made of: there is no table at {where}. "
+            "Look whether ALERTS_LAKE_DIR is right, or restore the table.",
+            {"rows": rows.count},
+        )
+    return Finding(True, f"No new rows since batch {rows.after}.", {"rows": 0}, looked=False)

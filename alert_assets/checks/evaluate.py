@@ -3,14 +3,18 @@
 Each check has a mark: the `_batch_id` it last passed at. Checks with one mark, which is usually all of a
 table's, share one pass over the rows above it. A check that fails keeps its mark and looks at the same
 rows again, so it fails until the data is right, also when the rows that were wrong are no longer new.
+
+A check that has nothing to look at says so and changes nothing: what failed is still failed, and goes on blocking,
+until rows come that pass it. A table that was there and is not is a failure; one that never was is skipped.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from alert_assets.checks.check import Check, Finding
+from alert_assets.checks.common import nothing_new
 from alert_assets.checks.new_rows import NewRows
 from alert_assets.kernel.text import one_line
 from alert_assets.notify.facts import check_alert
@@ -25,16 +29,25 @@ if TYPE_CHECKING:
     from alert_assets.contracts import Contract
     from alert_assets.lake.lakehouse import Lakehouse
     from alert_assets.settings import Settings
+    from alert_assets.state.check_results import CheckResult
     from alert_assets.state.database import State
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A check evaluated; `mark` is the `_batch_id` it has got to."""
+    """A check evaluated.
+
+    Attributes:
+        mark: the `_batch_id` it has got to.
+        is_new: false where there was nothing to look at, and the finding repeats what is known.
+        skipped: there is no table yet, so there is no result.
+    """
 
     check: Check
     finding: Finding
     mark: int
+    is_new: bool = True
+    skipped: bool = False
 
     @property
     def severity(self) -> str:
@@ -58,24 +71,58 @@ def evaluate(
         full: look at every row, not only at those above a check's mark.
     """
     checks = list(checks)
-    marks = {} if full else _marks(breakers.state, contract)
+    former = _former(breakers.state, contract)
+    marks = {} if full else {name: result.checked_batch_id or 0 for name, result in former.items()}
     by_mark: dict[int, list[Check]] = {}
     for check in checks:
         by_mark.setdefault(marks.get(check.name, 0), []).append(check)
     for mark, group in sorted(by_mark.items()):
         rows = NewRows(lakehouse, settings, breakers, contract, after=mark, now=now)
+        if not rows.exists():
+            yield from (_no_table(check, rows, former.get(check.name)) for check in group)
+            continue
         rows.measure(_measures(group, rows))
         for check in group:
-            finding = _judge(check, rows)
-            moves_on = finding.passed or (check.judges_arrivals and "error" not in finding.facts)
-            yield Evaluation(check, finding, rows.last if moves_on else marks.get(check.name, 0))
+            yield _evaluated(check, rows, former.get(check.name), marks.get(check.name, 0))
 
 
-def _marks(state: State, contract: Contract) -> dict[str, int]:
+def _evaluated(check: Check, rows: NewRows, former: CheckResult | None, mark: int) -> Evaluation:
+    if check.judges_arrivals and former and 0 < rows.last == rows.after:
+        # It has judged every arrival; what it would say of none is no answer.
+        return _unchanged(check, nothing_new(rows), former)
+    finding = _judge(check, rows)
+    if not finding.looked and former:
+        return _unchanged(check, finding, former)
+    if "error" in finding.facts:
+        # The last commit is looked at again when it can be, whether or not another has come.
+        return Evaluation(check, finding, min(mark, max(rows.last - 1, 0)))
+    return Evaluation(check, finding, rows.last if finding.passed or check.judges_arrivals else mark)
+
+
+def _unchanged(check: Check, nothing: Finding, former: CheckResult) -> Evaluation:
+    """The former result once more, for who asks for one."""
+    mark = former.checked_batch_id or 0
+    if former.passed:
+        return Evaluation(check, nothing, mark, is_new=False)
+    since = f"{former.at:%Y-%m-%d %H:%M:%S}Z"
+    said = f"{nothing.description} Still failed since {since}: {former.description}"
+    return Evaluation(check, replace(nothing, passed=False, description=said), mark, is_new=False)
+
+
+def _no_table(check: Check, rows: NewRows, former: CheckResult | None) -> Evaluation:
+    where = rows.lakehouse.uri(rows.contract)
+    if former is None or not former.checked_batch_id:
+        return Evaluation(check, Finding(True, f"{where} is not there yet: nothing was checked."), 0, skipped=True)
+    said = (
+        f"There is no table at {where}, and this check has looked at its commits up to batch "
+        f"{former.checked_batch_id}. Look whether ALERTS_LAKE_DIR is right, or restore the table."
+    )
+    return Evaluation(check, Finding(False, said), former.checked_batch_id)
+
+
+def _former(state: State, contract: Contract) -> dict[str, CheckResult]:
     with state.reading() as connection:
-        return {
-            result.check_name: result.checked_batch_id or 0 for result in latest_checks(connection, [contract.name])
-        }
+        return {result.check_name: result for result in latest_checks(connection, [contract.name])}
 
 
 def _measures(checks: Iterable[Check], rows: NewRows) -> Mapping[str, str]:
@@ -89,8 +136,6 @@ def _measures(checks: Iterable[Check], rows: NewRows) -> Mapping[str, str]:
 
 
 def _judge(check: Check, rows: NewRows) -> Finding:
-    if not rows.exists():
-        return Finding(True, f"{rows.contract.name} is not there yet: nothing to check.", {"rows": 0})
     try:
         return check.judge(rows)
     except Exception as error:  # noqa: BLE001  one check that cannot be evaluated must not hide the others
@@ -101,8 +146,10 @@ def _judge(check: Check, rows: NewRows) -> Finding:
 def record(state: State, contract: Contract, evaluations: Iterable[Evaluation], *, at: datetime, run_id: str) -> None:
     """Keep the results where the breaker, the command line and the next evaluation find them, and tell people.
 
-    Told is what fails, and what passes again. Staleness that an open breaker causes is not told: the breaker was.
+    An alert is raised of what fails, and of what passes again; not of staleness that an open breaker causes, which has
+    an alert of its own.
     """
+    evaluations = [done for done in evaluations if done.is_new and not done.skipped]
     with state.writing() as connection:
         failed_before = {
             result.check_name for result in latest_checks(connection, [contract.name]) if not result.passed

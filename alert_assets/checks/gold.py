@@ -31,7 +31,7 @@ def gold_checks() -> list[Check]:
             "business_rules",
             "Times, counts, ids and hashes of an incident agree with each other.",
             business_rules,
-            (*_IDENTITY, "first_seen_timestamp", "evidence_count", "prior_alert_count", "context_hash"),
+            (*_IDENTITY, "first_seen_timestamp", "evidence_count", "prior_alert_count", "resolved_at", "context_hash"),
         ),
         Check(
             "references",
@@ -77,6 +77,9 @@ def business_rules(rows: NewRows) -> dict[str, str]:
         "alert_timestamp": not_true("alert_timestamp = first_seen_timestamp"),
         "has_evidence": not_true("evidence_count >= 1"),
         "prior_alerts_are_evidence": not_true("prior_alert_count < evidence_count"),
+        # Not `<`: of an event that came with two contents, another fingerprint may be the one that stands for it.
+        "other_alerts_are_evidence": is_false("other_alert_count <= evidence_count"),
+        "resolved_after_last_firing": is_false("resolved_at >= last_seen_timestamp"),
         "deployments_in_lookback": (is_false(f"{first} >= alert_timestamp - {lookback} AND {last} <= alert_timestamp")),
         "cpu_avg_up_to_max": is_false("metric_summary['cpu_avg'] <= metric_summary['cpu_max']"),
         "hash_of_context": not_true("context_hash = encode(sha256(incident_context_text), 'hex')"),

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from alert_assets.checks.commits import Commit, newest_first
+from alert_assets.errors import UserError
 from alert_assets.kernel.intervals import bucket_intervals
 from alert_assets.kernel.sql import hour_of, quote
 from alert_assets.lake import rows as delta_rows
@@ -111,7 +112,11 @@ class NewRows:
         tables = {}
         for contract in (self.contract, *others):
             table = self.snapshot(contract).table
-            assert table is not None, f"{contract.name} is not there"
+            if table is None:
+                raise UserError(
+                    f"There is no table at {self.lakehouse.uri(contract)}. Look whether ALERTS_LAKE_DIR is right, or "
+                    "restore the table."
+                )
             tables[contract.name] = table
         return delta_rows.query(sql, **tables)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAX_QUARANTINE_PERCENT = 5.0
 
 _OPEN = "replayed_at IS NULL"
-_BAD_TIME = f"{_OPEN} AND array_has(reasons, 'invalid:timestamp')"
+_BAD_TIME = f"{_OPEN} AND (array_has(reasons, 'invalid:timestamp') OR array_has(reasons, 'future:timestamp'))"
 #: A number below zero, or a text that begins with a minus sign, as the line has it.
 _NEGATIVE = f'{_BAD_TIME} AND regexp_like(raw, \'"timestamp"\\s*:\\s*"?\\s*-\')'
 

@@ -74,7 +74,8 @@ def business_rules(rows: NewRows) -> dict[str, str]:
         "firings_have_times": "(alert_count > 0) <> (first_seen_timestamp IS NOT NULL)",
         "first_before_last": is_false("first_seen_timestamp <= last_seen_timestamp"),
         "firings_in_window": is_false("first_seen_timestamp >= window_start AND last_seen_timestamp < window_end"),
-        "resolved_after_first": is_false("resolved_at >= first_seen_timestamp"),
+        "resolved_after_last_firing": is_false("resolved_at >= last_seen_timestamp"),
+        "over_without_firings": "alert_count = 0 AND resolved_at IS NULL",
         "max_value": f"current_value IS NOT NULL AND {not_true('max_value >= current_value')}",
     }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,12 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from alert_assets.commands import output
+from alert_assets.commands.delivery import delivery_problems
 from alert_assets.commands.options import JsonOption, LimitOption, refuse_before, since
 from alert_assets.commands.people import WhoOption, WhyOption
 from alert_assets.notify.episode import Episode
 from alert_assets.notify.store.ledger import LedgerTotals
 from alert_assets.notify.store.notifications import Decision, Delivery, Notifications
-from alert_assets.settings import load_settings
+from alert_assets.settings import Settings, load_settings
 from alert_assets.state.database import State
 
 app = typer.Typer(add_completion=False)
@@ -51,13 +54,17 @@ def list_episodes(
         return refuse_before(ctx)
     states = () if everything else ("open", "acknowledged")
     found = _notifications().episodes(*states, since=begin, limit=limit)
+    problems = delivery_problems(load_settings())
     if as_json:
-        output.print_json({"episodes": [_json(episode) for episode in found]})
-    elif not found:
-        typer.echo("No episodes." if everything else "No open episodes; --all lists resolved ones.")
+        output.print_json({"episodes": [_json(episode) for episode in found], "problems": problems})
     else:
-        output.Output().table(_list(found))
-    if fail_if_any and any(episode.state == "open" for episode in found):
+        for problem in problems:
+            typer.echo(problem)
+        if found:
+            output.Output().table(_list(found))
+        else:
+            typer.echo("No episodes." if everything else "No open episodes; --all lists resolved ones.")
+    if problems or (fail_if_any and any(episode.state == "open" for episode in found)):
         raise typer.Exit(1)
     return None
 
@@ -101,20 +108,44 @@ def reopen(episode: EpisodeArgument, why: WhyOption, who: WhoOption, as_json: Js
 @app.command(hidden=True, name="tell")
 @app.command(epilog="Example, for cron where no Dagster daemon runs: alert-assets alerts notify")
 def notify(as_json: JsonOption = False) -> None:
-    """Dispatch, escalate and deliver once what is due, as the sensors of a running instance do."""
+    """Do once what the sensors of a running instance do: take up runs and incidents, dispatch, escalate, deliver."""
+    from alert_assets.notify import round as one
     from alert_assets.notify.stack import NotificationStack
 
-    stack, now = NotificationStack(load_settings()), datetime.now(UTC)
-    done = {
-        "taken_up": stack.dispatcher.tick(now),
-        "escalations_looked_at": stack.escalator.tick(now),
-        "sent": stack.deliverer.tick(datetime.now(UTC)),
-    }
+    settings = load_settings()
+    stack = NotificationStack(settings, budget_seconds=20)
+    runs = _look_at_runs(stack.state, settings)
+    done = one.notify(stack, settings, budget_seconds=25)
     if as_json:
-        return output.print_json(done)
+        return output.print_json(
+            {
+                "raised": runs + done.raised,
+                "taken_up": done.dispatched,
+                "escalations_looked_at": done.escalated,
+                "sent": done.sent,
+            }
+        )
     return typer.echo(
-        f"{output.count(done['taken_up'], 'alert')} dispatched, {output.count(done['sent'], 'notification')} sent."
+        f"{output.count(runs + done.raised, 'alert')} found, {output.count(done.dispatched, 'alert')} dispatched, "
+        f"{output.count(done.sent, 'notification')} sent."
     )
+
+
+def _look_at_runs(state: State, settings: Settings) -> int:
+    """Take up the runs of the instance at DAGSTER_HOME, or of that of `alert-assets run`; where neither is, none.
+
+    A run of a throw-away instance has put its failure into the outbox itself.
+    """
+    home = Path(os.environ.get("DAGSTER_HOME") or settings.state_dir / "dagster")
+    if not home.is_dir():
+        return 0
+    # Only now: it takes two seconds.
+    from dagster import DagsterInstance
+
+    from alert_assets.defs.notifications.runs import look_at_runs
+
+    with DagsterInstance.from_config(str(home)) as instance:
+        return look_at_runs(instance, state, budget_seconds=5).raised
 
 
 @app.command(epilog="Example: alert-assets alerts ledger --outcome rate_limited --limit 100")

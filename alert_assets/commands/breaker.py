@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import time
 from contextlib import suppress
 from dataclasses import asdict
@@ -117,6 +119,41 @@ def history(
             output.line(step.reason) + (f", until {output.stamp(step.until)}" if step.until else ""),
         )
     return output.Output().table(table)
+
+
+@app.command(
+    "run",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Example, for cron: alert-assets breaker run warehouse -- dbt build",
+)
+def run_command(
+    ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME", help="The breaker; any name of your own.")]
+) -> None:
+    """Run a command unless its breaker refuses, and record how it ended. Exit 1 when refused, else the command's own.
+
+    The command follows `--`. An exit code other than 0 is a failure; one that was not found is none.
+    """
+    from alert_assets.breaker.circuit_breaker import CircuitBreaker, CircuitOpen
+
+    if not ctx.args or shutil.which(ctx.args[0]) is None:
+        what = f"there is no command {ctx.args[0]!r}" if ctx.args else "it lacks the command"
+        raise UserError(f"`breaker run {name}`: {what}. Write `alert-assets breaker run {name} -- COMMAND ...`.")
+    code = 0
+    try:
+        with CircuitBreaker(name):
+            code = subprocess.run(ctx.args, check=False).returncode
+            if code:
+                raise _Failed(f"{ctx.args[0]} ended with exit code {code}")
+    except CircuitOpen as refused:
+        typer.echo(str(refused), err=True)
+        raise typer.Exit(1) from None
+    except _Failed:
+        # As a shell says that a signal has ended it.
+        raise typer.Exit(code if code > 0 else 128 - code) from None
+
+
+class _Failed(Exception):
+    """A command ended with another exit code than 0."""
 
 
 def _say(steps: list[Transition], done: str, until: datetime | None, as_json: bool) -> None:

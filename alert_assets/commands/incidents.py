@@ -121,6 +121,7 @@ def _find(lakehouse: Lakehouse, conditions: list[str], limit: int) -> tuple[int,
     analyses = _analyses(lakehouse, [incident["alert_timestamp"] for incident in incidents])
     for incident in incidents:
         incident["error_summary"] = dict(incident["error_summary"] or ())
+        incident["labels"] = dict(incident.get("labels") or ())
         incident["analysis"] = analysis = analyses.get(_key(incident))
         if analysis:
             # Late evidence changes the context; until the next analysis the old one stands.
@@ -258,7 +259,15 @@ def _print_in_full(incident: dict[str, Any]) -> None:
                     f"{incident['alert_count']:,} in the window {window}: {incident['suppressed_count']:,} suppressed, "
                     f"{incident['duplicate_count']:,} delivered again",
                 ),
-                ("Prior alerts", f"{incident['prior_alert_count']:,} of this application in the lookback"),
+                # Null, or not there, where the release before made the row or the table.
+                ("Message", _prose(incident.get("message"))),
+                ("Labels", _labels(incident["labels"])),
+                *[(label, _prose(incident.get(name))) for label, name in (("Source", "source"), ("Link", "url"))],
+                (
+                    "Prior alerts",
+                    f"{incident['prior_alert_count']:,} of this application in the lookback"
+                    + _of_others(incident.get("other_alert_count")),
+                ),
                 ("Evidence", output.count(incident["evidence_count"], "event")),
                 ("Alert id", output.line(incident["alert_id"])),
                 ("Fingerprint", output.line(incident["fingerprint"])),
@@ -311,6 +320,14 @@ def _print_analysis(out: output.Output, analysis: dict[str, Any] | None, now: da
 
 def _prose(text: str | None) -> str | None:
     return output.paragraph(text) if text else None
+
+
+def _labels(labels: dict[str, str]) -> str:
+    return "\n".join(output.line(f"{name}={value}") for name, value in sorted(labels.items()))
+
+
+def _of_others(count: int | None) -> str:
+    return "" if count is None else f", {count:,} of other alerts"
 
 
 def _number(value: float | None) -> str:

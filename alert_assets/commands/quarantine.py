@@ -28,11 +28,16 @@ _LINE = 100
 _READ = 1_000
 
 
+#: Reasons that are about a line, and those about a field of it.
+_OF_LINES = "malformed_json|too_deep|too_long|unreadable_file"
+_OF_FIELDS = "missing|invalid|future|too_long|unmapped"
+
+
 def _reason(text: str) -> str:
-    if not re.fullmatch(r"malformed_json|(missing|invalid):\S+", text):
+    if not re.fullmatch(rf"{_OF_LINES}|({_OF_FIELDS}):\S+", text):
         raise typer.BadParameter(
-            f"{text!r} is none: malformed_json, missing:FIELD or invalid:FIELD; `alert-assets quarantine reasons` "
-            "lists those there are."
+            f"{text!r} is none: malformed_json, too_deep, too_long, missing:FIELD, invalid:FIELD, future:timestamp; "
+            "`alert-assets quarantine reasons` lists those there are."
         )
     return text
 
@@ -42,7 +47,7 @@ ReasonOption = Annotated[
     typer.Option(
         parser=_reason,
         metavar="REASON",
-        help="Only lines with this reason: malformed_json, missing:FIELD, invalid:FIELD.",
+        help="Only lines with this reason, e.g. malformed_json, missing:FIELD, invalid:FIELD, too_long.",
     ),
 ]
 

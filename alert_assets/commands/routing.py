@@ -11,14 +11,17 @@ from typing import Annotated, Any
 import typer
 
 from alert_assets.commands import output
+from alert_assets.commands.delivery import delivery_problems
 from alert_assets.commands.options import JsonOption, timestamp
 from alert_assets.kernel.durations import spell_duration
 from alert_assets.notify.alert import KINDS, SEVERITIES, Alert
+from alert_assets.notify.channels.registry import channels
 from alert_assets.notify.limits import Limit
 from alert_assets.notify.routing.business_hours import DAYS, BusinessHours
 from alert_assets.notify.routing.escalation import acknowledge_by, next_reminder, resolve_by, step_at
 from alert_assets.notify.routing.file import NEXT_BUSINESS_DAY, PACKAGED, RoutingError, load_routing
-from alert_assets.notify.routing.rules import ROLE, Destination, EscalationStep, Plan, Policy, Routing
+from alert_assets.notify.routing.rules import LOG, ROLE, Destination, EscalationStep, Plan, Policy, Routing
+from alert_assets.notify.stack import over_channels
 from alert_assets.settings import load_settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -37,16 +40,23 @@ def check(
     file: Annotated[Path | None, typer.Argument(help="Default: ALERTS_ROUTING_FILE, or the package's.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Validate a routing file and show what is in force; exit 1 with line and field of each error."""
-    path = _configured(file)
+    """Validate a routing file and show what is in force; exit 1 with each error, or when a policy reaches nobody."""
+    settings, path = load_settings(), _configured(file)
     try:
         routing = load_routing(path)
     except RoutingError as error:
         typer.echo(f"Error: {output.paragraph(error)}", err=True)
         raise typer.Exit(1) from None
-    unfilled = routing.unfilled_roles()
+    problems = [*_unreachable(over_channels(routing, channels(settings.allowed_hosts))), *delivery_problems(settings)]
     if as_json:
-        return output.print_json({"file": str(path), **_in_force(routing)})
+        output.print_json({"file": str(path), **_in_force(routing), "problems": problems})
+    else:
+        _print_check(path, routing)
+    _fail(problems, say=not as_json)
+
+
+def _print_check(path: Path, routing: Routing) -> None:
+    unfilled = routing.unfilled_roles()
     out = output.Output()
     typer.echo(f"{output.line(path)}: nothing wrong.\n")
     out.table(_policies(routing))
@@ -55,7 +65,26 @@ def check(
     if unfilled:
         missing = ", ".join(f"{ROLE}{role} in {channel}" for role, channel in unfilled)
         out.prose(f"\nThe channel's default is notified for roles without a contact: {missing}. Fill in contacts.")
-    return None
+
+
+def _unreachable(routing: Routing) -> list[str]:
+    """Return a line for each policy that reaches nobody over the channels that are configured."""
+    return [
+        f"policy {priority} reaches nobody: none of {', '.join(named)} is configured, nor any other channel"
+        for priority, policy in sorted(routing.policies.items())
+        if (named := dict.fromkeys(to.channel for to in _named(policy) if to.channel != LOG)) and not routing.ways
+    ]
+
+
+def _named(policy: Policy) -> tuple[Destination, ...]:
+    return (*policy.destinations, *(to for step in policy.steps for to in step.destinations))
+
+
+def _fail(problems: list[str], *, say: bool) -> None:
+    for problem in problems if say else ():
+        typer.echo(f"Problem: {problem}", err=True)
+    if problems:
+        raise typer.Exit(1)
 
 
 def _label(text: str) -> str:
@@ -103,7 +132,8 @@ def test_alert(
     as_json: JsonOption = False,
 ) -> None:
     """Show where an alert would go, when it escalates and why; nothing is sent."""
-    routing = load_routing(_configured(file))
+    settings = load_settings()
+    routing = over_channels(load_routing(_configured(file)), channels(settings.allowed_hosts))
     opened_at = at or datetime.now(UTC)
     alert = routing.enrich(
         Alert(
@@ -121,11 +151,20 @@ def test_alert(
             labels=dict(text.split("=", 1) for text in label or []),
         )
     )
-    answer = _answer(routing, alert, routing.route(alert), opened_at)
+    plan = routing.route(alert)
+    problems = [
+        *(
+            [f"it reaches nobody: {', '.join(map(str, plan.unreachable))} is named and not configured"]
+            * plan.reaches_nobody
+        ),
+        *delivery_problems(settings),
+    ]
+    answer = {**_answer(routing, alert, plan, opened_at), "problems": problems}
     if as_json:
         output.print_json(answer)
     else:
         _print(answer)
+    _fail(problems, say=not as_json)
 
 
 def _configured(file: Path | None) -> Path:
@@ -229,6 +268,7 @@ def _answer(routing: Routing, alert: Alert, plan: Plan, opened_at: datetime) -> 
         "runbook_url": alert.runbook_url,
         "suggested_action": alert.suggested_action,
         "destinations": _destinations(plan.destinations),
+        "unreachable": _destinations(plan.unreachable),
         "acknowledge_by": acknowledge_by(policy, opened_at, business),
         "resolve_by": resolve_by(policy, opened_at, business),
         "escalation": [
@@ -269,6 +309,7 @@ def _print(answer: Mapping[str, Any]) -> None:
                 ("Inhibited by", output.line(", ".join(answer["parents"]))),
                 ("Acknowledge by", output.stamp(answer["acknowledge_by"])),
                 ("Resolve by", output.stamp(answer["resolve_by"])),
+                ("Not configured", output.line(", ".join(to["channel"] for to in answer["unreachable"]))),
             ]
         ),
     )

@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from filelock import FileLock
 from rich.console import Console
 
 from alert_assets.commands import incidents, output
 from alert_assets.commands.options import JsonOption
+from alert_assets.errors import UserError
 from alert_assets.ingest.landing import backlog
+from alert_assets.kernel.clock import utc_now
 from alert_assets.settings import PREFIX, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -29,6 +32,9 @@ app = typer.Typer(add_completion=False)
 
 #: A line of Dagster's log for an event, with the id of its run.
 _EVENT = re.compile(r" - dagster - \w+ - \S+ - ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}) - ")
+
+#: By which Dagster refuses a selection that it cannot read, or that names what is not there.
+_NO_SELECTION = re.compile(r"^[\w.]*DagsterInvalid(?:Subset|AssetSelection)Error: ", re.MULTILINE)
 
 #: Incidents, and checks that did not pass, which are listed; the others are counted.
 _INCIDENTS, _FINDINGS = 3, 5
@@ -48,6 +54,7 @@ class Progress:
     tables: list[dict[str, Any]] = field(default_factory=list)
     checks: dict[str, int] = field(default_factory=lambda: {"passed": 0, "warned": 0, "failed": 0})
     findings: list[dict[str, str]] = field(default_factory=list)
+    not_read: list[str] = field(default_factory=list)
     error: str | None = None
 
 
@@ -67,13 +74,39 @@ def run(
         output.say(landed)
     home = Path(os.environ.get("DAGSTER_HOME") or settings.state_dir / "dagster")
     home.mkdir(parents=True, exist_ok=True)
-    log, progress = home / "last-run.log", Progress()
+    _make_instance(home)
+    # A file of its own: of two runs at once neither writes over the other's.
+    log, progress = home / f"run-{utc_now():%Y%m%dT%H%M%S}-{os.getpid()}.log", Progress()
     exit_code = _follow(home, log, select, progress, quiet=as_json)
+    if not progress.run_id and _NO_SELECTION.search(log.read_text(encoding="utf-8")):
+        log.unlink()
+        raise UserError(
+            f"--select {select!r} selects no asset: name tables, such as gold_incidents or "
+            "gold_incidents,platinum_incidents (`alert-assets contracts` lists them), or leave it out for all."
+        )
+    log = _keep(log)
     if as_json:
         output.print_json({"exit_code": exit_code, "sample": landed, "log": str(log), **asdict(progress)})
     else:
         _print_end(settings, progress, exit_code, log)
     raise typer.Exit(exit_code)
+
+
+def _make_instance(home: Path) -> None:
+    """Have Dagster make its databases once, one process at a time: it does not expect two to do so at once."""
+    made = home / ".made"
+    with FileLock(home / ".making.lock"):
+        if made.exists():
+            return
+        from dagster import DagsterInstance
+
+        with DagsterInstance.from_config(str(home)):
+            made.touch()
+
+
+def _keep(log: Path) -> Path:
+    """Make the log of a run that has ended `last-run.log`: that of the run that ended last."""
+    return log.replace(log.with_name("last-run.log"))
 
 
 def _land_sample(settings: Settings) -> str:
@@ -136,7 +169,7 @@ def _take(event: DagsterEvent, progress: Progress, *, quiet: bool) -> None:
     kind = event.event_type_value
     if kind == "ASSET_MATERIALIZATION":
         made = event.step_materialization_data.materialization
-        facts = {name: value.value for name, value in made.metadata.items()}
+        facts: dict[str, Any] = {name: value.value for name, value in made.metadata.items()}
         table: dict[str, Any] = {
             "table": made.label,
             "rows": facts.get("rows_out"),
@@ -146,6 +179,14 @@ def _take(event: DagsterEvent, progress: Progress, *, quiet: bool) -> None:
         progress.tables.append(table)
         if not quiet and (table["rows"] or made.label in _ALWAYS_SHOWN):
             typer.echo(_line(**table))
+        # bronze_quarantine's numbers are those of the same files.
+        if made.label == "bronze_events":
+            progress.not_read = [
+                *facts.get("files_not_read", ()),
+                *(f"{path}: {problem}" for path, problem in facts.get("broken_files", {}).items()),
+            ]
+            for left in () if quiet else progress.not_read:
+                typer.echo(f"  not read: {output.line(left, _ERROR)}")
     elif kind == "ASSET_CHECK_EVALUATION":
         check = event.asset_check_evaluation_data
         outcome = "passed" if check.passed else "warned" if check.severity.value == "WARN" else "failed"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -11,10 +11,13 @@ import typer
 from alert_assets.commands import output
 from alert_assets.commands.options import JsonOption, refuse_before
 from alert_assets.commands.people import WhoOption, WhyOption, moment
-from alert_assets.notify.silence import FIELDS, Kind, Silence
+from alert_assets.notify.silence import FIELDS, Kind, Silence, matching
 from alert_assets.notify.store.notifications import Notifications
 from alert_assets.settings import load_settings
 from alert_assets.state.database import State
+
+#: Episodes with an alert in so long are counted that a new silence would have matched.
+_RECENT = timedelta(days=7)
 
 app = typer.Typer(add_completion=False)
 
@@ -85,14 +88,15 @@ def add(
 ) -> None:
     """Suppress notifications; alerts are recorded, resolutions sent, and what still fires at the end is notified."""
     kind: Kind = "maintenance" if maintenance else "silence"
-    made = _notifications().silence(matchers or [], until, who, why, kind=kind, starts_at=starts_at)
+    notifications, now = _notifications(), datetime.now(UTC)
+    made = notifications.silence(matchers or [], until, who, why, kind=kind, starts_at=starts_at)
+    matches = _matches(notifications, made, now)
     if as_json:
-        return output.print_json(_json(made))
-    now = datetime.now(UTC)
+        return output.print_json({**_json(made), "matches": matches})
     begin = f" from {output.stamp_and_age(made.starts_at, now)}" if starts_at else ""
     return typer.echo(
         f"{made.kind.capitalize()} {made.id}: {output.line(made.match)}{begin} "
-        f"until {output.stamp_and_age(made.until, now)}."
+        f"until {output.stamp_and_age(made.until, now)}.\nIt {_say(matches)}."
     )
 
 
@@ -112,6 +116,22 @@ def expire(
 
 def _notifications() -> Notifications:
     return Notifications(State(load_settings().state_url))
+
+
+def _matches(notifications: Notifications, silence: Silence, now: datetime) -> dict[str, int]:
+    """Count the episodes that it matches: those that are open, and those with an alert in the last days."""
+    opened = notifications.episodes("open", "acknowledged", limit=0)
+    recent = notifications.episodes(since=now - _RECENT, limit=0)
+    return {
+        "open": matching(silence.match, (episode.current_alert for episode in opened)),
+        f"last_{_RECENT.days}_days": matching(silence.match, (episode.current_alert for episode in recent)),
+    }
+
+
+def _say(matches: dict[str, int]) -> str:
+    now, recent = matches.values()
+    open_now = output.count(now, "open episode") if now else "nothing"
+    return f"matches {open_now} now, {f'{recent:,}' if recent else 'none'} in the last {_RECENT.days} days"
 
 
 def _json(silence: Silence) -> dict[str, Any]:

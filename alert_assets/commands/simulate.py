@@ -56,6 +56,10 @@ def simulate(
     name: Annotated[
         str | None, typer.Option(help="Files are called NAME-0001.jsonl, ...; default: an unused name.")
     ] = None,
+    notify: Annotated[
+        bool,
+        typer.Option("--notify", help="Notify people of its alerts; without it they are only recorded (demo=true)."),
+    ] = False,
     as_json: JsonOption = False,
     start: Annotated[
         datetime | None,
@@ -142,6 +146,7 @@ def simulate(
                     duration_seconds=duration,
                     faults=faults,
                     watermark_minutes=settings.watermark_delay_minutes,
+                    demo=not notify,
                     stop=stop,
                     on_progress=on_progress,
                 )
@@ -154,6 +159,7 @@ def simulate(
                 files_per_hour=files or 4,
                 faults=faults,
                 watermark_minutes=settings.watermark_delay_minutes,
+                demo=not notify,
                 on_progress=on_progress,
             )
     if as_json:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Annotated, Any
 
 import typer
 
+from alert_assets.checks.commits import newest_first
 from alert_assets.commands import output
+from alert_assets.commands.delivery import delivery_problems
 from alert_assets.commands.lake import reading, records
 from alert_assets.commands.options import JsonOption
-from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, CONTRACTS
+from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, CONTRACTS, Contract
 from alert_assets.errors import UserError
-from alert_assets.ingest.landing import backlog
+from alert_assets.ingest.landing import NotRead, backlog, by_reason
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings, load_settings
@@ -22,8 +25,21 @@ app = typer.Typer(add_completion=False)
 
 
 @dataclass(frozen=True)
+class Behind:
+    """What the table before has that a table has not taken in: commits, their rows, how long ago the oldest was."""
+
+    upstream: str
+    batches: int
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class TableStatus:
-    """A table; `version` is None when nothing was ever committed to it. `newest` is of `newest_column`."""
+    """A table; `version` is None when nothing was ever committed to it. `newest` is of `newest_column`.
+
+    `behind` is None for a table that is made of landing files, or whose table before is not there.
+    """
 
     name: str
     rows: int
@@ -31,11 +47,15 @@ class TableStatus:
     last_commit: datetime | None
     newest_column: str
     newest: datetime | None
+    behind: Behind | None = None
 
 
 @dataclass(frozen=True)
 class LandingStatus:
-    """The landing zone; `problem` says why nothing is known of it."""
+    """The landing zone; `problem` says why nothing is known of it.
+
+    `not_read` is what no run will read, by reason.
+    """
 
     folder: str
     problem: str | None = None
@@ -44,6 +64,7 @@ class LandingStatus:
     oldest_pending: datetime | None = None
     unfinished_files: int = 0
     ingested_files: int = 0
+    not_read: tuple[NotRead, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,16 +86,17 @@ def status(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show rows and age of each table, what waits in the landing zone, and what is in quarantine."""
+    """Show rows and age of each table, what waits in the landing zone and for each table, what is in quarantine."""
     settings = load_settings()
+    now = utc_now()
     with reading(settings) as lakehouse:
-        tables = [_table(lakehouse, name) for name in CONTRACTS]
+        tables = [_table(lakehouse, name, now) for name in CONTRACTS]
         quarantine = _quarantine(lakehouse, {table.name: table.rows for table in tables}[BRONZE_EVENTS.name])
     landing = _landing(settings)
-    now = utc_now()
     problems = [
         *_age_problems(tables, max_age_minutes, now),
         *_backlog_problems(landing, max_backlog),
+        *delivery_problems(settings),
     ]
     if as_json:
         output.print_json(
@@ -82,7 +104,7 @@ def status(
                 "time": now,
                 "lake": output.without_credentials(settings.lake_dir),
                 "tables": [_with_ages(table, now) for table in tables],
-                "landing": _with_ages(landing, now),
+                "landing": {**_with_ages(landing, now), "not_read": list(map(asdict, landing.not_read))},
                 "quarantine": asdict(quarantine),
                 "problems": problems,
             }
@@ -95,11 +117,11 @@ def status(
         raise typer.Exit(1)
 
 
-def _table(lakehouse: Lakehouse, name: str) -> TableStatus:
+def _table(lakehouse: Lakehouse, name: str, now: datetime) -> TableStatus:
     snapshot = lakehouse.snapshot(CONTRACTS[name])
-    column = CONTRACTS[name].newest_column
+    column, behind = CONTRACTS[name].newest_column, _behind(lakehouse, CONTRACTS[name], now)
     if snapshot.table is None:
-        return TableStatus(name, 0, None, None, column, None)
+        return TableStatus(name, 0, None, None, column, None, behind)
     milliseconds = snapshot.table.history(1)[0].get("timestamp")
     return TableStatus(
         name=name,
@@ -108,6 +130,25 @@ def _table(lakehouse: Lakehouse, name: str) -> TableStatus:
         last_commit=None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC),
         newest_column=column,
         newest=snapshot.newest(column),
+        behind=behind,
+    )
+
+
+def _behind(lakehouse: Lakehouse, contract: Contract, now: datetime) -> Behind | None:
+    """How far a table is behind the nearest of those it is made of."""
+    upstream = next(iter(contract.derived_from), None)
+    table = lakehouse.table(upstream) if upstream else None
+    if upstream is None or table is None:
+        return None
+    cursor = lakehouse.cursor(contract, upstream)
+    numbered = (commit for commit in newest_first(table) if commit.batch_id is not None)
+    unseen = list(takewhile(lambda commit: (commit.batch_id or 0) > cursor, numbered))
+    oldest = min((commit.at for commit in unseen), default=now)
+    return Behind(
+        upstream.name,
+        batches=len(unseen),
+        rows=sum(commit.rows for commit in unseen),
+        seconds=round(max(0.0, (now - oldest).total_seconds()), 3),
     )
 
 
@@ -132,6 +173,7 @@ def _landing(settings: Settings) -> LandingStatus:
         oldest_pending=min((file.modified_at for file in waiting.pending), default=None),
         unfinished_files=len(waiting.unfinished),
         ingested_files=waiting.ingested,
+        not_read=tuple(by_reason(waiting.skipped)),
     )
 
 
@@ -161,10 +203,10 @@ def _backlog_problems(landing: LandingStatus, max_backlog: int | None) -> list[s
 def _with_ages(part: TableStatus | LandingStatus, now: datetime) -> dict[str, Any]:
     """The fields, and after each time how many seconds ago it is."""
     shown: dict[str, Any] = {}
-    for field in fields(part):
-        value = shown[field.name] = getattr(part, field.name)
-        if field.name in ("last_commit", "newest", "oldest_pending"):
-            shown[f"{field.name}_age_seconds"] = value and round((now - value).total_seconds(), 3)
+    for name, value in asdict(part).items():
+        shown[name] = value
+        if name in ("last_commit", "newest", "oldest_pending"):
+            shown[f"{name}_age_seconds"] = value and round((now - value).total_seconds(), 3)
     return shown
 
 
@@ -188,6 +230,9 @@ def _print(
             f"{output.stamp(table.newest)}\n{output.age(table.newest, now)}",
         )
     out.table(grid)
+    if behind := [(table.name, _said(table.behind, now)) for table in tables if table.behind]:
+        output.say("\nBehind the table before")
+        out.prose(output.facts(behind))
     output.say(f"\nLanding zone: {landing.folder}")
     if landing.problem:
         out.prose(output.facts([("Problem", landing.problem)]))
@@ -201,6 +246,7 @@ def _print(
                     ("Waiting", waiting + oldest if landing.pending_files else "none"),
                     ("Unfinished", unfinished if landing.unfinished_files else None),
                     ("Ingested", output.count(landing.ingested_files, "file")),
+                    *(("Not read", str(left)) for left in landing.not_read),
                 ]
             )
         )
@@ -208,3 +254,11 @@ def _print(
         f"\nQuarantine: {output.count(quarantine.open, 'line')} open ({quarantine.open_percent:.2f}% of all lines), "
         f"{quarantine.replayed:,} replayed"
     )
+
+
+def _said(behind: Behind, now: datetime) -> str:
+    if not behind.batches:
+        return "nothing"
+    oldest = output.age(now - timedelta(seconds=behind.seconds), now)
+    what = f"{output.count(behind.batches, 'commit')}, {output.count(behind.rows, 'row')}"
+    return f"{what} of {behind.upstream}, the oldest {oldest}"

@@ -161,7 +161,7 @@ BRONZE_QUARANTINE = Contract(
 )
 SILVER_ALERTS = Contract(
     name="silver_alerts",
-    version=1,
+    version=2,
     description="One row per alert fingerprint and dedup window, instead of a storm.",
     owner=_DATA_PLATFORM,
     consumers=("gold_incidents",),
@@ -175,7 +175,7 @@ SILVER_ALERTS = Contract(
 )
 GOLD_INCIDENTS = Contract(
     name="gold_incidents",
-    version=1,
+    version=2,
     description="Each alert with what happened to its application in the hour before it.",
     owner=_ON_CALL,
     consumers=("platinum_incidents", _ON_CALL),

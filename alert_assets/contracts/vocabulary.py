@@ -14,6 +14,26 @@ SEVERITIES = ("INFO", "LOW", "MEDIUM", "HIGH", "CRITICAL")
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 STATUSES = ("firing", "resolved")
 
+# What producers write instead, in upper case; taking it is noted.
+SEVERITY_ALIASES = {
+    **dict.fromkeys(("CRIT", "PAGE", "FATAL", "EMERGENCY", "DISASTER", "P1"), "CRITICAL"),
+    **dict.fromkeys(("ERROR", "MAJOR", "P2"), "HIGH"),
+    **dict.fromkeys(("WARNING", "WARN", "MINOR", "P3"), "MEDIUM"),
+    "P4": "LOW",
+    **dict.fromkeys(("NONE", "OK", "INFORMATIONAL"), "INFO"),
+}
+STATUS_ALIASES = {
+    **dict.fromkeys(("ALERTING", "TRIGGERED", "OPEN", "ACTIVE", "PROBLEM"), "firing"),
+    **dict.fromkeys(("OK", "RECOVERED", "CLOSED", "INACTIVE"), "resolved"),
+}
+LOG_LEVEL_ALIASES = {
+    **dict.fromkeys(("ERR",), "ERROR"),
+    **dict.fromkeys(("CRITICAL", "CRIT", "PANIC", "EMERG", "EMERGENCY", "ALERT"), "FATAL"),
+    **dict.fromkeys(("INFORMATION", "INFORMATIONAL", "NOTICE"), "INFO"),
+    "VERBOSE": "TRACE",
+}
+EVENT_TYPE_ALIASES = {event_type.upper(): event_type for event_type in EVENT_TYPES}
+
 
 class Summary(NamedTuple):
     """A number of gold's `metric_summary`: of which field of the metric events it is, and how people read it."""

@@ -25,6 +25,13 @@ breakers = circuit_breakers(settings)
 notification_stack = NotificationStack(settings)
 
 
+def _notify() -> None:
+    """Notify at the end of a run of what it has found: no sensor and no daemon has to come by."""
+    from alert_assets.notify.round import notify
+
+    notify(NotificationStack(settings, budget_seconds=10), settings, budget_seconds=10)
+
+
 defs = dg.Definitions(
     resources={
         "settings": settings,
@@ -38,5 +45,5 @@ defs = dg.Definitions(
         **delta_table_resources(Lakehouse(settings)),
     },
     # The circuit breaker's gate, around one process and one Spark session a run.
-    executor=gated_executor(settings, breakers),
+    executor=gated_executor(settings, breakers, at_end=_notify),
 )

@@ -55,7 +55,11 @@ def _table_checks(contract: Contract, checks: list[Check]) -> dg.AssetChecksDefi
         now = utc_now()
         done = list(evaluate(lakehouse, settings, breakers, contract, selected, now=now, full=config.full))
         record(breakers.state, contract, done, at=now, run_id=context.run.run_id)
+        if skipped := [evaluation for evaluation in done if evaluation.skipped]:
+            context.log.warning(f"{len(skipped)} checks are skipped: {skipped[0].finding.description}")
         for evaluation in done:
+            if evaluation.skipped:
+                continue
             yield dg.AssetCheckResult(
                 asset_key=contract.name,
                 check_name=evaluation.check.name,

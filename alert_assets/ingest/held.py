@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE
 from alert_assets.errors import UserError
-from alert_assets.ingest.query import as_it_came, late_by, quarantine_rows, watermark
+from alert_assets.ingest.query import as_it_came, judged_lines, late_by, quarantine_rows, unpublished, watermark
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse, records
 from alert_assets.notify.facts import held_alert, held_decided_alert
@@ -173,14 +173,11 @@ def _is_unpublished(lakehouse: Lakehouse, number: int) -> bool:
 def _publish(spark: SparkSession, lakehouse: Lakehouse, settings: Settings, number: int) -> None:
     from pyspark.sql import functions as F
 
-    from alert_assets.ingest.judge import judge
+    from alert_assets.ingest.judge import Limits
 
     held = lakehouse.snapshot(BRONZE_HELD)
     lines = held.read(spark).where(F.col("batch") == number)
-    judged = judge(
-        lines.select(as_it_came(), "_source_file", "_landed_at", "_ingested_at"),
-        max_future_skew_minutes=settings.max_future_skew_minutes,
-    )
+    judged = judged_lines(lines.select(as_it_came(), "_source_file", "_landed_at", "_ingested_at"), Limits.of(settings))
     transactions, info = {_release_app(number): 1}, {"release": number}
     if lakehouse.transaction(BRONZE_EVENTS, _release_app(number)) < 0:
         events = judged.where(F.size("reasons") == 0).withColumn(
@@ -191,7 +188,7 @@ def _publish(spark: SparkSession, lakehouse: Lakehouse, settings: Settings, numb
             staged.commit(transactions, info)
     if lakehouse.transaction(BRONZE_QUARANTINE, _release_app(number)) < 0:
         with lakehouse.stage(BRONZE_QUARANTINE) as staged:
-            staged.write(quarantine_rows(judged.where(F.size("reasons") > 0)))
+            staged.write(quarantine_rows(unpublished(judged, lakehouse, _release_app(number))))
             staged.commit(transactions, info)
 
 

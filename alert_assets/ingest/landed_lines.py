@@ -3,12 +3,22 @@
 Spark's own text reader would take a line apart three times on its way there (bytes, row, Arrow). Here the executors
 get the names of whole files, and a file becomes Arrow arrays of lines with nothing in between.
 
+What a producer can write is not trusted. Nothing but a regular file is opened, no link on the way to it is followed,
+and memory is bounded: by the longest line that is taken, not by the longest there is. A line that is cut, or a file
+that is no longer what was listed, becomes a *note*: a line with a line feed in it, which no landed line has, and behind
+that the reason why it goes to quarantine.
+
 Pickled by value: a worker needs pyarrow, not this package. Hence no import of ours.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+import os
+import stat
+import zlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -25,17 +35,34 @@ LINE_SCHEMA = pa.schema(
     [("raw", pa.string()), ("_source_file", pa.string()), ("_landed_at", _TIME), ("_ingested_at", _TIME)]
 )
 
-#: Bytes that are read, and handed on as lines, at a time.
+#: Bytes that are read, and handed on as lines, at a time; and lines at most: there may be one in every byte.
 _BLOCK = 8 << 20
+_MAX_LINES = 1 << 16
+
+#: Bytes of a packed file that are unpacked at a time.
+_PACKED = 1 << 16
+
+#: Bytes that are kept of a line that is too long.
+_KEPT = 1 << 14
 
 
-def landed_lines(files: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+class NotRegular(OSError):
+    """What has a landed file's name is a link, a folder, a pipe, a socket or a device."""
+
+
+#: A file with such an error has no more lines, however often it is tried.
+UNREADABLE = (NotRegular, EOFError, zlib.error)
+
+
+def landed_lines(files: Iterable[pa.RecordBatch], root: str, max_line_bytes: int) -> Iterator[pa.RecordBatch]:
     """The lines of files, in order, a few megabytes at a time.
 
     A line ends with a line feed, or the file; what is packed by gzip (`.gz`) is unpacked.
 
     Args:
         files: `path` (its URI), `_landed_at` (when it was modified), `_ingested_at` (when its batch began).
+        root: the landing zone, a path or URL; below it no link is followed.
+        max_line_bytes: what is longer becomes a note `too_long`, with the beginning of the line.
 
     Yields:
         columns of `LINE`.
@@ -44,7 +71,7 @@ def landed_lines(files: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         times = [batch.column(name).cast(_TIME) for name in ("_landed_at", "_ingested_at")]
         for i, uri in enumerate(batch.column("path").to_pylist()):
             path = plain_path(uri)
-            for raw in _texts(path):
+            for raw in _texts_or_note(path, root, max_line_bytes):
                 constants = [pa.repeat(pa.scalar(path), len(raw)), *(pa.repeat(time[i], len(raw)) for time in times)]
                 yield pa.RecordBatch.from_arrays([raw, *constants], schema=LINE_SCHEMA)
 
@@ -54,31 +81,146 @@ def plain_path(uri: str) -> str:
     return unquote("/" + uri.removeprefix("file:").lstrip("/") if uri.startswith("file:") else uri)
 
 
-def _texts(path: str, block: int = _BLOCK) -> Iterator[pa.StringArray]:
+def read_to_end(path: str, root: str) -> None:
+    """Read a file as :func:`landed_lines` does, whole if it is packed, and keep nothing.
+
+    Raises:
+        OSError, EOFError, zlib.error: it cannot be read.
+    """
+    with _opened(path, root) as stream:
+        if path.endswith(".gz"):
+            for _ in _unpacked(stream, _BLOCK):
+                pass
+
+
+def _texts_or_note(path: str, root: str, max_line_bytes: int) -> Iterator[pa.StringArray]:
+    try:
+        yield from _texts(path, root, max_line_bytes)
+    except UNREADABLE as error:
+        yield pa.array([_note(b"", "unreadable_file", str(error))], pa.binary()).view(pa.string())
+
+
+def _texts(path: str, root: str, limit: int, block: int = _BLOCK) -> Iterator[pa.StringArray]:
     """A file's lines, without their ends."""
-    filesystem, path_there = _filesystem(path)
-    with filesystem.open_input_stream(path_there) as stream:
-        begun: list[bytes] = []
-        while read := stream.read(block):
-            whole, line_feed, rest = read.rpartition(b"\n")
+    begun: list[bytes] = []
+    held = 0  # bytes of the line that has begun: those in `begun` or, of one that is too long, those counted
+    kept: bytes | None = None  # the beginning of a line that is too long
+    with _opened(path, root) as stream:
+        for read in _unpacked(stream, block) if path.endswith(".gz") else iter(lambda: stream.read(block), b""):
+            text = read
+            if kept is not None:
+                rest, line_feed, text = read.partition(b"\n")
+                held += len(rest)
+                if not line_feed:
+                    continue
+                yield from _lines([_cut(kept, held)])
+                kept, held = None, 0
+            whole, line_feed, rest = text.rpartition(b"\n")
             if line_feed:
-                yield _lines(b"".join([*begun, whole]))
-                begun = []
+                yield from _lines(_split(b"".join([*begun, whole]), limit))
+                begun, held = [], 0
             begun.append(rest)
-        if last := b"".join(begun):
-            yield _lines(last)
+            held += len(rest)
+            if held > limit:
+                kept, begun = b"".join(begun)[:_KEPT], []
+    if kept is not None:
+        yield from _lines([_cut(kept, held)])
+    elif last := b"".join(begun):
+        yield from _lines(_split(last, limit))
 
 
-def _lines(text: bytes) -> pa.StringArray:
+def _split(text: bytes, limit: int) -> pa.BinaryArray:
+    lines = pc.split_pattern(pa.array([text], pa.binary()), b"\n").flatten()
+    too_long = pc.greater(pc.binary_length(lines), limit)
+    if not pc.any(too_long).as_py():
+        return lines
+    notes = [_cut(line[:_KEPT], len(line)) for line in lines.filter(too_long).to_pylist()]
+    return pc.replace_with_mask(lines, too_long, pa.array(notes, pa.binary()))
+
+
+def _lines(lines: pa.BinaryArray | list[bytes]) -> Iterator[pa.StringArray]:
     # Not as text from the start: Arrow would refuse bytes that are no UTF-8.
-    return pc.split_pattern(pa.array([text], pa.binary()), b"\n").flatten().view(pa.string())
+    texts = pa.array(lines, pa.binary()).view(pa.string())
+    for start in range(0, len(texts), _MAX_LINES):
+        yield texts.slice(start, _MAX_LINES)
+
+
+def _cut(beginning: bytes, size: int) -> bytes:
+    """A line of so many bytes, of which the beginning is kept, as a note."""
+    # Not within a character.
+    for back in range(1, min(4, len(beginning)) + 1):
+        if beginning[-back] & 0xC0 != 0x80:
+            beginning = beginning[:-back] if beginning[-back] >= 0x80 else beginning
+            break
+    return _note(beginning, "too_long", f"{size:,} bytes; the first {len(beginning):,} are kept")
+
+
+def _note(line: bytes, reason: str, message: str) -> bytes:
+    return b"%b\n%b: %b" % (line, reason.encode(), " ".join(message.split()).encode())
+
+
+def _unpacked(stream: Any, block: int) -> Iterator[bytes]:
+    """What gzip has packed, a block at a time: one member after the other, and zeros behind the last one.
+
+    Raises:
+        EOFError, zlib.error: it is cut off, or is no gzip.
+    """
+    unpack, is_first, packed = None, True, b""
+    while packed := packed or stream.read(_PACKED):
+        if unpack is None:
+            packed = packed if is_first else packed.lstrip(b"\0")
+            if not packed:
+                continue
+            unpack, is_first = zlib.decompressobj(zlib.MAX_WBITS | 16), False
+        while text := unpack.decompress(packed, block):
+            yield text
+            packed = unpack.unconsumed_tail
+            if unpack.eof:
+                break
+        packed = unpack.unconsumed_tail
+        if unpack.eof:
+            packed, unpack = unpack.unused_data, None
+    if unpack is not None:
+        raise EOFError("it ends before its gzip stream does")
+
+
+@contextmanager
+def _opened(path: str, root: str) -> Iterator[Any]:
+    """A file of the landing zone as bytes, as they are."""
+    if "://" not in path:
+        with os.fdopen(_regular_file(path, root), "rb", buffering=0) as file:
+            yield file
+        return
+    filesystem, path_there = _filesystem(path)
+    with filesystem.open_input_stream(path_there, compression=None) as stream:
+        yield stream
+
+
+def _regular_file(path: str, root: str) -> int:
+    """Open a file below a folder by way of real folders only; a pipe is not waited for."""
+    *folders, name = path.removeprefix(root).strip("/").split("/")
+    at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for folder in folders:
+            inner = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+            os.close(at)
+            at = inner
+        found = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+            raise NotRegular("it is no longer a regular file in real folders") from error
+        raise OSError(error.errno, os.strerror(error.errno or 0), path) from error
+    finally:
+        os.close(at)
+    if not stat.S_ISREG(os.fstat(found).st_mode):
+        os.close(found)
+        raise NotRegular("it is no longer a regular file in real folders")
+    return found
 
 
 def _filesystem(path: str) -> tuple[fs.FileSystem, str]:
-    """The filesystem of a path or of an object's URL, which may hold characters that no URL has."""
-    scheme, is_url, location = path.partition("://")
-    if not is_url:
-        return fs.LocalFileSystem(), path
+    """The filesystem of an object's URL, which may hold characters that no URL has."""
+    scheme, _, location = path.partition("://")
     host, _, key = location.partition("/")
     filesystem, root = fs.FileSystem.from_uri(f"{scheme}://{host}")
     return filesystem, f"{root.rstrip('/')}/{key}"

@@ -9,17 +9,21 @@ Spark's list of files still grows with every file there ever was, and is read wh
 it has been archived, the query gets a new checkpoint (`landing-000001` after `landing`): with no file of the
 old list in the landing zone, an empty list says the same. That one exists is one atomic step, and it is what
 makes it the current one; the old one is removed afterwards.
+
+A producer may write any name and any kind of file. The walk follows no link, looks into no folder deeper than
+`MAX_DEPTH`, and goes on past what it cannot look at; all that is left out is kept with the reason
+(:class:`Skipped`) and shown by `alert-assets status` and in the run's metadata `files_not_read`.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import re
-import zlib
+import stat
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -27,17 +31,24 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from alert_assets.errors import UserError
-from alert_assets.kernel.filesystems import filesystem_of
+from alert_assets.kernel.filesystems import filesystem_of, is_utf8
+from alert_assets.kernel.text import escape_invisible
 
 if TYPE_CHECKING:
     # Imported where it is used: Dagster loads this module in every process, and pyarrow brings NumPy with it.
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
     from pyarrow import fs
 
     from alert_assets.settings import Settings
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
+
+#: Folders in one another that are looked into.
+MAX_DEPTH = 32
+
+#: Files whose sizes are kept one query a file; then they are written into one.
+_SIZE_FILES = 64
 
 #: Entries in Spark's list of files at which the landing query gets a new checkpoint.
 RENEW_AT_ENTRIES = 10_000
@@ -63,6 +74,45 @@ class LandingFile:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    r"""Something in the landing zone that is not read.
+
+    Attributes:
+        path: relative to the landing zone; bytes that are no UTF-8 as `\xff`.
+    """
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class NotRead:
+    """Files or folders that are not read for one reason.
+
+    Attributes:
+        examples: relative paths of the first three.
+    """
+
+    reason: str
+    count: int
+    examples: tuple[str, ...]
+
+    def __str__(self) -> str:
+        more = ", ..." if self.count > len(self.examples) else ""
+        files = "1 file" if self.count == 1 else f"{self.count:,} files"
+        examples = escape_invisible(", ".join(self.examples)).replace("\n", "\\n")
+        return f"{files} ({examples}{more}): {self.reason}"
+
+
+@dataclass(frozen=True)
+class Landing:
+    """What is in the landing zone: whole files, oldest first, and what is not read."""
+
+    files: tuple[LandingFile, ...]
+    skipped: tuple[Skipped, ...]
+
+
+@dataclass(frozen=True)
 class Backlog:
     """Where the landing query stands.
 
@@ -70,48 +120,185 @@ class Backlog:
         pending: files no batch has taken yet, oldest first.
         unfinished: files of a batch that was begun and not committed; the next run finishes it.
         ingested: number of files that are done.
+        skipped: what is not read, files that were changed after they were ingested among it.
     """
 
     pending: tuple[LandingFile, ...]
     unfinished: tuple[str, ...]
     ingested: int
+    skipped: tuple[Skipped, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.pending or self.unfinished)
 
+    def among(self, landed: Collection[str]) -> Backlog:
+        """Return the same of these paths alone; an unfinished batch is finished whatever it holds."""
+        return replace(self, pending=tuple(file for file in self.pending if file.path in landed))
 
-def landing_files(settings: Settings) -> list[LandingFile]:
-    """Whole files in the landing zone, oldest first.
 
-    A file or folder whose name starts with `.` or `_` is being written or not ours; Spark skips it too.
+def landing_files(settings: Settings) -> tuple[LandingFile, ...]:
+    """Whole files in the landing zone, oldest first; raises as :func:`look_at_landing`."""
+    return look_at_landing(settings).files
+
+
+def look_at_landing(settings: Settings) -> Landing:
+    """Walk the landing zone.
+
+    A file or folder whose name starts with `.` or `_` is being written or not ours; it is passed over in silence.
 
     Raises:
-        UserError: the landing folder is not there.
+        UserError: the landing folder is not there, or cannot be listed.
     """
-    from pyarrow import fs
+    is_url = "://" in settings.landing_dir
+    files, skipped = _listed(settings.landing_dir) if is_url else _walked(settings.landing_dir)
+    return Landing(
+        tuple(sorted(files, key=lambda file: (file.modified_at, file.path))),
+        tuple(sorted(skipped, key=lambda left: (left.reason, left.path))),
+    )
 
-    filesystem, root = filesystem_of(settings.landing_dir)
-    if filesystem.get_file_info(root).type != fs.FileType.Directory:
-        raise UserError(
-            f"The landing folder {settings.landing_dir} does not exist. Create it, let a producer or "
+
+def by_reason(skipped: Iterable[Skipped]) -> list[NotRead]:
+    """What is not read, one entry a reason."""
+    paths: dict[str, list[str]] = {}
+    for left in skipped:
+        paths.setdefault(left.reason, []).append(left.path)
+    return [NotRead(reason, len(found), tuple(found[:3])) for reason, found in sorted(paths.items())]
+
+
+#: Why something is not read.
+IS_A_LINK = "it is a link, and none is followed; put the file itself there"
+_ONLY = "only *.jsonl and *.jsonl.gz are read"
+
+
+def _walked(root: str) -> tuple[list[LandingFile], list[Skipped]]:
+    """Files below a local folder, and what is not read."""
+    files: list[LandingFile] = []
+    skipped: list[Skipped] = []
+
+    def skip(path: str, reason: str) -> None:
+        skipped.append(Skipped(os.fsencode(path).decode(errors="backslashreplace"), reason))
+
+    folders = [("", 0)]
+    while folders:
+        folder, depth = folders.pop()
+        try:
+            entries = _entries(f"{root}/{folder}" if folder else root)
+        except OSError as error:
+            if not folder:
+                raise _no_landing_folder(root, error) from error
+            skip(folder, f"the folder cannot be listed: {error.strerror}")
+            continue
+        for name, found in entries:
+            path = f"{folder}/{name}" if folder else name
+            if name.startswith((".", "_")) or found is None:
+                continue
+            if not is_utf8(name):
+                skip(path, "its name is not UTF-8")
+            elif isinstance(found, OSError):
+                skip(path, f"it cannot be looked at: {found.strerror}")
+            elif stat.S_ISDIR(found.st_mode):
+                if depth < MAX_DEPTH:
+                    folders.append((path, depth + 1))
+                else:
+                    skip(path, f"only {MAX_DEPTH} folders in one another are looked into")
+            elif stat.S_ISLNK(found.st_mode):
+                skip(path, IS_A_LINK)
+            elif not name.endswith(SUFFIXES):
+                skip(path, _ONLY)
+            elif not stat.S_ISREG(found.st_mode):
+                skip(path, "it is not a regular file")
+            else:
+                files.append(LandingFile(f"{root}/{path}", found.st_size, _moment(found.st_mtime_ns)))
+    return files, skipped
+
+
+def _entries(folder: str) -> list[tuple[str, os.stat_result | OSError | None]]:
+    """What is in a folder: names and what they are; None for what has gone meanwhile."""
+    # By its descriptor: not by way of a link that somebody puts in its place.
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        with os.scandir(descriptor) as entries:
+            return [(entry.name, _state(entry)) for entry in entries]
+    finally:
+        os.close(descriptor)
+
+
+def _state(entry: os.DirEntry[str]) -> os.stat_result | OSError | None:
+    try:
+        return entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error
+
+
+def _no_landing_folder(root: str, error: OSError) -> UserError:
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return UserError(
+            f"The landing folder {root} does not exist. Create it, let a producer or "
             "`alert-assets simulate` write there, or set ALERTS_LANDING_DIR."
         )
-    found = [
-        LandingFile(f"{settings.landing_dir}{info.path[len(root) :]}", info.size, _modified(info))
+    return UserError(
+        f"The landing folder {root} cannot be listed: {error.strerror}. Give this user the right to, or set "
+        "ALERTS_LANDING_DIR to another folder."
+    )
+
+
+def _listed(url: str) -> tuple[list[LandingFile], list[Skipped]]:
+    """As :func:`_walked`, in an object store, where there are neither links nor folders."""
+    from pyarrow import fs
+
+    filesystem, root = filesystem_of(url)
+    if filesystem.get_file_info(root).type != fs.FileType.Directory:
+        raise _no_landing_folder(url, FileNotFoundError())
+    there = [
+        info
         for info in filesystem.get_file_info(fs.FileSelector(root, recursive=True))
-        if info.is_file and info.path.endswith(SUFFIXES) and not _hidden(info.path[len(root) :])
+        if info.is_file and not _hidden(info.path[len(root) :])
     ]
-    return sorted(found, key=lambda file: (file.modified_at, file.path))
+    files = [
+        LandingFile(f"{url}{info.path[len(root) :]}", info.size, _modified(info))
+        for info in there
+        if info.path.endswith(SUFFIXES)
+    ]
+    others = [info.path[len(root) :].lstrip("/") for info in there if not info.path.endswith(SUFFIXES)]
+    return files, [Skipped(path, _ONLY) for path in others]
 
 
 def backlog(settings: Settings) -> Backlog:
     """Compare the landing zone with the checkpoint of the landing query."""
     current = checkpoint(settings)
-    taken = {entry.path: entry.batch for entry in _taken_files(current)}
+    taken = {entry.path: entry for entry in _taken_files(current)}
     last_done = _last_committed_batch(current)
-    pending = tuple(file for file in landing_files(settings) if file.path not in taken)
-    unfinished = tuple(sorted(path for path, batch in taken.items() if batch > last_done))
-    return Backlog(pending, unfinished, _ingested_before(current) + len(taken) - len(unfinished))
+    there = look_at_landing(settings)
+    pending = tuple(file for file in there.files if file.path not in taken)
+    unfinished = tuple(sorted(entry.path for entry in taken.values() if entry.batch > last_done))
+    changed = [
+        (file, entry)
+        for file in there.files
+        if (entry := taken.get(file.path)) and entry.batch <= last_done and not entry.is_of(file)
+    ]
+    ingested = _ingested_before(current) + len(taken) - len(unfinished)
+    return Backlog(pending, unfinished, ingested, (*there.skipped, *_changed(settings, current, changed)))
+
+
+def relative_path(settings: Settings, path: str) -> str:
+    """Path of a landed file below the landing zone."""
+    return path.removeprefix(settings.landing_dir).lstrip("/")
+
+
+def _changed(settings: Settings, current: str, files: list[tuple[LandingFile, _Taken]]) -> Iterator[Skipped]:
+    """Files that are not what was ingested under their names."""
+    sizes = _ingested_sizes(current) if files else {}
+    for file, entry in files:
+        path = relative_path(settings, file.path)
+        if settings.archive_dir and _exists(_archived_as(settings, entry)):
+            continue  # another file with the name of one that has gone: it is ingested when the list begins anew
+        if (more := file.size_bytes - sizes.get(path, file.size_bytes)) > 0:
+            happened = f"it grew after it was ingested, and {more:,} bytes were not read; land them under a new name"
+        else:
+            happened = "it was changed after it was ingested, and is not read again; land it under a new name"
+        yield Skipped(path, happened)
 
 
 def waiting_since(settings: Settings) -> datetime | None:
@@ -120,8 +307,9 @@ def waiting_since(settings: Settings) -> datetime | None:
     A file that cannot be read waits for its producer, not for us, and does not count.
     """
     standing = backlog(settings)
-    waiting = {file.path for file in standing.pending}.union(standing.unfinished)
-    files = [file for file in landing_files(settings) if file.path in waiting] if waiting else []
+    files = list(standing.pending)
+    if standing.unfinished:
+        files += [file for file in landing_files(settings) if file.path in set(standing.unfinished)]
     broken = broken_files(settings, files)
     return min((file.modified_at for file in files if file.path not in broken), default=None)
 
@@ -141,28 +329,25 @@ def _checkpoints(settings: Settings) -> list[str]:
 
 
 def broken_files(settings: Settings, files: Iterable[LandingFile]) -> dict[str, str]:
-    """Files that cannot be read to their end, by path, with the reason.
+    """Files that cannot be opened or, packed, not be read to their end: by path, with the reason.
 
     A truncated gzip would fail its batch at every retry, so it must not get into one. Reading is the
-    only proof there is: the file's last bytes are its checksum, or not.
+    only proof there is: the file's last bytes are its checksum, or not. It is done by what reads the batch.
     """
-    packed = [file for file in files if file.path.endswith(".gz")]
-    filesystem, root = filesystem_of(settings.landing_dir)
-    # Not by their URLs: a name may hold what is no part of a path there.
-    paths = [root + file.path[len(settings.landing_dir) :] for file in packed]
+    from alert_assets.ingest.landed_lines import UNREADABLE, read_to_end
+
+    def problem(file: LandingFile) -> str | None:
+        try:
+            read_to_end(file.path, settings.landing_dir)
+        except (OSError, *UNREADABLE) as error:
+            return (isinstance(error, OSError) and error.strerror) or f"{error}" or type(error).__name__
+        return None
+
+    # An object is opened only to be read: one that is not packed can be.
+    looked_at = [file for file in files if "://" not in file.path or file.path.endswith(".gz")]
     with ThreadPoolExecutor(4) as pool:
-        problems = pool.map(lambda path: _gzip_problem(filesystem, path), paths)
-    return {file.path: problem for file, problem in zip(packed, problems, strict=True) if problem}
-
-
-def _gzip_problem(filesystem: fs.FileSystem, path: str) -> str | None:
-    try:
-        with filesystem.open_input_file(path) as raw, gzip.GzipFile(fileobj=raw) as stream:
-            while stream.read(1 << 20):
-                pass
-    except (OSError, EOFError, zlib.error) as error:
-        return f"{error}" or type(error).__name__
-    return None
+        problems = pool.map(problem, looked_at)
+    return {file.path: found for file, found in zip(looked_at, problems, strict=True) if found}
 
 
 @dataclass(frozen=True)
@@ -208,6 +393,37 @@ def _ingested_before(checkpoint_folder: str) -> int:
             return int(json.loads(stream.read())["ingested"])
     except (FileNotFoundError, ValueError, KeyError):
         return 0
+
+
+# Sizes of what is ingested: Spark's list has none, and what is appended later would go unnoticed.
+
+
+def remember_sizes(settings: Settings, files: Iterable[LandingFile]) -> None:
+    """Keep how large files are that are about to be ingested, beside the checkpoint's list of them."""
+    filesystem, root = filesystem_of(_sizes_folder(checkpoint(settings)))
+    there = _numbered(filesystem, root)
+    sizes = {relative_path(settings, file.path): file.size_bytes for file in files}
+    if is_full := len(there) >= _SIZE_FILES:
+        sizes = {**_ingested_sizes(checkpoint(settings)), **sizes}
+    filesystem.create_dir(root, recursive=True)
+    with filesystem.open_output_stream(f"{root}/{max(there, default=-1) + 1}") as stream:
+        stream.write(json.dumps(sizes).encode())
+    for path in there.values() if is_full else ():
+        filesystem.delete_file(path)
+
+
+def _ingested_sizes(checkpoint_folder: str) -> dict[str, int]:
+    """Bytes of ingested files by relative path; files of older releases are not among them."""
+    filesystem, root = filesystem_of(_sizes_folder(checkpoint_folder))
+    sizes: dict[str, int] = {}
+    for _, path in sorted(_numbered(filesystem, root).items()):
+        with suppress(FileNotFoundError, ValueError), filesystem.open_input_stream(path) as stream:
+            sizes |= json.loads(stream.read())
+    return sizes
+
+
+def _sizes_folder(checkpoint_folder: str) -> str:
+    return f"{checkpoint_folder}/alert_assets_sizes"
 
 
 # The archive
@@ -265,7 +481,7 @@ def waiting_for_archive(settings: Settings) -> tuple[int, int]:
 
 def _archived_as(settings: Settings, entry: _Taken) -> str:
     day = _EPOCH + timedelta(milliseconds=entry.modified_ms)
-    return f"{settings.archive_dir}/{day:%Y-%m-%d}/{entry.path.removeprefix(settings.landing_dir).lstrip('/')}"
+    return f"{settings.archive_dir}/{day:%Y-%m-%d}/{relative_path(settings, entry.path)}"
 
 
 def _renew_checkpoint(settings: Settings, taken: list[_Taken], last_done: int) -> None:
@@ -315,7 +531,7 @@ def _move(source: str, target: str, modified_ms: int) -> None:
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         try:
             # Unlike a rename, a link never replaces what is there.
-            os.link(source, target)
+            os.link(source, target, follow_symlinks=False)
             return _remove(source)
         except FileExistsError:
             raise
@@ -390,4 +606,9 @@ def _hidden(relative: str) -> bool:
 
 
 def _modified(info: fs.FileInfo) -> datetime:
-    return datetime.fromtimestamp((info.mtime_ns or 0) / 1e9, UTC)
+    return _moment(info.mtime_ns or 0)
+
+
+def _moment(nanoseconds: int) -> datetime:
+    """Cut, not rounded: Spark's milliseconds are, and the two are compared."""
+    return _EPOCH + timedelta(microseconds=nanoseconds // 1000)

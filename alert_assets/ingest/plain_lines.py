@@ -1,11 +1,11 @@
 """Landed lines that need no judge: most of them, straight to bronze's files.
 
-:mod:`alert_assets.ingest.judge` can tell what is wrong with any line, and takes a Spark row through several
-projections for it. Nearly every line has nothing wrong with it, and that is cheap to see. So each partition goes
-through Arrow first. A line is *accepted* when it is plain (one JSON object, its members spelled in the simplest way,
-the known ones of the right types, none null), and every rule of the event contract holds. Accepted lines are written
-where they are, as a file of bronze. All others are passed on to be judged, also good ones that are merely unusual:
-what is accepted here has to be what would be accepted there, with the same values, and not the other way round.
+:mod:`alert_assets.ingest.judge` can tell what is wrong with any line, and looks at one after the other for it. Nearly
+every line has nothing wrong with it, and that is cheap to see for thousands at once. So each partition goes through
+Arrow first. A line is *accepted* when it is plain (one JSON object, its members spelled in the simplest way, the known
+ones of the right types, none null), and every rule of the event contract holds. All others are judged, also good ones
+that are merely unusual: what is accepted here has to be what would be accepted there, with the same values, and not the
+other way round. Valid lines are written where they are, as a file of bronze; only refused ones go on.
 
 Runs in Spark's Python workers, pickled by value and the rules with it: a worker needs pyarrow, not this package.
 """
@@ -24,23 +24,26 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from alert_assets.contracts.rules.arrow import breaks
+from alert_assets.ingest.judge import Field, Judge, one_array
+from alert_assets.ingest.tolerant import Number, texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from alert_assets.contracts.rules import Rule
-
 _TIME = pa.timestamp("us", "UTC")
+_NAMES = pa.list_(pa.string())
 
 #: Rows of one row group: enough to compress well, few enough to hold in memory.
 _ROW_GROUP = 131_072
 
 #: Fields whose value is an object of texts or numbers.
 _MAPS = ("texts", "numbers")
-_ARROW_TYPES = {"text": pa.string(), "moment": pa.string(), "number": pa.float64()}
+_WIRE_TYPES = {"text": pa.string(), "moment": pa.string(), "number": pa.float64()}
 
-#: Values by field, and which lines' values are all of the right type.
-_Members = tuple[dict[str, pa.Array], pa.Array]
+#: Values by field, which lines' values are all of the right type, and which lines' labels had to be adapted.
+_Members = tuple[dict[str, pa.Array], pa.Array, pa.Array]
+
+_LANDED = ("_source_file", "_landed_at", "_ingested_at")
 
 #: Lines that may go to the judge for the sake of one of them.
 _FEW = 16
@@ -48,6 +51,12 @@ _FEW = 16
 # A line as RE2 reads it, in one pass over its bytes. Escaped surrogates, days that not every year has and years that
 # an offset could leave are left to the judge.
 _TEXT = r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u(?:[0-9a-cA-CefEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}))*"'
+# Without blanks at its ends, which are for the judge to strip.
+_MARK = (
+    r'(?:[^"\\\x00-\x20]|\\["\\/b]'
+    r"|\\u(?:[1-9a-cA-CefEF][0-9a-fA-F]{3}|0[1-9a-fA-F][0-9a-fA-F]{2}|[dD][0-7][0-9a-fA-F]{2}))"
+)
+_WORD = rf'"(?:{_MARK}(?: *{_MARK})*)?"'
 _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _DAY = (
     r"(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
@@ -61,22 +70,6 @@ _MOMENT = (
 # Members that the contract does not know, of which it is plain how the judge would write them.
 _UNKNOWN_NAME = "[A-Za-z_][A-Za-z0-9_.-]*"
 _UNKNOWN_VALUE = r'(?:"[ !#-\[\]-~]*"|-?[1-9][0-9]{0,17}|0|true|false)'
-
-
-@dataclass(frozen=True)
-class PlainField:
-    """One field of the event contract.
-
-    Attributes:
-        kind: `text`, `number`, `moment`, `texts` or `numbers` (an object of them).
-        rules: those of the contract.
-        metadata: what the contract says besides (:mod:`alert_assets.contracts.models.event`).
-    """
-
-    name: str
-    kind: str
-    rules: tuple[Rule, ...]
-    metadata: Mapping[str, Any]
 
 
 class _AttemptFile:
@@ -108,33 +101,33 @@ class _AttemptFile:
 
 @dataclass(frozen=True)
 class PlainLines:
-    """The function for `mapInArrow`: writes accepted lines into a file of bronze, yields the others.
+    """The function for `mapInArrow`: writes valid lines into a file of bronze, yields the others with their reasons.
 
     Attributes:
+        judge: of the lines that are not plain.
         measurements: fields of which a metric event needs one.
         columns: bronze's columns in their order, `_rescued`, `_late_by_seconds` and `_batch_id` among them.
         folder: where the files go, a path or URL. A task that runs twice ends in one file.
         watermark_us: events before it are late; None when bronze is empty.
     """
 
-    fields: tuple[PlainField, ...]
+    judge: Judge
     measurements: tuple[str, ...]
     columns: tuple[str, ...]
     folder: str
     batch_id: int
     watermark_us: int | None
-    max_future_skew_minutes: int
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Takes and yields `raw`, `_source_file`, `_landed_at` and `_ingested_at`."""
+        """Takes `raw`, `_source_file`, `_landed_at` and `_ingested_at`; yields them and `reasons`."""
         waiting: list[pa.Table] = []
         file: _AttemptFile | None = None
         try:
             for batch in batches:
-                accepted, others = self.split(pa.Table.from_batches([batch]))
-                yield from others.to_batches()
-                if accepted.num_rows:
-                    waiting.append(accepted)
+                plain, others = self.split(pa.Table.from_batches([batch]))
+                adapted, refused = self.judged(others)
+                yield from refused.to_batches()
+                waiting += [rows for rows in (plain, adapted) if rows.num_rows]
                 if sum(table.num_rows for table in waiting) >= _ROW_GROUP:
                     file = self._write(file, waiting)
                     waiting = []
@@ -152,20 +145,40 @@ class PlainLines:
         file.writer.write_table(rows, row_group_size=_ROW_GROUP)
         return file
 
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """Those of the event contract."""
+        return self.judge.fields
+
+    def judged(self, lines: pa.Table) -> tuple[pa.Table, pa.Table]:
+        """Rows of bronze for the valid ones of these lines, and the others with their reasons, null for a blank one."""
+        if not lines.num_rows:
+            return pa.table({}), lines.append_column("reasons", pa.array([], _NAMES))
+        found = self.judge.table(one_array(lines["raw"]), one_array(lines["_ingested_at"]))
+        is_valid = _filled(pc.equal(pc.list_value_length(found["reasons"]), 0))
+        refused = lines.append_column("reasons", found["reasons"]).filter(pc.invert(is_valid))
+        rows = lines.append_column("_rescued", found["_rescued"]).append_column("_adapted", found["_adapted"])
+        values = {field.name: one_array(found[field.name].filter(is_valid)) for field in self.fields}
+        return self._bronze(values, rows.filter(is_valid)), refused
+
     def split(self, lines: pa.Table) -> tuple[pa.Table, pa.Table]:
         """Rows of bronze for the accepted lines, in their order, and the other lines as they came."""
-        raw = _one_array(lines["raw"])
-        plain = _filled(pc.match_substring_regex(raw, _line_pattern(self.fields)))
+        raw = one_array(lines["raw"])
+        # No text in a line so short is too long.
+        is_short = pc.less_equal(pc.binary_length(raw), self.judge.limits.max_field_chars)
+        plain = pc.and_(is_short, _filled(pc.match_substring_regex(raw, _line_pattern(self.fields))))
         text, rescued, plain = self._without_unknown(raw, plain)
-        rows = lines.append_column("_rescued", rescued).append_column("_text", text).filter(plain)
+        candidates = lines.append_column("_rescued", rescued).append_column("_text", text).filter(plain)
         others = [lines.filter(pc.invert(plain))]
         accepted = []
-        for part, found in self._parsed(rows):
+        for part, found in self._parsed(candidates):
             if found is None:
                 others.append(part.select(lines.schema.names))
                 continue
-            values, keeps = self._values(*found, part)
-            accepted.append(self._bronze(values, part).filter(keeps))
+            members, fits, adapted = found
+            values, keeps = self._values(members, fits, part)
+            rows = part.append_column("_adapted", adapted)
+            accepted.append(self._bronze(values, rows).filter(keeps))
             others.append(part.select(lines.schema.names).filter(pc.invert(keeps)))
         return pa.concat_tables(accepted) if accepted else pa.table({}), pa.concat_tables(others)
 
@@ -175,6 +188,8 @@ class PlainLines:
         is_candidate = pc.invert(plain)
         candidates = raw.filter(is_candidate)
         looks = _filled(pc.match_substring_regex(candidates, _line_pattern(self.fields, unknown=True)))
+        is_short = pc.less_equal(pc.binary_length(candidates), self.judge.limits.max_field_chars)
+        looks = pc.and_(looks, is_short)
         is_candidate = pc.replace_with_mask(is_candidate, is_candidate, looks)
         if not (found := candidates.filter(looks).to_pylist()):
             return raw, rescued, plain
@@ -204,8 +219,8 @@ class PlainLines:
 
     def _members(self, rows: pa.Table) -> _Members | None:
         # Of an object, Arrow only tells whether there is one.
-        schema = pa.schema([(field.name, _ARROW_TYPES.get(field.kind, pa.struct([]))) for field in self.fields])
-        lines = _one_array(rows["_text"])
+        schema = pa.schema([(field.name, _WIRE_TYPES.get(field.kind, pa.struct([]))) for field in self.fields])
+        lines = one_array(rows["_text"])
         joined = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines), "\n")
         text = joined[0].as_buffer()
         try:
@@ -218,14 +233,20 @@ class PlainLines:
             return None
         if table.num_rows != len(lines):
             return None
-        found = {name: _one_array(table[name]) for name in schema.names}
+        found = {name: one_array(table[name]) for name in schema.names}
         fits = pa.array([True] * len(lines))
+        adapted = pa.nulls(len(lines), _NAMES)
         for field in self.fields:
             if field.kind in _MAPS:
                 is_there = found[field.name].is_valid()
-                values = found[field.name] = _maps(field, lines.filter(is_there)).take(_places(is_there))
+                maps, are_adapted = _maps(field, lines.filter(is_there))
+                values = found[field.name] = maps.take(_places(is_there))
                 fits = pc.and_(fits, pc.equal(values.is_valid(), is_there))
-        return found, fits
+                if any(are_adapted):
+                    # Numbers are taken as they are: of the maps only labels can be adapted here.
+                    is_adapted = _filled(pa.array(are_adapted, pa.bool_()).take(_places(is_there)))
+                    adapted = pc.if_else(is_adapted, pa.scalar([field.name], _NAMES), adapted)
+        return found, fits, adapted
 
     def _values(
         self, found: Mapping[str, pa.Array], keeps: pa.Array, rows: pa.Table
@@ -238,8 +259,8 @@ class PlainLines:
             value = values[field.name] = _stored(field, wire)
             for rule in field.rules:
                 keeps = pc.and_not(keeps, breaks(rule, value, event_type))
-        skew = pa.scalar(self.max_future_skew_minutes * 60_000_000, pa.duration("us"))
-        latest = pc.add(_one_array(rows["_ingested_at"]), skew)
+        skew = pa.scalar(self.judge.limits.max_future_skew_minutes * 60_000_000, pa.duration("us"))
+        latest = pc.add(one_array(rows["_ingested_at"]), skew)
         keeps = pc.and_(keeps, _filled(pc.less_equal(values["timestamp"], latest)))
         is_metric = _is_one_of(event_type, ("metric",))
         measured = pa.array([False] * rows.num_rows)
@@ -253,7 +274,10 @@ class PlainLines:
                 fallback = field.metadata.get("default")
                 given = pa.scalar(fallback) if fallback is not None else values[field.metadata["default_from"]]
                 missing = pc.and_(pc.invert(values[field.name].is_valid()), _is_one_of(event_type, types))
-                values[field.name] = pc.if_else(missing, given, values[field.name])
+                if field.metadata.get("default_is_noted"):
+                    keeps = pc.and_not(keeps, missing)
+                else:
+                    values[field.name] = pc.if_else(missing, given, values[field.name])
         return values, keeps
 
     def _bronze(self, values: dict[str, pa.Array], rows: pa.Table) -> pa.Table:
@@ -264,29 +288,30 @@ class PlainLines:
             late = pc.if_else(pc.greater(behind, 0), pc.divide(behind.cast(pa.float64()), 1e6), late)
         told = {
             **values,
-            **{name: rows[name] for name in ("_source_file", "_landed_at", "_ingested_at", "_rescued")},
-            "_adapted": pa.nulls(count, pa.list_(pa.string())),
+            **{name: rows[name] for name in (*_LANDED, "_rescued", "_adapted")},
             "_late_by_seconds": late,
             "_batch_id": pa.array([self.batch_id] * count, pa.int64()),
         }
         return pa.table([told[name] for name in self.columns], names=list(self.columns))
 
 
-def _line_pattern(fields: Iterable[PlainField], *, unknown: bool = False) -> str:
+def _line_pattern(fields: Iterable[Field], *, unknown: bool = False) -> str:
     def members(text: str, value: str) -> str:
         member = f"{text}: ?{value}"
         return rf"\{{(?:{member}(?:, ?{member})*)?\}}"
 
     spelled = {
-        "text": _TEXT,
+        "free": _TEXT,
+        "text": _WORD,
         "number": _NUMBER,
         "moment": _MOMENT,
-        "texts": members(_TEXT, _TEXT),
+        "texts": members(_TEXT, f"(?:{_WORD}|{_NUMBER}|true|false|null)"),
         "numbers": members(_TEXT, _NUMBER),
     }
     by_kind: dict[str, list[str]] = {}
     for field in fields:
-        by_kind.setdefault(field.kind, []).append(field.name)
+        kind = "free" if field.metadata.get("free_text") else field.kind
+        by_kind.setdefault(kind, []).append(field.name)
     member = "|".join(rf'(?:{"|".join(names)})": ?{spelled[kind]}' for kind, names in by_kind.items())
     if unknown:
         member += rf'|{_UNKNOWN_NAME}": ?{_UNKNOWN_VALUE}'
@@ -315,7 +340,7 @@ def _spelled(members: list[tuple[str, Any]]) -> str:
 _json = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def _stored(field: PlainField, wire: pa.Array) -> pa.Array:
+def _stored(field: Field, wire: pa.Array) -> pa.Array:
     if field.kind == "moment":
         return wire.cast(_TIME)
     if field.kind == "number":
@@ -329,15 +354,20 @@ def _stored(field: PlainField, wire: pa.Array) -> pa.Array:
     return value
 
 
-def _maps(field: PlainField, lines: pa.Array) -> pa.MapArray:
-    """The field's objects, one a line; null where one does not fit a map."""
+def _maps(field: Field, lines: pa.Array) -> tuple[pa.MapArray, list[bool]]:
+    """The field's objects, one a line, null where one does not fit a map; and whether each had to be adapted."""
     key = f'"{field.name}":'
     is_number = field.kind == "numbers"
     # An object as a list of pairs, so that a key that is there twice can be seen.
-    decode = json.JSONDecoder(object_pairs_hook=list, parse_int=float).raw_decode
+    decode = json.JSONDecoder(
+        object_pairs_hook=list,
+        parse_int=float if is_number else Number,
+        parse_float=float if is_number else Number,
+    ).raw_decode
     keys: list[str] = []
     values: list[Any] = []
     offsets: list[int | None] = []
+    are_adapted: list[bool] = []
     for line in lines.to_pylist():
         at = line.index(key) + len(key)
         entries = decode(line, at + 1 if line[at] == " " else at)[0]
@@ -345,26 +375,26 @@ def _maps(field: PlainField, lines: pa.Array) -> pa.MapArray:
         fits = isinstance(entries, list) and (len(entries) < 2 or len(dict(entries)) == len(entries))
         if fits and is_number:
             fits = all(math.isfinite(value) for _, value in entries)
+        is_adapted = fits and not is_number and any(type(value) is not str for _, value in entries)
+        are_adapted.append(is_adapted)
         if not fits:
             offsets.append(None)
             continue
         offsets.append(len(keys))
+        if is_adapted:
+            entries = texts(dict(entries)).value.items()
         for name, value in entries:
             keys.append(name)
             values.append(value)
     # -0.0 equals 0.0 but is not the same bytes: adding zero leaves one zero.
     items = pc.add(pa.array(values, pa.float64()), 0.0) if is_number else pa.array(values, pa.string())
-    return pa.MapArray.from_arrays(pa.array([*offsets, len(keys)], pa.int32()), pa.array(keys, pa.string()), items)
+    maps = pa.MapArray.from_arrays(pa.array([*offsets, len(keys)], pa.int32()), pa.array(keys, pa.string()), items)
+    return maps, are_adapted
 
 
 def _places(is_there: pa.Array) -> pa.Array:
     """Where each line's value is among those of the lines that have one; null for the others."""
     return pc.if_else(is_there, pc.subtract(pc.cumulative_sum(is_there.cast(pa.int64())), 1), None)
-
-
-def _one_array(values: pa.Array | pa.ChunkedArray) -> pa.Array:
-    combined = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
 
 
 def _lengths(maps: pa.Array) -> pa.Array:

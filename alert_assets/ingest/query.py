@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
@@ -26,15 +27,28 @@ from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wai
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE, EVENT
 from alert_assets.errors import UserError
 from alert_assets.ingest.batch_gate import BatchFigures, BatchLimits, broken_limits
-from alert_assets.ingest.landing import archive_ingested, backlog, broken_files, checkpoint
+from alert_assets.ingest.landing import (
+    IS_A_LINK,
+    Backlog,
+    LandingFile,
+    NotRead,
+    archive_ingested,
+    backlog,
+    broken_files,
+    by_reason,
+    checkpoint,
+    relative_path,
+    remember_sizes,
+)
 from alert_assets.kernel.clock import utc_now
-from alert_assets.kernel.filesystems import filesystem_of, glob_literal
+from alert_assets.kernel.filesystems import filesystem_of, glob_literal, only_these
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.lake.snapshot import BATCH_APP, Snapshot
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
+    from alert_assets.ingest.judge import Judge, Limits
     from alert_assets.ingest.plain_lines import PlainLines
     from alert_assets.settings import Settings
 
@@ -43,7 +57,7 @@ REPLAY_APP = "alert_assets/replay"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: Files that one query names. The names become a pattern that Spark holds against every file it lists.
+#: Files that one query names: they become a pattern, and a job of Spark's that looks at them.
 _FILES_PER_QUERY = 2_000
 
 #: Spark gives the Python worker of a query ten seconds to come up, which a busy machine may not do the
@@ -63,7 +77,9 @@ class IngestReport:
     Attributes:
         lines: lines read; `lines == rows + quarantined + blank`.
         rows: events added to bronze.
+        adapted: of these, events with fields that were not taken as they were written.
         broken: files left in the landing zone because they cannot be read, by path, with the reason.
+        not_read: what else is in the landing zone and is not read.
     """
 
     batches: int = 0
@@ -72,7 +88,9 @@ class IngestReport:
     quarantined: int = 0
     blank: int = 0
     late: int = 0
+    adapted: int = 0
     broken: dict[str, str] | None = None
+    not_read: tuple[NotRead, ...] = ()
 
 
 class BatchHeld(UserError):
@@ -90,7 +108,7 @@ class _LimitsBroken(Exception):
 def ingest(
     spark: Callable[[], SparkSession], lakehouse: Lakehouse, settings: Settings, log: Callable[[str], None]
 ) -> IngestReport:
-    """Take everything that has landed into bronze and quarantine.
+    """Take everything into bronze and quarantine that had landed when this began; what lands meanwhile waits.
 
     Args:
         spark: gives the session; not called when there is nothing to do.
@@ -105,8 +123,10 @@ def ingest(
         asked: list[str] = []
         done = -1
         _archive(settings, log)
-        while waiting := backlog(settings):
-            if waiting.ingested == done and set(asked) <= {file.name for file in waiting.pending}:
+        # Fixed here: while something keeps landing a run would not end, and nothing downstream have its turn.
+        landed = {file.path for file in backlog(settings).pending}
+        while waiting := backlog(settings).among(landed):
+            if waiting.ingested == done and set(asked) <= {file.path for file in waiting.pending}:
                 raise UserError(
                     f"Spark does not find {asked[0]} in {settings.landing_dir}. On a cluster, every machine needs the "
                     "landing folder at this same place: mount it there, or set ALERTS_LANDING_DIR to an object store."
@@ -115,13 +135,14 @@ def ingest(
             for path, problem in checked.items():
                 log(f"Left in the landing zone, cannot be read to its end: {path}: {problem}")
             broken.update(checked)
-            bad_names = {path.rpartition("/")[2] for path in broken}
-            good = [file.name for file in waiting.pending if file.name not in bad_names]
-            # The pattern also holds for a batch that is run again: without its names it would be read as empty.
-            unfinished = [path.rpartition("/")[2] for path in waiting.unfinished]
-            if not good and not unfinished:
+            broken.update(_ambiguous(waiting, broken))
+            good = _of_one_query([file for file in waiting.pending if file.path not in broken])
+            if not good and not waiting.unfinished:
                 break
-            asked, done = [*unfinished, *good[:_FILES_PER_QUERY]], waiting.ingested
+            # A batch that is run again needs no pattern, but its query does.
+            asked = [file.path for file in good] or list(waiting.unfinished)
+            done = waiting.ingested
+            remember_sizes(settings, good)
             try:
                 _run_query(spark(), lakehouse, settings, asked, log)
             except UserError as error:
@@ -130,7 +151,10 @@ def ingest(
                         raise BatchHeld(_explain_hold(commit)) from error
                 raise
             _archive(settings, log)
-        return _report(lakehouse, before, broken)
+        not_read = tuple(by_reason(waiting.skipped))
+        for left in not_read:
+            log(f"Not read in the landing zone: {left}")
+        return _report(lakehouse, before, broken, not_read)
 
 
 def _archive(settings: Settings, log: Callable[[str], None]) -> None:
@@ -142,25 +166,59 @@ def _archive(settings: Settings, log: Callable[[str], None]) -> None:
         log(f"Ingested files stay in the landing zone for now: {error}")
 
 
+def _has_colon(path: str) -> bool:
+    """Whether Hadoop's patterns, which take it for a URL's scheme, cannot name the file."""
+    return ":" in path.partition("://")[2] or ("://" not in path and ":" in path)
+
+
+def _of_one_query(files: list[LandingFile]) -> list[LandingFile]:
+    """The first of these files that one query can name."""
+    plain = [file for file in files if not _has_colon(file.path)]
+    return (plain or files)[:_FILES_PER_QUERY]
+
+
+def _ambiguous(waiting: Backlog, broken: Mapping[str, str]) -> dict[str, str]:
+    """Pending files that Spark can only find by their last name, and with them what must not be taken.
+
+    For these it walks the landing zone itself, through links too, which may have no end.
+    """
+    if any(left.reason == IS_A_LINK for left in waiting.skipped):
+        because = "its path has a colon, and there are links in the landing zone: remove them, or rename the file"
+        names = {file.name for file in waiting.pending}
+    else:
+        because = "its path has a colon, and a file of its name cannot be read: mend that, or rename this one"
+        names = {path.rpartition("/")[2] for path in broken}
+    left = [file.path for file in waiting.pending if file.name in names and _has_colon(file.path)]
+    return {path: because for path in left if path not in broken}
+
+
+def _pattern(settings: Settings, files: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """What Spark is to read so that it reads these files and no other, and the options for it."""
+    if any(map(_has_colon, files)):
+        names = ",".join(sorted({glob_literal(path.rpartition("/")[2]) for path in files}))
+        return glob_literal(settings.landing_dir), {"pathGlobFilter": f"{{{names}}}"}
+    return only_these(settings.landing_dir, [relative_path(settings, path) for path in files]), {}
+
+
 def _run_query(
-    spark: SparkSession, lakehouse: Lakehouse, settings: Settings, files: Iterable[str], log: Callable[[str], None]
+    spark: SparkSession, lakehouse: Lakehouse, settings: Settings, files: Sequence[str], log: Callable[[str], None]
 ) -> None:
-    """Run the landing query over the files of these names to its end."""
+    """Run the landing query over these files to its end."""
     from pyspark.errors import PySparkException
     from pyspark.sql import functions as F
 
     from alert_assets.spark.late_bound import late_bound
 
-    names = ",".join(sorted({glob_literal(name) for name in files}))
+    pattern, options = _pattern(settings, files)
     landed = (
         spark.readStream.format("binaryFile")
         .schema("path string, modificationTime timestamp, length long, content binary")
+        .options(**options)
         .option("maxFilesPerTrigger", settings.max_files_per_trigger)
-        .option("pathGlobFilter", f"{{{names}}}")
         .option("recursiveFileLookup", "true")
         # Spark forgets files that are much older than the newest one, and then overlooks them.
         .option("maxFileAge", "36500d")
-        .load(glob_literal(settings.landing_dir))
+        .load(pattern)
         # Without `content`: no file is read here.
         .select(
             F.col("_metadata.file_path").alias("path"),
@@ -199,10 +257,6 @@ class LandingBatch:
 
     def __call__(self, landed: DataFrame, batch_number: int) -> None:
         """Judge one micro-batch and commit it to bronze and quarantine, or hold it."""
-        from pyspark.sql import functions as F
-
-        from alert_assets.ingest.judge import judge
-
         lakehouse = Lakehouse(self.settings, run_id=self.run_id)
         app = f"alert_assets/landing/{self._query_id()}"
         transactions = {app: batch_number}
@@ -213,15 +267,17 @@ class LandingBatch:
                 self._publish(lakehouse, landed, transactions)
             except _LimitsBroken as broken:
                 with lakehouse.stage(BRONZE_HELD) as held:
-                    held.write(held_rows(_lines(landed), lakehouse, broken.because))
+                    held.write(held_rows(_lines(landed, self.settings), lakehouse, broken.because))
                     held.commit(transactions, {**broken.figures, "batch": batch_number, "because": broken.because})
                 # Nothing behind this batch may be taken before somebody has looked.
                 raise
         elif lakehouse.transaction(BRONZE_QUARANTINE, app) < batch_number:
             # Cut short between the two commits; there may have been nothing to set aside.
-            judged = judge(_lines(landed), max_future_skew_minutes=self.settings.max_future_skew_minutes)
+            from alert_assets.ingest.judge import Limits
+
+            judged = judged_lines(_lines(landed, self.settings), Limits.of(self.settings))
             with lakehouse.stage(BRONZE_QUARANTINE) as quarantine:
-                quarantine.write(quarantine_rows(judged.where(F.size("reasons") > 0)))
+                quarantine.write(quarantine_rows(unpublished(judged, lakehouse, app)))
                 quarantine.commit(transactions, {"batch": batch_number})
 
     def _publish(self, lakehouse: Lakehouse, landed: DataFrame, transactions: Mapping[str, int]) -> None:
@@ -233,24 +289,18 @@ class LandingBatch:
         from pyspark.sql import Observation
         from pyspark.sql import functions as F
 
-        from alert_assets.ingest.judge import judge
-
         started = time.monotonic()
         (batch_number,) = transactions.values()
         late_before = watermark(lakehouse, self.settings)
         counts = Observation()
         with lakehouse.stage(BRONZE_EVENTS) as events, lakehouse.stage(BRONZE_QUARANTINE) as broken:
-            others = _lines(landed, plain_lines(self.settings, late_before, events.folder, events.batch_id))
-            judged = judge(others, max_future_skew_minutes=self.settings.max_future_skew_minutes)
-            seen = judged.withColumn("_late_by_seconds", late_by(late_before)).observe(
-                # The observation also keeps Spark from moving the filter below the parse and parsing twice.
+            plain = plain_lines(self.settings, late_before, events.folder, events.batch_id)
+            others = _lines(landed, self.settings, plain).observe(
                 counts,
                 F.count_if(F.col("reasons").isNull()).alias("blank"),
-                F.count_if(F.size("reasons") > 0).alias("quarantined"),
+                F.count_if(F.col("reasons").isNotNull()).alias("quarantined"),
             )
-            kept = seen.where(F.col("reasons").isNotNull())
-            rows = kept.withColumns({"_broken": F.size("reasons") > 0, **_as_quarantined()})
-            events.write(rows, aside=broken, where="_broken")
+            broken.write(quarantine_rows(others.where(F.col("reasons").isNotNull())))
             written, blank, quarantined = events.written, counts.get["blank"], counts.get["quarantined"]
             lines = written.rows + quarantined
             on_time = written.nulls.get("_late_by_seconds", written.rows)
@@ -259,6 +309,7 @@ class LandingBatch:
                 "blank": blank,
                 "quarantined": quarantined,
                 "late": written.rows - on_time,
+                "adapted": events.filled("_adapted"),
             }
             batch = BatchFigures(lines, quarantined, written.nulls)
             if because := broken_limits(batch, batch_limits(self.settings)):
@@ -275,45 +326,67 @@ class LandingBatch:
             return str(json.loads(stream.read())["id"])
 
 
-def _lines(landed: DataFrame, then: PlainLines | None = None) -> DataFrame:
-    """The lines of landed files; with `then`, those that it passes on."""
-    from pyspark import cloudpickle
-
+def _lines(landed: DataFrame, settings: Settings, then: PlainLines | None = None) -> DataFrame:
+    """The lines of landed files; with `then`, those that it passes on, and their `reasons`."""
     from alert_assets.ingest import landed_lines as sent_along
 
-    cloudpickle.register_pickle_by_value(sent_along)
-    read = sent_along.landed_lines
-    return landed.mapInArrow((lambda files: then(read(files))) if then else read, sent_along.LINE)
+    _send_along(sent_along)
+    read = partial(sent_along.landed_lines, root=settings.landing_dir, max_line_bytes=settings.max_line_bytes)
+    if then is None:
+        return landed.mapInArrow(read, sent_along.LINE)
+    return landed.mapInArrow(lambda files: then(read(files)), f"{sent_along.LINE}, reasons array<string>")
 
 
 def plain_lines(settings: Settings, late_before: datetime | None, folder: str, batch_id: int) -> PlainLines:
-    """What writes a batch's plain lines into a folder of bronze and passes on the others.
+    """What writes a batch's valid lines into a folder of bronze and passes on the others.
 
     Its code is sent along: Spark's workers need pyarrow, not this package.
     """
-    from pyspark import cloudpickle
-
-    from alert_assets.contracts import rules
     from alert_assets.ingest import plain_lines as sent_along
+    from alert_assets.ingest.judge import Limits
 
-    cloudpickle.register_pickle_by_value(sent_along)
-    cloudpickle.register_pickle_by_value(rules)
+    _send_along(sent_along)
     return sent_along.PlainLines(
-        fields=tuple(
-            sent_along.PlainField(name, _kind(column.type), column.rules, column.metadata)
-            for name, column in EVENT.columns.items()
-        ),
+        judge=contract_judge(Limits.of(settings)),
         measurements=EVENT.columns_with("measured"),
         columns=tuple(BRONZE_EVENTS.columns),
         folder=folder,
         batch_id=batch_id,
         watermark_us=None if late_before is None else (late_before - _EPOCH) // timedelta(microseconds=1),
-        max_future_skew_minutes=settings.max_future_skew_minutes,
     )
 
 
+def contract_judge(limits: Limits) -> Judge:
+    """The judge of the event contract, with its code sent along to Spark's workers."""
+    from alert_assets.contracts import rules
+    from alert_assets.contracts.rules import python
+    from alert_assets.ingest import judge as sent_along
+    from alert_assets.ingest import tolerant
+
+    _send_along(sent_along, tolerant, rules, python)
+    fields = (
+        sent_along.Field(name, _kind(column.type), column.rules, column.metadata)
+        for name, column in EVENT.columns.items()
+    )
+    return sent_along.Judge(tuple(fields), limits)
+
+
+def judged_lines(lines: DataFrame, limits: Limits) -> DataFrame:
+    """Lines judged by the event contract (:func:`alert_assets.ingest.judge.judge`)."""
+    from alert_assets.ingest.judge import judge
+
+    return judge(lines, contract_judge(limits))
+
+
+def _send_along(*modules: Any) -> None:
+    from pyspark import cloudpickle
+
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+
+
 def _kind(delta_type: Any) -> str:
-    """The kind of a field for :class:`PlainField`."""
+    """The kind of a field for :class:`alert_assets.ingest.judge.Field`."""
     if isinstance(delta_type, Mapping):
         return {"string": "texts", "double": "numbers"}[delta_type["valueType"]]
     return {"string": "text", "double": "number", "timestamp": "moment"}[delta_type]
@@ -373,9 +446,11 @@ def replay_quarantine(
     Args:
         reason: only lines with this reason; all, when not given.
     """
+    from alert_assets.ingest.judge import Limits
+
     with lakehouse.writing(BRONZE_EVENTS):
         lakehouse.bring_up_to_date(BRONZE_EVENTS, BRONZE_QUARANTINE)
-        _finish_replay(spark, lakehouse, log)
+        _finish_replay(spark, lakehouse, settings, log)
         quarantine = lakehouse.snapshot(BRONZE_QUARANTINE)
         if quarantine.table is None:
             return ReplayReport()
@@ -383,9 +458,9 @@ def replay_quarantine(
             "quarantine_batch_id": quarantine.last_batch_id,
             "judged_at": utc_now().isoformat(),
             "reason": reason,
-            "max_future_skew_minutes": settings.max_future_skew_minutes,
+            "limits": asdict(Limits.of(settings)),
         }
-        judged = _judge_again(spark(), quarantine, plan)
+        judged = _judge_again(spark(), quarantine, plan, Limits.of(settings))
         open_lines = judged.where("_open").count()
         number = lakehouse.transaction(BRONZE_EVENTS, REPLAY_APP) + 1
         log(f"{open_lines:,} open lines are judged again")
@@ -397,21 +472,29 @@ def replay_quarantine(
         return ReplayReport(open_lines, replayed)
 
 
-def _finish_replay(spark: Callable[[], SparkSession], lakehouse: Lakehouse, log: Callable[[str], None]) -> None:
+def _finish_replay(
+    spark: Callable[[], SparkSession], lakehouse: Lakehouse, settings: Settings, log: Callable[[str], None]
+) -> None:
+    from pyspark.sql import functions as F
+
+    from alert_assets.ingest.judge import Limits
+
     begun = lakehouse.transaction(BRONZE_EVENTS, REPLAY_APP)
     if begun <= lakehouse.transaction(BRONZE_QUARANTINE, REPLAY_APP):
         return
     plan = next(commit["replay"] for commit in reversed(lakehouse.commits(BRONZE_EVENTS)) if "replay" in commit)
     log(f"Replay {begun} was cut short; its lines are marked first")
     quarantine = lakehouse.snapshot(BRONZE_QUARANTINE)
-    _mark_replayed(lakehouse, quarantine, _judge_again(spark(), quarantine, plan), begun)
+    # A replay of the release before judged by its own contract, and no other limit than this.
+    limits = plan.get("limits") or {"max_future_skew_minutes": plan["max_future_skew_minutes"]}
+    judged = _judge_again(spark(), quarantine, plan, replace(Limits.of(settings), **limits))
+    moved = with_published(judged, lakehouse, REPLAY_APP).withColumn("_passes", F.col("_passes") & F.col("_published"))
+    _mark_replayed(lakehouse, quarantine, moved, begun)
 
 
-def _judge_again(spark: SparkSession, quarantine: Snapshot, plan: dict[str, Any]) -> DataFrame:
+def _judge_again(spark: SparkSession, quarantine: Snapshot, plan: dict[str, Any], limits: Limits) -> DataFrame:
     """Quarantine's rows under `_row`, judged by the plan's clock; `_open` where it asked for them."""
     from pyspark.sql import functions as F
-
-    from alert_assets.ingest.judge import judge
 
     rows = quarantine.read(spark)
     planned = F.col("_batch_id") <= plan["quarantine_batch_id"]
@@ -424,8 +507,36 @@ def _judge_again(spark: SparkSession, quarantine: Snapshot, plan: dict[str, Any]
         (planned & F.col("replayed_at").isNull() & asked).alias("_open"),
         F.struct(*rows.columns).alias("_row"),
     )
-    judged = judge(lines, max_future_skew_minutes=plan["max_future_skew_minutes"])
+    judged = judged_lines(lines, limits)
     return judged.withColumn("_passes", F.col("_open") & F.coalesce(F.size("reasons") == 0, F.lit(False)))
+
+
+def with_published(judged: DataFrame, lakehouse: Lakehouse, app: str) -> DataFrame:
+    """Judged lines with `_published`: whether the last commit of bronze by this application has the event, never null.
+
+    What was begun by one release and is finished by the next is judged by two contracts: what bronze holds decides.
+    """
+    from pyspark.sql import functions as F
+
+    commit = next(one for one in reversed(lakehouse.commits(BRONZE_EVENTS)) if app in one["transactions"])
+    rows = lakehouse.snapshot(BRONZE_EVENTS).read(judged.sparkSession)
+    identity = ["event_id", "timestamp", "_source_file"]
+    events = rows.where(F.col("_batch_id") == commit["transactions"].get(BATCH_APP, 0)).select(*identity).distinct()
+    found = judged.join(events.withColumn("_published", F.lit(True)), identity, "left")
+    return found.withColumn("_published", F.coalesce("_published", F.lit(False)) & (F.size("reasons") == 0))
+
+
+def unpublished(judged: DataFrame, lakehouse: Lakehouse, app: str) -> DataFrame:
+    """The judged lines that the last commit of bronze by this application left for quarantine, with their reasons.
+
+    One that this release would have taken is there for what the one before did not know; a replay takes it.
+    """
+    from pyspark.sql import functions as F
+
+    unknown = F.coalesce("_adapted", F.array(F.lit("event_type")))
+    reasons = F.transform(unknown, lambda name: F.concat(F.lit("invalid:"), name))
+    lines = with_published(judged.where(F.col("reasons").isNotNull()), lakehouse, app).where(~F.col("_published"))
+    return lines.withColumn("reasons", F.when(F.size("reasons") > 0, F.col("reasons")).otherwise(reasons))
 
 
 def _replayed_events(judged: DataFrame) -> DataFrame:
@@ -513,12 +624,16 @@ def _tell(lakehouse: Lakehouse, version: int, log: Callable[[str], None]) -> int
     return version
 
 
-def _report(lakehouse: Lakehouse, after_version: int, broken: dict[str, str]) -> IngestReport:
+def _report(
+    lakehouse: Lakehouse, after_version: int, broken: dict[str, str], not_read: tuple[NotRead, ...]
+) -> IngestReport:
     batches = [commit for commit in lakehouse.commits(BRONZE_EVENTS, after_version) if "batch" in commit]
     totals = {
         name: sum(commit[name] for commit in batches) for name in ("lines", "rows", "quarantined", "blank", "late")
     }
-    return IngestReport(batches=len(batches), broken=broken, **totals)
+    # The commits of an earlier release do not say how many were adapted.
+    adapted = sum(commit.get("adapted", 0) for commit in batches)
+    return IngestReport(batches=len(batches), broken=broken, adapted=adapted, not_read=not_read, **totals)
 
 
 def _explain_hold(commit: dict[str, Any]) -> str:
@@ -538,7 +653,7 @@ def _explain(error: Exception, settings: Settings) -> str:
         return "The Spark server is gone: stopped, killed or out of memory. The next run starts one and continues."
     for line in reversed(text.splitlines()):
         if "No space left on device" in line or "Read-only file system" in line or "Permission denied" in line:
-            if "Failed to open" in line and settings.landing_dir in line:
+            if "Permission denied" in line and settings.landing_dir in line:
                 return (
                     f"A file in the landing zone {settings.landing_dir} cannot be read: {line.strip()}. Grant the "
                     "right to the user that Spark's workers run as, and run again; the batch is read whole then."

@@ -20,6 +20,11 @@ YamlPath = tuple[str | int, ...]
 #: A file is checked to the end, but no more problems than this are listed.
 _SHOWN = 50
 
+#: Deeper than any file for people, and far from the recursion limit of what reads it.
+_DEEPEST = 50
+#: Values in a file once every alias is written out: a page of aliases of aliases can stand for billions.
+_LARGEST = 100_000
+
 
 class YamlProblem(Exception):
     """A rule that one document breaks, and where."""
@@ -60,6 +65,9 @@ def read_documents(file: Path, problems: list[str], secret: str | None = None) -
     """The documents of a file; one that cannot be read, or has a key twice, is added to the problems instead."""
     try:
         text = file.read_text("utf-8-sig")
+        if too_much := _too_much(text):
+            problems.append(f"{file}:{too_much}")
+            return []
         nodes = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node is not None]
         documents = [YamlDocument(file, node, yaml.SafeLoader("").construct_document(node), secret) for node in nodes]
     except yaml.MarkedYAMLError as error:
@@ -76,6 +84,34 @@ def read_documents(file: Path, problems: list[str], secret: str | None = None) -
         if not repeated:
             read.append(document)
     return read
+
+
+def _too_much(text: str) -> str | None:
+    """Return the line and what is wrong there, when the text would take no end of time or memory to build."""
+    sizes: dict[str, int] = {}
+    opened: list[tuple[str | None, int]] = []
+    total = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        where = f"{event.start_mark.line + 1}"
+        match event:
+            case yaml.AliasEvent() if event.anchor in {anchor for anchor, _ in opened}:
+                return f"{where}: *{event.anchor} stands inside of itself"
+            case yaml.AliasEvent():
+                total += sizes.get(event.anchor, 1)
+            case yaml.CollectionStartEvent():
+                opened.append((event.anchor, total))
+            case yaml.CollectionEndEvent():
+                anchor, before = opened.pop()
+                total += 1
+                if anchor:
+                    sizes[anchor] = total - before
+            case yaml.ScalarEvent():
+                total += 1
+        if len(opened) > _DEEPEST:
+            return f"{where}: more than {_DEEPEST} levels deep: no such file has so many"
+        if total > _LARGEST:
+            return f"{where}: more than {_LARGEST:,} values, every alias written out: no such file has so many"
+    return None
 
 
 def listed(problems: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from pyarrow import fs
 from alert_assets.kernel.filesystems import filesystem_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from deltalake import Schema
 
@@ -61,15 +61,18 @@ def written_files(root: str, folder: str, schema: Schema) -> list[AddAction]:
         return [action for action in pool.map(describe, parts) if action is not None]
 
 
-def move_folder(source: str, folder: str, target: str, to_folder: str) -> None:
-    """Move the files in `source/folder`, if there are any, to `target/to_folder`, where nobody has seen them either."""
-    filesystem, base = filesystem_of(source)
-    to_base = filesystem_of(target)[1]
-    found = filesystem.get_file_info(fs.FileSelector(f"{base}/{folder}", allow_not_found=True))
-    for info in found:
-        if info.base_name.endswith(".parquet"):
-            filesystem.create_dir(f"{to_base}/{to_folder}", recursive=True)
-            filesystem.move(info.path, f"{to_base}/{to_folder}/{info.base_name}")
+def filled_rows(root: str, paths: Sequence[str], column: str) -> int:
+    """Count the rows of files in which a column of arrays, none empty and none with a null in it, is not null."""
+    filesystem, base = filesystem_of(root)
+    count = 0
+    for path in paths:
+        with filesystem.open_input_file(f"{base}/{path}") as file:
+            metadata = pq.read_metadata(file)
+        for group in map(metadata.row_group, range(metadata.num_row_groups)):
+            chunks = map(group.column, range(group.num_columns))
+            chunk = next(one for one in chunks if one.path_in_schema.partition(".")[0] == column)
+            count += group.num_rows - chunk.statistics.null_count
+    return count
 
 
 def remove_folder(root: str, folder: str) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alert_assets.kernel.filesystems import filesystem_of, glob_literal, local_path
-from alert_assets.lake.parquet_files import move_folder, new_folder, remove_folder, written_files
+from alert_assets.lake.parquet_files import filled_rows, new_folder, remove_folder, written_files
 from alert_assets.lake.snapshot import BATCH_APP, transaction_version
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
     from alert_assets.contracts import Contract
-
-#: Folders of a write's own rows and of those set aside, below the write's folder.
-_PART, _KEPT, _ASIDE = "part", "kept", "aside"
 
 #: Rows of a written file that are looked at together.
 _ROWS_AT_ONCE = 65_536
@@ -84,22 +81,14 @@ class StagedWrite:
             with suppress(FileNotFoundError):
                 remove_folder(self._root, self._folder)
 
-    def write(self, rows: DataFrame, *, aside: StagedWrite | None = None, where: str = "") -> None:
+    def write(self, rows: DataFrame) -> None:
         """Write the rows' files.
 
         Args:
             rows: the contract's columns; a missing or null `_batch_id` becomes this write's.
-            aside: the write, of another table, that some of the rows belong to: in the same pass over them.
-            where: name of a boolean column, never null: whether a row is one of those. Then only the columns of the
-                other table count, else only this one's.
         """
-        if aside is None:
-            columns = self._stored(rows.columns)
-            rows.select(*columns.values()).write.option("compression", "zstd").parquet(self.folder)
-            return
-        both = self._both(rows, aside, where)
-        both.write.option("compression", "zstd").parquet(self.folder, partitionBy=_PART)
-        move_folder(self._root, f"{self._folder}/{_PART}={_ASIDE}", aside._root, aside._folder)
+        columns = self._stored(rows.columns)
+        rows.select(*columns.values()).write.option("compression", "zstd").parquet(self.folder)
 
     @cached_property
     def _actions(self) -> list[AddAction]:
@@ -114,6 +103,10 @@ class StagedWrite:
             rows=sum(found["numRecords"] for found in statistics),
             nulls={column: sum(found["nullCount"][column] for found in statistics) for column in sorted(known)},
         )
+
+    def filled(self, column: str) -> int:
+        """Count the rows in the files that have something in a column of arrays, from their footers."""
+        return filled_rows(self._root, [action.path for action in self._actions], column)
 
     def chunks(self) -> Iterator[pa.Table]:
         """Yield the rows in the files, some at a time."""
@@ -163,18 +156,3 @@ class StagedWrite:
         stamp = late_bound(F.lit(self.batch_id).cast("long"), F.coalesce(always_there, F.lit("")))
         numbered = F.coalesce("_batch_id", stamp) if "_batch_id" in given else stamp
         return {name: (numbered if name == "_batch_id" else F.col(name)).alias(name) for name in columns}
-
-    def _both(self, rows: DataFrame, aside: StagedWrite, where: str) -> DataFrame:
-        """Rows of two tables as one frame: each with its own table's columns, and null in those of the other."""
-        from pyspark.sql import functions as F
-
-        given = rows.columns
-        own, other = self._stored(given), aside._stored(given)
-        is_aside = F.col(where)
-        columns = []
-        for name in {**own, **other}:
-            if name in own and name in other and name != "_batch_id":
-                columns.append(F.col(name))
-            else:
-                columns.append(F.when(is_aside, other.get(name)).otherwise(own.get(name)).alias(name))
-        return rows.select(*columns, F.when(is_aside, _ASIDE).otherwise(_KEPT).alias(_PART))

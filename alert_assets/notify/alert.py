@@ -22,7 +22,14 @@ SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 PRIORITIES: Mapping[Severity, str] = {"CRITICAL": "P1", "HIGH": "P2", "MEDIUM": "P3", "LOW": "P4", "INFO": "P4"}
 
 Kind = Literal[
-    "incident", "run_failure", "check_failure", "slo_burn", "breaker_transition", "batch_held", "contract_break"
+    "incident",
+    "run_failure",
+    "check_failure",
+    "slo_burn",
+    "breaker_transition",
+    "batch_held",
+    "contract_break",
+    "delivery_failure",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

@@ -5,7 +5,9 @@ expires, and the next one sends the same key again: a service that knows keys ha
 a delivery is never guessed.
 
 Each channel has its own thread, budget and circuit, because services fail one by one: a broken one is paused,
-and meanwhile the others continue.
+and meanwhile the others continue. Order is kept for each destination of an episode, and a recipient that alone is
+refused for a while is paused alone. What is refused, given up or late goes another way
+(:mod:`alert_assets.notify.handover`).
 """
 
 from __future__ import annotations
@@ -15,17 +17,24 @@ import socket
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import tenacity
-from sqlalchemy import ColumnElement, Connection, RowMapping, func, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Text, cast, func, or_, select
 
 from alert_assets.notify.alert import Alert
 from alert_assets.notify.channels.channel import Action, Channel, ChannelError, Delivered, Message
-from alert_assets.notify.routing.rules import LOG
-from alert_assets.state.tables import channel_states, decisions, deliveries
+from alert_assets.notify.handover import (
+    UNCLAIMED,
+    change,
+    hand_over_late,
+    retire,
+    take_back,
+    works_again,
+)
+from alert_assets.state.tables import channel_states, deliveries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +43,8 @@ if TYPE_CHECKING:
 
 #: Most of an error that is kept.
 _ERROR_LENGTH = 500
+#: Deliveries that are handed over in one transaction.
+_LATE_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -43,10 +54,12 @@ class DeliveryRules:
     Attributes:
         lease: how long a claim holds; one request has to take less than half of it.
         claim_rows: deliveries of one channel that are claimed at once.
-        budget: how long one tick sends through a channel.
+        budget: how long one tick begins to send through a channel. The last message may take 20 seconds more: two
+            requests to ServiceNow or Slack, a session with a mail relay.
         backoff: before the second attempt, doubling with each up to `max_backoff`; each is cut by up to
             half at random, so that what failed together does not come back together.
         max_retry_after: most that a service's Retry-After is believed.
+        hand_over_after: what could not be sent for so long goes another way too.
         give_up_after: what could not be sent for so long is dead.
         failures: consecutive transient failures after which a channel is paused, for `pause`, doubling with each
             further one up to `max_backoff`.
@@ -58,6 +71,7 @@ class DeliveryRules:
     backoff: timedelta = timedelta(seconds=5)
     max_backoff: timedelta = timedelta(minutes=15)
     max_retry_after: timedelta = timedelta(hours=1)
+    hand_over_after: timedelta = timedelta(minutes=15)
     give_up_after: timedelta = timedelta(days=3)
     failures: int = 5
     pause: timedelta = timedelta(seconds=30)
@@ -85,11 +99,9 @@ def _nth(wait: tenacity.wait.wait_base, attempt: int) -> timedelta:
 
 @dataclass(frozen=True)
 class _Claimed:
-    """A delivery that is ours for a while."""
+    """A delivery that is ours for a while: its row, and what is sent."""
 
-    id: int
-    attempts: int
-    created_at: datetime
+    row: RowMapping
     message: Message
 
 
@@ -105,6 +117,7 @@ class Deliverer:
 
     def tick(self, now: datetime) -> int:
         """Send what is due, each channel for as long as its budget; returns how many were sent."""
+        self._hand_over(now)
         table = deliveries.c
         waiting = select(table.channel).where(_is_due(now), table.channel.in_(list(self._channels))).distinct()
         with self._state.reading() as connection:
@@ -113,6 +126,33 @@ class Deliverer:
             return 0
         with ThreadPoolExecutor(len(names), "deliver") as pool:
             return sum(pool.map(lambda name: self._serve(name, now), names))
+
+    def _hand_over(self, now: datetime) -> None:
+        """Hand over what has been failing for long."""
+        failing = select(channel_states.c.channel).where(channel_states.c.consecutive_failures >= self._rules.failures)
+        table = deliveries.c
+        is_failing = or_(table.attempts > 0, table.channel.in_(failing), table.destination.in_(failing))
+        late = (
+            select(deliveries)
+            .where(
+                table.status == "pending",
+                table.created_at <= now - self._rules.hand_over_after,
+                _is_free(now),
+                table.channel.in_(list(self._channels)),
+                cast(table.fallbacks, Text).not_in(["null", "[]"]),
+                is_failing,
+            )
+            .order_by(table.id)
+            .limit(_LATE_AT_ONCE)
+        )
+        with self._state.reading() as connection:
+            if connection.execute(late.limit(1)).first() is None:
+                return
+        with self._state.writing() as connection:
+            for row in connection.execute(late).mappings().all():
+                state = _channel_state(connection, row["channel"])
+                reason = row["last_error"] or (state and state["last_error"]) or "it is paused"
+                hand_over_late(connection, row, reason, self._channels, now)
 
     def _serve(self, name: str, now: datetime) -> int:
         """Send what is due through one channel; returns how many were sent."""
@@ -126,19 +166,23 @@ class Deliverer:
             if not claimed:
                 break
             claimed_at = clock()
-            for done, delivery in enumerate(claimed):
+            paused: set[str] = set()
+            for delivery in claimed:
                 is_late = clock() - now >= self._rules.budget or clock() - claimed_at >= self._rules.lease / 2
-                if is_late or not self._attempt(name, delivery, clock):
-                    self._give_back(claimed[done:])
+                if delivery.row["destination"] in paused:
+                    continue
+                if is_late or not self._attempt(name, delivery, clock, paused):
+                    self._give_back(claimed)
                     return sent
                 sent += 1
+            if paused:
+                self._give_back(claimed)
         return sent
 
     def _claim(self, name: str, now: datetime) -> list[_Claimed]:
         """Claim the next deliveries of the channel, none of which waits for another."""
         with self._state.writing() as connection:
-            channel = _channel_state(connection, name)
-            failures = channel["consecutive_failures"] if channel else 0
+            channel, failures = _channel_state(connection, name), _failures(connection, name)
             if channel and channel["paused_until"] and channel["paused_until"] > now:
                 return []
             # After a pause one delivery shows whether the channel works again.
@@ -149,14 +193,20 @@ class Deliverer:
                 .where(
                     earlier.c.episode == deliveries.c.episode,
                     earlier.c.channel == deliveries.c.channel,
+                    earlier.c.destination == deliveries.c.destination,
                     earlier.c.seq < deliveries.c.seq,
                     earlier.c.status == "pending",
                 )
                 .exists()
             )
+            is_paused = (
+                select(channel_states.c.channel)
+                .where(channel_states.c.channel == deliveries.c.destination, channel_states.c.paused_until > now)
+                .exists()
+            )
             due = (
                 select(deliveries)
-                .where(_is_due(now), deliveries.c.channel == name, ~waits)
+                .where(_is_due(now), deliveries.c.channel == name, ~waits, ~is_paused)
                 .order_by(deliveries.c.id)
                 .limit(at_most)
             )
@@ -167,11 +217,16 @@ class Deliverer:
                 connection.execute(deliveries.update().where(deliveries.c.id.in_(ids)).values(claim))
             return [_claimed(connection, row) for row in rows]
 
-    def _attempt(self, name: str, delivery: _Claimed, clock: Any) -> bool:
-        """Send it and record the outcome; whether it was sent or the channel can continue."""
+    def _attempt(self, name: str, delivery: _Claimed, clock: Any, paused: set[str]) -> bool:
+        """Send it and record the outcome; whether it was sent or the channel can continue.
+
+        A destination that is to be left alone is added to `paused`.
+        """
         try:
             delivered = self._channels[name].send(delivery.message)
         except ChannelError as error:
+            if error.of_recipient and not error.permanent:
+                paused.add(delivery.row["destination"])
             return self._failed(name, delivery, error, clock())
         except Exception as error:  # noqa: BLE001
             # A bug in a channel must not lose what it was to send. Its text may hold anything, a secret too.
@@ -179,66 +234,50 @@ class Deliverer:
             return self._failed(name, delivery, unknown, clock())
         with self._state.writing() as connection:
             _sent(connection, delivery, delivered, clock())
-            _count_failures(connection, name, 0, None, None)
+            take_back(connection, delivery.row, self._channels, clock())
+            works_again(connection, delivery.row, clock())
         return True
 
     def _failed(self, name: str, delivery: _Claimed, error: ChannelError, now: datetime) -> bool:
         """Record a failure; whether the channel can continue."""
-        reason, rules = str(error)[:_ERROR_LENGTH], self._rules
-        is_old = now - delivery.created_at >= rules.give_up_after
+        reason, rules, row = str(error)[:_ERROR_LENGTH], self._rules, delivery.row
+        is_old = now - row["created_at"] >= rules.give_up_after
         with self._state.writing() as connection:
             if error.permanent or is_old:
                 reason = reason if error.permanent else f"given up after {rules.give_up_after.days} days: {reason}"
-                self._bury(connection, name, delivery, reason, now)
+                change(connection, row, {"attempts": row["attempts"] + 1})
+                retire(connection, row, reason, self._channels, now)
                 return True
-            wait = rules.wait(delivery.attempts + 1)
+            wait = rules.wait(row["attempts"] + 1)
             asked = timedelta(seconds=error.retry_after_seconds or 0)
             asked = max(timedelta(), min(asked, rules.max_retry_after))
-            values = {
-                "attempts": delivery.attempts + 1,
-                "next_attempt_at": now + max(wait, asked),
-                "last_error": reason,
-                **_UNCLAIMED,
-            }
-            _change(connection, delivery, values)
-            state = _channel_state(connection, name)
-            failures = (state["consecutive_failures"] if state else 0) + 1
+            next_at = now + max(wait, asked)
+            values = {"attempts": row["attempts"] + 1, "next_attempt_at": next_at, "last_error": reason, **UNCLAIMED}
+            change(connection, row, values)
+            if error.of_recipient:
+                failures = _failures(connection, row["destination"]) + 1
+                _count_failures(connection, row["destination"], failures, next_at, reason)
+                return True
+            failures = _failures(connection, name) + 1
             pause = max(rules.pause_after(failures) or timedelta(), asked)
             _count_failures(connection, name, failures, now + pause if pause else None, reason)
             return not pause
 
-    def _bury(self, connection: Connection, name: str, delivery: _Claimed, reason: str, now: datetime) -> None:
-        """Mark a delivery as dead, in the ledger and once in the log."""
-        values = {"status": "dead", "attempts": delivery.attempts + 1, "last_error": reason, **_UNCLAIMED}
-        if not _change(connection, delivery, values):
-            return
-        message = delivery.message
-        connection.execute(
-            decisions.insert().values(
-                at=now, episode=message.episode, destination=name, outcome="dead", reason=f"{message.key}: {reason}"
-            )
-        )
-        if name == LOG or LOG not in self._channels:
-            return
-        said = f"{message.action.value} could not be delivered through {name}: {reason}"
-        alert = replace(message.alert, title=f"Not delivered: {message.alert.title}", description=said)
-        _deliver_to_log(connection, message, alert, now)
-
     def _give_back(self, claimed: list[_Claimed]) -> None:
         """Release what was claimed and not tried."""
-        ids = [delivery.id for delivery in claimed]
+        ids = [delivery.row["id"] for delivery in claimed]
         with self._state.writing() as connection:
             ours = (deliveries.c.id.in_(ids), deliveries.c.claimed_by == self._name)
-            connection.execute(deliveries.update().where(*ours).values(_UNCLAIMED))
-
-
-_UNCLAIMED: dict[str, Any] = {"claimed_by": None, "claimed_until": None}
+            connection.execute(deliveries.update().where(*ours).values(UNCLAIMED))
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
     table = deliveries.c
-    is_free = or_(table.claimed_until.is_(None), table.claimed_until <= now)
-    return (table.status == "pending") & (table.next_attempt_at <= now) & is_free
+    return (table.status == "pending") & (table.next_attempt_at <= now) & _is_free(now)
+
+
+def _is_free(now: datetime) -> ColumnElement[bool]:
+    return or_(deliveries.c.claimed_until.is_(None), deliveries.c.claimed_until <= now)
 
 
 def _claimed(connection: Connection, row: RowMapping) -> _Claimed:
@@ -250,7 +289,7 @@ def _claimed(connection: Connection, row: RowMapping) -> _Claimed:
         reference=_reference(connection, row),
         recipients=tuple(row["recipients"]),
     )
-    return _Claimed(row["id"], row["attempts"], row["created_at"], message)
+    return _Claimed(row, message)
 
 
 def _reference(connection: Connection, row: RowMapping) -> str | None:
@@ -264,7 +303,7 @@ def _reference(connection: Connection, row: RowMapping) -> str | None:
             table.destination == row["destination"],
             table.seq < row["seq"],
             table.reference.is_not(None),
-            table.action.in_([Action.OPEN.value, Action.ESCALATE.value]),
+            table.action.in_([Action.OPEN.value, Action.ESCALATE.value, Action.SUMMARY.value]),
         )
         .order_by(table.seq.desc())
     ).all()
@@ -274,6 +313,11 @@ def _reference(connection: Connection, row: RowMapping) -> str | None:
 
 def _channel_state(connection: Connection, name: str) -> RowMapping | None:
     return connection.execute(select(channel_states).where(channel_states.c.channel == name)).mappings().first()
+
+
+def _failures(connection: Connection, name: str) -> int:
+    state = _channel_state(connection, name)
+    return state["consecutive_failures"] if state else 0
 
 
 def _count_failures(
@@ -288,40 +332,13 @@ def _count_failures(
 def _sent(connection: Connection, delivery: _Claimed, delivered: Delivered, now: datetime) -> None:
     values = {
         "status": "sent",
-        "attempts": delivery.attempts + 1,
+        "attempts": delivery.row["attempts"] + 1,
         "sent_at": now,
         "reference": delivered.reference,
         "last_error": None,
-        **_UNCLAIMED,
+        **UNCLAIMED,
     }
-    _change(connection, delivery, values)
-
-
-def _change(connection: Connection, delivery: _Claimed, values: dict[str, Any]) -> bool:
-    """Change a delivery that is still pending; whether it was."""
-    pending = (deliveries.c.id == delivery.id, deliveries.c.status == "pending")
-    return bool(connection.execute(deliveries.update().where(*pending).values(values)).rowcount)
-
-
-def _deliver_to_log(connection: Connection, message: Message, alert: Alert, now: datetime) -> None:
-    in_log = (deliveries.c.episode == message.episode, deliveries.c.channel == LOG)
-    seq = (connection.scalar(select(func.max(deliveries.c.seq)).where(*in_log)) or 0) + 1
-    connection.execute(
-        deliveries.insert().values(
-            idempotency_key=f"{message.episode}/{LOG}/{seq}",
-            episode=message.episode,
-            channel=LOG,
-            seq=seq,
-            destination=LOG,
-            recipients=[],
-            action=Action.UPDATE.value,
-            payload=alert.to_json(),
-            created_at=now,
-            status="pending",
-            attempts=0,
-            next_attempt_at=now,
-        )
-    )
+    change(connection, delivery.row, values)
 
 
 def waiting(state: State) -> dict[str, int]:

@@ -10,26 +10,29 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, false, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, or_, select
 
 from alert_assets.logs import run_log
 from alert_assets.notify.alert import SEVERITIES, Alert, Severity
-from alert_assets.notify.episode import Rules, is_quiet
-from alert_assets.notify.store.episodes import EpisodeBook
+from alert_assets.notify.channels.channel import Action
+from alert_assets.notify.episode import Episode, Occurrence, Rules, Step, observe, recount, review
+from alert_assets.notify.routing.escalation import next_reminder
+from alert_assets.notify.stages.pipeline import Pipeline
+from alert_assets.notify.store.digests import GROUPED, RATE_LIMITED
 from alert_assets.state.database import State, StateError
-from alert_assets.state.tables import episodes, outbox
+from alert_assets.state.tables import digest_members, digests, episodes, outbox
 from alert_assets.state.types import storable
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
 
-    from alert_assets.notify.routing.rules import Routing
+    from alert_assets.notify.routing.rules import Plan, Routing
 
-#: Episodes that are ended in one transaction because they are quiet.
-_QUIET_AT_ONCE = 1_000
+#: Episodes that are looked at in one transaction, because time alone may change them.
+_AT_ONCE = 500
 
 
 class Dispatcher:
@@ -58,10 +61,14 @@ class Dispatcher:
         self._budget_seconds = budget_seconds
 
     def tick(self, now: datetime) -> int:
-        """Release due digests and what is no longer suppressed, then dispatch new alerts; returns how many."""
+        """Send what has become due, then dispatch new alerts; returns how many."""
         started, taken, rows = time.monotonic(), 0, self._batch_rows
-        self._release_waiting(now)
-        while self._has_any(outbox, outbox.c.status == "pending"):
+
+        def is_late() -> bool:
+            return time.monotonic() - started > self._budget_seconds
+
+        self._send_due(now)
+        while self._has_any(select(outbox.c.id).where(outbox.c.status == "pending")):
             try:
                 taken += self._take(now, rows)
             except StateError:
@@ -71,71 +78,189 @@ class Dispatcher:
                 if rows == 1:
                     self._set_aside(now, error)
                 rows = 1
-            if time.monotonic() - started > self._budget_seconds:
+            if is_late():
                 return taken
-        self._resolve_quiet(now)
+        while self._has_any(select(episodes.c.id).where(*_to_review(now))) and not is_late():
+            self._review(now)
+        if self._has_any(select(episodes.c.id).where(*_ENDED_SUMMARY)):
+            self._end_summaries(now)
         return taken
 
-    def _release_waiting(self, now: datetime) -> None:
+    def _send_due(self, now: datetime) -> None:
         """Send due digests, and notify of what is no longer suppressed."""
         with self._state.reading() as connection:
-            book = self._book(connection, now)
-            if not book.digests_due() and not book.to_release():
+            pipeline = self._pipeline(connection, now)
+            is_due = [*pipeline.transaction.digests.due(GROUPED), *pipeline.transaction.digests.due(RATE_LIMITED)]
+            if not is_due and not self._to_release(pipeline):
                 return
         with self._state.writing() as connection:
-            book = self._book(connection, now)
-            book.send_digests()
-            book.release()
-            book.flush()
+            pipeline = self._pipeline(connection, now)
+            pipeline.send_digests()
+            for episode in self._to_release(pipeline):
+                _release(pipeline, pipeline.transaction.episodes.current(episode))
+            pipeline.transaction.flush()
 
-    def _has_any(self, table: Table, *where: ColumnElement[bool]) -> bool:
+    def _to_release(self, pipeline: Pipeline) -> list[Episode]:
+        """Return the open episodes that are owed a notification and are no longer suppressed."""
+        leader, table = episodes.alias("leader"), episodes.c
+        goes_on = select(leader.c.id).where(leader.c.id == table.grouped_under, leader.c.state != "resolved")
+        owed = pipeline.transaction.load(
+            table.owed.is_not(None),
+            table.owed != "recorded" if pipeline.is_deaf else table.owed.is_not(None),
+            table.state == "open",
+            or_(table.owed != "grouped", ~goes_on.exists()),
+        )
+        return [episode for episode in owed if self._is_free(pipeline, episode)][:_AT_ONCE]
+
+    def _is_free(self, pipeline: Pipeline, episode: Episode) -> bool:
+        if episode.owed == "recorded" and not pipeline.reaches_people(self._routing.route(episode.current_alert)):
+            return False
+        return not pipeline.is_suppressed(episode)
+
+    def _has_any(self, query: Select[Any]) -> bool:
         """Cheap read-only check, so that an idle tick does not take the write lock."""
         with self._state.reading() as connection:
-            return connection.execute(select(table).where(*where).limit(1)).first() is not None
+            return connection.execute(query.limit(1)).first() is not None
 
-    def _book(self, connection: Connection, now: datetime) -> EpisodeBook:
-        return EpisodeBook(connection, self._routing, self._channels, self._rules, now)
+    def _pipeline(self, connection: Connection, now: datetime) -> Pipeline:
+        return Pipeline(connection, self._routing, self._channels, now)
 
     def _take(self, now: datetime, rows: int) -> int:
         """Dispatch one batch; returns how many alerts it had."""
         with self._state.writing() as connection:
             alerts = {row["id"]: _alert(row) for row in connection.execute(_PENDING.limit(rows)).mappings()}
-            book = self._book(connection, now)
-            book.load_latest(alert.episode for alert in alerts.values())
+            pipeline = self._pipeline(connection, now)
+            reported = {(alert.episode, alert.occurrence) for alert in alerts.values()}
+            pipeline.transaction.load_latest(reported, self._rules.reopen_within)
             for number, alert in alerts.items():
-                book.dispatch(number, alert)
-            book.flush()
+                self._dispatch(pipeline, number, alert)
+            pipeline.transaction.flush()
             connection.execute(outbox.update().where(outbox.c.id.in_(list(alerts))).values(status="dispatched"))
         return len(alerts)
+
+    def _dispatch(self, pipeline: Pipeline, number: int, alert: Alert) -> None:
+        """Dispatch an alert: its episode, its deliveries, a row in the ledger for each recipient."""
+        stored, alert = pipeline.transaction.episodes, self._routing.enrich(alert)
+        before = stored.home(alert.episode, alert.occurrence, Occurrence.of(alert, number).last_fired_at)
+        known = stored.occurrence(before, alert.occurrence)
+        is_earlier = before is not stored.latest(alert.episode) and before is not None
+        step = (
+            recount(before, known, alert, number, pipeline.now)
+            if is_earlier and before is not None
+            else observe(before, known, alert, number, pipeline.now, self._rules)
+        )
+        if step.ends and step.action is None:
+            stored.keep(step.episode, step.occurrence)
+            return self._end(pipeline, step, alert, number)
+        plan = self._routing.route(alert if step.episode.is_over else step.episode.current_alert)
+        episode = stored.keep(self._scheduled(step.episode, before, plan, pipeline.now), step.occurrence)
+        action, reason = step.action, step.reason
+        if action is None and is_reminder_due(episode, plan, self._routing, pipeline.now):
+            action, reason = Action.REMIND, "it is still firing, and a reminder is due"
+        if action is None:
+            return pipeline.decide_all(plan, number, episode.id, "recorded", reason)
+        pipeline.notify(episode, action, plan, reason, number)
+        return self._end(pipeline, step, alert, None) if step.ends else None
+
+    def _end(self, pipeline: Pipeline, step: Step, alert: Alert, number: int | None) -> None:
+        """End the episode of a step; `number` is None where its alert has a decision already."""
+        current = pipeline.transaction.episodes.current(step.episode)
+        ended = current.resolved(alert.source, pipeline.now)
+        pipeline.resolve(ended, step.reason if number else "it is over", number, alert)
+
+    def _scheduled(self, episode: Episode, before: Episode | None, plan: Plan, now: datetime) -> Episode:
+        """Return it with when to look at it next, if it was heard of."""
+        heard_before = before.heard_at if before is not None and before.id == episode.id else None
+        if episode.is_over or episode.flapping_since is not None or episode.heard_at == heard_before:
+            return episode
+        return replace(episode, review_at=review(episode, plan, now, self._rules).next_at)
 
     def _set_aside(self, now: datetime, error: Exception) -> None:
         """Mark the next alert as failed; the ledger is incomplete for as long as it is there."""
         reason = f"could not be dispatched: {type(error).__name__}: {error}"
         with self._state.writing() as connection:
             row = connection.execute(_PENDING.limit(1)).mappings().one()
-            book = self._book(connection, now)
-            book.decide(None, None, "failed", f"alert {row['id']} {reason}")
-            book.flush()
+            pipeline = self._pipeline(connection, now)
+            pipeline.decide(None, None, "failed", f"alert {row['id']} {reason}")
+            pipeline.transaction.flush()
             connection.execute(outbox.update().where(outbox.c.id == row["id"]).values(status="failed"))
         run_log("").error("alert_failed", outbox_id=row["id"], subject=row["subject"], error=reason)
 
-    def _resolve_quiet(self, now: datetime) -> None:
-        spans = self._rules.quiet_after.items()
-        quiet = or_(false(), *(and_(episodes.c.kind == kind, episodes.c.last_at <= now - span) for kind, span in spans))
-        where = (episodes.c.state != "resolved", quiet)
-        if not self._has_any(episodes, *where):
-            return
+    def _review(self, now: datetime) -> None:
+        """Say what is quiet, and end what expired or stopped flapping."""
         with self._state.writing() as connection:
-            book = self._book(connection, now)
-            for episode in book.load(*where, limit=_QUIET_AT_ONCE):
-                if is_quiet(episode, now, self._rules):
-                    ended = episode.resolved("quiet", now)
-                    book.keep(ended)
-                    book.notify_resolved(ended, f"nothing has fired since {episode.last_at:%Y-%m-%d %H:%M:%SZ}")
-            book.flush()
+            pipeline = self._pipeline(connection, now)
+            for episode in pipeline.transaction.load(*_to_review(now), limit=_AT_ONCE):
+                self._review_one(pipeline, episode)
+            pipeline.transaction.flush()
+
+    def _review_one(self, pipeline: Pipeline, episode: Episode) -> None:
+        plan, now = self._routing.route(episode.current_alert), pipeline.now
+        found = review(episode, plan, now, self._rules)
+        if found.action is Action.RESOLVE:
+            at = episode.over_at if episode.flapping_since is not None else episode.fired_at
+            return pipeline.resolve(episode.resolved(found.by, now, at), found.reason)
+        if found.action is not None:
+            is_flapping = episode.flapping_since is not None
+            episode = replace(
+                episode,
+                quiet_at=episode.quiet_at if is_flapping else now,
+                flapping_since=None,
+                openings=() if is_flapping else episode.openings,
+            )
+            episode = pipeline.notify(episode, found.action, plan, found.reason)
+            found = review(episode, plan, now, self._rules)
+        pipeline.transaction.episodes.keep(replace(episode, review_at=found.next_at))
+        return None
+
+    def _end_summaries(self, now: datetime) -> None:
+        """End the summaries of which no member is open."""
+        with self._state.writing() as connection:
+            pipeline = self._pipeline(connection, now)
+            for summary in pipeline.transaction.load(*_ENDED_SUMMARY, limit=_AT_ONCE):
+                pipeline.resolve(summary.resolved(summary.alert.source, now, now), "all of it is over")
+            pipeline.transaction.flush()
 
 
+def _release(pipeline: Pipeline, episode: Episode) -> None:
+    """Notify of what is no longer suppressed."""
+    plan = pipeline.routing.route(episode.current_alert)
+    if episode.notified_as == "notified":
+        pipeline.notify(episode, Action.UPDATE, plan, "it is no longer suppressed")
+    else:
+        ended = "what it was grouped with is over" if episode.notified_as else "it is no longer suppressed"
+        pipeline.notify(replace(episode, notified_as=None), Action.OPEN, plan, ended)
+
+
+def is_reminder_due(episode: Episode, plan: Plan, routing: Routing, now: datetime) -> bool:
+    """Whether an unacknowledged episode that was notified by itself is to be notified again."""
+    if episode.state != "open" or episode.notified_at is None or episode.notified_as == "grouped":
+        return False
+    if episode.flapping_since is not None:
+        return False
+    due_at = next_reminder(
+        plan.policy, episode.notified_at, episode.acknowledged_at, episode.reminded_at, routing.business_hours
+    )
+    return due_at is not None and due_at <= now
+
+
+_member = episodes.alias("member")
 _PENDING = select(outbox).where(outbox.c.status == "pending").order_by(outbox.c.id)
+
+#: Summaries that are open and of which no member is.
+_ENDED_SUMMARY = (
+    episodes.c.id.in_(select(digests.c.episode).where(digests.c.kind == RATE_LIMITED, digests.c.sent_at.is_not(None))),
+    episodes.c.state != "resolved",
+    ~select(_member.c.id)
+    .join(digest_members, digest_members.c.episode == _member.c.id)
+    .join(digests, digests.c.id == digest_members.c.digest)
+    .where(digests.c.episode == episodes.c.id, _member.c.state != "resolved")
+    .exists(),
+)
+
+
+def _to_review(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (episodes.c.state != "resolved", episodes.c.review_at <= now)
 
 
 def _alert(row: RowMapping) -> Alert:

@@ -144,24 +144,49 @@ def run_alert(
     ).shortened()
 
 
-def incident_alert(gold: Mapping[str, Any], platinum: Mapping[str, Any] | None) -> Alert:
-    """Return the alert of an incident, by its rows of gold and, when there is one, platinum."""
-    resolved = gold["resolved_at"] is not None and gold["resolved_at"] >= gold["last_seen_timestamp"]
-    where = f"{gold['application_id']}{' on ' + gold['host'] if gold['host'] else ''}"
-    analysis = [platinum[name] for name in ("summary", "root_cause") if platinum and platinum[name]]
+def incident_alert(window: Mapping[str, Any]) -> Alert:
+    """Return the alert of a dedup window: what fired in it, whether it is over, and what is known about it.
+
+    Args:
+        window: a row of silver; with `incident_id` and `incident_context_text` of gold and `summary`, `root_cause`,
+            `confidence_score` and `recommended_action` of platinum, which are null or missing while there are none.
+    """
+    fired, resolved = window["last_seen_timestamp"], window["resolved_at"]
+    is_over = resolved is not None and (fired is None or resolved >= fired)
+    host, incident, value = window["host"], window.get("incident_id"), window["max_value"]
+    ours = {"alert_type": window["alert_type"], "incident_id": incident, "host": host}
     return Alert(
         kind="incident",
-        episode=f"incident/{gold['fingerprint']}",
-        status="resolved" if resolved else "firing",
-        severity=gold["severity"],
-        title=f"{gold['alert_type']}: {where}",
-        description="\n".join(analysis) or gold["incident_context_text"],
-        at=gold["resolved_at"] if resolved else gold["last_seen_timestamp"],
-        since=gold["first_seen_timestamp"],
-        application=gold["application_id"],
+        episode=incident_episode(window["fingerprint"]),
+        occurrence=window["window_start"].isoformat(),
+        status="resolved" if is_over else "firing",
+        severity=window["severity"],
+        title=f"{window['alert_type']}: {window['application_id']}{f' on {host}' if host else ''}",
+        description=window.get("summary") or window.get("incident_context_text") or "",
+        at=resolved if is_over else fired,
+        since=window["first_seen_timestamp"] or resolved,
+        fired_at=fired,
+        resolved_at=resolved,
+        source=window.get("source") or "alert_assets",
+        application=window["application_id"],
         table=GOLD_INCIDENTS.name,
-        labels={"alert_type": gold["alert_type"], "incident_id": gold["incident_id"]},
+        # Ours win: routes and silences on them mean what the tables say.
+        labels={**dict(window.get("labels") or {}), **{name: text for name, text in ours.items() if text}},
         owner=GOLD_INCIDENTS.owner,
-        suggested_action=platinum["recommended_action"] if platinum else None,
-        count=max(1, gold["alert_count"]),
+        count=window["alert_count"],
+        alert_type=window["alert_type"],
+        host=host,
+        message=window.get("message"),
+        url=window.get("url"),
+        value=window["current_value"] if value is None else value,
+        threshold=window["threshold"],
+        incident_id=incident,
+        cause=window.get("root_cause"),
+        confidence=window.get("confidence_score"),
+        suggested_action=window.get("recommended_action"),
     )
+
+
+def incident_episode(fingerprint: str) -> str:
+    """Return the episode that the alerts of a fingerprint belong to."""
+    return f"incident/{fingerprint}"

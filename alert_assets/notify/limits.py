@@ -3,7 +3,7 @@
 Two rules, both pure functions of what is stored, so that a restart in the middle changes nothing:
 
 - **Grouping**: the first alert of a group opens it and is notified; those of the next `group_window` join it and
-  are notified together, with a count.
+  are notified together, by name.
 - **Rate limits**: no window of a limit's length ever holds more than its count, wherever the window begins and
   however the clock jumps. The last place of each window is kept for a summary, which says how many of what
   were not sent one by one. Nothing is dropped, and the summary is within the limit too.
@@ -11,15 +11,14 @@ Two rules, both pure functions of what is stored, so that a restart in the middl
 ==================== ==========================================================================
 :func:`joins`        whether an alert joins a group that is open
 :func:`decide`       whether it is notified by itself, or counted for a summary
-:func:`tally`        the count
 :func:`allowed`      whether the summary may go out now, and :func:`next_allowed`, when it may
-:func:`summary`      what it says
+:func:`listed`       the members of a group or a summary, by name
+:func:`summary`      what a summary says
 ==================== ==========================================================================
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
@@ -97,63 +96,71 @@ def _recent(sent_times: Iterable[datetime], now: datetime, limit: Limit) -> int:
 
 
 @dataclass(frozen=True)
-class What:
-    """What a summary counts by."""
+class Member:
+    """An episode that a message names among others.
 
+    Attributes:
+        alert: its latest.
+        count: how many alerts it stands for.
+        is_over: whether it is resolved.
+    """
+
+    alert: Alert
     severity: Severity
-    kind: str
-    subject: str
+    count: int
+    is_over: bool = False
 
-    @classmethod
-    def of(cls, alert: Alert) -> What:
-        """The application, table or pipeline that it is about, the first that it has."""
-        return cls(alert.severity, alert.kind, alert.application or alert.table or alert.pipeline or alert.source)
-
-
-def tally(alerts: Iterable[Alert]) -> Counter[What]:
-    """Count alerts by severity, kind and subject; one that stands for several counts as those."""
-    counted: Counter[What] = Counter()
-    for alert in alerts:
-        counted[What.of(alert)] += alert.count
-    return counted
+    @property
+    def name(self) -> str:
+        """`disk_full on host-b`, or its title where no alert type is known."""
+        alert = self.alert
+        kind = alert.alert_type or alert.labels.get("alert_type")
+        if not kind:
+            return alert.title
+        where = alert.host or alert.application
+        return f"{kind} on {where}" if where else kind
 
 
-def summary(counted: Mapping[What, int], *, episode: str, since: datetime, at: datetime) -> Alert:
-    """Build the alert that says how many of what were not sent one by one.
+def listed(members: Sequence[Member]) -> list[str]:
+    """Return a line for each of the first ten by severity, with its count, and how many more there are."""
+    by_name: dict[str, list[Member]] = {}
+    for member in sorted(members, key=lambda member: SEVERITIES.index(member.severity)):
+        by_name.setdefault(member.name, []).append(member)
+    lines = [_line(name, same) for name, same in list(by_name.items())[:_LISTED]]
+    rest = sum(len(same) for same in list(by_name.values())[_LISTED:])
+    return [*lines, f"and {rest:,} more"] if rest else lines
+
+
+def _line(name: str, same: Sequence[Member]) -> str:
+    alerts = sum(member.count for member in same)
+    remarks = [f"{alerts:,} alerts"] if alerts > 1 else []
+    remarks += ["over"] if all(member.is_over for member in same) else []
+    return f"{name} ({', '.join(remarks)})" if remarks else name
+
+
+def summary(members: Sequence[Member], *, episode: str, since: datetime, at: datetime) -> Alert:
+    """Build the alert that stands for episodes that were not sent one by one.
 
     Args:
-        counted: of :func:`tally`; at least one.
-        episode: the summary's own, e.g. of the recipient: it belongs to none of the alerts it counts.
+        members: at least one.
+        episode: the summary's own: it belongs to none of the episodes that it names.
         since: when the first of them came.
-        at: when the last of them did.
+        at: when the summary is sent.
 
     Raises:
-        ValueError: nothing was counted.
+        ValueError: there are no members.
     """
-    total = sum(counted.values())
-    if total < 1:
-        raise ValueError("a summary counts at least one alert")
-    severest = min((what for what, number in counted.items() if number), key=_rank)
+    if not members:
+        raise ValueError("a summary names at least one episode")
+    total = len(members)
     return Alert(
         kind="incident",
         episode=episode,
-        severity=severest.severity,
+        severity=min((member.severity for member in members), key=SEVERITIES.index),
         title=f"{total:,} more {'alert' if total == 1 else 'alerts'}, not sent one by one",
-        description="\n".join(_lines(counted)),
+        description="\n".join(listed(members)),
         at=at,
         since=since,
         suggested_action="Look at all of them: alert-assets alerts",
         count=total,
     )
-
-
-def _lines(counted: Mapping[What, int]) -> list[str]:
-    """The severest first; what is not listed is a number, so that the lines add up to the total."""
-    ordered = sorted(((what, number) for what, number in counted.items() if number), key=lambda item: _rank(item[0]))
-    lines = [f"{number:,} {what.severity} {what.kind}: {what.subject}" for what, number in ordered[:_LISTED]]
-    rest = sum(number for _, number in ordered[_LISTED:])
-    return [*lines, f"{rest:,} others"] if rest else lines
-
-
-def _rank(what: What) -> tuple[int, str, str]:
-    return SEVERITIES.index(what.severity), what.kind, what.subject

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from alert_assets.errors import UserError
-from alert_assets.notify.routing.rules import MATCHED, Matcher
+from alert_assets.notify.routing.rules import MATCHED, REGEX, VOCABULARIES, Matcher, pattern_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,13 +67,37 @@ def parse_matcher(texts: Iterable[str]) -> Matcher:
         name, equals, value = text.strip().partition("=")
         if not equals:
             raise UserError(f"{text!r} is no matcher: write it like application=payments-api or title=~.*disk.*")
-        if name not in FIELDS and not re.fullmatch(r"labels\..+", name):
-            raise UserError(f"{text!r} matches on {name!r}: an alert has {', '.join(FIELDS)} and labels.NAME.")
+        _check_name(text, name, value)
         pattern = f"={value}" if value.startswith("~") else value
-        if pattern.startswith("=~"):
-            try:
-                re.compile(pattern.removeprefix("=~"))
-            except re.error as error:
-                raise UserError(f"{text!r} has no regular expression after =~: {error}.") from None
+        _check_pattern(text, name, pattern)
         conditions[name] = (*conditions.get(name, ()), pattern)
     return Matcher(conditions)
+
+
+def _check_name(text: str, name: str, value: str) -> None:
+    if name in FIELDS or re.fullmatch(r"labels\..+", name):
+        return
+    known = f"an alert has {', '.join(FIELDS)} and labels.NAME"
+    hint = f"; a label is labels.{name}={value}" if re.fullmatch(r"[A-Za-z_][\w.-]*", name) else ""
+    raise UserError(f"{text!r} matches on {name!r}: {known}{hint}.")
+
+
+def _check_pattern(text: str, name: str, pattern: str) -> None:
+    """Refuse what can never match, with the right form."""
+    bare = pattern.removeprefix(REGEX) if pattern.startswith(REGEX) else pattern.lstrip("=")
+    unquoted = bare[1:-1] if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "'\"" else bare
+    if unquoted != bare or (pattern.startswith("=") and not pattern.startswith(REGEX)):
+        sign = "=~" if pattern.startswith(REGEX) else "="
+        raise UserError(f"{text!r} can never match: there is one = and no quotes, so write {name}{sign}{unquoted}")
+    if pattern == "" and name not in ("severity", "kind"):
+        # It matches alerts that do not have the field.
+        return
+    if problem := pattern_problem(name, pattern):
+        right = next((value for value in VOCABULARIES.get(name, ()) if value.lower() == pattern.lower()), None)
+        meant = f" Write {name}={right}." if right else ""
+        raise UserError(f"{text!r} can never match: {name} is {problem}.{meant}")
+
+
+def matching(match: Matcher, alerts: Iterable[Alert]) -> int:
+    """Count the alerts that a matcher matches."""
+    return sum(map(match.matches, alerts))

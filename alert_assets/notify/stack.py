@@ -26,21 +26,32 @@ if TYPE_CHECKING:
     from alert_assets.settings import Settings
 
 
+def over_channels(routing: Routing, channels: Mapping[str, Channel]) -> Routing:
+    """Return the routing over the channels that are configured."""
+    defaults = {name: channel.defaults for name, channel in channels.items()}
+    return replace(routing, configured=frozenset(channels), defaults=defaults)
+
+
 class NotificationStack:
     """The parts that turn alerts of the outbox into deliveries, around one state database."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Keep the settings; nothing is read or connected to."""
+    def __init__(self, settings: Settings, *, budget_seconds: float = 30) -> None:
+        """Keep the settings; nothing is read or connected to.
+
+        A tick of the dispatcher, and one of the deliverer, begin nothing after half of `budget_seconds`: a round of
+        both, and the request that is under way then, ends within 45 seconds.
+        """
         self.state = State(settings.state_url)
         self._settings = settings
+        self._tick_seconds = budget_seconds / 2
 
     @cached_property
     def routing(self) -> Routing:
-        """Of ALERTS_ROUTING_FILE, or the package's."""
+        """Of ALERTS_ROUTING_FILE, or the package's, over the channels that are configured."""
         from alert_assets.notify.routing.file import load_routing
 
         routing = load_routing(self._settings.routing_file or None)
-        return replace(routing, dagster_url=self._settings.dagster_url)
+        return over_channels(replace(routing, dagster_url=self._settings.dagster_url), self.channels)
 
     @cached_property
     def channels(self) -> Mapping[str, Channel]:
@@ -63,21 +74,21 @@ class NotificationStack:
         """Decides who is notified."""
         from alert_assets.notify.dispatcher import Dispatcher
 
-        return Dispatcher(self.state, self.routing, list(self.channels), self._rules)
+        return Dispatcher(self.state, self.routing, list(self.channels), self._rules, budget_seconds=self._tick_seconds)
 
     @cached_property
     def deliverer(self) -> Deliverer:
         """Sends what the dispatcher and the escalator have decided."""
-        from alert_assets.notify.deliverer import Deliverer
+        from alert_assets.notify.deliverer import Deliverer, DeliveryRules
 
-        return Deliverer(self.state, self.channels)
+        return Deliverer(self.state, self.channels, DeliveryRules(budget=timedelta(seconds=self._tick_seconds)))
 
     @cached_property
     def escalator(self) -> Escalator:
         """Escalates unacknowledged episodes, and reminds."""
         from alert_assets.notify.escalator import Escalator
 
-        return Escalator(self.state, self.routing, list(self.channels), self._rules)
+        return Escalator(self.state, self.routing, list(self.channels))
 
     @cached_property
     def notifications(self) -> Notifications:

@@ -73,6 +73,8 @@ class _Run:
         watermark_minutes: float,
         expected_events: int | None,
         on_progress: OnProgress | None,
+        *,
+        demo: bool,
     ) -> None:
         self.summary = Summary(landing_dir=str(writer.folder), seed=timeline.seed, files=writer.names)
         self._timeline = timeline
@@ -85,12 +87,15 @@ class _Run:
         )
         self.summary.faults = self._injector.injected
         self._on_progress = on_progress
+        self._demo = demo
 
     def land(self, moments: list[tuple[datetime, Moment]], files: int = 1) -> None:
         """Write a portion, in time order, into `files` files of about equal length."""
         if not moments:
             return
         events = [moment.stamped(when, self._timeline.seed) for when, moment in moments]
+        if self._demo:
+            events = [_of_a_demo(event) if event["event_type"] == "alert" else event for event in events]
         lines = self._injector.inject(events)
         self._count(events, moments)
         remaining = iter(lines)
@@ -110,6 +115,11 @@ class _Run:
         summary.last_timestamp = events[-1]["timestamp"]
 
 
+def _of_a_demo(alert: Event) -> Event:
+    """The alert with the label by which people are not notified of it (docs/rules.md)."""
+    return {**alert, "labels": {**alert.get("labels", {}), "demo": "true"}}
+
+
 def default_start(hours: int) -> datetime:
     """Where a history of `hours` begins that ends now."""
     return datetime.now(UTC).replace(microsecond=0) - hours * HOUR
@@ -123,14 +133,15 @@ def write_history(
     files_per_hour: int = 4,
     faults: Faults = NO_FAULTS,
     watermark_minutes: float = 10,
+    demo: bool = True,
     on_progress: OnProgress | None = None,
 ) -> Summary:
     """Land the first `hours` of the timeline at once; each hour is split into `files_per_hour` files.
 
-    Same timeline, same faults: same bytes.
+    Same timeline, same faults: same bytes. Alerts carry `demo=true`, by which nobody is notified of them, or not.
     """
     expected = hours * timeline.events_per_hour
-    run = _Run(timeline, writer, faults, watermark_minutes, expected, on_progress)
+    run = _Run(timeline, writer, faults, watermark_minutes, expected, on_progress, demo=demo)
     for number in range(hours):
         run.land([(timeline.when(moment), moment) for moment in timeline.hour(number)], files_per_hour)
     return run.summary
@@ -146,6 +157,7 @@ def stream(
     duration_seconds: float | None = None,
     faults: Faults = NO_FAULTS,
     watermark_minutes: float = 10,
+    demo: bool = True,
     stop: StopSignal | None = None,
     on_progress: OnProgress | None = None,
 ) -> Summary:
@@ -155,7 +167,7 @@ def stream(
     become a file; what has happened when the run is stopped still becomes one.
     """
     stop = stop or StopSignal()
-    run = _Run(timeline, writer, faults, watermark_minutes, max_events, on_progress)
+    run = _Run(timeline, writer, faults, watermark_minutes, max_events, on_progress, demo=demo)
     end = math.inf if duration_seconds is None else duration_seconds
     schedule = _schedule(timeline, pace, max_events)
     upcoming = next(schedule, None)

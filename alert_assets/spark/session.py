@@ -141,6 +141,8 @@ def spark_conf(settings: Settings) -> dict[str, Any]:
         "spark.ui.enabled": "false",
         "spark.connect.grpc.binding.address": "127.0.0.1",
         "spark.ui.showConsoleProgress": "false",
+        # Landed files are named one by one; by default a job with a task for each would look at them.
+        "spark.sql.sources.parallelPartitionDiscovery.threshold": "10000",
         "spark.sql.streaming.minBatchesToRetain": "100",
         # A cycle compiles more classes than the hundred that are kept by default; the next one has the same.
         "spark.sql.codegen.cache.maxEntries": "2000",

@@ -19,8 +19,11 @@ from alert_assets.state.tables import (
     breaker_admissions,
     decisions,
     deliveries,
+    digest_members,
     digests,
     episodes,
+    failed_runs,
+    occurrences,
     outbox,
     run_outcomes,
     silences,
@@ -54,6 +57,7 @@ def expired(settings: Settings, now: datetime) -> list[Expired]:
     ledger = now - timedelta(days=settings.keep_ledger_days)
     runs = now - timedelta(days=settings.keep_runs_days)
     going_on = exists().where(episodes.c.id == deliveries.c.episode)
+    summarised = exists().where(episodes.c.id == digests.c.episode, episodes.c.state != "resolved")
     waiting = exists().where(deliveries.c.episode == episodes.c.id, deliveries.c.status == "pending")
     # An alert bears the time of what it is about: of a backfill that is long ago, and its decisions are new.
     decided_lately = exists().where(decisions.c.outbox_id == outbox.c.id, decisions.c.at >= ledger)
@@ -74,9 +78,13 @@ def expired(settings: Settings, now: datetime) -> list[Expired]:
         ),
         # The recipients of an open episode's messages are those of its resolution.
         Expired(deliveries, (deliveries.c.status != "pending") & (deliveries.c.created_at < ledger) & ~going_on),
-        Expired(digests, digests.c.sent_at < ledger),
+        Expired(occurrences, ~exists().where(episodes.c.id == occurrences.c.episode)),
+        # The summary of a storm ends when the episodes that it stands for do.
+        Expired(digests, (digests.c.sent_at < ledger) & ~summarised),
+        Expired(digest_members, ~exists().where(digests.c.id == digest_members.c.digest)),
         Expired(silences, silences.c.until < ledger),
         Expired(run_outcomes, run_outcomes.c.at < runs),
+        Expired(failed_runs, failed_runs.c.at < runs),
         Expired(breaker_admissions, breaker_admissions.c.at < runs),
     ]
 

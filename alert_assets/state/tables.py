@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     event,
+    false,
     text,
 )
 
@@ -123,6 +124,17 @@ run_outcomes = Table(
     Index("run_outcomes_at", "at"),
 )
 
+#: The jobs whose last failure is not made good yet. `undone` has the tables that the failed runs left undone, each with
+#: the `_batch_id` above which it has to come; null where one materialization is enough.
+failed_runs = Table(
+    "failed_runs",
+    metadata,
+    Column("job", Words, primary_key=True),
+    Column("run_id", Words, nullable=False),
+    Column("at", Utc, nullable=False),
+    Column("undone", JSON, nullable=False),
+)
+
 #: The latest result of each check.
 check_results = Table(
     "check_results",
@@ -152,6 +164,14 @@ outbox = Table(
     Column("status", Text, nullable=False, server_default="pending"),
     Index("outbox_by_status", "status", "id"),
     sqlite_autoincrement=True,
+)
+
+#: How far each look for alerts that do not reach the outbox by themselves has read, such as that for incidents.
+lookouts = Table(
+    "lookouts",
+    metadata,
+    Column("name", Words, primary_key=True),
+    Column("cursor", JSON, nullable=False),
 )
 
 #: The audit log: who did what by hand, and why; append-only.
@@ -202,11 +222,35 @@ episodes = Table(
     Column("resolve_overdue", Boolean, nullable=False),
     Column("reopened", Integer, nullable=False),
     Column("look_at", Utc),
+    Column("fired_at", Utc),
+    Column("over_at", Utc),
+    Column("heard_at", Utc),
+    Column("quiet_at", Utc),
+    Column("review_at", Utc),
+    Column("analysed", Boolean, nullable=False, server_default=false()),
+    Column("openings", JSON),
+    Column("flapping_since", Utc),
+    Column("changed_at", Utc),
     Index("episodes_by_fingerprint", "fingerprint", "opened_at"),
     Index("episodes_one_open", "fingerprint", unique=True, sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN),
     Index("episodes_by_state", "state", "last_at"),
     Index("episodes_by_group", "notified_as", "notified_at"),
     Index("episodes_owed", "owed"),
+    Index("episodes_to_review", "review_at"),
+)
+
+#: What an episode is counted from: one row for each occurrence that alerts reported of it, e.g. a dedup window. Expires
+#: with its episode.
+occurrences = Table(
+    "occurrences",
+    metadata,
+    Column("episode", Text, primary_key=True),
+    Column("occurrence", Words, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("first_fired_at", Utc),
+    Column("last_fired_at", Utc),
+    Column("last_resolved_at", Utc),
+    Column("severity", Text, nullable=False),
 )
 
 #: The ledger: the outcome of each alert at each destination, and what else was decided; append-only. `outbox_id` is
@@ -256,7 +300,8 @@ deliveries = Table(
     sqlite_autoincrement=True,
 )
 
-#: Alerts that are counted into one message: those of a group, and those over a destination's rate limit.
+#: Messages that stand for several episodes: the update of a group, and the summary of what was over a recipient's rate
+#: limit. `episode` is the group's leader, or the summary's own once it is sent.
 digests = Table(
     "digests",
     metadata,
@@ -267,10 +312,16 @@ digests = Table(
     Column("recipients", JSON),
     Column("opened_at", Utc, nullable=False),
     Column("due_at", Utc, nullable=False),
-    Column("severity", Text, nullable=False),
-    Column("counts", JSON, nullable=False),
     Column("sent_at", Utc),
     Index("digests_due", "sent_at", "due_at"),
+)
+
+#: The episodes that a digest stands for.
+digest_members = Table(
+    "digest_members",
+    metadata,
+    Column("digest", Words, primary_key=True),
+    Column("episode", Text, primary_key=True),
 )
 
 #: Silences and maintenance windows.

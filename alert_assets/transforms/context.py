@@ -7,6 +7,9 @@ from pyspark.sql import functions as F
 
 from alert_assets.contracts.vocabulary import SUMMARIES
 
+#: The longest message and the longest `name=value` that are shown, in characters, and the most labels.
+LONGEST_MESSAGE, LONGEST_LABEL, MOST_LABELS = 1_000, 200, 10
+
 _SECONDS_UTC = "yyyy-MM-dd'T'HH:mm:ss'Z'"
 
 
@@ -48,7 +51,25 @@ def _text(number: dict[str, Column], lookback_minutes: int) -> Column:
         _lines(F.array_compact(F.array(*metrics))),
         F.lit(""),
         F.concat(F.lit("Prior alerts in window: "), F.col("prior_alert_count").cast("string")),
+        *_where_there_is_something(),
     )
+
+
+def _where_there_is_something() -> list[Column]:
+    """Sections with the blank line before them; null, and so left out, where they would be empty."""
+    others, message = F.col("other_alert_count"), F.substring(one_line(F.col("message")), 1, LONGEST_MESSAGE)
+    labels = F.transform(F.array_sort(F.map_entries("labels")), _label_line)
+    return [
+        F.when(others > 0, F.concat(F.lit("\nOther alerts in window: "), others.cast("string"))),
+        F.when(message != "", F.concat(F.lit("\nMessage: "), message)),
+        _section("Labels:", F.slice(labels, 1, MOST_LABELS)),
+        _section("Top error messages:", F.transform("top_messages", _message_line)),
+    ]
+
+
+def one_line(text: Column) -> Column:
+    """The text with each run of blanks and line breaks as one blank, and none around it."""
+    return F.trim(F.regexp_replace(text, "[ \\t\\n\\r\\x0b\\f]+", " "))
 
 
 def two_decimals(values: Column) -> Column:
@@ -107,6 +128,10 @@ def _lines(lines: Column) -> Column:
     return F.when(F.size(lines) > 0, F.array_join(lines, "\n")).otherwise(F.lit("None"))
 
 
+def _section(title: str, lines: Column) -> Column:
+    return F.when(F.size(lines) > 0, F.concat(F.lit(f"\n{title}\n"), F.array_join(lines, "\n")))
+
+
 def _labelled(label: str, text: Column, unit: str) -> Column:
     return F.concat(F.lit(f"  - {label}: "), text, F.lit(unit))
 
@@ -127,3 +152,12 @@ def _by_count(errors: Column) -> Column:
 
 def _error_line(error: Column) -> Column:
     return F.concat(F.lit("  - "), error["key"], F.lit(": "), error["value"].cast("string"), F.lit(" occurrences"))
+
+
+def _label_line(label: Column) -> Column:
+    text = F.concat(label["key"], F.lit("="), label["value"])
+    return F.concat(F.lit("  - "), F.substring(one_line(text), 1, LONGEST_LABEL))
+
+
+def _message_line(top: Column) -> Column:
+    return F.concat(F.lit("  - "), top["message"], F.lit(": "), top["count"].cast("string"), F.lit(" occurrences"))

@@ -33,7 +33,17 @@ _CONTENT = (
     "alert_type",
     "current_value",
     "threshold",
+    "source",
+    "message",
+    "url",
+    "labels",
 )
+
+#: What a window shows of its last firing: the news, where a text or a label changes while it fires.
+_OF_THE_LAST = ("source", "labels", "message", "url")
+
+#: Of resolutions that say no severity, in a window without firings: what the event contract takes for a firing.
+_UNKNOWN_SEVERITY = "MEDIUM"
 
 
 def fingerprint(fields: Sequence[str]) -> Column:
@@ -62,41 +72,49 @@ def deduplicate(alerts: DataFrame, *, dedup_fields: Sequence[str], window_minute
         window_start(window_minutes).alias("window_start"),
         "timestamp",
         "event_id",
-        *_CONTENT,
+        *[name for name in _CONTENT if name != "labels"],
+        # Maps have no order; their entries, sorted, do.
+        F.array_sort(F.map_entries("labels")).alias("labels"),
     )
     # Once per event: a redelivery carries the same event_id and timestamp.
     events = keyed.groupBy("fingerprint", "window_start", "timestamp", "event_id").agg(
         F.min(F.struct(*_CONTENT)).alias("content"), F.count("*").alias("deliveries")
     )
     is_firing = F.col("content.status") == "firing"
-    ranked = F.struct("timestamp", "event_id", "content")
-    firing_value = F.when(is_firing, F.col("content.current_value"))
+    rank = _severity_rank(F.col("content.severity"))
+    shown = F.struct(*[F.col(f"content.{name}").alias(name) for name in _OF_THE_LAST])
     windows = events.groupBy("fingerprint", "window_start").agg(
-        F.min(F.when(is_firing, ranked)).alias("first_firing"),
-        F.min(ranked).alias("first"),
-        F.max(_severity_rank(F.col("content.severity"))).alias("severity_rank"),
-        F.max(firing_value).alias("max_value"),
+        # A firing before any resolution, in each of these: resolutions count where nothing fired.
+        F.min(F.struct((~is_firing).alias("resolved"), "timestamp", "event_id", "content")).alias("first"),
+        F.max(F.struct(is_firing.alias("firing"), "timestamp", "event_id", shown.alias("shown"))).alias("last"),
+        F.max(F.struct(is_firing.alias("firing"), rank.alias("rank"))).alias("severest"),
+        F.max(F.when(is_firing, F.col("content.current_value"))).alias("max_value"),
         F.max(F.when(is_firing, F.col("timestamp"))).alias("last_seen_timestamp"),
+        F.max(F.when(~is_firing, F.col("timestamp"))).alias("last_resolution"),
         F.count_if(is_firing).alias("alert_count"),
         (F.sum("deliveries") - F.count("*")).alias("duplicate_count"),
-        F.collect_set(F.when(~is_firing, F.col("timestamp"))).alias("resolutions"),
     )
-    first, firing = F.coalesce("first_firing", "first"), F.col("first_firing")
-    after_first = F.filter("resolutions", lambda at: at >= F.coalesce(firing["timestamp"], at))
+    first, shown, fired = F.col("first"), F.col("last.shown"), F.col("alert_count") > 0
+    severity = F.get(F.array(*map(F.lit, (_UNKNOWN_SEVERITY, *SEVERITIES))), F.col("severest.rank"))
+    is_over = F.col("last_resolution") >= F.coalesce("last_seen_timestamp", "last_resolution")
     return windows.select(
         "fingerprint",
         "window_start",
         (F.col("window_start") + F.make_dt_interval(mins=F.lit(window_minutes))).alias("window_end"),
         *[first["content"][name].alias(name) for name in ("application_id", "host", "alert_type")],
-        F.element_at(F.array(*map(F.lit, SEVERITIES)), F.col("severity_rank")).alias("severity"),
-        *[firing["content"][name].alias(name) for name in ("alert_id", "current_value", "threshold")],
+        severity.alias("severity"),
+        *[F.when(fired, first["content"][name]).alias(name) for name in ("alert_id", "current_value", "threshold")],
         "max_value",
-        firing["timestamp"].alias("first_seen_timestamp"),
+        F.when(fired, first["timestamp"]).alias("first_seen_timestamp"),
         "last_seen_timestamp",
         "alert_count",
         F.greatest(F.col("alert_count") - 1, F.lit(0)).cast("long").alias("suppressed_count"),
         "duplicate_count",
-        F.array_min(after_first).alias("resolved_at"),
+        F.when(is_over, F.col("last_resolution")).alias("resolved_at"),
+        shown["source"].alias("source"),
+        F.map_from_entries(shown["labels"]).alias("labels"),
+        shown["message"].alias("message"),
+        shown["url"].alias("url"),
     )
 
 
@@ -107,5 +125,6 @@ def _field(name: str) -> Column:
 
 
 def _severity_rank(severity: Column) -> Column:
-    """1 for the lowest; the position in :data:`SEVERITIES`."""
-    return F.array_position(F.array(*map(F.lit, SEVERITIES)), severity).cast("int")
+    """1 for the lowest, the position in :data:`SEVERITIES`; 0 where there is no severity."""
+    known = F.array(*map(F.lit, SEVERITIES))
+    return F.coalesce(F.array_position(known, severity), F.lit(0)).cast("int")

@@ -50,7 +50,7 @@ def refresh_gold(
         lookback = timedelta(minutes=settings.correlation_lookback_minutes)
         if full_refresh:
             with lakehouse.stage(GOLD_INCIDENTS, replacing=lakehouse.snapshot(GOLD_INCIDENTS)) as staged:
-                staged.write(_correlate(spark(), _incidents(silver.read(spark())), bronze, lookback))
+                staged.write(_correlate(spark(), _incidents(silver.read(spark())), bronze, settings))
                 audit_staged(staged, spark())
                 written = staged.commit(transactions, {"full_refresh": True})
             return Refresh(silver.row_count, written, written, committed=True)
@@ -69,7 +69,7 @@ def refresh_gold(
         spans = bucket_intervals(buckets, lookback)
         starts = [Interval(span.start - window, span.end) for span in spans]
         alerts = spark().createDataFrame(touched, spark_schema(SILVER_ALERTS))
-        computed = _correlate(spark(), alerts, bronze, lookback, buckets)
+        computed = _correlate(spark(), alerts, bronze, settings, buckets)
         stored = gold.read(spark(), gold.files(time_column="window_start", intervals=starts))
         changed = changed_rows(stored, computed, GOLD_INCIDENTS, _SILVER_KEY).toArrow()
         audit(GOLD_INCIDENTS, _SILVER_KEY, changed)
@@ -130,7 +130,7 @@ def _correlate(
     spark: SparkSession,
     alerts: DataFrame,
     bronze: Snapshot,
-    lookback: timedelta,
+    settings: Settings,
     buckets: Iterable[int] | None = None,
 ) -> DataFrame:
     """Gold's rows for silver's; `buckets` are the stretches of the lookback's width that the alerts are in."""
@@ -138,13 +138,19 @@ def _correlate(
 
     from alert_assets.transforms.correlate import correlate
 
+    lookback = timedelta(minutes=settings.correlation_lookback_minutes)
     if buckets is None:
         events = bronze.read(spark)
     else:
         looked_into = {number - before for number in buckets for before in (0, 1)}
         events = bronze.read(spark, bronze.files(intervals=bucket_intervals(looked_into, lookback)))
         events = only_in(events, spark_bucket(F.col("timestamp"), lookback), looked_into)
-    return correlate(alerts, events, lookback_minutes=lookback // timedelta(minutes=1))
+    return correlate(
+        alerts,
+        events,
+        dedup_fields=settings.dedup_fields,
+        lookback_minutes=settings.correlation_lookback_minutes,
+    )
 
 
 def _incidents(silver: DataFrame) -> DataFrame:

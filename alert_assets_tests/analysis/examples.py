@@ -55,7 +55,7 @@ def gold_row(**changes: Any) -> dict[str, Any]:
         ],
         "error_summary": [("TimeoutException", 12)],
         "metric_summary": {"cpu_max": 94.5, "cpu_avg": None, "memory_max": None, "error_rate_max": None},
-        "prior_alert_count": 3,
+        "other_alert_count": 3,
         **changes,
     }
 

@@ -19,7 +19,7 @@ def test_a_gold_row_becomes_what_its_text_shows() -> None:
     assert built.errors == {"TimeoutException": 12}
     assert built.metrics == Metrics(cpu_max=94.5)
     assert built.deployments[0].timestamp == datetime(2026, 2, 14, 10, 5, tzinfo=UTC)
-    assert built.prior_alert_count == 3
+    assert built.other_alert_count == 3
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_the_ceiling_rises_with_each_kind_of_evidence() -> None:
         {},
         {"errors": {"E": 1}},
         {"errors": {"E": 1}, "metrics": Metrics(cpu_max=1.0)},
-        {"errors": {"E": 1}, "metrics": Metrics(cpu_max=1.0), "prior_alert_count": 1},
+        {"errors": {"E": 1}, "metrics": Metrics(cpu_max=1.0), "other_alert_count": 1},
     ]
     ceilings = [confidence_ceiling(context(**step)) for step in steps]
 

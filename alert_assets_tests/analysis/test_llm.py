@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RICH = context(
-    "rich", deployments=(Deployment("v2", None, NOON),), errors={"TimeoutException": 12}, prior_alert_count=2
+    "rich", deployments=(Deployment("v2", None, NOON),), errors={"TimeoutException": 12}, other_alert_count=2
 )
 KEY = "sk-very-secret-0123456789"
 
@@ -191,6 +191,16 @@ def test_a_redirect_is_not_followed(model: FakeModel, other_model: FakeModel, co
     assert_fell_back(ask(model, status(code, headers=target), llm_api_key=KEY), "redirects are not followed")
     assert other_model.requests == []
     assert len(model.requests) == 1
+
+
+def test_what_is_on_this_machine_is_not_asked_through_a_proxy(
+    model: FakeModel, other_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, other_model.base_url)
+
+    assert ask(model, good(), llm_api_key=KEY).error is None
+    assert other_model.requests == []
 
 
 def test_a_refused_connection(model: FakeModel) -> None:

@@ -42,7 +42,7 @@ def incidents(draw: st.DrawFn, names: st.SearchStrategy[str] = hostile_names) ->
         deployments=tuple(draw(st.lists(st.builds(Deployment, names, change_types, times), max_size=4))),
         errors=draw(st.dictionaries(codes, st.integers(1, 10**9) | st.integers(1, 30), max_size=6)),
         metrics=draw(st.builds(Metrics, percents, percents, percents, st.none() | st.floats(0, 1))),
-        prior_alert_count=draw(st.integers(0, 50) | st.integers(0, 2**62)),
+        other_alert_count=draw(st.integers(0, 50) | st.integers(0, 2**62)),
     )
 
 
@@ -86,8 +86,8 @@ LESS: dict[str, Any] = {
     "no CPU average": lambda c: replace(c, metrics=replace(c.metrics, cpu_avg=None)),
     "no memory": lambda c: replace(c, metrics=replace(c.metrics, memory_max=None)),
     "no error rate": lambda c: replace(c, metrics=replace(c.metrics, error_rate_max=None)),
-    "no other alerts": lambda c: replace(c, prior_alert_count=0),
-    "fewer other alerts": lambda c: replace(c, prior_alert_count=c.prior_alert_count // 2),
+    "no other alerts": lambda c: replace(c, other_alert_count=0),
+    "fewer other alerts": lambda c: replace(c, other_alert_count=c.other_alert_count // 2),
 }
 
 
@@ -101,7 +101,7 @@ def test_less_evidence_never_means_more_confidence(incident: IncidentContext, le
 @given(incidents())
 def test_an_alert_without_any_evidence_is_called_unknown(incident: IncidentContext) -> None:
     bare = diagnose(
-        replace(incident, current_value=None, deployments=(), errors={}, metrics=Metrics(), prior_alert_count=0)
+        replace(incident, current_value=None, deployments=(), errors={}, metrics=Metrics(), other_alert_count=0)
     )
     assert bare.root_cause.startswith("Unknown: ")
     assert bare.confidence_score < 0.1
@@ -115,7 +115,7 @@ SCENARIOS: dict[str, tuple[dict[str, Any], str, str]] = {
             "deployments": (V2,),
             "errors": {"TimeoutException": 12, "DBConnectionError": 4},
             "metrics": Metrics(92.5, 55.0, 66.0, 0.18),
-            "prior_alert_count": 1,
+            "other_alert_count": 1,
         },
         "Hypothesis: v2.4.1 (rolling_update), deployed at 2026-02-14T12:00:00Z",
         "roll back v2.4.1",
@@ -181,7 +181,7 @@ SCENARIOS: dict[str, tuple[dict[str, Any], str, str]] = {
         "load balancer",
     ),
     "many other alerts": (
-        {"alert_type": "latency_p95", "prior_alert_count": 40},
+        {"alert_type": "latency_p95", "other_alert_count": 40},
         "one wider fault",
         "earliest alert",
     ),
@@ -223,7 +223,7 @@ def test_more_evidence_for_the_same_cause_gives_more_confidence() -> None:
 
 
 def test_the_facts_are_in_the_patterns_and_what_is_missing_is_said() -> None:
-    analysis = diagnose(context(errors={"TimeoutException": 12, "A": 1, "B": 1, "C": 1}, prior_alert_count=1))
+    analysis = diagnose(context(errors={"TimeoutException": 12, "A": 1, "B": 1, "C": 1}, other_alert_count=1))
 
     assert "Errors in the window: 15 (TimeoutException 12, A 1, B 1 and 1 more)" in analysis.patterns
     assert "1 other alert of this application in the window" in analysis.patterns

@@ -27,8 +27,9 @@ NAMES = {
     "dagster._core.definitions.assets.graph.base_asset_graph:BaseAssetGraph": (
         *("get", "get_ancestor_asset_keys", "asset_check_keys"),
     ),
+    "dagster._core.storage.runs.sql_run_storage:SqlRunStorage": ("get_run_storage_id",),
     "dagster._core.execution.plan.objects:StepFailureData": ("user_failure_data", "error"),
-    "dagster._utils.error:SerializableErrorInfo": ("message", "cause"),
+    "dagster._utils.error:SerializableErrorInfo": ("message", "cause", "stack"),
 }
 
 

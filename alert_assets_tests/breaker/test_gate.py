@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.definitions.reconstruct import ReconstructableRepository
+from sqlalchemy import select
 
 from alert_assets.breaker.gate import gated_executor, would_be_refused
 from alert_assets.breaker.guard import REFUSED_TAGS, BreakerOpen, guarded_lakehouse, upstream_breakers
@@ -21,6 +22,7 @@ from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_AL
 from alert_assets.kernel.clock import utc_now
 from alert_assets.settings import Settings
 from alert_assets.state.check_results import record_check
+from alert_assets.state.tables import outbox
 from alert_assets_tests.conftest import settings_in
 
 FOLDER = "ALERTS_TEST_GATE_FOLDER"
@@ -68,8 +70,21 @@ def definitions() -> dg.Definitions:
         ],
         asset_checks=[key_unique, freshness],
         resources={"lakehouse": guarded_lakehouse(settings, breakers)},
-        executor=gated_executor(settings, breakers),
+        executor=gated_executor(settings, breakers, at_end=lambda: at_end(settings)),
     )
+
+
+def at_end(settings: Settings) -> None:
+    """Write down that a run has ended and was recorded before; break where a test wants that."""
+    with (settings.data_dir / "ends").open("a") as ends:
+        ends.write(f"{len(run_alerts(circuit_breakers(settings)))} ")
+    if (settings.data_dir / "at_end_breaks").exists():
+        raise ValueError("no receiver")
+
+
+def run_alerts(breakers: CircuitBreakers) -> list[dict[str, Any]]:
+    with breakers.state.reading() as connection:
+        return list(connection.scalars(select(outbox.c.payload).where(outbox.c.kind == "run_failure")))
 
 
 REPOSITORY = ReconstructableRepository.for_file(__file__, "definitions")
@@ -172,6 +187,26 @@ def test_three_failures_open_it_the_fourth_is_refused_and_refusals_count_for_not
     site.heal("bronze_events")
     site.breakers.reset("pipeline", "ann", "made room")
     assert site.run("bronze_events").success
+
+
+def test_a_failed_run_raises_its_alert_itself_and_then_its_end_is_the_time_to_notify(site: Site) -> None:
+    """No sensor has looked at any instance; the alert is there with the outcome, and before `at_end` is called."""
+    site.fail("bronze_events", "the disk is full")
+    failed = site.run("bronze_events", "silver_alerts")
+    (alert,) = run_alerts(site.breakers)
+    assert (alert["pipeline"], alert["status"], alert["run_id"]) == ("__ASSET_JOB", "firing", failed.run_id)
+    assert alert["error"] == "the disk is full"
+    assert "Failure" in alert["stack_trace"]
+    ends = site.settings.data_dir / "ends"
+    assert ends.read_text() == "1 "
+
+    site.heal("bronze_events")
+    (site.settings.data_dir / "at_end_breaks").write_text("")
+    assert site.run("bronze_events", "silver_alerts").success, "who cannot be notified fails no run"
+    assert [each["status"] for each in run_alerts(site.breakers)] == ["firing"], "nothing came into bronze"
+    site.breakers.open("pipeline", "ann", "drill")
+    site.run("bronze_events")
+    assert ends.read_text() == "1 1 ", "a refused run notifies of nothing"
 
 
 def test_multiprocess_runs_pass_the_same_gate(site: Site) -> None:

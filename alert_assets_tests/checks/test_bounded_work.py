@@ -22,7 +22,7 @@ from alert_assets.contracts import (
 from alert_assets.lake.rows import file_statistics
 from alert_assets.notify.sources import IncidentsSeen, changed_incidents
 from alert_assets.slo.commit_latency import measure_latency
-from alert_assets_tests.checks.lake import DAY, MINUTE, T0, Lake, alert, line, metric
+from alert_assets_tests.checks.lake import DAY, HOUR, MINUTE, T0, Lake, alert, line, metric
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -147,14 +147,14 @@ def test_platinum_heals_what_was_removed_by_hand(healthy: Lake):
 
 def test_the_incident_sensor_reads_the_hours_of_what_changed(grown: Lake):
     seen = max(row["_batch_id"] for row in grown.rows(PLATINUM_INCIDENTS) if row["alert_timestamp"] < NEW)
-    assert take_old_files_away(grown, GOLD_INCIDENTS, PLATINUM_INCIDENTS)
-    batch = grown.batch(GOLD_INCIDENTS)
-    before = IncidentsSeen(batch - 1, seen)
+    assert take_old_files_away(grown, SILVER_ALERTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS)
+    gold, silver = grown.batch(GOLD_INCIDENTS), grown.batch(SILVER_ALERTS)
+    before = IncidentsSeen(gold - 1, seen, silver - 1)
     found = changed_incidents(grown.lakehouse, before, since=NEW)
-    assert (len(found.recent), found.seen) == (2, IncidentsSeen(batch, seen + 1))
-    assert all(incident["alert_timestamp"] >= NEW and incident["summary"] for incident in found.recent)
+    assert (len(found.recent), found.seen) == (2, IncidentsSeen(gold, seen + 1, silver))
+    assert all(window["window_start"] >= NEW - HOUR and window["summary"] for window in found.recent)
     later = changed_incidents(grown.lakehouse, before, since=NEW + DAY)
-    assert (later.recent, later.number, later.seen.gold) == ([], found.number, batch)
+    assert (later.recent, later.number, later.seen.silver) == ([], found.number, silver)
 
 
 def test_latency_reads_each_commit_once_and_tells_freshness_from_the_log(grown: Lake, monkeypatch: pytest.MonkeyPatch):

@@ -8,13 +8,22 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from sqlalchemy import select
 
 from alert_assets.checks.check import Check, Finding
-from alert_assets.checks.evaluate import evaluate
+from alert_assets.checks.evaluate import Evaluation, evaluate, record
 from alert_assets.checks.new_rows import NewRows
 from alert_assets.checks.tables import CHECKS
-from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, SILVER_ALERTS, Contract
+from alert_assets.contracts import (
+    BRONZE_EVENTS,
+    CONTRACTS,
+    GOLD_INCIDENTS,
+    PLATINUM_INCIDENTS,
+    SILVER_ALERTS,
+    Contract,
+)
 from alert_assets.state.check_results import latest_checks
+from alert_assets.state.tables import outbox
 from alert_assets_tests.checks.lake import HOUR, MINUTE, T0, Lake, line
 
 if TYPE_CHECKING:
@@ -22,9 +31,77 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("contract", CONTRACTS.values(), ids=CONTRACTS)
-def test_a_table_that_is_not_there_yet_is_nothing_to_check(lake: Lake, contract: Contract):
+def test_a_table_that_never_was_is_skipped_and_nothing_is_written_down(lake: Lake, contract: Contract):
     done = lake.evaluate(contract)
-    assert all(e.finding.passed and "not there yet" in e.finding.description for e in done.values())
+    assert all(e.skipped and "not there yet: nothing was checked" in e.finding.description for e in done.values())
+    with lake.breakers.state.reading() as connection:
+        assert latest_checks(connection, [contract.name]) == []
+
+
+def test_a_table_that_was_there_and_is_not_fails(healthy: Lake):
+    """The lake was moved, or the setting names another folder: nothing passes because it could not look."""
+    healthy.evaluate(SILVER_ALERTS)
+    shutil.rmtree(healthy.lakehouse.uri(SILVER_ALERTS))
+    for _ in range(2):
+        done = healthy.evaluate(SILVER_ALERTS)
+        assert {e.finding.passed for e in done.values()} == {False}
+        assert f"There is no table at {healthy.lakehouse.uri(SILVER_ALERTS)}" in done["schema"].finding.description
+
+
+def test_rows_whose_upstream_is_gone_are_not_passed(healthy: Lake):
+    shutil.rmtree(healthy.lakehouse.uri(GOLD_INCIDENTS))
+    done = healthy.evaluate(PLATINUM_INCIDENTS)
+    assert not done["references"].finding.passed
+    assert healthy.lakehouse.uri(GOLD_INCIDENTS) in done["references"].finding.description
+
+
+def test_what_failed_is_still_failed_when_nothing_comes(healthy: Lake):
+    """A check of arrivals has judged what came, once; without news it says what it said, and only rows pass it."""
+    checks = [
+        Check("arrivals", "completeness", "", lambda rows: Finding(rows.count != 1, "one row"), judges_arrivals=True)
+    ]
+
+    def evaluated() -> Evaluation:
+        lakehouse, breakers = healthy.lakehouse, healthy.breakers
+        (done,) = evaluate(lakehouse, healthy.settings, breakers, BRONZE_EVENTS, checks, now=healthy.now)
+        record(breakers.state, BRONZE_EVENTS, [done], at=healthy.now, run_id="checks")
+        healthy.now += MINUTE
+        return done
+
+    def alerts() -> list[str]:
+        with healthy.breakers.state.reading() as connection:
+            return [row["status"] for row in connection.scalars(select(outbox.c.payload).order_by(outbox.c.id))]
+
+    assert evaluated().finding.passed
+    assert evaluated().finding.passed, "nothing new, and it had passed"
+    healthy.land(line("n", T0))
+    failed_at = healthy.now
+    assert not evaluated().finding.passed
+    for _ in range(3):
+        still = evaluated().finding
+        assert not still.passed
+        assert still.description == (
+            f"No new rows since batch 2. Still failed since {failed_at:%Y-%m-%d %H:%M:%S}Z: one row"
+        )
+    assert alerts() == ["firing"]
+    healthy.land(line("o", T0), line("p", T0))
+    assert evaluated().finding.passed
+    assert alerts() == ["firing", "resolved"]
+
+
+def test_what_could_not_be_evaluated_is_looked_at_again_though_nothing_came(healthy: Lake):
+    healthy.evaluate(BRONZE_EVENTS, "contract_rules")
+    (broke,) = evaluate(
+        healthy.lakehouse,
+        healthy.settings,
+        healthy.breakers,
+        BRONZE_EVENTS,
+        [Check("contract_rules", "validity", "", broken)],
+        now=healthy.now,
+    )
+    record(healthy.breakers.state, BRONZE_EVENTS, [broke], at=healthy.now, run_id="checks")
+    assert not broke.finding.passed
+    assert healthy.check(BRONZE_EVENTS, "contract_rules").numbers["rows"] == 91
 
 
 @pytest.mark.parametrize("contract", CONTRACTS.values(), ids=CONTRACTS)

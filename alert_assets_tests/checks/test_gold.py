@@ -55,6 +55,8 @@ def test_key_unique(healthy: Lake):
         ("alert_timestamp", {"first_seen_timestamp": "alert_timestamp + INTERVAL '1 second'"}),
         ("has_evidence", {"evidence_count": "0"}),
         ("prior_alerts_are_evidence", {"prior_alert_count": "evidence_count"}),
+        ("other_alerts_are_evidence", {"other_alert_count": "evidence_count + 1"}),
+        ("resolved_after_last_firing", {"resolved_at": "last_seen_timestamp - INTERVAL '1 second'"}),
         ("hash_of_context", {"incident_context_text": "concat(incident_context_text, '!')"}),
         ("id_of_incident", {"incident_id": "'0123456789abcdef'"}),
     ],

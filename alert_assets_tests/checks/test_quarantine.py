@@ -65,7 +65,9 @@ def test_invalid_timestamps(healthy: Lake, timestamp: str | int, negative: int):
     assert finding.numbers["invalid_timestamps"] == 1
     assert finding.numbers["negative_timestamps"] == negative
     assert str(timestamp) in finding.samples[0]["raw"]
-    assert healthy.check(BRONZE_QUARANTINE, "invalid_timestamps").passed, "told once: no write puts it right"
+    assert not healthy.check(BRONZE_QUARANTINE, "invalid_timestamps").passed, "nothing new, so still failed"
+    healthy.land(b"broken")
+    assert healthy.check(BRONZE_QUARANTINE, "invalid_timestamps").passed, "each arrival is judged once"
 
 
 def test_a_file_that_was_taken_twice(healthy: Lake):

@@ -99,6 +99,13 @@ def incident(number: int, **fields: Any) -> Row:
     }
 
 
+def window(gold: Row, **fields: Any) -> Row:
+    """The row of silver_alerts that a row of gold was made of."""
+    said = {"source": "grafana", "labels": {"team": "core"}, "message": "CPU is high", "url": "https://x.example/1"}
+    row = {**said, **gold, **fields}
+    return {name: row.get(name) for name in SILVER_ALERTS.columns if name != "_batch_id"}
+
+
 def analysis(gold: Row, **fields: Any) -> Row:
     """The row of platinum_incidents for a row of gold."""
     return {

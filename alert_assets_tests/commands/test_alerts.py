@@ -64,7 +64,7 @@ def test_one_in_full(desk: Desk, run: Run) -> None:
     assert "it is new" in out
     shown = run("alerts", "show", name, "--json").json
     assert [delivery["status"] for delivery in shown["deliveries"]][:2] == ["dead", "sent"]
-    assert {row["outcome"] for row in shown["ledger"]} == {"notified", "dead"}
+    assert {row["outcome"] for row in shown["ledger"]} == {"notified", "recorded", "dead"}
 
 
 def test_acknowledge_resolve_reopen(desk: Desk, run: Run) -> None:
@@ -128,10 +128,31 @@ def test_notify_without_a_daemon(run: Run, settings: Settings) -> None:
 
     done = run("alerts", "notify")
 
-    assert done.out == "1 alert dispatched, 1 notification sent.\n"
+    assert done.out == "0 alerts found, 1 alert dispatched, 1 notification sent.\n"
     (logged,) = [line for line in done.err.splitlines() if '"channel": "log"' in line]
     assert "Circuit breaker pipeline: CLOSED to OPEN" in logged, "without a channel it is in the log"
-    assert run("alerts", "tell").out == "0 alerts dispatched, 0 notifications sent.\n", "its first name"
+    assert run("alerts", "tell").out == "0 alerts found, 0 alerts dispatched, 0 notifications sent.\n", "its first name"
     assert "tell" not in run("alerts", "--help").out
-    assert run("alerts", "notify", "--json").json == {"taken_up": 0, "escalations_looked_at": 0, "sent": 0}
+    assert run("alerts", "notify", "--json").json == {
+        "raised": 0,
+        "taken_up": 0,
+        "escalations_looked_at": 0,
+        "sent": 0,
+    }
     assert "Circuit breaker pipeline: CLOSED to OPEN" in run("alerts").out
+
+
+def test_what_is_undelivered_is_said_at_a_glance(desk: Desk, run: Run) -> None:
+    """A webhook that answers 404: `alerts`, `status` and `routing` say so and exit 1, until it delivers again."""
+    assert "Warning: no channel is configured" in run("alerts").err
+    desk.channels["slack"].fails = [refused(permanent=True)]
+    desk.fire()
+    desk.deliverer.tick(desk.now)
+    said = "1 notification could not be delivered: the service said no (slack: #alerts)"
+    for command in (("alerts",), ("status",), ("routing", "check"), ("routing", "test")):
+        result = run(*command)
+        assert (result.code, said in result.out + result.err) == (1, True), command
+    assert run("alerts", "--json").json["problems"] == [said]
+    desk.fire("other")
+    desk.deliverer.tick(desk.now)
+    assert run("alerts").code == 0

@@ -233,3 +233,20 @@ def test_the_severities_are_those_of_the_contract() -> None:
     from alert_assets.contracts.vocabulary import SEVERITIES
 
     assert [severity.value for severity in Severity] == list(reversed(SEVERITIES))
+
+
+def test_what_the_alert_itself_said_is_shown(settings: Settings, run: Run) -> None:
+    said = {"message": "disk \x1b[31mfull\nin an hour", "source": "grafana", "url": "https://x.example/1"}
+    gold = incident(1, **said, labels={"team": "core", "env": "prod"}, other_alert_count=2)
+    lake(settings, gold)
+    shown = run("incidents", "show", gold["incident_id"]).out
+    for part in (
+        "env=prod",
+        "team=core",
+        "grafana",
+        "https://x.example/1",
+        "3 of this application in the lookback, 2 of",
+    ):
+        assert part in shown
+    assert "\x1b" not in shown
+    assert run("incidents", "show", gold["incident_id"], "--json").json["labels"] == {"team": "core", "env": "prod"}

@@ -35,6 +35,52 @@ dependencies:
 """
 
 
+CHANNELS = {
+    "ALERTS_SLACK_TOKEN": "xoxb-1",
+    "ALERTS_SLACK_CHANNEL": "#alerts",
+    "ALERTS_PAGERDUTY_ROUTING_KEY": "key",
+    "ALERTS_SERVICENOW_URL": "https://example.service-now.com",
+    "ALERTS_SERVICENOW_USER": "alerts",
+    "ALERTS_SERVICENOW_PASSWORD": "secret",
+    "ALERTS_SMTP_HOST": "relay.example.org",
+    "ALERTS_SMTP_FROM": "alerts@example.org",
+    "ALERTS_SMTP_TO": "all@example.org",
+}
+
+
+@pytest.fixture(autouse=True)
+def channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in CHANNELS.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def nothing_configured(channels: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in CHANNELS:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("nothing_configured")
+def test_a_policy_that_reaches_nobody(run: Run) -> None:
+    checked = run("routing", "check")
+    assert checked.code == 1
+    assert "Problem: policy P1 reaches nobody: none of pagerduty, servicenow, email is configured" in checked.err
+    assert "Warning: no channel is configured" in checked.err
+    tested = run("routing", "test", "--severity", "LOW", "--json")
+    assert (tested.code, tested.json["destinations"]) == (1, [{"channel": "log", "recipients": []}])
+    assert tested.json["problems"] == ["it reaches nobody: slack: #alerts-info is named and not configured"]
+
+
+@pytest.mark.usefixtures("nothing_configured")
+def test_the_one_channel_that_is_configured_takes_the_place_of_all(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALERTS_SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x")
+    assert run("routing", "check").code == 0
+    tested = run("routing", "test", "--severity", "CRITICAL")
+    assert tested.code == 0
+    assert "slack: takes the place of pagerduty, servicenow (policy P1)" in tested.out
+    assert "Not configured" in tested.out
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> str:
     path = tmp_path / "routing.yaml"
@@ -139,7 +185,7 @@ def test_json(run: Run, file: str) -> None:
         "suggested_action": None,
         "destinations": [
             {"channel": "slack", "recipients": ["#alerts"]},
-            {"channel": "email", "recipients": []},
+            {"channel": "email", "recipients": ["all@example.org"]},
             {"channel": "log", "recipients": []},
         ],
         "acknowledge_by": "2026-02-16T13:00:00.000000Z",
@@ -151,7 +197,7 @@ def test_json(run: Run, file: str) -> None:
                 "at": "2026-02-16T09:00:00.000000Z",
                 "destinations": [
                     {"channel": "slack", "recipients": ["#alerts"]},
-                    {"channel": "email", "recipients": []},
+                    {"channel": "email", "recipients": ["all@example.org"]},
                     {"channel": "log", "recipients": []},
                 ],
             }
@@ -166,6 +212,8 @@ def test_json(run: Run, file: str) -> None:
             "email: policy P3; role:team has no contact in email; the channel's default recipients",
             "log: always",
         ],
+        "unreachable": [],
+        "problems": [],
     }
 
 

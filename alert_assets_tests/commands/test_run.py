@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,20 +57,38 @@ def test_a_line_for_each_table_and_a_sample_that_lands_once(settings: Settings, 
     assert (second["exit_code"], second["error"]) == (0, None)
 
 
-def test_no_sample_in_a_landing_zone_of_the_users_own_and_one_line_for_a_run_that_cannot_begin(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("select", ["nope", "key:"])
+def test_no_sample_in_a_landing_zone_of_the_users_own_and_one_line_for_a_selection_of_nothing(
+    run: Run, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, select: str
 ) -> None:
     own = tmp_path / "own"
     own.mkdir()
     monkeypatch.setenv("ALERTS_LANDING_DIR", str(own))
-    result = run("run", "--sample", "--select", "key:")
+    result = run("run", "--sample", "--select", select)
 
     assert result.out.startswith("No sample is landed: ALERTS_LANDING_DIR is set")
     assert list(own.iterdir()) == []
-    assert result.code == 1
-    assert "Invalid selection string: key:" in result.err
-    assert "The full log is in" in result.err
-    assert "Traceback" not in result.err
+    assert result.code == 2
+    assert result.err.splitlines()[-1] == (
+        f"Error: --select {select!r} selects no asset: name tables, such as gold_incidents or "
+        "gold_incidents,platinum_incidents (`alert-assets contracts` lists them), or leave it out for all."
+    )
+    assert "Dagster" not in result.err.replace("Starting Dagster ...", "")
+    assert list((settings.state_dir / "dagster").glob("*.log")) == []
+
+
+def test_two_runs_at_once_have_a_log_each(settings: Settings, tmp_path: Path) -> None:
+    """`last-run.log` is that of the run that ended last, and is whole."""
+    command = [sys.executable, "-m", "alert_assets.cli", "run", "--select", RELIABILITY, "--json"]
+    processes = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    found = [json.loads(process.communicate()[0]) for process in processes]
+
+    runs = {report["run_id"] for report in found}
+    assert len(runs) == 2
+    last = (settings.state_dir / "dagster" / "last-run.log").read_text()
+    assert len([run_id for run_id in runs if run_id in last]) == 1
+    assert last.count("RUN_SUCCESS") == 1
+    assert list((settings.state_dir / "dagster").glob("run-*.log")) == []
 
 
 def test_a_refused_run_says_why(settings: Settings, run: Run) -> None:
@@ -96,3 +116,35 @@ def test_landing_to_platinum(settings: Settings, run: Run, monkeypatch: pytest.M
     assert re.search(r"Checks: \d+ passed, \d+ warned, 0 failed", result.out)
     assert Lakehouse(settings).snapshot(GOLD_INCIDENTS).row_count > 0
     assert "Hypothesis" in result.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["100% 17 b é, {x}", "%zz*~;&='$(id)`+\""])
+def test_the_whole_way_in_a_folder_with_an_awkward_name(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("ALERTS_DATA_DIR", str(tmp_path / name))
+    result = run("run", "--sample", "--json").json
+
+    assert (result["exit_code"], result["error"]) == (0, None)
+    rows = {table["table"]: table["total"] for table in result["tables"]}
+    assert rows["bronze_events"] + rows["bronze_quarantine"] == 500
+    assert rows["gold_incidents"] == rows["platinum_incidents"] > 0
+    assert result["not_read"] == []
+    tables = {table["name"]: table["rows"] for table in run("status", "--json").json["tables"]}
+    assert tables["bronze_events"] == rows["bronze_events"]
+    assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["checkpoints", "lake", "landing", "state"]
+
+
+@pytest.mark.parametrize("name", ["18_org%2Frepo", "17 b é#x", "[x"])
+def test_a_folder_no_table_can_be_in_is_refused_at_the_start(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("ALERTS_DATA_DIR", str(tmp_path / name))
+    for command in (["run", "--sample"], ["status"]):
+        result = run(*command)
+        assert result.code == 2
+        assert "a path without" in result.err
+        assert "choose another folder" in result.err
+        assert "Traceback" not in result.err
+    assert not (tmp_path / name).exists()

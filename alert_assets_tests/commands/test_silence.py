@@ -29,7 +29,9 @@ def test_before_there_was_one(settings: Settings, run: Run) -> None:
 
 def test_add_and_expire(desk: Desk, run: Run) -> None:
     added = run("silence", "add", "application=payments-api", "--until", "2h", "--why", "migration", "--who", "ana")
-    assert re.fullmatch(r"Silence 1: application is payments-api until 20.{17}Z \(in 1 h\)\.\n", added.out), added.out
+    said, matches = added.out.splitlines()
+    assert re.fullmatch(r"Silence 1: application is payments-api until 20.{17}Z \(in 1 h\)\.", said), said
+    assert matches == "It matches nothing now, none in the last 7 days."
     listed = run("silence").out
     assert re.search(r"1 +silence +20.*in 1 h +application is payments-api +ana +migration", listed), listed
     desk.now = datetime.now(UTC)
@@ -42,6 +44,19 @@ def test_add_and_expire(desk: Desk, run: Run) -> None:
     assert desk.notified() == ["open disk"]
     assert run("silence").out == "No active silences; --all lists expired ones.\n"
     assert "migration" in run("silence", "--all").out
+
+
+def test_add_says_what_it_matches(desk: Desk, run: Run) -> None:
+    for name in ("a", "b", "c"):
+        desk.fire(name, labels={"environment": "production"})
+    desk.fire("d")
+    for name in ("a", "b"):
+        desk.over(name, labels={"environment": "production"})
+    args = ("silence", "add", "labels.environment=production", "--until", "2h", "--why", "x")
+    assert "It matches 1 open episode now, 3 in the last 7 days." in run(*args).out
+    assert run(*args, "--json").json["matches"] == {"open": 1, "last_7_days": 3}
+    refused = run("silence", "add", "severity=critical", "--until", "2h", "--why", "x")
+    assert (refused.code, "Write severity=CRITICAL." in refused.err) == (2, True)
 
 
 def test_a_maintenance_window(desk: Desk, run: Run) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, GOLD_INCIDENTS
+from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, GOLD_INCIDENTS, SILVER_ALERTS
+from alert_assets.lake.lakehouse import Lakehouse, cursor_app
 from alert_assets_tests.commands.lake import T0, event, incident, quarantined, write
 
 if TYPE_CHECKING:
@@ -70,8 +73,29 @@ def test_rows_versions_and_ages(settings: Settings, landing: Path, run: Run) -> 
         "newest_column": "last_seen_timestamp",
         "newest": None,
         "newest_age_seconds": None,
+        "behind": tables["silver_alerts"]["behind"],
     }
     assert found["problems"] == []
+
+
+def test_how_far_each_table_is_behind_the_one_before(settings: Settings, run: Run) -> None:
+    lakehouse = Lakehouse(settings)
+    for count in (5, 2):
+        write(settings, BRONZE_EVENTS, *(event(number) for number in range(count)))
+    lakehouse.create(SILVER_ALERTS)
+    lakehouse.move_cursors(SILVER_ALERTS, {cursor_app(BRONZE_EVENTS): 1})
+    write(settings, GOLD_INCIDENTS, incident(2))
+
+    tables = {table["name"]: table["behind"] for table in run("status", "--json").json["tables"]}
+    assert (tables["bronze_events"], tables["bronze_quarantine"]) == (None, None)
+    silver = tables["silver_alerts"]
+    assert (silver["upstream"], silver["batches"], silver["rows"]) == ("bronze_events", 1, 2)
+    assert 0 <= silver["seconds"] < 300
+    assert tables["gold_incidents"] == {"upstream": "silver_alerts", "batches": 0, "rows": 0, "seconds": 0.0}
+    assert tables["platinum_incidents"]["batches"] == 1
+    out = run("status").out
+    assert re.search(r"  silver_alerts +1 commit, 2 rows of bronze_events, the oldest \d+ s ago", out)
+    assert re.search(r"  gold_incidents +nothing", out)
 
 
 def test_the_backlog(settings: Settings, landing: Path, run: Run) -> None:
@@ -143,3 +167,29 @@ def test_a_lake_that_cannot_be_read_is_one_line(settings: Settings, run: Run) ->
     assert (result.code, result.out) == (2, "")
     assert "cannot be read" in result.err
     assert len(result.err.splitlines()) == 1
+
+
+def test_what_is_not_read_is_listed_with_the_reason(landing: Path, run: Run) -> None:
+    for name in ("a.ndjson", "b.json", "c.jsonl.1", "d.jsonl.gz.part"):
+        (landing / name).touch()
+    Path(os.fsdecode(os.fsencode(landing) + b"/bad\xff.jsonl")).touch()
+    (landing / "shadow.jsonl").symlink_to("/etc/shadow")
+    for number in range(3):
+        (landing / f"loop-{number}").symlink_to(".")
+    os.mkfifo(landing / "pipe\x1b[2J\n.jsonl")
+
+    result = run("status")
+
+    assert result.code == 0
+    text = " ".join(result.out.split())
+    assert "Not read 4 files (a.ndjson, b.json, c.jsonl.1, ...): only *.jsonl and *.jsonl.gz are read" in text
+    assert r"Not read 1 file (bad\xff.jsonl): its name is not UTF-8" in text
+    assert "Not read 4 files (loop-0, loop-1, loop-2, ...): it is a link, and none is followed" in text
+    assert r"Not read 1 file (pipe\u{001b}[2J\n.jsonl): it is not a regular file" in text
+    found = run("status", "--json").json["landing"]["not_read"]
+    assert [(left["count"], left["examples"][0]) for left in found] == [
+        (4, "loop-0"),
+        (1, "pipe\x1b[2J\n.jsonl"),
+        (1, r"bad\xff.jsonl"),
+        (4, "a.ndjson"),
+    ]

@@ -67,7 +67,7 @@ def test_the_same_bytes_whatever_the_hash_seed() -> None:
 
 def test_a_table_says_who_what_and_by_when() -> None:
     document = to_odcs(GOLD_INCIDENTS, "/lake/gold_incidents")
-    assert (document["name"], document["version"], document["team"]) == ("gold_incidents", "1.0.0", {"name": "on-call"})
+    assert (document["name"], document["version"], document["team"]) == ("gold_incidents", "2.0.0", {"name": "on-call"})
     assert document["servers"] == [
         {"server": "lake", "type": "local", "path": "/lake/gold_incidents", "format": "delta"}
     ]

@@ -16,13 +16,12 @@ from hypothesis import strategies as st
 from alert_assets.contracts import ALL_CONTRACTS, Contract
 from alert_assets.contracts.columns import delta_schema
 from alert_assets.contracts.odcs import to_odcs
-from alert_assets.contracts.rules import Rule, arrow, datafusion
+from alert_assets.contracts.rules import Rule, arrow, datafusion, python
 from alert_assets_tests.contracts import odd_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pyspark.sql import SparkSession
 
 Row = dict[str, Any]
 
@@ -125,25 +124,15 @@ def test_datafusion(contract: Contract, tmp_path_factory: pytest.TempPathFactory
     assert named(contract, [column.to_pylist() for column in found.columns]) == expected(contract, rows)
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
-@given(examples=st.tuples(*map(rows_of, CONTRACTS.values())))
-def test_spark(spark: SparkSession, examples: tuple[list[Row], ...]) -> None:
-    from pyspark.sql import functions as F
-
-    from alert_assets.contracts.rules.spark import is_of_type, keeps
-    from alert_assets.contracts.spark import spark_schema
-
-    for contract, rows in zip(CONTRACTS.values(), examples, strict=True):
-        judged = spark.createDataFrame(as_arrow(contract, rows), spark_schema(contract)).select(
-            *[
-                (is_of_type(rule.event_types) & ~F.coalesce(keeps(rule, F.col(f"`{rule.column}`")), F.lit(True))).alias(
-                    f"r{i}"
-                )
-                for i, rule in enumerate(contract.rules)
-            ]
-        )
-        found = judged.toArrow()
-        assert named(contract, [column.to_pylist() for column in found.columns]) == expected(contract, rows)
+@every_contract
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_python(contract: Contract, data: st.DataObject) -> None:
+    rows = data.draw(rows_of(contract))
+    verdicts = [
+        [python.breaks(rule, row[rule.column], row.get("event_type")) for row in rows] for rule in contract.rules
+    ]
+    assert named(contract, verdicts) == expected(contract, rows)
 
 
 def by_contract_file(column: Mapping[str, Any], row: Row) -> bool:

@@ -160,7 +160,7 @@ def test_rows_as_the_pipeline_writes_them_break_nothing(settings: Settings) -> N
 
 def test_required_only_for_some_event_types() -> None:
     conditional = {rule.column for rule in EVENT.rules if rule.kind == "not_null" and rule.event_types}
-    assert conditional == {"alert_type", "severity", "log_level", "deployment_id", "version"}
+    assert conditional == {"alert_type", "log_level", "deployment_id", "version", "depends_on"}
 
 
 @pytest.mark.parametrize(("model", "named"), [("Unknown", "str_endswith"), ("NotANumber", "inf")])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +17,7 @@ import pytest
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE
 from alert_assets.errors import UserError
 from alert_assets.ingest import landing
-from alert_assets.ingest.landing import archive_ingested, backlog, checkpoint, waiting_for_archive
+from alert_assets.ingest.landing import archive_ingested, backlog, checkpoint, look_at_landing, waiting_for_archive
 from alert_assets.settings import Settings, SettingsError, load_settings
 from alert_assets_tests.conftest import NewPipeline, settings_in
 
@@ -60,6 +63,80 @@ def archived(settings: Settings) -> dict[str, str]:
 def in_landing(settings: Settings) -> set[str]:
     root = Path(settings.landing_dir)
     return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+# The walk
+
+
+def seen(settings: Settings) -> tuple[set[str], dict[str, str]]:
+    there = look_at_landing(settings)
+    root = f"{settings.landing_dir}/"
+    return {file.path.removeprefix(root) for file in there.files}, {left.path: left.reason for left in there.skipped}
+
+
+def test_a_folder_that_is_too_deep_is_said_and_looked_into_no_further(settings: Settings):
+    deep = "/".join("d" * landing.MAX_DEPTH)
+    land(settings, f"{deep}/a.jsonl")
+    land(settings, f"{deep}/e/b.jsonl")
+    assert seen(settings) == ({f"{deep}/a.jsonl"}, {f"{deep}/e": "only 32 folders in one another are looked into"})
+
+
+def test_a_tree_longer_than_any_path_is_walked(settings: Settings):
+    """Made folder by folder from within, as `cd` does, it can be deeper than a path can say."""
+    at = os.open(settings.landing_dir, os.O_RDONLY)
+    for _ in range(40):
+        os.mkdir("x" * 200, dir_fd=at)
+        inner = os.open("x" * 200, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = inner
+    os.close(at)
+    land(settings, "a.jsonl")
+    files, skipped = seen(settings)
+    assert files == {"a.jsonl"}
+    (reason,) = skipped.values()
+    assert reason == "the folder cannot be listed: File name too long"
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root reads everything, here")
+def test_what_this_user_may_not_look_at_is_said_and_the_rest_goes_on(settings: Settings):
+    land(settings, "closed/a.jsonl")
+    land(settings, "names only/b.jsonl")
+    land(settings, "c.jsonl")
+    land(settings, "mine.jsonl")
+    Path(settings.landing_dir, "closed").chmod(0)
+    Path(settings.landing_dir, "names only").chmod(0o400)
+    Path(settings.landing_dir, "c.jsonl").chmod(0)
+    script = (
+        "import sys; from alert_assets_tests.conftest import settings_in; "
+        "from alert_assets.ingest.landing import *; settings = settings_in(sys.argv[1]); there = backlog(settings); "
+        "print({file.name for file in there.pending}); print({left.path: left.reason for left in there.skipped}); "
+        "print(broken_files(settings, there.pending))"
+    )
+    without_rights = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    try:
+        told = subprocess.run(
+            [*without_rights, sys.executable, "-c", script, str(settings.data_dir)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    finally:
+        for name in ("closed", "names only"):
+            Path(settings.landing_dir, name).chmod(0o700)
+    files, skipped, broken = map(ast.literal_eval, told.stdout.splitlines())
+    assert files == {"c.jsonl", "mine.jsonl"}
+    assert skipped == {
+        "closed": "the folder cannot be listed: Permission denied",
+        "names only/b.jsonl": "it cannot be looked at: Permission denied",
+    }
+    assert broken == {str(Path(settings.landing_dir, "c.jsonl")): "Permission denied"}
+
+
+def test_a_landing_folder_behind_a_file_is_named(settings: Settings):
+    Path(settings.landing_dir).rmdir()
+    Path(settings.landing_dir).touch()
+    with pytest.raises(UserError, match=r"The landing folder .* does not exist"):
+        backlog(settings)
 
 
 # The archive
@@ -128,7 +205,7 @@ def test_a_move_that_was_cut_short_ends_with_one_copy(settings: Settings):
 def test_on_another_filesystem_a_copy_is_compared_before_the_original_goes(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ):
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", refuse)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
+import threading
 
 import pytest
 from pydantic import SecretStr
 from pyspark import cloudpickle
 
+from alert_assets.contracts import BRONZE_EVENTS
+from alert_assets.ingest.landing import backlog
 from alert_assets.ingest.query import LandingBatch, _explain
+from alert_assets.kernel.clock import utc_now
 from alert_assets.settings import Settings
+from alert_assets.simulator.landing import LandingWriter
+from alert_assets.simulator.runs import Pace, stream
+from alert_assets.simulator.timeline import Timeline
 from alert_assets_tests.conftest import settings_in
 
 _STREAM_FAILED = """\
@@ -56,3 +63,42 @@ def test_the_batch_that_is_sent_to_the_server_carries_no_secret(tmp_path):
     received = cloudpickle.loads(sent).settings
     kept = set(Settings.model_fields) - set(secrets)
     assert {name: getattr(received, name) for name in kept} == {name: getattr(settings, name) for name in kept}
+
+
+@pytest.mark.timeout(300)
+def test_a_run_takes_what_had_landed_when_it_began_and_ends_while_more_lands(pipeline):
+    """A stream of events lands files all the while; the run ends with those that were there, the next has the rest."""
+    writer = LandingWriter(pipeline.landing, name="live")
+    stop, landed = threading.Event(), threading.Condition()
+    names: list[str] = []
+
+    def note(*_: int) -> None:
+        with landed:
+            names[:] = writer.names
+            landed.notify_all()
+
+    def wait_for(files: int) -> list[str]:
+        with landed:
+            assert landed.wait_for(lambda: len(names) >= files, timeout=60)
+            return list(names)
+
+    streaming = threading.Thread(
+        target=stream,
+        args=(Timeline(7, utc_now()), writer),
+        kwargs={"pace": Pace(1, 40), "flush_seconds": 0.2, "stop": stop, "on_progress": note},
+    )
+    streaming.start()
+    try:
+        wait_for(2)
+        report = pipeline.ingest()
+        there = wait_for(len(names) + 1)
+    finally:
+        stop.set()
+        streaming.join()
+    taken = {row["_source_file"].rpartition("/")[2] for row in pipeline.rows(BRONZE_EVENTS)}
+    assert 2 <= len(taken) < len(there)
+    assert taken == set(there[: len(taken)]), "the oldest"
+    assert report.rows == len(pipeline.rows(BRONZE_EVENTS))
+    assert {file.name for file in backlog(pipeline.settings).pending} == set(writer.names) - taken
+    pipeline.ingest()
+    assert not backlog(pipeline.settings)

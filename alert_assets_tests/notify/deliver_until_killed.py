@@ -22,6 +22,8 @@ from alert_assets_tests.notify.desk import routing
 class Post:
     """A channel that posts to the test's service."""
 
+    defaults: tuple[str, ...] = ()
+
     def __init__(self, name: str, url: str) -> None:
         self.name, self._url = name, url
 

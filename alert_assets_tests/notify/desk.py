@@ -63,6 +63,7 @@ class Recorder:
     name: str
     messages: list[Message] = field(default_factory=list)
     fails: list[Exception] = field(default_factory=list)
+    defaults: tuple[str, ...] = ()
 
     def send(self, message: Message) -> Delivered:
         if self.fails:
@@ -85,7 +86,7 @@ class Desk:
         self.routing = given or routing()
         self.rules = rules or Rules(quiet_after={})
         self.dispatcher = Dispatcher(state, self.routing, CHANNELS, self.rules)
-        self.escalator = Escalator(state, self.routing, CHANNELS, self.rules)
+        self.escalator = Escalator(state, self.routing, CHANNELS)
         self.channels = {name: Recorder(name) for name in CHANNELS}
         self.deliverer = Deliverer(state, self.channels, DeliveryRules())
         self.people = Notifications(state, clock=lambda: self.now)
@@ -120,6 +121,13 @@ class Desk:
         with self.state.reading() as connection:
             rows = connection.execute(query).mappings().all()
         return [f"{row['action']} {row['payload']['episode']}" for row in rows]
+
+    def texts(self, action: str, channel: str = "slack") -> list[tuple[str, str]]:
+        """Title and description of what was sent with an action, in order."""
+        query = select(deliveries.c.payload).where(deliveries.c.channel == channel, deliveries.c.action == action)
+        with self.state.reading() as connection:
+            payloads = connection.scalars(query.order_by(deliveries.c.id)).all()
+        return [(payload["title"], payload["description"]) for payload in payloads]
 
     def outcomes(self, destination: str = "slack: #alerts") -> list[str]:
         """The ledger of a destination, in order."""

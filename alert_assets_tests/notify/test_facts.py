@@ -9,7 +9,7 @@ import pytest
 
 from alert_assets.notify import facts
 from alert_assets.notify.alert import Alert
-from alert_assets_tests.commands.lake import analysis, incident
+from alert_assets_tests.commands.lake import T0, Row, analysis, incident, window
 
 NOON = datetime(2026, 2, 14, 12, tzinfo=UTC)
 
@@ -50,19 +50,61 @@ def test_an_slo_is_as_bad_as_its_fastest_burn_and_over_when_nothing_burns() -> N
     assert burning.episode == over.episode == "slo/freshness"
 
 
-def test_an_incident_is_its_fingerprint_and_over_when_nothing_fired_since_the_resolution() -> None:
+def known(gold: Row, **fields: Any) -> Row:
+    """A row of silver with what gold knows of it."""
+    of_gold = {name: gold[name] for name in ("incident_id", "incident_context_text")}
+    return {**window(gold), **of_gold, **fields}
+
+
+def test_an_incident_says_what_its_alert_said_and_belongs_to_its_fingerprint() -> None:
     gold = incident(1)
-    firing = facts.incident_alert(gold, None)
-    assert (firing.episode, firing.status, firing.count) == (f"incident/{gold['fingerprint']}", "firing", 12)
-    assert firing.description == gold["incident_context_text"]
-    assert firing.suggested_action is None
-    analysed = facts.incident_alert(gold, analysis(gold))
-    assert "the rollout of v2.3.1" in analysed.description
-    assert analysed.suggested_action == "Roll v2.3.1 back."
+    alert = facts.incident_alert(known(gold))
+    assert (alert.episode, alert.status) == (f"incident/{gold['fingerprint']}", "firing")
+    assert (alert.occurrence, alert.count) == (gold["window_start"].isoformat(), 12)
+    assert (alert.since, alert.at, alert.fired_at) == (
+        gold["first_seen_timestamp"],
+        *[gold["last_seen_timestamp"]] * 2,
+    )
+    assert (alert.source, alert.message, alert.url) == ("grafana", "CPU is high", "https://x.example/1")
+    assert (alert.value, alert.threshold, alert.host, alert.alert_type) == (97.5, 80.0, "host-a", "cpu_high")
+    assert alert.description == gold["incident_context_text"]
+    assert alert.incident_id == gold["incident_id"]
+    assert (alert.cause, alert.confidence, alert.suggested_action) == (None, None, None)
+
+
+def test_ours_win_over_an_events_labels() -> None:
+    gold = incident(1)
+    labels = {"team": "core", "host": "spoofed", "incident_id": "0", "alert_type": "none"}
+    ours = {"host": "host-a", "incident_id": gold["incident_id"], "alert_type": "cpu_high"}
+    assert facts.incident_alert(known(gold, labels=list(labels.items()))).labels == {"team": "core", **ours}
+    assert facts.incident_alert(known(gold, labels=None, host=None, incident_id=None)).labels == {
+        "alert_type": "cpu_high"
+    }
+
+
+def test_an_analysed_incident_has_a_cause_and_an_action() -> None:
+    gold = incident(1)
+    of_platinum = {name: analysis(gold)[name] for name in ("summary", "root_cause", "recommended_action")}
+    alert = facts.incident_alert(known(gold, **of_platinum, confidence_score=0.8))
+    assert alert.description == "cpu_high on payments-api: 92.30 where 80.00 is allowed."
+    assert alert.cause == "Hypothesis: the rollout of v2.3.1 exhausted the connection pool."
+    assert (alert.confidence, alert.suggested_action) == (0.8, "Roll v2.3.1 back.")
+
+
+def test_an_incident_is_over_when_nothing_fired_after_its_resolution() -> None:
+    gold = incident(1)
     last = gold["last_seen_timestamp"]
-    assert facts.incident_alert({**gold, "resolved_at": last}, None).status == "resolved"
-    fired_again = {**gold, "resolved_at": last - timedelta(seconds=1)}
-    assert facts.incident_alert(fired_again, None).status == "firing"
+    over = facts.incident_alert(known(gold, resolved_at=last))
+    assert (over.status, over.at, over.resolved_at, over.fired_at) == ("resolved", last, last, last)
+    # As the release before wrote it: the first resolution.
+    assert facts.incident_alert(known(gold, resolved_at=last - timedelta(seconds=1))).status == "firing"
+
+
+def test_resolutions_alone_count_nothing() -> None:
+    nothing = dict.fromkeys(("first_seen_timestamp", "last_seen_timestamp", "max_value", "current_value"))
+    over = facts.incident_alert(window(incident(1), **nothing, alert_count=0, resolved_at=T0, source=None))
+    assert (over.status, over.count, over.fired_at, over.since, over.at) == ("resolved", 0, None, T0, T0)
+    assert (over.source, over.incident_id, over.description) == ("alert_assets", None, "")
 
 
 def test_every_fact_comes_back_from_json_as_it_was() -> None:
@@ -70,7 +112,7 @@ def test_every_fact_comes_back_from_json_as_it_was() -> None:
         facts.held_alert(3, 1, ("too bad",), ("/landing/a.jsonl",), NOON, NOON),
         facts.held_decided_alert(3, "released", "ann", NOON),
         facts.slo_alert(slo_row("LOW")),
-        facts.incident_alert(incident(1), None),
+        facts.incident_alert(known(incident(1))),
         facts.run_alert(
             "nightly", "r", failed=True, error="x" * 5000, stack_trace="\n".join(map(str, range(99))),
             since=NOON, at=NOON, owner=None,

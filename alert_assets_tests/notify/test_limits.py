@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -14,13 +13,13 @@ from alert_assets.notify.alert import KINDS, SEVERITIES, Alert
 from alert_assets.notify.limits import (
     Limit,
     Limits,
-    What,
+    Member,
     allowed,
     decide,
     joins,
+    listed,
     next_allowed,
     summary,
-    tally,
 )
 
 T0 = datetime(2026, 2, 14, 10, tzinfo=UTC)
@@ -75,23 +74,23 @@ def test_no_window_holds_more_than_its_limit(times: list[datetime], rates: list[
 def test_everything_is_told_or_counted_in_a_summary(stream: list[tuple[int, Alert]], rates: list[Limit]) -> None:
     """As the dispatcher goes about it: tell, or count and tell the count when there is a place for it."""
     now, sent = T0, list[datetime]()
-    told, counted, in_summaries, summaries = 0, Counter[What](), 0, 0
+    told, counted, in_summaries, summaries = 0, list[Member](), 0, 0
     for seconds, one in stream:
         now += seconds * SECOND
         if decide(sent, now, rates) == "notify":
             sent.append(now)
-            told += one.count
+            told += 1
         else:
-            counted += tally([one])
+            counted.append(member(one))
         if counted and all(allowed(sent, now, limit) for limit in rates):
             in_summaries += summary(counted, episode="s", since=T0, at=now).count
-            summaries, counted = summaries + 1, Counter()
+            summaries, counted = summaries + 1, list[Member]()
             sent.append(now)
     if counted:
         now = next_allowed(sent, now, rates)
         in_summaries += summary(counted, episode="s", since=T0, at=now).count
         sent.append(now)
-    assert told + in_summaries == sum(one.count for _, one in stream)
+    assert told + in_summaries == len(stream)
     assert all(most_in_a_window(sent, limit.window) <= limit.count for limit in rates)
 
 
@@ -110,16 +109,16 @@ def test_the_next_allowed_moment_is_allowed_and_the_first(times: list[datetime],
 
 
 def test_a_storm_is_a_few_notifications_and_a_summary_that_accounts_for_the_rest() -> None:
-    rates, sent, told, counted = Limits().of("slack"), list[datetime](), 0, Counter[What]()
+    rates, sent, told, members = Limits().of("slack"), list[datetime](), 0, list[Member]()
     for number in range(10_000):
         now = T0 + number * MINUTE / 10_000
         if decide(sent, now, rates) == "notify":
             sent.append(now)
             told += 1
         else:
-            counted += tally([alert(number, severity=SEVERITIES[number % 5])])
+            members.append(member(alert(number, severity=SEVERITIES[number % 5])))
     assert all(allowed(sent, T0 + MINUTE, limit) for limit in rates)
-    last = summary(counted, episode="s", since=T0, at=T0 + MINUTE)
+    last = summary(members, episode="s", since=T0, at=T0 + MINUTE)
     assert (told, last.count, len(sent) + 1) == (9, 9_991, rates[0].count)
 
 
@@ -169,21 +168,36 @@ def test_every_arrival_opens_a_group_or_joins_one_and_groups_are_a_window_apart(
     assert all(later[0] - earlier[0] >= window for earlier, later in pairwise(groups))
 
 
+def member(given: Alert, *, is_over: bool = False) -> Member:
+    return Member(given, given.severity, given.count, is_over)
+
+
 @given(st.lists(alerts, min_size=1, max_size=40))
 def test_a_summary_adds_up(several: list[Alert]) -> None:
-    told = summary(tally(several), episode="summary/slack", since=T0, at=T0)
-    numbers = [int(line.split()[0].replace(",", "")) for line in told.description.splitlines()]
-    assert sum(numbers) == told.count == sum(one.count for one in several)
+    told = summary([member(one) for one in several], episode="summary/slack", since=T0, at=T0)
+    assert told.count == len(several)
     assert told.severity == min((one.severity for one in several), key=SEVERITIES.index)
-    assert len(numbers) <= 11
+    assert len(told.description.splitlines()) <= 11 or any("\n" in one.title for one in several)
+
+
+def test_members_are_named_the_severest_first_and_then_counted() -> None:
+    members = [
+        *(member(alert(n, alert_type="cpu_high", host=f"h{n}", count=n + 1)) for n in range(12)),
+        member(alert(alert_type="disk_full", application=None, severity="CRITICAL"), is_over=True),
+        member(alert(title="Run of x failed", kind="run_failure", severity="CRITICAL")),
+    ]
+    assert listed(members) == [
+        "disk_full (over)",
+        "Run of x failed",
+        "cpu_high on h0",
+        *(f"cpu_high on h{n} ({n + 1} alerts)" for n in range(1, 8)),
+        "and 4 more",
+    ]
 
 
 def test_a_summary_reads_well() -> None:
-    counted = tally(
-        [*[alert(n) for n in range(1200)], alert(kind="run_failure", severity="CRITICAL", application=None)]
-    )
-    told = summary(counted, episode="summary/slack", since=T0, at=T0)
+    told = summary([member(alert(n)) for n in range(1_201)], episode="summary/slack", since=T0, at=T0)
     assert told.title == "1,201 more alerts, not sent one by one"
-    assert told.description == "1 CRITICAL run_failure: alert_assets\n1,200 HIGH incident: payments-api"
+    assert told.description.endswith("\nand 1,191 more")
     with pytest.raises(ValueError, match="at least one"):
-        summary(Counter(), episode="s", since=T0, at=T0)
+        summary([], episode="s", since=T0, at=T0)

@@ -48,6 +48,30 @@ def test_what_is_no_matcher(text: str) -> None:
     assert repr(text) in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("severity=critical", "Write severity=CRITICAL."),
+        ("severity=P1", "severity is of CRITICAL, HIGH, MEDIUM, LOW, INFO; or a regular expression after =~"),
+        ("severity=", "severity is of CRITICAL"),
+        ("severity=~crit.*", "severity is of CRITICAL"),
+        ("kind=Incident", "Write kind=incident."),
+        ("table=gold", "table is of event, bronze_events"),
+        ('application="x"', "write application=x"),
+        ("application='x y'", "write application=x y"),
+        ("application==x", "write application=x"),
+        ('title=~"disk.*"', "write title=~disk.*"),
+        ("environment=production", "a label is labels.environment=production"),
+        ('labels.environment="production"', "write labels.environment=production"),
+    ],
+)
+def test_what_can_never_match_is_refused_with_the_right_form(text: str, remedy: str) -> None:
+    with pytest.raises(UserError) as raised:
+        parse_matcher([text])
+    assert repr(text) in str(raised.value)
+    assert remedy in str(raised.value)
+
+
 def silence(number: int, **fields: object) -> Silence:
     known = {"kind": "silence", "match": parse_matcher([]), "starts_at": T0, "until": T0 + HOUR, **fields}
     return Silence(id=number, who="ana", why="x", **known)  # type: ignore[arg-type]

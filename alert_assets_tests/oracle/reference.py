@@ -17,11 +17,9 @@ import itertools
 import json
 import math
 import re
-import sys
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -34,21 +32,49 @@ UTC = UTC
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UNIT_SEPARATOR = "\x1f"
 BOM = b"\xef\xbb\xbf"
-MAX_NESTING = 1000
+MAX_NESTING = 64
+MAX_LINE_BYTES = 1_048_576
+MAX_FIELD_CHARS = 32_768
+BLANK_CHARACTERS = " \t\n\r\v\f"
 
-EVENT_TYPES = ("alert", "log", "metric", "deployment")
+EVENT_TYPES = ("alert", "log", "metric", "deployment", "dependency")
 SEVERITIES = ("INFO", "LOW", "MEDIUM", "HIGH", "CRITICAL")  # lowest first: the index is the rank
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 STATUSES = ("firing", "resolved")
 
 ALWAYS_REQUIRED = ("event_id", "event_type", "application_id", "timestamp")
 REQUIRED_FOR = {
-    "alert": ("alert_type", "severity"),
+    "alert": ("alert_type",),
     "log": ("log_level",),
     "metric": (),  # at least one measurement, which is not a matter of one field
     "deployment": ("deployment_id", "version"),
+    "dependency": ("depends_on",),
 }
-MEASUREMENTS = ("cpu_percent", "memory_percent", "error_rate")  # and a `metrics` map that is not empty
+MEASUREMENTS = ("cpu_percent", "memory_percent", "error_rate", "metrics")  # `metrics` counts when it is not empty
+# A blank text in one of these is no value.
+NEVER_BLANK = (
+    *("timestamp", "labels", "url", "severity", "status", "log_level", "event_type", "current_value", "threshold"),
+    *MEASUREMENTS,
+)
+
+#: Words for which another one is stored, and `_adapted` says so.
+OTHER_WORDS = {
+    "severity": {
+        "CRITICAL": "crit page fatal emergency disaster p1",
+        "HIGH": "error major p2",
+        "MEDIUM": "warning warn minor p3",
+        "LOW": "p4",
+        "INFO": "none ok informational",
+    },
+    "status": {"firing": "alerting triggered open active problem", "resolved": "ok recovered closed inactive"},
+    "log_level": {
+        "ERROR": "err",
+        "FATAL": "critical crit panic emerg emergency alert",
+        "INFO": "information informational notice",
+        "TRACE": "verbose",
+    },
+    "event_type": {name: name for name in EVENT_TYPES},
+}
 
 
 class Knobs(Protocol):
@@ -73,6 +99,7 @@ class Event:
     host: str | None = None
     source: str | None = None
     labels: dict[str, str] | None = None
+    url: str | None = None
     alert_id: str | None = None
     alert_type: str | None = None
     severity: str | None = None
@@ -89,7 +116,10 @@ class Event:
     deployment_id: str | None = None
     version: str | None = None
     change_type: str | None = None
+    depends_on: str | None = None
+    depends_on_host: str | None = None
     rescued: dict[str, Any] | None = None  # the `_rescued` column, parsed
+    adapted: list[str] | None = None  # the `_adapted` column
 
     @property
     def identity(self) -> tuple[str, datetime]:
@@ -114,6 +144,10 @@ class Blank:
     """A line of nothing but whitespace: counted, not kept."""
 
 
+#: A value as it is stored, whether it was written in another way, and what of it means nothing.
+Read = tuple[Any, bool, Any]
+
+
 class Unfit(ValueError):
     """A line, or the value of one field, breaks a rule."""
 
@@ -126,22 +160,29 @@ def judge(line: bytes, now: datetime, future_skew_minutes: int) -> Event | Quara
 
     `now` is the clock that future timestamps are held against; exactly `now` plus the skew still passes.
     """
+    if len(line) > MAX_LINE_BYTES:
+        return Quarantined(line, ["too_long"])
     body = line.removeprefix(BOM)
     if not body.strip():
         return Blank()
     try:
-        record = _parse_object(body)
+        record, adapted = _parse_object(body)
+    except TooDeep:
+        return Quarantined(line, ["too_deep"])
     except ValueError:
         return Quarantined(line, ["malformed_json"])
 
-    latest = now + timedelta(minutes=future_skew_minutes)
     given = {name: value for name, value in record.items() if name in READERS and value is not None}
-    event_type = given.get("event_type")
-    known_type = event_type if isinstance(event_type, str) and event_type in EVENT_TYPES else None
+    for name in [name for name in NEVER_BLANK if _is_blank(given.get(name))]:
+        del given[name]
+        adapted.add(name)
+    known_type = _known_type(given.get("event_type"))
     required = ALWAYS_REQUIRED + (REQUIRED_FOR[known_type] if known_type else ())
+    needed = required + (MEASUREMENTS if known_type == "metric" else ())
 
     reasons: set[str] = set()
     stored: dict[str, Any] = {}
+    rescued = {name: value for name, value in record.items() if name not in READERS}
     for name in required:
         if name not in given or _is_blank(given[name]):
             reasons.add(f"missing:{name}")
@@ -149,21 +190,59 @@ def judge(line: bytes, now: datetime, future_skew_minutes: int) -> Event | Quara
         if f"missing:{name}" in reasons:
             continue
         try:
-            stored[name] = READERS[name](value)
-            if name == "timestamp" and stored[name] > latest:
-                raise Unfit("in the future")
+            found, is_changed, left = READERS[name](value)
         except ValueError:
+            found, is_changed, left = None, True, value
+        if left is not None and name in needed:
             reasons.add(f"invalid:{name}")
-    if known_type == "metric" and not any(name in given for name in MEASUREMENTS) and given.get("metrics", {}) == {}:
+            continue
+        if name == "timestamp" and found > now + timedelta(minutes=future_skew_minutes):
+            reasons.add("future:timestamp")
+            continue
+        if isinstance(found, str) and len(found) > MAX_FIELD_CHARS and name in needed:
+            reasons.add(f"too_long:{name}")
+            continue
+        short = _shortened(found)
+        stored[name] = short
+        if is_changed or short != found:
+            adapted.add(name)
+        if left is not None:
+            rescued[name] = left
+    if (
+        known_type == "metric"
+        and not any(f"invalid:{name}" in reasons for name in MEASUREMENTS)
+        and not any(stored.get(name) not in (None, {}) for name in MEASUREMENTS)
+    ):
         reasons.add("missing:metrics")
     if reasons:
         return Quarantined(line, sorted(reasons))
 
     if known_type == "alert":
-        stored.setdefault("status", "firing")
+        if stored.get("status") is None:
+            stored["status"] = "firing"
+        if stored.get("severity") is None:
+            stored["severity"] = "MEDIUM"
+            adapted.add("severity")
         stored.setdefault("alert_id", stored["event_id"])
-    unknown = {name: value for name, value in record.items() if name not in READERS}
-    return Event(**stored, rescued=unknown or None)
+        if stored["alert_id"] is None:
+            stored["alert_id"] = stored["event_id"]
+    return Event(**stored, rescued=rescued or None, adapted=sorted(adapted) or None)
+
+
+def _known_type(value: object) -> str | None:
+    try:
+        return None if value is None else _event_type(value)[0]
+    except ValueError:
+        return None
+
+
+def _shortened(value: Any) -> Any:
+    """A text, or the texts of labels, no longer than is kept."""
+    if isinstance(value, str):
+        return value[:MAX_FIELD_CHARS]
+    if isinstance(value, dict):
+        return {name: _shortened(item) for name, item in value.items()}
+    return value
 
 
 def judge_all(
@@ -190,19 +269,38 @@ def read_lines(paths: Iterable[Path]) -> list[bytes]:
     return lines
 
 
-def _parse_object(body: bytes) -> dict[str, Any]:
-    """One JSON object and nothing else, by the letter of RFC 8259; ValueError for everything Python lets pass."""
+class TooDeep(Unfit):
+    """A line is nested too deeply."""
+
+
+class JsonNumber(float):
+    """A number of a line, and how it was spelled there."""
+
+    text: str
+
+
+def _parse_object(body: bytes) -> tuple[dict[str, Any], set[str]]:
+    """One JSON object, and the names of its members that had half a surrogate pair, now U+FFFD.
+
+    By the letter of RFC 8259; ValueError for everything Python lets pass.
+    """
     text = body.decode("utf-8")
     if _nesting(text) > MAX_NESTING:
-        raise Unfit("nested too deeply")
-    with _room_for_recursion():
-        record = json.loads(
-            text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant, parse_int=_parse_integer
-        )
+        raise TooDeep("nested too deeply")
+    record = json.loads(
+        text,
+        object_pairs_hook=_without_duplicates,
+        parse_constant=_no_constant,
+        parse_int=_parse_number,
+        parse_float=_parse_number,
+    )
     if not isinstance(record, dict):
         raise Unfit("not an object")
-    _no_lone_surrogates(record)
-    return record
+    mended = {_mended(name): _mended(value) for name, value in record.items()}
+    if len(mended) != len(record):
+        raise Unfit("duplicate key")
+    changed = {_mended(name) for name, value in record.items() if _has_half_a_pair(name) or _has_half_a_pair(value)}
+    return mended, changed
 
 
 def _nesting(text: str) -> int:
@@ -216,17 +314,6 @@ def _nesting(text: str) -> int:
     return deepest
 
 
-@contextmanager
-def _room_for_recursion() -> Iterator[None]:
-    """Python's parser counts nesting against the interpreter's limit, which is no part of the rules."""
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(limit, 10 * MAX_NESTING))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(limit)
-
-
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) != len(pairs):
@@ -238,83 +325,130 @@ def _no_constant(name: str) -> float:
     raise Unfit(f"{name} is not JSON")
 
 
-def _parse_integer(text: str) -> int | float:
-    """An int while a double could hold it at all; beyond that Python may refuse the digits, which JSON does not."""
-    return int(text) if len(text) <= 400 else float(text)
+def _parse_number(text: str) -> JsonNumber:
+    number = JsonNumber(text)
+    number.text = text
+    return number
 
 
-def _no_lone_surrogates(record: dict[str, Any]) -> None:
-    pending: list[Any] = [record]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, str):
-            value.encode("utf-8")  # UnicodeEncodeError is a ValueError
-        elif isinstance(value, dict):
-            pending += [*value.keys(), *value.values()]
-        elif isinstance(value, list):
-            pending += value
+def _mended(value: Any) -> Any:
+    if isinstance(value, str):
+        return "".join("\ufffd" if 0xD800 <= ord(character) <= 0xDFFF else character for character in value)
+    if isinstance(value, dict):
+        return _without_duplicates([(_mended(name), _mended(item)) for name, item in value.items()])
+    return [_mended(item) for item in value] if isinstance(value, list) else value
+
+
+def _has_half_a_pair(value: Any) -> bool:
+    if isinstance(value, str):
+        return any(0xD800 <= ord(character) <= 0xDFFF for character in value)
+    if isinstance(value, dict):
+        return any(_has_half_a_pair(part) for item in value.items() for part in item)
+    return isinstance(value, list) and any(map(_has_half_a_pair, value))
 
 
 # --- one field --------------------------------------------------------------------------------------------------
 
 
+# A reader gives the value as it is stored, whether that is another than was written, and what of it means nothing.
+
+
 def _is_blank(value: object) -> bool:
-    return isinstance(value, str) and not value.strip(" \t\n\r\v\f")
+    return isinstance(value, str) and not value.strip(BLANK_CHARACTERS)
 
 
-def _string(value: object) -> str:
-    if not isinstance(value, str):
-        raise Unfit("not a string")
-    return value
+def _spelling(value: object) -> str:
+    """What a producer wrote, as text: numbers as they were spelled."""
+    if isinstance(value, JsonNumber):
+        return value.text
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return value
+    raise Unfit("not a text")
 
 
-def _double(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise Unfit("not a number")
-    try:
+def _message(value: object) -> Read:
+    return _spelling(value), not isinstance(value, str), None
+
+
+def _string(value: object) -> Read:
+    text = _spelling(value).strip(BLANK_CHARACTERS)
+    return text, text != value, None
+
+
+def _url(value: object) -> Read:
+    text, is_changed, _ = _string(value)
+    if not re.match(r"https?://[^/ ]", text):
+        raise Unfit("not http")
+    return text, is_changed, None
+
+
+def _double(value: object) -> Read:
+    if isinstance(value, str):
+        if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", value.strip(BLANK_CHARACTERS)):
+            raise Unfit("not a number")
         number = float(value)
-    except OverflowError:
-        raise Unfit("not finite") from None
+    elif isinstance(value, JsonNumber):
+        number = float(value)
+    else:
+        raise Unfit("not a number")
     if not math.isfinite(number):
         raise Unfit("not finite")
-    return number + 0.0  # makes -0.0 into 0.0
+    return number + 0.0, isinstance(value, str), None  # makes -0.0 into 0.0
 
 
-def _double_between(low: float, high: float) -> Callable[[object], float]:
-    def read(value: object) -> float:
-        number = _double(value)
+def _double_between(low: float, high: float) -> Callable[[object], Read]:
+    def read(value: object) -> Read:
+        number, is_changed, _ = _double(value)
         if not low <= number <= high:
             raise Unfit("out of range")
-        return number
+        return number, is_changed, None
 
     return read
 
 
-def _map_of(read: Callable[[object], Any]) -> Callable[[object], dict[str, Any]]:
-    def read_map(value: object) -> dict[str, Any]:
+def _map_of(read: Callable[[object], Read]) -> Callable[[object], Read]:
+    def read_map(value: object) -> Read:
+        if value == []:
+            return {}, True, None
         if not isinstance(value, dict):
             raise Unfit("not an object")
-        return {name: read(item) for name, item in value.items()}
+        found, left, is_changed = {}, {}, False
+        for name, item in value.items():
+            if item is None:
+                is_changed = True
+                continue
+            try:
+                found[name], is_other, _ = read(item)
+                is_changed = is_changed or is_other
+            except Unfit:
+                left[name] = item
+        return found, is_changed or bool(left), left or None
 
     return read_map
 
 
-def _one_of(allowed: Mapping[str, str]) -> Callable[[object], str]:
+def _one_of(field: str, allowed: Mapping[str, str]) -> Callable[[object], Read]:
     """Any case of the keys, stored as their values. Case is ASCII case: a dotless i is not an I."""
+    others = {other.upper(): word for word, words in OTHER_WORDS[field].items() for other in words.split()}
 
-    def read(value: object) -> str:
-        text = _string(value)
-        if not text.isascii() or text.upper() not in allowed:
-            raise Unfit("not one of the allowed values")
-        return allowed[text.upper()]
+    def read(value: object) -> Read:
+        text, is_changed, _ = _string(value)
+        if text.isascii() and text.upper() in allowed:
+            return allowed[text.upper()], is_changed, None
+        if text.isascii() and text.upper() in others:
+            return others[text.upper()], True, None
+        raise Unfit("not one of the allowed values")
 
     return read
 
 
-def _event_type(value: object) -> str:
-    if value not in EVENT_TYPES:
-        raise Unfit("not an event type")
-    return _string(value)
+def _event_type(value: object) -> Read:
+    text, is_changed, _ = _string(value)
+    if text.isascii() and text.lower() in EVENT_TYPES:
+        return text.lower(), is_changed or text != text.lower(), None
+    raise Unfit("not an event type")
 
 
 TIMESTAMP = re.compile(
@@ -324,10 +458,28 @@ TIMESTAMP = re.compile(
 )
 
 
-def _timestamp(value: object) -> datetime:
-    match = TIMESTAMP.fullmatch(_string(value))
-    if not match:
-        raise Unfit("not an RFC 3339 date-time with an offset")
+def _timestamp(value: object) -> Read:
+    text, is_changed, _ = _string(value)
+    if isinstance(value, bool):
+        raise Unfit("not a time")
+    match = TIMESTAMP.fullmatch(text)
+    if match is None:
+        return _since_epoch(text), True, None
+    return _date_time(match), is_changed, None
+
+
+def _since_epoch(text: str) -> datetime:
+    """A number of seconds, or of thousandths, millionths or billionths, whichever makes a year that is allowed."""
+    if not re.fullmatch(r"[0-9]{9,19}(\.[0-9]{1,30})?|[0-9](\.[0-9]{1,30})?[eE]\+?[0-9]{1,2}", text):
+        raise Unfit("not a time")
+    for unit in (1, 1_000, 1_000_000, 1_000_000_000):
+        microseconds = math.floor(Fraction(text) / unit * 1_000_000)
+        if 946_684_800 * 10**6 <= microseconds < 4_133_980_800 * 10**6:
+            return EPOCH + timedelta(microseconds=microseconds)
+    raise Unfit("out of range")
+
+
+def _date_time(match: re.Match[str]) -> datetime:
     year, month, day, hour, minute, second = (int(match[position]) for position in range(1, 7))
     microsecond = int(((match["fraction"] or "") + "000000")[:6])
     local = datetime(year, month, day, hour, minute, second, microsecond, tzinfo=UTC)
@@ -345,7 +497,7 @@ def _timestamp(value: object) -> datetime:
     return instant
 
 
-READERS: dict[str, Callable[[Any], Any]] = {
+READERS: dict[str, Callable[[Any], Read]] = {
     "event_id": _string,
     "event_type": _event_type,
     "application_id": _string,
@@ -353,24 +505,27 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "timestamp": _timestamp,
     "source": _string,
     "labels": _map_of(_string),
+    "url": _url,
     "alert_id": _string,
     "alert_type": _string,
-    "severity": _one_of({severity: severity for severity in SEVERITIES}),
-    "status": _one_of({status.upper(): status for status in STATUSES}),
+    "severity": _one_of("severity", {severity: severity for severity in SEVERITIES}),
+    "status": _one_of("status", {status.upper(): status for status in STATUSES}),
     "current_value": _double,
     "threshold": _double,
     "cpu_percent": _double_between(0, math.inf),
     "memory_percent": _double_between(0, math.inf),
     "error_rate": _double_between(0, 1),
     "metrics": _map_of(_double),
-    "log_level": _one_of({**{level: level for level in LOG_LEVELS}, "WARNING": "WARN"}),
+    "log_level": _one_of("log_level", {**{level: level for level in LOG_LEVELS}, "WARNING": "WARN"}),
     "error_code": _string,
-    "message": _string,
+    "message": _message,
     "deployment_id": _string,
     "version": _string,
     "change_type": _string,
+    "depends_on": _string,
+    "depends_on_host": _string,
 }
-assert {*READERS, "rescued"} == {field.name for field in fields(Event)}
+assert {*READERS, "rescued", "adapted"} == {field.name for field in fields(Event)}
 
 
 def late_by_seconds(
@@ -463,15 +618,18 @@ def _by_time_then_id(event: Event) -> tuple[datetime, str]:
 def _summary_of_alerts(alerts: list[Event]) -> Row:
     """What one window says about its distinct alerts, which come ordered by (timestamp, event_id)."""
     firings = [alert for alert in alerts if alert.is_firing]
-    resolved_times = [alert.timestamp for alert in alerts if not alert.is_firing]
+    resolutions = [alert for alert in alerts if not alert.is_firing]
     named_by = firings[0] if firings else alerts[0]
     first = firings[0] if firings else None
+    newest = firings[-1] if firings else resolutions[-1]
+    severities = [alert.severity for alert in firings or resolutions if alert.severity is not None]
+    is_over = resolutions and (not firings or resolutions[-1].timestamp >= firings[-1].timestamp)
     values = [alert.current_value for alert in firings if alert.current_value is not None]
     return {
         "application_id": named_by.application_id,
         "host": named_by.host,
         "alert_type": named_by.alert_type,
-        "severity": max((str(alert.severity) for alert in alerts), key=SEVERITIES.index),
+        "severity": max(severities, key=SEVERITIES.index, default="MEDIUM"),
         "alert_id": first.alert_id if first else None,
         "current_value": first.current_value if first else None,
         "threshold": first.threshold if first else None,
@@ -480,7 +638,11 @@ def _summary_of_alerts(alerts: list[Event]) -> Row:
         "last_seen_timestamp": firings[-1].timestamp if firings else None,
         "alert_count": len(firings),
         "suppressed_count": max(len(firings) - 1, 0),
-        "resolved_at": min((time for time in resolved_times if not first or time >= first.timestamp), default=None),
+        "resolved_at": resolutions[-1].timestamp if is_over else None,
+        "source": newest.source,
+        "labels": newest.labels,
+        "message": newest.message,
+        "url": newest.url,
     }
 
 
@@ -521,7 +683,12 @@ def gold(
             "correlated_deployments": _deployments(evidence),
             "error_summary": _error_summary(evidence),
             "metric_summary": _metric_summary(evidence),
+            "top_messages": _top_messages(evidence),
             "prior_alert_count": sum(event.is_firing and event.alert_id != alert["alert_id"] for event in evidence),
+            "other_alert_count": sum(
+                event.is_firing and fingerprint(event, settings.dedup_fields) != alert["fingerprint"]
+                for event in evidence
+            ),
             "evidence_count": len(evidence),
         }
         row["incident_context_text"] = context_text(row, settings.correlation_lookback_minutes)
@@ -536,29 +703,54 @@ def incident_id(alert_fingerprint: str, alert_timestamp: datetime) -> str:
 
 
 def _deployments(evidence: Iterable[Event]) -> list[Row]:
-    """In time order, then id. The design stops there; version and change type (none first) make the order total."""
-    found = [event for event in evidence if event.event_type == "deployment"]
+    """The newest 50, in time order, then id, texts cut at 200 characters.
+
+    The design stops there; version and change type (none first) make the order total.
+    """
+    found = [
+        {
+            "deployment_id": str(event.deployment_id)[:200],
+            "version": str(event.version)[:200],
+            "change_type": event.change_type if event.change_type is None else event.change_type[:200],
+            "timestamp": event.timestamp,
+        }
+        for event in evidence
+        if event.event_type == "deployment"
+    ]
     found.sort(
-        key=lambda event: (
-            event.timestamp,
-            str(event.deployment_id),
-            str(event.version),
-            event.change_type is not None,
-            event.change_type or "",
+        key=lambda row: (
+            row["timestamp"],
+            row["deployment_id"],
+            row["version"],
+            row["change_type"] is not None,
+            row["change_type"] or "",
         )
     )
-    names = ("deployment_id", "version", "change_type", "timestamp")
-    return [{name: getattr(event, name) for name in names} for event in found]
+    return found[-50:]
+
+
+def _errors(evidence: Iterable[Event]) -> list[Event]:
+    return [event for event in evidence if event.event_type == "log" and event.log_level in ("ERROR", "FATAL")]
 
 
 def _error_summary(evidence: Iterable[Event]) -> dict[str, int]:
-    return dict(
-        Counter(
-            event.error_code
-            for event in evidence
-            if event.event_type == "log" and event.log_level in ("ERROR", "FATAL") and event.error_code is not None
-        )
-    )
+    """The 50 most frequent codes, on equal counts the first by name, and `other` for what is not among them."""
+    counts = Counter(event.error_code[:200] for event in _errors(evidence) if event.error_code is not None)
+    called_other = counts.pop("other", 0)
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    rest = called_other + sum(count for _, count in ranked[50:])
+    return dict(ranked[:50]) | ({"other": rest} if rest else {})
+
+
+def _top_messages(evidence: Iterable[Event]) -> list[Row]:
+    shown = (_one_line(event.message) for event in _errors(evidence) if event.message is not None)
+    counts = Counter(re.sub("[0-9]+", "#", text)[:200] for text in shown if text)
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [{"message": message, "count": count} for message, count in ranked[:5]]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(part for part in re.split("[ \t\n\r\v\f]", text) if part)
 
 
 def _metric_summary(evidence: Iterable[Event]) -> dict[str, float | None]:
@@ -618,8 +810,23 @@ def context_text(incident: Mapping[str, Any], lookback_minutes: int) -> str:
             *(metrics or ["None"]),
             "",
             f"Prior alerts in window: {incident['prior_alert_count']}",
+            *_appended(incident),
         ]
     )
+
+
+def _appended(incident: Mapping[str, Any]) -> Iterator[str]:
+    """What stands behind the text, each part only where there is something to say."""
+    if incident["other_alert_count"]:
+        yield from ("", f"Other alerts in window: {incident['other_alert_count']}")
+    if message := _one_line(incident["message"] or "")[:1000]:
+        yield from ("", f"Message: {message}")
+    labels = sorted((incident["labels"] or {}).items())[:10]
+    if labels:
+        yield from ("", "Labels:", *(f"  - {_one_line(f'{name}={value}')[:200]}" for name, value in labels))
+    if incident["top_messages"]:
+        yield from ("", "Top error messages:")
+        yield from (f"  - {top['message']}: {top['count']} occurrences" for top in incident["top_messages"])
 
 
 def _is_given(text: str | None) -> bool:

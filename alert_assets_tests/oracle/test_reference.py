@@ -312,10 +312,11 @@ def only_row(events: list[Event], knobs: Knobs = KNOBS) -> dict[str, Any]:
 
 
 def test_a_storm_is_one_row():
+    said = {"source": "grafana", "labels": {"team": "core"}, "message": "still hot", "url": "https://x.example/1"}
     events = [
         alert("10:01", event_id="b", alert_id="B", current_value=90.0, threshold=80.0, severity="LOW"),
         alert("10:01", event_id="c", alert_id="C", current_value=99.0, severity="MEDIUM"),
-        alert("10:04:59.999999", event_id="a", alert_id="A", current_value=91.0),
+        alert("10:04:59.999999", event_id="a", alert_id="A", current_value=91.0, **said),
         alert("10:00", event_id="r0", status="resolved", current_value=500.0, severity="CRITICAL"),
         alert("10:03", event_id="r2", status="resolved"),
         alert("10:02", event_id="r1", status="resolved"),
@@ -328,7 +329,7 @@ def test_a_storm_is_one_row():
         "application_id": "payments-api",
         "host": "host-a",
         "alert_type": "cpu_high",
-        "severity": "CRITICAL",
+        "severity": "HIGH",
         "alert_id": "B",
         "current_value": 90.0,
         "threshold": 80.0,
@@ -338,15 +339,29 @@ def test_a_storm_is_one_row():
         "alert_count": 3,
         "suppressed_count": 2,
         "duplicate_count": 3,
-        "resolved_at": at("10:02"),
+        "resolved_at": None,
+        **said,
     }
 
 
 def test_a_window_of_resolved_alerts_only():
     row = only_row([alert("10:03", status="resolved", current_value=1.0), alert("10:02", status="resolved")])
-    assert (row["alert_count"], row["suppressed_count"], row["resolved_at"]) == (0, 0, at("10:02"))
+    assert (row["alert_count"], row["suppressed_count"], row["resolved_at"]) == (0, 0, at("10:03"))
     none = {"alert_id", "current_value", "threshold", "max_value", "first_seen_timestamp", "last_seen_timestamp"}
+    none |= {"source", "labels", "message", "url"}
     assert {name for name, value in row.items() if value is None} == none
+
+
+def test_a_window_is_over_when_its_last_resolution_is_not_before_its_last_firing():
+    told = [alert("10:30"), alert("10:31", status="resolved"), alert("10:32"), alert("10:33", status="resolved")]
+    assert [only_row(told[:n])["resolved_at"] for n in (1, 2, 3, 4)] == [None, at("10:31"), None, at("10:33")]
+
+
+def test_resolutions_without_a_severity_are_medium():
+    resolved = alert("10:01", status="resolved", severity=None)
+    assert only_row([resolved])["severity"] == "MEDIUM"
+    assert only_row([resolved, alert("10:02", status="resolved", severity="LOW")])["severity"] == "LOW"
+    assert only_row([resolved, alert("10:00", severity="INFO")])["severity"] == "INFO"
 
 
 def test_resolved_before_the_first_firing_does_not_resolve_it():
@@ -417,7 +432,19 @@ Metric Summary:
   - Memory max: 68.20%
   - Error rate max: 0.15
 
-Prior alerts in window: 3"""
+Prior alerts in window: 3
+
+Other alerts in window: 4
+
+Message: CPU over 90 % for 5 minutes
+
+Labels:
+  - env=prod
+  - team=core
+
+Top error messages:
+  - pool of # exhausted: 4 occurrences
+  - no code: 1 occurrences"""
 
 BARE_TEXT = """\
 Incident Alert:
@@ -439,8 +466,10 @@ Prior alerts in window: 0"""
 def sample_events() -> list[Event]:
     """What makes the sample of docs/rules.md, with things around it that must not count."""
     deployment = {"deployment_id": "dep-1", "version": "v2.3.1", "change_type": "rolling_update"}
+    said = {"message": "CPU over 90 %\n for 5 minutes ", "labels": {"team": "core", "env": "prod"}}
+    pool = {"log_level": "ERROR", "error_code": "DBConnectionError"}
     return [
-        alert("10:40", alert_id="A-1", current_value=92.3, threshold=80.0),
+        alert("10:40", alert_id="A-1", current_value=92.3, threshold=80.0, **said),
         alert("10:39", alert_id="A-1", host="host-b"),
         *(alert("10:35", host=f"host-{number}") for number in range(3)),
         alert("10:35", host="host-9", status="resolved"),
@@ -450,9 +479,9 @@ def sample_events() -> list[Event]:
         event("deployment", "10:40:00.000001", **deployment),
         *(event("log", "09:40", log_level="ERROR", error_code="TimeoutException") for _ in range(11)),
         event("log", "10:40", log_level="FATAL", error_code="TimeoutException"),
-        *(event("log", "10:30", log_level="ERROR", error_code="DBConnectionError") for _ in range(4)),
+        *(event("log", "10:30", **pool, message=f"pool of {size} exhausted") for size in (1, 20, 300, 4)),
         event("log", "10:30", log_level="WARN", error_code="DBConnectionError"),
-        event("log", "10:30", log_level="ERROR"),
+        event("log", "10:30", log_level="ERROR", message="no code"),
         event("log", "10:30", log_level="INFO", cpu_percent=100.0),
         event("metric", "10:10", cpu_percent=94.5, error_rate=0.15),
         event("metric", "10:11", cpu_percent=49.7, memory_percent=68.2),
@@ -485,7 +514,22 @@ def test_the_sample_of_the_design():
     assert row["error_summary"] == {"TimeoutException": 12, "DBConnectionError": 4}
     assert row["metric_summary"] == {"cpu_max": 94.5, "cpu_avg": 72.1, "memory_max": 68.2, "error_rate_max": 0.15}
     assert row["duplicate_count"] == 1
-    assert row["prior_alert_count"] == 3
+    assert row["top_messages"] == [{"message": "pool of # exhausted", "count": 4}, {"message": "no code", "count": 1}]
+    # Of another id, and of another fingerprint: host-b has this one's id.
+    assert (row["prior_alert_count"], row["other_alert_count"]) == (3, 4)
+
+
+def test_evidence_is_bounded():
+    logs = [event("log", "10:30", log_level="ERROR", error_code=f"c{n:02}", message=f"m{n}") for n in range(60)]
+    logs += [event("log", "10:30", log_level="FATAL", error_code=code) for code in ("other", "z" * 300, "z" * 201)]
+    deployed = [event("deployment", f"10:{n // 2:02}", deployment_id=f"d{n:02}", version="v" * 300) for n in range(60)]
+    row = incident_of([alert("10:40", alert_id="A-1"), *logs, *deployed])
+    assert row["error_summary"] == {"z" * 200: 2, **{f"c{n:02}": 1 for n in range(49)}, "other": 11 + 1}
+    assert [deployment["deployment_id"] for deployment in row["correlated_deployments"]] == [
+        f"d{n:02}" for n in range(10, 60)
+    ]
+    assert row["top_messages"] == [{"message": "m#", "count": 60}]
+    assert row["incident_context_text"].endswith("\n\nTop error messages:\n  - m#: 60 occurrences")
 
 
 def test_an_incident_without_evidence():

@@ -16,7 +16,7 @@ NUMBERS = {"current_value", "threshold", "cpu_percent", "memory_percent", "error
 KNOWN = TEXT | NUMBERS | {"labels", "metrics"}
 REQUIRED = ("event_id", "event_type", "application_id", "timestamp")
 REQUIRED_FOR = {
-    "alert": ("alert_type", "severity"),
+    "alert": ("alert_type",),
     "log": ("log_level",),
     "metric": (),
     "deployment": ("deployment_id", "version"),

@@ -91,6 +91,19 @@ def test_a_database_of_6049a12_is_taken_over(url: str, first: str) -> None:
             connection.execute(text(f"DELETE FROM {table}"))
 
 
+def test_open_episodes_are_counted_from_an_occurrence(url: str) -> None:
+    load(url)
+    with State(url).writing() as connection:
+        counts = connection.execute(
+            text("SELECT e.count, o.count FROM episodes e JOIN occurrences o ON o.episode = e.id")
+        ).all()
+        number = connection.scalar(text("SELECT count(*) FROM episodes WHERE state <> 'resolved'"))
+        unheard = connection.scalar(text("SELECT count(*) FROM episodes WHERE heard_at IS NULL OR fired_at IS NULL"))
+    assert len(counts) == number == 3
+    assert all(whole == part for whole, part in counts)
+    assert unheard == 0
+
+
 def differences_of(url: str) -> list[object]:
     with State(url).reading() as connection:
         assert connection.scalar(text("SELECT version_num FROM alembic_version")) == migrations.HEAD

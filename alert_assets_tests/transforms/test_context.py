@@ -133,6 +133,10 @@ def _incidents() -> list[Row]:
         "error_summary": {},
         "metric_summary": no_metrics,
         "prior_alert_count": 0,
+        "other_alert_count": 0,
+        "message": None,
+        "labels": None,
+        "top_messages": [],
     }
     changes: list[Row] = [
         {},
@@ -144,7 +148,11 @@ def _incidents() -> list[Row]:
         {"error_summary": {"b": 1, "😀": 2, "～": 2, "a": 1, "": 1, "many": 1_000_000}},
         *({"metric_summary": {**no_metrics, name: 0.145}} for name in no_metrics),
         {"metric_summary": {"cpu_max": 94.5, "cpu_avg": 72.1, "memory_max": 68.2, "error_rate_max": 0.15}},
-        {"prior_alert_count": 12_345},
+        {"prior_alert_count": 12_345, "other_alert_count": 12},
+        *({"message": text} for text in ("", " \n ", " two\n\n lines ", "$1 \\", "😀" * 2_000)),
+        *({"labels": labels} for labels in ({}, {"b": "", "a": "x\ny", "": "z"}, {"long": "v" * 300})),
+        {"labels": {f"n{n:02}": "v" for n in range(12)}, "message": "m"},
+        {"top_messages": [{"message": "b # ms", "count": 4}, {"message": "a", "count": 1}], "message": "m"},
     ]
     return [{**plain, **change} for change in changes]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -44,8 +45,16 @@ def silver(number: int, at: datetime, **fields: Any) -> Row:
         "alert_count": 2,
         "suppressed_count": 1,
         "duplicate_count": 0,
+        "source": "alertmanager",
+        "labels": {"team": "core"},
+        "message": "too hot",
+        "url": "https://alerts.example/1",
         **fields,
     }
+
+
+def fingerprint_of(*values: str) -> str:
+    return sha256("\x1f".join(values).encode()).hexdigest()
 
 
 def event(event_id: str, at: datetime, event_type: str = "log", **fields: Any) -> Row:
@@ -55,7 +64,12 @@ def event(event_id: str, at: datetime, event_type: str = "log", **fields: Any) -
 
 def gold(spark: SparkSession, alerts: list[Row], events: list[Row]) -> dict[str, Row]:
     """Incidents by alert_id."""
-    found = correlate(frame(spark, SILVER_ALERTS, alerts), frame(spark, BRONZE_EVENTS, events), lookback_minutes=60)
+    found = correlate(
+        frame(spark, SILVER_ALERTS, alerts),
+        frame(spark, BRONZE_EVENTS, events),
+        dedup_fields=("application_id", "host"),
+        lookback_minutes=60,
+    )
     return {row["alert_id"]: row for row in rows_of(found)}
 
 
@@ -80,6 +94,17 @@ def expected(alert: Row, events: list[Row]) -> Row:
             row["event_type"] == "alert" and row["status"] == "firing" and row["alert_id"] != alert["alert_id"]
             for row in evidence
         ),
+        "top_messages": [
+            {"message": message, "count": count}
+            for message, count in sorted(
+                Counter(re.sub("[0-9]+", "#", row["message"]) for row in failures if row.get("message")).items(),
+                key=lambda found: (-found[1], found[0]),
+            )[:5]
+        ],
+        "other_alert_count": sum(
+            row["event_type"] == "alert" and row["status"] == "firing" and row.get("host") != alert["host"]
+            for row in evidence
+        ),
         "correlated_deployments": [
             {name: row.get(name) for name in ("deployment_id", "version", "change_type", "timestamp")}
             for row in sorted(deployed, key=lambda row: (row["timestamp"], row["deployment_id"]))
@@ -101,11 +126,13 @@ def drawn(draw: random.Random, number: int) -> Row:
     match draw.choice(["alert", "log", "metric", "deployment"]):
         case "alert":
             status = draw.choice(["firing", "resolved"])
-            return event(f"e{number}", at, "alert", alert_id=f"a{draw.randrange(6)}", status=status, **about)
+            host = draw.choice(["host-a", "host-b"])
+            return event(f"e{number}", at, "alert", alert_id=f"a{draw.randrange(6)}", host=host, status=status, **about)
         case "log":
             code = draw.choice([None, "Timeout", "DBConnectionError"])
             level = draw.choice(["INFO", "ERROR", "FATAL"])
-            return event(f"e{number}", at, "log", log_level=level, error_code=code, **about)
+            text = draw.choice([None, "pool empty", f"timeout after {number} ms", f"try {number % 4} of 5"])
+            return event(f"e{number}", at, "log", log_level=level, error_code=code, message=text, **about)
         case "metric":
             names = ("cpu_percent", "memory_percent", "error_rate")
             values = {name: draw.choice([None, draw.randrange(100) / 128]) for name in names}
@@ -122,6 +149,8 @@ def test_random_events_against_plain_python(spark: SparkSession) -> None:
     draw.shuffle(events)
     applications = ("payments-api", "search", "idle")
     alerts = [silver(n, T0 - n * 23 * MINUTE, application_id=applications[n % 3]) for n in range(6)]
+    for alert in alerts:
+        alert["fingerprint"] = fingerprint_of(alert["application_id"], "host-a")
 
     found = gold(spark, alerts, events)
 
@@ -144,7 +173,7 @@ def test_without_evidence_there_are_empty_sections(spark: SparkSession) -> None:
     row = gold(spark, [silver(1, T0)], [event("e1", T0, application_id="other")])["a1"]
     assert (row["correlated_deployments"], row["error_summary"], row["evidence_count"]) == ([], {}, 0)
     assert set(row["metric_summary"].values()) == {None}
-    assert row["prior_alert_count"] == 0
+    assert (row["top_messages"], row["prior_alert_count"], row["other_alert_count"]) == ([], 0, 0)
     assert set(row) == {name for name in GOLD_INCIDENTS.columns if name != "_batch_id"}
 
 
@@ -166,3 +195,59 @@ def test_an_alert_of_the_same_moment_is_a_prior_alert_and_its_own_is_not(spark: 
         event("e4", T0, "alert", status="firing", alert_id=None),
     ]
     assert gold(spark, [silver(1, T0)], events)["a1"]["prior_alert_count"] == 2
+
+
+def test_an_alerts_own_repeats_are_no_other_alerts(spark: SparkSession) -> None:
+    own = silver(1, T0, fingerprint=fingerprint_of("payments-api", "host-a"))
+    events = [
+        event("e1", T0, "alert", status="firing", alert_id="a1", host="host-a"),
+        event("e2", T0 - MINUTE, "alert", status="firing", alert_id="another-id", host="host-a"),
+        event("e3", T0 - MINUTE, "alert", status="firing", alert_id="a1", host="host-b"),
+        event("e4", T0 - MINUTE, "alert", status="resolved", alert_id="a4", host="host-c"),
+        event("e5", T0 - 2 * LOOKBACK, "alert", status="firing", alert_id="a5", host="host-d"),
+    ]
+    row = gold(spark, [own], [*events, *events])["a1"]
+    assert (row["prior_alert_count"], row["other_alert_count"]) == (1, 1)
+
+
+def test_of_many_codes_the_fifty_most_frequent_are_kept_and_the_rest_is_counted(spark: SparkSession) -> None:
+    def log(number: int, code: str) -> Row:
+        return event(f"e{number}", T0 - number * SECOND, log_level="ERROR", error_code=code)
+
+    codes = (
+        [f"code{n:03}" for n in range(60)] * 2 + ["often"] * 3 + ["other"] * 4 + ["x" * 200 + "y", "x" * 200 + "z"] * 2
+    )
+    row = gold(spark, [silver(1, T0)], [log(n, code) for n, code in enumerate(codes)])["a1"]
+    kept = {"x" * 200: 4, "often": 3, **{f"code{n:03}": 2 for n in range(48)}}
+    assert row["error_summary"] == {**kept, "other": 12 * 2 + 4}
+    assert list(row["error_summary"])[-1] == "other"
+
+
+def test_of_many_deployments_the_newest_fifty_are_kept(spark: SparkSession) -> None:
+    events = [
+        event(f"e{n}", T0 - n // 2 * SECOND, "deployment", deployment_id=f"d{n:03}", version="v" * 300)
+        for n in range(70)
+    ]
+    again = [event(f"again{n}", T0, "deployment", deployment_id="d000", version="v" * 200) for n in range(60)]
+    found = gold(spark, [silver(1, T0)], events)["a1"]["correlated_deployments"]
+    assert [row["deployment_id"] for row in found] == [f"d{n + half:03}" for n in range(48, -1, -2) for half in (0, 1)]
+    assert {row["version"] for row in found} == {"v" * 200}
+    found = gold(spark, [silver(1, T0)], [*events, *again])["a1"]["correlated_deployments"]
+    assert [row["deployment_id"] for row in found] == ["d000"] * 49 + ["d001"]
+
+
+def test_messages_that_differ_in_numbers_are_one(spark: SparkSession) -> None:
+    texts = ["slow: 1240 ms", "slow: 99 ms", " a\n\tb  ", "a b", "a b", "", " ", None, "z" * 300, "z" * 250]
+    texts += ["b", "c", "d", "e", "x" * 150 + "1" * 100 + "x" * 100]
+    events = [
+        event(f"e{n}", T0 - n * SECOND, log_level=("ERROR", "FATAL")[n % 2], message=text)
+        for n, text in enumerate(texts)
+    ]
+    events.append(event("info", T0, log_level="INFO", message="b"))
+    assert gold(spark, [silver(1, T0)], events)["a1"]["top_messages"] == [
+        {"message": "a b", "count": 3},
+        {"message": "slow: # ms", "count": 2},
+        {"message": "z" * 200, "count": 2},
+        {"message": "b", "count": 1},
+        {"message": "c", "count": 1},
+    ]

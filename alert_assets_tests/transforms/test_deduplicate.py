@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 T0 = datetime(2026, 2, 14, 10, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 LOWEST_FIRST = ("INFO", "LOW", "MEDIUM", "HIGH", "CRITICAL")
-CONTENT = ("status", "severity", "alert_id", "application_id", "host", "alert_type", "current_value", "threshold")
+CONTENT = (
+    "status", "severity", "alert_id", "application_id", "host", "alert_type", "current_value", "threshold",
+    "source", "message", "url",
+)  # fmt: skip
 
 
 def alert(at: datetime, event_id: str = "e1", **fields: Any) -> Row:
@@ -36,6 +39,10 @@ def alert(at: datetime, event_id: str = "e1", **fields: Any) -> Row:
         "alert_id": event_id,
         "current_value": 90.0,
         "threshold": 80.0,
+        "source": "alertmanager",
+        "labels": None,
+        "message": None,
+        "url": None,
         **fields,
     }
 
@@ -59,17 +66,24 @@ def expected(alerts: list[Row]) -> dict[tuple[str, datetime], Row]:
     for key, delivered in windows.items():
         # One content an event: the smallest, null first.
         contents: dict[tuple[datetime, str], Row] = {}
-        ordered = sorted(delivered, key=lambda row: [(row[name] is not None, row[name]) for name in CONTENT])
+        ordered = sorted(
+            delivered,
+            key=lambda row: [
+                *((row[name] is not None, row[name]) for name in CONTENT),
+                (row["labels"] is not None, sorted((row["labels"] or {}).items())),
+            ],
+        )
         for row in ordered:
             contents.setdefault((row["timestamp"], row["event_id"]), row)
         events = [contents[identity] for identity in sorted(contents)]
         firings = [row for row in events if row["status"] == "firing"]
         first = firings[0] if firings else {}
-        resolutions = [row["timestamp"] for row in events if row["status"] != "firing"]
+        last = (firings or events)[-1]
+        over = next((row["timestamp"] for row in reversed(events) if row["status"] != "firing"), None)
         found[key] = {
             "window_end": key[1] + 5 * MINUTE,
             "host": (firings or events)[0]["host"],
-            "severity": max((row["severity"] for row in events), key=LOWEST_FIRST.index),
+            "severity": max((row["severity"] for row in firings or events), key=LOWEST_FIRST.index),
             **{name: first.get(name) for name in ("alert_id", "current_value", "threshold")},
             "max_value": max((row["current_value"] for row in firings), default=None),
             "first_seen_timestamp": first.get("timestamp"),
@@ -77,7 +91,8 @@ def expected(alerts: list[Row]) -> dict[tuple[str, datetime], Row]:
             "alert_count": len(firings),
             "suppressed_count": max(0, len(firings) - 1),
             "duplicate_count": len(delivered) - len(events),
-            "after_first": [at for at in resolutions if not firings or at >= first["timestamp"]],
+            "resolved_at": over if over and (not firings or over >= last["timestamp"]) else None,
+            **{name: last[name] for name in ("source", "labels", "message", "url")},
         }
     return found
 
@@ -94,11 +109,16 @@ def test_a_storm_against_plain_python(spark: SparkSession) -> None:
             status=draw.choice(["firing", "firing", "resolved"]),
             severity=draw.choice(LOWEST_FIRST),
             current_value=draw.choice([1.0, 50.5, 99.9]),
+            source=draw.choice([None, "grafana"]),
+            labels=draw.choice([None, {}, {"team": "core", "zone": "z"}, {"zone": "z"}]),
+            message=draw.choice([None, "", "hot"]),
+            url=draw.choice([None, "https://alerts.example/1"]),
         )
         for n in range(300)
     ]
     alerts += draw.sample(alerts, 40)
     alerts += [{**row, "current_value": 77.0, "severity": "LOW"} for row in draw.sample(alerts, 40)]
+    alerts += [{**row, "labels": {"zone": "y", "team": "core"}} for row in draw.sample(alerts, 40)]
     draw.shuffle(alerts)
 
     # An empty host and none have one fingerprint; which of them a row shows is that of its first firing.
@@ -108,10 +128,7 @@ def test_a_storm_against_plain_python(spark: SparkSession) -> None:
     assert len(found) == len(wanted)
     for row in found:
         want = wanted[row["fingerprint"], row["window_start"]]
-        assert {name: row[name] for name in want if name != "after_first"} == {
-            name: value for name, value in want.items() if name != "after_first"
-        }
-        assert row["resolved_at"] in (want["after_first"] or [None])
+        assert {name: row[name] for name in want} == want
     assert set(found[0]) == {name for name in SILVER_ALERTS.columns if name != "_batch_id"}
 
 
@@ -137,6 +154,34 @@ def test_resolutions_alone_are_a_row_without_firings(spark: SparkSession) -> Non
 def test_a_resolution_before_the_first_firing_resolves_nothing(spark: SparkSession) -> None:
     (row,) = silver(spark, alert(T0, "r", status="resolved"), alert(T0 + SECOND, "f"))
     assert (row["alert_count"], row["resolved_at"]) == (1, None)
+
+
+def test_a_window_is_over_by_its_last_resolution_if_nothing_fired_after_it(spark: SparkSession) -> None:
+    told = [("firing", 30), ("resolved", 31), ("firing", 32), ("resolved", 33)]
+    events = [alert(T0 + at * SECOND, f"e{at}", status=status) for status, at in told]
+    assert [silver(spark, *events[:n])[0]["resolved_at"] for n in (1, 2, 3, 4)] == [
+        None, T0 + 31 * SECOND, None, T0 + 33 * SECOND,
+    ]  # fmt: skip
+    (at_once,) = silver(spark, alert(T0, "r", status="resolved"), alert(T0, "s"))
+    assert at_once["resolved_at"] == T0
+
+
+def test_the_severity_is_of_the_firings_and_what_it_says_of_the_last(spark: SparkSession) -> None:
+    said = {"source": "grafana", "labels": {"b": "2", "a": "1"}, "message": "hotter", "url": "https://x.example/2"}
+    (row,) = silver(
+        spark,
+        alert(T0, "a", severity="LOW", message="hot", labels={"a": "1"}),
+        alert(T0 + SECOND, "b", severity="MEDIUM", **said),
+        alert(T0 + 2 * SECOND, "c", status="resolved", severity="CRITICAL", message="cool", labels={}),
+    )
+    assert row["severity"] == "MEDIUM"
+    assert {name: row[name] for name in said} == said
+
+
+def test_resolutions_without_a_severity_have_that_of_a_firing_without_one(spark: SparkSession) -> None:
+    resolved = [alert(T0 + n * SECOND, f"r{n}", status="resolved", severity=None, message=f"ok {n}") for n in (1, 2)]
+    (row,) = silver(spark, *resolved)
+    assert (row["severity"], row["message"], row["resolved_at"]) == ("MEDIUM", "ok 2", T0 + 2 * SECOND)
 
 
 def test_fingerprints_by_labels_and_windows_of_other_widths(spark: SparkSession) -> None:

@@ -1,8 +1,9 @@
 """The event contract, version 2: the fields a producer may send and the rule of each.
 
 A field's `metadata` says what pandera's own checks cannot: for which event types it is required
-(`required_for`; `"*"` is all of them), how its text is normalised (`case`, `aliases`), what it falls
-back to (`default`, `default_from`) and for which types (`default_for`), whether it may tell about a
+(`required_for`; `"*"` is all of them), how its text is normalised (`case`, `aliases`), which other words of producers
+are `understood`, what it falls back to (`default`, `default_from`), for which types (`default_for`) and whether that is
+noted (`default_is_noted`), whether it is `free_text`, of which blanks are a part, whether it may tell about a
 person (`pii`), and `examples` of it; whether a `fingerprint` may be made of it; whether it is `measured`, of which a
 metric event needs one, and `never_zero` where anything runs.
 
@@ -13,10 +14,14 @@ import pyspark.sql.types as T
 from pandera.pyspark import DataFrameModel, Field
 
 from alert_assets.contracts.vocabulary import (
+    EVENT_TYPE_ALIASES,
     EVENT_TYPES,
     EVERY,
+    LOG_LEVEL_ALIASES,
     LOG_LEVELS,
     SEVERITIES,
+    SEVERITY_ALIASES,
+    STATUS_ALIASES,
     STATUSES,
 )
 
@@ -31,7 +36,7 @@ class Event(DataFrameModel):
     event_type: T.StringType() = Field(
         isin=list(EVENT_TYPES),
         description="alert, log, metric, deployment or dependency.",
-        metadata={"required_for": EVERY},
+        metadata={"required_for": EVERY, "understood": EVENT_TYPE_ALIASES},
     )
     application_id: T.StringType() = Field(
         description="The application the event is about; of a dependency the caller.",
@@ -71,14 +76,21 @@ class Event(DataFrameModel):
     severity: T.StringType() = Field(
         nullable=True,
         isin=list(SEVERITIES),
-        description="CRITICAL, HIGH, MEDIUM, LOW or INFO.",
-        metadata={"required_for": ("alert",), "case": "upper", "fingerprint": True},
+        description="CRITICAL, HIGH, MEDIUM, LOW or INFO; MEDIUM when the producer gave none.",
+        metadata={
+            "case": "upper",
+            "understood": SEVERITY_ALIASES,
+            "default": "MEDIUM",
+            "default_for": ("alert",),
+            "default_is_noted": True,
+            "fingerprint": True,
+        },
     )
     status: T.StringType() = Field(
         nullable=True,
         isin=list(STATUSES),
         description="firing (default) or resolved.",
-        metadata={"case": "lower", "default": "firing", "default_for": ("alert",)},
+        metadata={"case": "lower", "understood": STATUS_ALIASES, "default": "firing", "default_for": ("alert",)},
     )
     current_value: T.DoubleType() = Field(nullable=True, description="What the alert measured.")
     threshold: T.DoubleType() = Field(nullable=True, description="What it was measured against.")
@@ -104,7 +116,12 @@ class Event(DataFrameModel):
         nullable=True,
         isin=list(LOG_LEVELS),
         description="TRACE, DEBUG, INFO, WARN, ERROR or FATAL.",
-        metadata={"required_for": ("log",), "case": "upper", "aliases": {"WARNING": "WARN"}},
+        metadata={
+            "required_for": ("log",),
+            "case": "upper",
+            "aliases": {"WARNING": "WARN"},
+            "understood": LOG_LEVEL_ALIASES,
+        },
     )
     error_code: T.StringType() = Field(
         nullable=True,
@@ -114,7 +131,7 @@ class Event(DataFrameModel):
     message: T.StringType() = Field(
         nullable=True,
         description="Free text; data from outside, never an instruction.",
-        metadata={"pii": True, "fingerprint": True},
+        metadata={"pii": True, "fingerprint": True, "free_text": True},
     )
     deployment_id: T.StringType() = Field(
         nullable=True, description="Id of a deployment.", metadata={"required_for": ("deployment",)}

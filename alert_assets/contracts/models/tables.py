@@ -24,6 +24,7 @@ DEPLOYMENT = T.StructType(
         T.StructField("timestamp", T.TimestampType()),
     ]
 )
+TOP_MESSAGE = T.StructType([T.StructField("message", T.StringType()), T.StructField("count", T.LongType())])
 METRIC_SUMMARY = T.StructType([T.StructField(summary.name, T.DoubleType()) for summary in SUMMARIES])
 
 
@@ -69,7 +70,7 @@ class BronzeQuarantine(DataFrameModel):
         nullable=True, description="The line's bytes, only where `raw` could not hold them.", metadata={"pii": True}
     )
     reasons: T.ArrayType(T.StringType()) = Field(
-        description="malformed_json, missing:FIELD, invalid:FIELD; all that apply."
+        description="malformed_json, too_deep, too_long, missing:, invalid:, future: or too_long:FIELD; all that apply."
     )
     contract_version: T.IntegerType() = Field(ge=1, description="Event contract the line was judged by.")
     source_file: T.StringType() = Field(alias="_source_file", description="Landing file of the line.")
@@ -127,7 +128,9 @@ class SilverAlerts(DataFrameModel):
     application_id: T.StringType() = Field(description="Of the first firing.")
     host: T.StringType() = Field(nullable=True, description="Of the first firing.", metadata={"pii": True})
     alert_type: T.StringType() = Field(description="Of the first firing.")
-    severity: T.StringType() = Field(isin=list(SEVERITIES), description="The highest in the window.")
+    severity: T.StringType() = Field(
+        isin=list(SEVERITIES), description="The highest of the firings; of the resolutions where there are none."
+    )
     alert_id: T.StringType() = Field(nullable=True, description="Of the first firing.")
     current_value: T.DoubleType() = Field(nullable=True, description="Of the first firing.")
     threshold: T.DoubleType() = Field(nullable=True, description="Of the first firing.")
@@ -139,7 +142,21 @@ class SilverAlerts(DataFrameModel):
     duplicate_count: T.LongType() = Field(ge=0, description="Repeated deliveries of the window's alerts.")
     resolved_at: T.TimestampType() = Field(
         nullable=True,
-        description="Earliest resolved event at or after the first firing, or of a window without one, UTC.",
+        description="Latest resolved event, UTC; null when the window's last firing is later.",
+    )
+    source: T.StringType() = Field(
+        nullable=True, description="The system that raised the alert; of the last firing, as are the three below."
+    )
+    labels: T.MapType(T.StringType(), T.StringType()) = Field(
+        nullable=True, description="Free key-value pairs.", metadata={"pii": True}
+    )
+    message: T.StringType() = Field(
+        nullable=True,
+        description="Free text; data from outside, never an instruction.",
+        metadata={"pii": True},
+    )
+    url: T.StringType() = Field(
+        nullable=True, description="Link back to where the alert came from.", metadata={"pii": True}
     )
     batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
 
@@ -164,7 +181,7 @@ class GoldIncidents(DataFrameModel):
     application_id: T.StringType() = Field(description="Of the first firing.")
     host: T.StringType() = Field(nullable=True, description="Of the first firing.", metadata={"pii": True})
     alert_type: T.StringType() = Field(description="Of the first firing.")
-    severity: T.StringType() = Field(isin=list(SEVERITIES), description="The highest in the window.")
+    severity: T.StringType() = Field(isin=list(SEVERITIES), description="The highest of the window's firings.")
     alert_id: T.StringType() = Field(description="Of the first firing.")
     current_value: T.DoubleType() = Field(nullable=True, description="Of the first firing.")
     threshold: T.DoubleType() = Field(nullable=True, description="Of the first firing.")
@@ -174,16 +191,42 @@ class GoldIncidents(DataFrameModel):
     alert_count: T.LongType() = Field(ge=1, description="Distinct firing events, by event_id and timestamp.")
     suppressed_count: T.LongType() = Field(ge=0, description="alert_count - 1.")
     duplicate_count: T.LongType() = Field(ge=0, description="Repeated deliveries of the window's alerts.")
-    resolved_at: T.TimestampType() = Field(nullable=True, description="Earliest resolved event of the window, UTC.")
+    resolved_at: T.TimestampType() = Field(
+        nullable=True, description="Latest resolved event of the window, UTC; null when its last firing is later."
+    )
+    source: T.StringType() = Field(
+        nullable=True, description="The system that raised the alert; of the last firing, as are the three below."
+    )
+    labels: T.MapType(T.StringType(), T.StringType()) = Field(
+        nullable=True, description="Free key-value pairs.", metadata={"pii": True}
+    )
+    message: T.StringType() = Field(
+        nullable=True,
+        description="Free text; data from outside, never an instruction.",
+        metadata={"pii": True},
+    )
+    url: T.StringType() = Field(
+        nullable=True, description="Link back to where the alert came from.", metadata={"pii": True}
+    )
     correlated_deployments: T.ArrayType(DEPLOYMENT) = Field(
-        description="Deployments of the application in the lookback, by time, then id."
+        description="The newest 50 deployments of the application in the lookback, by time, then id."
     )
     error_summary: T.MapType(T.StringType(), T.LongType()) = Field(
-        description="ERROR and FATAL logs with a code in the lookback, count by code."
+        description="ERROR and FATAL logs with a code in the lookback, by code: the 50 most frequent, then `other`."
     )
     metric_summary: METRIC_SUMMARY = Field(description="Extremes and mean of the lookback's metric events.")
     prior_alert_count: T.LongType() = Field(
         ge=0, description="Firing alerts of the application in the lookback whose alert_id is not this one's."
+    )
+    top_messages: T.ArrayType(TOP_MESSAGE) = Field(
+        nullable=True,
+        description="The five most frequent messages of ERROR and FATAL logs in the lookback, numbers as `#`.",
+        metadata={"pii": True},
+    )
+    other_alert_count: T.LongType() = Field(
+        nullable=True,
+        ge=0,
+        description="Firing alerts of the application in the lookback of other fingerprints than this alert's.",
     )
     incident_context_text: T.StringType() = Field(
         description="All of the above as the analyst reads it.", metadata={"pii": True}

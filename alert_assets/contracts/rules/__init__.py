@@ -1,11 +1,11 @@
 r"""The rules of a row as plain data: what a contract's pandera model says, for every backend to compile.
 
-A backend is a module beside this one: Spark judges lines, Arrow the plain ones and what is about to be merged,
+A backend is a module beside this one: Python judges lines, Arrow the plain ones and what is about to be merged,
 DataFusion what is in a table already, and ODCS tells those who read the contract. They agree on what a rule means:
 
 - A null breaks no rule but `not_null`.
 - NaN is above every number, so it keeps a lower bound: whether a double is finite is a rule of its own. -0.0 is 0.0.
-- A pattern is anchored at its start; `$` is the end of the text, also before a line feed. Write it so that RE2, Java
+- A pattern is anchored at its start; `$` is the end of the text, also before a line feed. Write it so that RE2, Python
   and Rust read it alike: character classes like `[0-9]`, no `\d`.
 """
 

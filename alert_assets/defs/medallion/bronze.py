@@ -24,6 +24,7 @@ LANDING_ZONE = dg.AssetSpec(
 )
 
 _TABLES = (BRONZE_EVENTS, BRONZE_QUARANTINE, BRONZE_HELD)
+BRONZE_TABLES = tuple(table.name for table in _TABLES)
 
 
 @dg.multi_asset(
@@ -62,10 +63,11 @@ def bronze(
         "late_events": report.late,
         "quarantine_percent": percent(report.quarantined, report.lines),
         "broken_files": report.broken or {},
+        "files_not_read": list(map(str, report.not_read)),
         "held_batches": held,
     }
     of_table: dict[Contract, dict[str, Any]] = {
-        BRONZE_EVENTS: {**read, "rows_out": report.rows},
+        BRONZE_EVENTS: {**read, "rows_out": report.rows, "adapted_rows": report.adapted},
         BRONZE_QUARANTINE: {**read, "rows_out": report.quarantined},
         BRONZE_HELD: {"held_batches": held},
     }
@@ -85,7 +87,7 @@ class ReplayConfig(dg.Config):
     """Run config of the replay."""
 
     reason: str = ""
-    """Only lines with this reason, e.g. `invalid:timestamp`; all open lines when empty."""
+    """Only lines with this reason, e.g. `future:timestamp`; all open lines when empty."""
 
 
 @dg.op(pool=BRONZE_EVENTS.name)

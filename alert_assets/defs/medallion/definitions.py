@@ -9,15 +9,19 @@ from alert_assets.contracts import CONTRACTS, PLATINUM_INCIDENTS
 from alert_assets.defs.medallion.bronze import LANDING_ZONE, bronze, replay_quarantine_job
 from alert_assets.defs.medallion.incidents import gold_incidents, platinum_incidents, silver_alerts
 from alert_assets.defs.medallion.landing_sensor import landing_sensor
+from alert_assets.defs.resources import settings
 from alert_assets.defs.schedules import every_5_minutes
 from alert_assets.defs.table_checks import table_checks
 
 _WAITING = "Incidents wait for an analysis."
 
+#: The rules answer at once, and who is notified reads their analysis. A model may be slow and holds up no incident.
+_ANALYSED = [platinum_incidents] if settings.analyst == "rules" else []
+
 bronze_to_gold = dg.define_asset_job(
     "bronze_to_gold",
-    selection=dg.AssetSelection.assets(bronze, silver_alerts, gold_incidents),
-    description="What has landed, up to incidents with their context.",
+    selection=dg.AssetSelection.assets(bronze, silver_alerts, gold_incidents, *_ANALYSED),
+    description="What has landed, up to incidents with their context, and their analysis where rules write it.",
 )
 platinum = dg.define_asset_job(
     "platinum",
@@ -36,7 +40,7 @@ defs = dg.Definitions(
             [PLATINUM_INCIDENTS.name],
             lambda _, lakehouse, settings, __: _WAITING if incidents_wait(lakehouse, settings) else None,
             idle="No incident waits for an analysis.",
-            description="Apart from bronze to gold: a slow model holds up no incident.",
+            description="What bronze to gold does not analyse: a model's incidents, and those whose analysis failed.",
         )
     ],
     sensors=[landing_sensor(bronze_to_gold.name)],

@@ -7,11 +7,11 @@ from hashlib import sha256
 import dagster as dg
 
 from alert_assets.breaker.store import CircuitBreakers
-from alert_assets.contracts import BRONZE_EVENTS
-from alert_assets.defs.medallion.bronze import LANDING_ZONE
+from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_ALERTS
+from alert_assets.defs.medallion.bronze import BRONZE_TABLES, LANDING_ZONE
 from alert_assets.defs.metadata import rows_shown
 from alert_assets.errors import UserError
-from alert_assets.ingest.landing import Backlog, backlog
+from alert_assets.ingest.landing import Backlog, backlog, by_reason
 from alert_assets.settings import Settings
 
 #: After a failed run over the same files, so long until the next one.
@@ -37,7 +37,7 @@ def landing_sensor(job_name: str) -> dg.SensorDefinition:
     @dg.sensor(
         name="landing_sensor",
         job_name=job_name,
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=5,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Requests a bronze-to-gold run when landing files wait; skips with the reason when not.",
     )
@@ -51,7 +51,9 @@ def landing_sensor(job_name: str) -> dg.SensorDefinition:
         except UserError as error:
             return dg.SkipReason(str(error))
         if not waiting:
-            return dg.SkipReason(f"Nothing has landed: all {waiting.ingested} files in the landing zone are ingested.")
+            left = f" Not read: {len(waiting.skipped)}, see `alert-assets status`." if waiting.skipped else ""
+            said = f"Nothing has landed: all {waiting.ingested} files in the landing zone are ingested.{left}"
+            return dg.SkipReason(said)
         files = f"{len(waiting.pending)} landed, {len(waiting.unfinished)} in an unfinished batch"
         under_way = context.instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=_UNDER_WAY), limit=1)
         if under_way:
@@ -62,12 +64,24 @@ def landing_sensor(job_name: str) -> dg.SensorDefinition:
         if (reason := _why_wait(context, job_name, seen, files)) is not None:
             return dg.SkipReason(reason)
         return dg.SensorResult(
-            run_requests=[dg.RunRequest(tags={"alert_assets/landing_files": str(len(waiting.pending))})],
+            run_requests=[
+                dg.RunRequest(
+                    tags={"alert_assets/landing_files": str(len(waiting.pending))},
+                    asset_selection=_without_analysis(breakers),
+                )
+            ],
             asset_events=[_observation(waiting)],
             cursor=json.dumps({"files": seen}),
         )
 
     return sensor
+
+
+def _without_analysis(breakers: CircuitBreakers) -> list[dg.AssetKey] | None:
+    """The tables up to gold while the analysis is refused, which holds up no incident; None for all of the job."""
+    if not breakers.peek([PLATINUM_INCIDENTS.breaker or ""]):
+        return None
+    return [dg.AssetKey(name) for name in (*BRONZE_TABLES, SILVER_ALERTS.name, GOLD_INCIDENTS.name)]
 
 
 def _observation(waiting: Backlog) -> dg.AssetObservation:
@@ -79,6 +93,7 @@ def _observation(waiting: Backlog) -> dg.AssetObservation:
             "waiting_files": len(waiting.pending),
             "waiting_bytes": sum(file.size_bytes for file in waiting.pending),
             "ingested_files": waiting.ingested,
+            "files_not_read": list(map(str, by_reason(waiting.skipped))),
             "oldest": rows_shown(files[:10], "file", "bytes", "landed_at"),
         },
     )

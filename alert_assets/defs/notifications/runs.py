@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from sqlalchemy import select
 
+from alert_assets.breaker.dagster_internals import storage_id
 from alert_assets.breaker.guard import REFUSED_TAGS
 from alert_assets.contracts import ALL_CONTRACTS
 from alert_assets.defs.breaker.sensors import planned_assets
-from alert_assets.notify.facts import check_alert, run_alert
+from alert_assets.kernel.clock import utc_now
+from alert_assets.notify.facts import check_alert
+from alert_assets.notify.runs import RunEnd, is_reported, raise_run_alerts
 from alert_assets.notify.store.outbox import raise_alert
+from alert_assets.state.database import upsert
+from alert_assets.state.tables import lookouts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,37 +27,89 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from alert_assets.notify.alert import Alert
+    from alert_assets.state.database import State
+
+#: Runs of one look and of one transaction, how long a look goes on, and how far back the first one looks.
+_RUNS_A_LOOK, _RUNS_AT_ONCE, _BUDGET_SECONDS, _FIRST_LOOK = 200, 20, 25.0, timedelta(hours=1)
+
+#: Two runs may end in the same moment, and a record may be seen late: what lies so far back is looked at again.
+_OVERLAP = timedelta(seconds=30)
+
+_ENDED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
 
 
-def raise_run_alerts(connection: Connection, instance: dg.DagsterInstance, record: dg.RunRecord) -> int:
+@dataclass(frozen=True)
+class RunLook:
+    """What one look at an instance found: runs that ended, and new alerts of them."""
+
+    runs: int = 0
+    raised: int = 0
+
+
+def look_at_runs(instance: dg.DagsterInstance, state: State, *, budget_seconds: float = _BUDGET_SECONDS) -> RunLook:
+    """Put the alerts of runs into the outbox that ended since the last look at this instance.
+
+    Where that ended is remembered in the state database, in the transaction of the alerts. A look that takes longer
+    than `budget_seconds` is continued by the next.
+    """
+    begun, runs, raised = time.monotonic(), 0, 0
+    # One state database may hear of several instances.
+    name = f"runs/{storage_id(instance)}"
+    with state.reading() as connection:
+        cursor = connection.scalar(select(lookouts.c.cursor).where(lookouts.c.name == name))
+    since = datetime.fromisoformat(cursor) if cursor else utc_now() - _FIRST_LOOK
+    ended = instance.get_run_records(
+        dg.RunsFilter(statuses=_ENDED, updated_after=since - _OVERLAP),
+        limit=_RUNS_A_LOOK,
+        order_by="update_timestamp",
+        ascending=True,
+    )
+    while (found := ended[runs : runs + _RUNS_AT_ONCE]) and time.monotonic() - begun < budget_seconds:
+        since = max(since, *(record.update_timestamp.astimezone(UTC) for record in found))
+        with state.writing() as connection:
+            raised += sum(_raise_alerts(connection, instance, record) for record in found)
+            row = {"name": name, "cursor": since.isoformat()}
+            statement = upsert(connection, lookouts).values(row)
+            connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))
+        runs += len(found)
+    return RunLook(runs, raised)
+
+
+def _raise_alerts(connection: Connection, instance: dg.DagsterInstance, record: dg.RunRecord) -> int:
     """Put the alerts of a run that ended into the outbox; returns how many are new there.
 
-    A run that failed is one, and so is the first of its job that succeeds after that. Failed checks of assets that
-    are not ours are, too; ours are in the outbox already.
+    Failed checks of assets that are not ours are some, too; ours are in the outbox already.
     """
-    from alert_assets.notify.sources import is_failing
-
     run = record.dagster_run
     if REFUSED_TAGS.items() <= run.tags.items():
         return 0
     failed = run.status == dg.DagsterRunStatus.FAILURE
     checks = [(alert, f"{alert.episode}/{run.run_id}") for alert in _failed_checks(instance, run.run_id)]
     raised = sum(raise_alert(connection, alert, key) for alert, key in checks)
-    ended = datetime.fromtimestamp(record.end_time or record.update_timestamp.timestamp(), UTC)
-    if not failed and not is_failing(connection, run.job_name, before=ended):
+    if failed and is_reported(connection, run.run_id):
         return raised
+    ended = datetime.fromtimestamp(record.end_time or record.update_timestamp.timestamp(), UTC)
     error, trace = _why_it_failed(instance, run.run_id) if failed else (None, None)
-    alert = run_alert(
-        run.job_name,
-        run.run_id,
+    done = _materialized(instance, run.run_id)
+    planned = {key.to_user_string() for key in run.asset_selection or planned_assets(instance, run.run_id)}
+    end = RunEnd(
+        run_id=run.run_id,
+        job=run.job_name,
         failed=failed,
-        error=error,
-        stack_trace=trace,
         since=datetime.fromtimestamp(record.start_time, UTC) if record.start_time else ended,
         at=ended,
-        owner=_owner(run.asset_selection or planned_assets(instance, run.run_id)),
+        done=done,
+        undone=planned - done,
+        error=error,
+        stack_trace=trace,
     )
-    return raised + raise_alert(connection, alert, f"run/{run.run_id}/{run.status.value}")
+    return raised + raise_run_alerts(connection, end)
+
+
+def _materialized(instance: dg.DagsterInstance, run_id: str) -> set[str]:
+    found = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
+    events = [record.event_log_entry.dagster_event for record in found]
+    return {event.asset_key.to_user_string() for event in events if event is not None and event.asset_key is not None}
 
 
 def _why_it_failed(instance: dg.DagsterInstance, run_id: str) -> tuple[str | None, str | None]:
@@ -89,9 +149,3 @@ def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> Iterable[Alert]
             run_id=run_id,
             at=datetime.fromtimestamp(record.event_log_entry.timestamp, UTC),
         )
-
-
-def _owner(keys: Iterable[dg.AssetKey]) -> str | None:
-    """The team of the first table, by name, that has one."""
-    contracts = (ALL_CONTRACTS.get(name) for name in sorted(key.to_user_string() for key in keys))
-    return next((contract.owner for contract in contracts if contract), None)

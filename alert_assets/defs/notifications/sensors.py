@@ -1,28 +1,16 @@
 """The sensors of notifications: two fill the outbox, one empties it, one escalates.
 
-Neither of those that fill it is a run-status sensor: that one loses an event when it fails. Here the cursor moves
-after the outbox has taken what was found.
+They are the safety net of a deployed instance: the end of each run does the same, and so does `alert-assets alerts
+notify` where no daemon runs. None of them is a run-status sensor: that one loses an event when it fails.
 """
-
-import json
-from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from alert_assets.defs.notifications.runs import raise_run_alerts
+from alert_assets.defs.notifications.runs import look_at_runs
 from alert_assets.kernel.clock import utc_now
-from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.notify.round import look_for_incidents
 from alert_assets.notify.stack import NotificationStack
 from alert_assets.settings import Settings
-
-#: Runs looked at in one tick, and how far back the first tick looks.
-_RUNS_PER_TICK, _FIRST_LOOK = 200, timedelta(hours=1)
-
-#: Two runs may end in the same moment, and a record may be seen late: what lies so far back is looked at again.
-_OVERLAP = timedelta(seconds=30)
-
-_ENDED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
 
 
 @dg.sensor(
@@ -33,22 +21,12 @@ _ENDED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
 )
 def run_alerts(
     context: dg.SensorEvaluationContext, notification_stack: dg.ResourceParam[NotificationStack]
-) -> dg.SensorResult | dg.SkipReason:
-    """Raise alerts of runs; the cursor is when the last run that was looked at was updated."""
-    since = datetime.fromisoformat(context.cursor) if context.cursor else utc_now() - _FIRST_LOOK
-    found = context.instance.get_run_records(
-        dg.RunsFilter(statuses=_ENDED, updated_after=since - _OVERLAP),
-        limit=_RUNS_PER_TICK,
-        order_by="update_timestamp",
-        ascending=True,
-    )
-    if not found:
+) -> dg.SkipReason:
+    """Raise alerts of the runs that ended since the last look."""
+    looked = look_at_runs(context.instance, notification_stack.state)
+    if not looked.runs:
         return dg.SkipReason("No run has ended.")
-    with notification_stack.state.writing() as connection:
-        raised = sum(raise_run_alerts(connection, context.instance, record) for record in found)
-    newest = max(record.update_timestamp.astimezone(UTC) for record in found)
-    reason = f"{raised} new alerts of {len(found)} runs that ended."
-    return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=max(newest, since).isoformat())
+    return dg.SkipReason(f"{looked.raised} new alerts of {looked.runs} runs that ended.")
 
 
 @dg.sensor(
@@ -61,21 +39,15 @@ def incident_alerts(
     context: dg.SensorEvaluationContext,
     settings: dg.ResourceParam[Settings],
     notification_stack: dg.ResourceParam[NotificationStack],
-) -> dg.SensorResult | dg.SkipReason:
-    """Raise alerts of incidents; the cursor is how far both tables have been read."""
-    from alert_assets.notify.sources import IncidentsSeen, changed_incidents, raise_incident_alerts
-
-    # A cursor of the release before has a time for platinum: what it has seen is looked at again, and known by its key.
-    cursor = json.loads(context.cursor or "{}")
-    seen = IncidentsSeen(cursor.get("gold", 0), cursor.get("platinum", 0))
-    oldest = utc_now() - timedelta(hours=settings.alert_max_age_hours)
-    changed = changed_incidents(Lakehouse(settings), seen, since=oldest)
-    if not changed.number:
+) -> dg.SkipReason:
+    """Raise alerts of the incidents that changed since the last look."""
+    found = look_for_incidents(notification_stack.state, settings)
+    if not found.changed:
         return dg.SkipReason("No incident has changed.")
-    raised = raise_incident_alerts(notification_stack.state, changed)
-    too_old = changed.number - len(changed.recent)
-    reason = f"{raised} new alerts of {changed.number} incidents that changed; {too_old} are too old to be notified."
-    return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=json.dumps(asdict(changed.seen)))
+    return dg.SkipReason(
+        f"{found.raised} new alerts of {found.changed} incidents that changed; "
+        f"{found.too_old} are too old to be notified."
+    )
 
 
 @dg.sensor(

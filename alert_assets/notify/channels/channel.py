@@ -69,13 +69,22 @@ class ChannelError(Exception):
     Attributes:
         permanent: the same message will be refused again; its cause has to be removed first.
         retry_after_seconds: how long the service asks to be left alone, if it does.
+        of_recipient: it is the recipient's alone: others are delivered to meanwhile.
     """
 
-    def __init__(self, reason: str, *, permanent: bool, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        permanent: bool,
+        retry_after_seconds: float | None = None,
+        of_recipient: bool = False,
+    ) -> None:
         """Say why, and whether it is worth trying again."""
         super().__init__(reason)
         self.permanent = permanent
         self.retry_after_seconds = retry_after_seconds
+        self.of_recipient = of_recipient
 
 
 class Channel(Protocol):
@@ -84,6 +93,13 @@ class Channel(Protocol):
     @property
     def name(self) -> str:
         """What routing calls it."""
+
+    @property
+    def defaults(self) -> tuple[str, ...] | None:
+        """The recipients of a message that names none; empty where only the service knows.
+
+        None: it reaches one place, whatever recipients are named.
+        """
 
     def send(self, message: Message) -> Delivered:
         """Deliver one message.

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import smtplib
 import ssl
-import threading
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +26,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 from pydantic_settings import NoDecode
 
 from alert_assets.kernel.clock import utc_now
+from alert_assets.kernel.deadline import within
 from alert_assets.kernel.text import one_line
 from alert_assets.notify.channels import wording
 from alert_assets.notify.channels.channel import Action, ChannelError, Delivered, Message
@@ -118,10 +117,15 @@ class Email:
     password: str = field(default="", repr=False)
     starttls: bool = True
     timeout_seconds: float = 10.0
-    session_seconds: float = 30.0
+    session_seconds: float = 20.0
     tls: ssl.SSLContext = field(default_factory=ssl.create_default_context, repr=False)
     clock: Callable[[], datetime] = field(default=utc_now, repr=False)
     name: str = "email"
+
+    @property
+    def defaults(self) -> tuple[str, ...]:
+        """The addresses that are set."""
+        return self.to
 
     def send(self, message: Message) -> Delivered:
         """Hand it to the relay; the reference of an opening is its Message-ID."""
@@ -167,18 +171,8 @@ class Email:
         return mail
 
     def _transmit_in_time(self, mail: EmailMessage, recipients: tuple[str, ...]) -> dict[str, tuple[int, bytes]]:
-        """Transmit it in a thread: smtplib bounds each wait, but not a relay that answers a byte at a time."""
-        outcome: Future[dict[str, tuple[int, bytes]]] = Future()
-
-        def transmit() -> None:
-            try:
-                outcome.set_result(self._transmit(mail, recipients))
-            except Exception as error:  # noqa: BLE001
-                # It is raised where the outcome is waited for.
-                outcome.set_exception(error)
-
-        threading.Thread(target=transmit, name="smtp", daemon=True).start()
-        return outcome.result(self.session_seconds)
+        """Transmit it within a deadline: smtplib bounds each wait, but not a relay that answers a byte at a time."""
+        return within(self.session_seconds, lambda: self._transmit(mail, recipients), "smtp")
 
     def _transmit(self, mail: EmailMessage, recipients: tuple[str, ...]) -> dict[str, tuple[int, bytes]]:
         """Send it and return the recipients that were refused while others were not."""
@@ -204,13 +198,14 @@ class Email:
     def _problem(self, error: Exception) -> ChannelError:
         """What an exception means; of its text only the code is used, the rest may quote what was sent."""
         reason, permanent = _meaning(error)
-        return ChannelError(f"{self.name}: {self.host}: {reason}", permanent=permanent)
+        of_recipient = isinstance(error, smtplib.SMTPRecipientsRefused)
+        return ChannelError(f"{self.name}: {self.host}: {reason}", permanent=permanent, of_recipient=of_recipient)
 
     def _postponed(self, refused: dict[str, tuple[int, bytes]]) -> ChannelError | None:
         later = [address for address, (code, _) in refused.items() if code < 500]
         if not later:
             return None
-        return ChannelError(f"{self.name}: {self.host}: put off {', '.join(later)}", permanent=False)
+        return ChannelError(f"{self.name}: {self.host}: put off {', '.join(later)}", permanent=False, of_recipient=True)
 
     def _message_id(self, text: str) -> str:
         digest = sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
@@ -247,6 +242,7 @@ def html(message: Message) -> str:
     parts = [
         f'<h2 style="color:{color}">{escape(wording.headline(message, _MAX_SUBJECT))}</h2>',
         _paragraph("", wording.prose(alert.description, 8_000)),
+        _paragraph("Message", wording.own_message(alert, 4_000)),
         f"<table>{rows}</table>",
         _paragraph("Suggested action", wording.prose(alert.suggested_action, 2_000)),
         f"<p>{links}</p>" if links else "",

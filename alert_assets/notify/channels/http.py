@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from alert_assets.kernel.deadline import within
 from alert_assets.kernel.text import one_line
 from alert_assets.notify.channels.channel import ChannelError
 from alert_assets.notify.channels.targets import Address, TargetRefused, Targets, is_host
@@ -85,10 +87,18 @@ class Response:
 Reason = Callable[[bytes], str]
 
 
-def exchange(http: Http, channel: str, request: Request, reason: Reason = lambda body: "") -> Response:
+def exchange(
+    http: Http,
+    channel: str,
+    request: Request,
+    reason: Reason = lambda body: "",
+    *,
+    limits_recipient: bool = False,
+) -> Response:
     """Send a request and return the answer if it is a good one.
 
-    Errors begin with `channel`; `reason` finds what the service's documentation has in an error's body.
+    Errors begin with `channel`; `reason` finds what the service's documentation has in an error's body. With
+    `limits_recipient` a 429 is about the recipient of this request, and not about the service.
 
     Raises:
         ChannelError: permanent for redirects, refused targets and most 4xx, transient for the rest.
@@ -96,6 +106,7 @@ def exchange(http: Http, channel: str, request: Request, reason: Reason = lambda
     import httpx
 
     url = _parse(channel, request.url)
+    ends_at = time.monotonic() + http.timeout_seconds
     addresses = _resolve(http, channel, url)
     patience = httpx.Timeout(http.timeout_seconds, connect=http.timeout_seconds / len(addresses))
     answer: _Answer | None = None
@@ -103,7 +114,7 @@ def exchange(http: Http, channel: str, request: Request, reason: Reason = lambda
     for address in addresses:
         try:
             outgoing = _outgoing(request, url, address, patience)
-            answer = asyncio.run(asyncio.wait_for(_perform(http, outgoing), http.timeout_seconds))
+            answer = asyncio.run(asyncio.wait_for(_perform(http, outgoing), max(0.0, ends_at - time.monotonic())))
             break
         except httpx.ConnectTimeout:
             problem = "cannot be connected to in time"
@@ -117,7 +128,7 @@ def exchange(http: Http, channel: str, request: Request, reason: Reason = lambda
             break
     if answer is None:
         raise ChannelError(f"{channel}: {url.host}: {problem}", permanent=False)
-    return _judge(channel, url, answer, reason)
+    return _judge(channel, url, answer, reason, limits_recipient=limits_recipient)
 
 
 @dataclass(frozen=True)
@@ -154,11 +165,13 @@ def _resolve(http: Http, channel: str, url: httpx.URL) -> list[Address]:
     problem, permanent = "", False
     addresses: list[Address] = []
     try:
-        addresses = http.targets.addresses(host, port)
+        addresses = within(http.timeout_seconds, lambda: http.targets.addresses(host, port), "resolve")
         if not addresses:
             problem = f"{host} has no address"
     except TargetRefused as refused:
         problem, permanent = f"{refused}; if that is meant, add it to ALERTS_ALLOWED_HOSTS", True
+    except TimeoutError:
+        problem = f"{host} is not resolved within {http.timeout_seconds:g} seconds"
     except (OSError, UnicodeError) as error:
         problem = f"{host} cannot be resolved ({type(error).__name__})"
     if not problem and url.scheme == "http" and not http.targets.is_configured(host, addresses):
@@ -232,7 +245,9 @@ def _connection_problem(error: httpx.ConnectError) -> str:
     return "cannot be connected to"
 
 
-def _judge(channel: str, url: httpx.URL, answer: _Answer, reason: Reason) -> Response:
+def _judge(
+    channel: str, url: httpx.URL, answer: _Answer, reason: Reason, *, limits_recipient: bool = False
+) -> Response:
     if 200 <= answer.status < 300:
         return Response(answer.status, answer.body)
     detail = one_line(reason(answer.body), _MAX_REASON_LENGTH)
@@ -244,6 +259,7 @@ def _judge(channel: str, url: httpx.URL, answer: _Answer, reason: Reason) -> Res
         said,
         permanent=not transient,
         retry_after_seconds=retry_after_seconds(answer.retry_after, datetime.now(UTC)) if transient else None,
+        of_recipient=limits_recipient and answer.status == HTTPStatus.TOO_MANY_REQUESTS,
     )
 
 

@@ -16,6 +16,7 @@ class Log:
     """Writes a line for every message."""
 
     name: str = "log"
+    defaults: None = None
 
     def send(self, message: Message) -> Delivered:
         """Write the line. Cannot fail in a way that a repeat would mend."""

@@ -56,6 +56,7 @@ class PagerDuty:
     http: Http
     url: str = DEFAULT_URL
     name: str = "pagerduty"
+    defaults: None = None
 
     def send(self, message: Message) -> Delivered:
         """Trigger, acknowledge or resolve; the reference is the `dedup_key`."""
@@ -87,6 +88,7 @@ def _details(message: Message) -> dict[str, Any]:
     custom = dict(wording.facts(alert))
     texts = {
         "Description": wording.prose(alert.description, 4_000),
+        "Message": wording.own_message(alert, 2_000),
         "Suggested action": wording.prose(alert.suggested_action, 1_000),
         "Error": wording.prose(alert.error, 2_000),
         "Stack trace": wording.last_lines(alert.stack_trace, 4_000),

@@ -92,6 +92,11 @@ class ServiceNow:
     close_code: str = "Solution provided"
     name: str = "servicenow"
 
+    @property
+    def defaults(self) -> tuple[str, ...]:
+        """The group that is set."""
+        return (self.assignment_group,) if self.assignment_group else ()
+
     def send(self, message: Message) -> Delivered:
         """Create the incident, or add to it; the detail is its number."""
         incident = self._find(message)

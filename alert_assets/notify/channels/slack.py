@@ -1,8 +1,9 @@
 """Slack, in Block Kit, by bot token or by incoming webhook.
 
 A bot token can do more: messages go to the channels that routing names, and what follows the first message of an
-episode is a reply in its thread. Reminders, escalations and the end are shown in the channel too: an unanswered
-thread is not watched. A webhook is bound to one channel and knows no threads.
+episode is a reply in its thread. The first message itself is edited: it shows what is so now. Reminders,
+escalations and the end are shown in the channel too: an unanswered thread is not watched. A webhook is bound to one
+channel and knows no threads.
 
 Text from outside is escaped as https://docs.slack.dev/messaging/formatting-message-text has it, and Slack is asked
 to parse nothing in it, so an alert can neither mention `@channel` nor hide a link. Slack promises no idempotency:
@@ -14,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, SecretStr, model_validator
@@ -35,10 +36,12 @@ DEFAULT_URL = "https://slack.com/api/chat.postMessage"
 
 #: https://docs.slack.dev/reference/block-kit/blocks: a header has 150 characters, a section 3,000 and ten fields of
 #: 2,000. All blocks together are refused from about 13,000 on, so each part gets less, counted with its escapes.
-_MAX_HEADER, _MAX_DESCRIPTION, _MAX_FIELD, _MAX_ACTION, _MAX_ERROR, _MAX_TRACE = 150, 2_000, 300, 700, 1_200, 2_000
-_MAX_FIELDS, _MAX_LINKS, _MAX_URL = 10, 5, 300
+_MAX_HEADER, _MAX_DESCRIPTION, _MAX_MESSAGE, _MAX_ACTION, _MAX_ERROR, _MAX_TRACE = 150, 1_500, 700, 700, 900, 1_200
+_MAX_FIELD, _MAX_LABELS, _MAX_FIELDS, _MAX_LINKS, _MAX_URL = 150, 700, 10, 5, 300
 
 _SHOWN_IN_CHANNEL = frozenset({Action.REMIND, Action.ESCALATE, Action.RESOLVE})
+#: What changes the first message.
+_EDITS = frozenset({Action.UPDATE, Action.ACKNOWLEDGE, Action.RESOLVE})
 
 #: Errors in a 200 answer that pass; the others stay until their cause is removed.
 _TRANSIENT = frozenset(
@@ -80,6 +83,7 @@ class SlackWebhook:
     url: str = field(repr=False)
     http: Http
     name: str = "slack"
+    defaults: None = None
 
     def send(self, message: Message) -> Delivered:
         """Post it. There is no reference: a webhook does not say where its message went."""
@@ -89,13 +93,18 @@ class SlackWebhook:
 
 @dataclass(frozen=True)
 class SlackBot:
-    """Posts as a bot user, with `chat.postMessage`."""
+    """Posts as a bot user, with `chat.postMessage`, and edits with `chat.update`, which is beside it."""
 
     token: str = field(repr=False)
     channel: str
     http: Http
     url: str = DEFAULT_URL
     name: str = "slack"
+
+    @property
+    def defaults(self) -> tuple[str, ...]:
+        """The channel of Slack that is set."""
+        return (self.channel,)
 
     def send(self, message: Message) -> Delivered:
         """Post it to every recipient; the reference has the place of each post.
@@ -119,13 +128,30 @@ class SlackBot:
         return Delivered(reference, detail="; ".join(map(str, refusals)))
 
     def _post(self, message: Message, recipient: str, thread: list[str] | None) -> list[str]:
-        headers = {"Authorization": f"Bearer {self.token}"}
-        body = self.body(message, recipient, thread)
-        response = exchange(self.http, self.name, Request("POST", self.url, headers, body), _api_reason)
+        if thread is not None and message.action in _EDITS:
+            # Before the reply: an edit may be repeated, a reply is seen twice.
+            self._edit(message, recipient, thread)
+        answer = self._call(self.url, self.body(message, recipient, thread), recipient)
+        return [text_at(answer, "channel") or recipient, text_at(answer, "ts")]
+
+    def _edit(self, message: Message, recipient: str, thread: list[str]) -> None:
+        """Let the first message show what is so now; one that cannot be edited any more has its thread."""
+        now = replace(message, action=Action.OPEN) if message.action is Action.UPDATE else message
+        body = {"channel": thread[0], "ts": thread[1], "text": _text(now), "blocks": blocks(now)}
+        try:
+            self._call(f"{self.url.rpartition('/')[0]}/chat.update", body, recipient)
+        except ChannelError as error:
+            if not error.permanent:
+                raise
+
+    def _call(self, url: str, body: Mapping[str, Any], recipient: str) -> Mapping[str, Any]:
+        request = Request("POST", url, {"Authorization": f"Bearer {self.token}"}, body)
+        # A channel of Slack has a limit of its own.
+        response = exchange(self.http, self.name, request, _api_reason, limits_recipient=True)
         answer = response.json()
         if answer.get("ok") is not True:
             raise self._refusal(recipient, response)
-        return [text_at(answer, "channel") or recipient, text_at(answer, "ts")]
+        return answer
 
     def body(self, message: Message, recipient: str, thread: list[str] | None = None) -> dict[str, Any]:
         """The arguments of `chat.postMessage`."""
@@ -152,21 +178,28 @@ class SlackBot:
 
 def content(message: Message) -> dict[str, Any]:
     """Text for notifications and screen readers, and blocks for the eye."""
-    text = f"{wording.symbol(message)} {escape(wording.headline(message, 500))}"
-    return {"text": text, "blocks": blocks(message), "unfurl_links": False, "unfurl_media": False}
+    return {"text": _text(message), "blocks": blocks(message), "unfurl_links": False, "unfurl_media": False}
+
+
+def _text(message: Message) -> str:
+    return f"{wording.symbol(message)} {escape(wording.headline(message, 500))}"
 
 
 def blocks(message: Message) -> list[dict[str, Any]]:
     """The message in Block Kit."""
     alert = wording.presented(message)
     header = one_line(f"{wording.symbol(message)} {wording.headline(message, _MAX_HEADER)}", _MAX_HEADER)
-    fields = [_mrkdwn(f"*{label}*\n{_outside(value, _MAX_FIELD)}") for label, value in wording.facts(alert, 200)]
+    fields = [
+        _mrkdwn(f"*{label}*\n{_outside(value, _MAX_LABELS if label == 'Labels' else _MAX_FIELD)}")
+        for label, value in wording.facts(alert, 200)
+    ]
     links = [f"<{escape(url)}|{escape(text)}>" for text, url in wording.links(alert, _MAX_URL)[:_MAX_LINKS]]
     trace = wording.last_lines(alert.stack_trace, _MAX_TRACE).replace("```", "'''")
     parts = [
         {"type": "header", "text": {"type": "plain_text", "text": header, "emoji": False}},
         _section("", wording.prose(alert.description, _MAX_DESCRIPTION), _MAX_DESCRIPTION),
-        {"type": "section", "fields": fields[:_MAX_FIELDS]},
+        _section("*Message*\n", wording.own_message(alert, _MAX_MESSAGE), _MAX_MESSAGE),
+        *({"type": "section", "fields": fields[n : n + _MAX_FIELDS]} for n in range(0, len(fields), _MAX_FIELDS)),
         _section("*Suggested action*\n", wording.prose(alert.suggested_action, _MAX_ACTION), _MAX_ACTION),
         _section("*Error*\n", wording.prose(alert.error, _MAX_ERROR), _MAX_ERROR),
         _section("```", trace, _MAX_TRACE, "```"),

@@ -50,6 +50,7 @@ class Teams:
     url: str = field(repr=False)
     http: Http
     name: str = "teams"
+    defaults: None = None
 
     def send(self, message: Message) -> Delivered:
         """Post the card; there is no reference."""
@@ -87,6 +88,7 @@ def _body(message: Message, length: int) -> list[dict[str, Any]]:
     blocks = [
         _text(wording.headline(message, 250), weight="bolder", size="large", color=color),
         _text(wording.prose(alert.description, length)),
+        _labelled("Message", wording.own_message(alert, length)),
         *(_labelled(label, value) for label, value in wording.facts(alert)),
         _labelled("Suggested action", wording.prose(alert.suggested_action, length)),
         _labelled("Error", wording.prose(alert.error, length)),

@@ -52,6 +52,7 @@ class Webhook:
     http: Http
     clock: Callable[[], datetime] = field(default=utc_now, repr=False)
     name: str = "webhook"
+    defaults: tuple[str, ...] = ()
 
     def send(self, message: Message) -> Delivered:
         """Post it; any 2xx is a receipt."""

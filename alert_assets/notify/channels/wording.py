@@ -30,13 +30,19 @@ _ACTIONS = {
     Action.SUMMARY: "Summary: ",
 }
 
+#: Labels that are shown, and the length of all of them.
+_LABELS_SHOWN, _MAX_LABELS = 10, 1_100
+
 #: Severities as an eye catches them.
 SYMBOLS: dict[Severity, str] = {"CRITICAL": "🔴", "HIGH": "🟠", "MEDIUM": "🟡", "LOW": "🔵", "INFO": "⚪"}
 
 
 def headline(message: Message, limit: int) -> str:
     """`[CRITICAL] Reminder: title`, on one line."""
-    return one_line(f"[{message.alert.severity}] {_ACTIONS[message.action]}{message.alert.title}", limit)
+    word, title = _ACTIONS[message.action], message.alert.title
+    # A resolution has its own title, which may say how it ended: "Resolved: ...", "Expired: ...".
+    word = "" if message.action is Action.RESOLVE and title.startswith(("Resolved: ", "Expired: ")) else word
+    return one_line(f"[{message.alert.severity}] {word}{title}", limit)
 
 
 def symbol(message: Message) -> str:
@@ -49,21 +55,65 @@ def facts(alert: Alert, limit: int = 300) -> list[tuple[str, str]]:
     pairs = [
         ("Severity", f"{alert.severity} ({alert.priority})"),
         ("Since", stamp(alert.since)),
+        ("Lasted", _lasted(alert)),
+        ("Alert type", alert.alert_type),
         ("Application", alert.application),
+        ("Host", alert.host),
+        ("Value", _value(alert)),
+        ("Alerts", f"{alert.count:,}" if alert.count > 1 else None),
+        ("Cause", _cause(alert)),
+        ("Incident", alert.incident_id and f"{alert.incident_id}: alert-assets incidents show {alert.incident_id}"),
         ("Pipeline", alert.pipeline),
         ("Table", alert.table),
         ("Run", alert.run_id),
         ("Owner", alert.owner),
         ("Source", alert.source),
-        ("Alerts", f"{alert.count:,}" if alert.count > 1 else None),
-        ("Labels", ", ".join(f"{name}={value}" for name, value in sorted(alert.labels.items()))),
+        ("Labels", _labels(alert)),
     ]
-    return [(label, one_line(value, limit)) for label, value in pairs if value]
+    return [
+        (label, one_line(value, max(limit, _MAX_LABELS if label == "Labels" else 0))) for label, value in pairs if value
+    ]
+
+
+def _value(alert: Alert) -> str | None:
+    if alert.value is None:
+        return None if alert.threshold is None else f"threshold {alert.threshold:g}"
+    return f"{alert.value:g}" if alert.threshold is None else f"{alert.value:g} (threshold {alert.threshold:g})"
+
+
+def _cause(alert: Alert) -> str | None:
+    if not alert.cause or alert.confidence is None:
+        return alert.cause
+    return f"{one_line(alert.cause, 250)} (confidence {alert.confidence:.0%})"
+
+
+def _lasted(alert: Alert) -> str | None:
+    """For how long it was so; of what only expired that is not known."""
+    if alert.status != "resolved" or alert.title.startswith("Expired: "):
+        return None
+    seconds = int(((alert.resolved_at or alert.at) - alert.since).total_seconds())
+    if seconds < 60:
+        return f"{max(seconds, 0)} s"
+    days, minutes = divmod(seconds // 60, 24 * 60)
+    parts = ((days, "d"), (minutes // 60, "h"), (minutes % 60, "min"))
+    return " ".join(f"{number} {unit}" for number, unit in parts if number)
+
+
+def _labels(alert: Alert) -> str:
+    pairs = [one_line(f"{name}={value}", 100) for name, value in sorted(alert.labels.items())]
+    more = [f"and {len(pairs) - _LABELS_SHOWN} more"] if len(pairs) > _LABELS_SHOWN else []
+    return ", ".join([*pairs[:_LABELS_SHOWN], *more])
+
+
+def own_message(alert: Alert, limit: int) -> str:
+    """The message of the alert itself, unless the description quotes it."""
+    text = prose(alert.message, limit)
+    return "" if text in alert.description else text
 
 
 def links(alert: Alert, limit: int = 2_000) -> list[tuple[str, str]]:
-    """The runbook and the alert's own links, as text and URL; a URL beyond `limit` characters cannot be cut."""
-    named = [("Runbook", alert.runbook_url or ""), *alert.links.items()]
+    """The runbook, the alert at its sender, and its own links: text and URL. One beyond `limit` cannot be cut."""
+    named = [("Runbook", alert.runbook_url or ""), ("Alert at its sender", alert.url or ""), *alert.links.items()]
     return [(one_line(text, 60) or "Link", url) for text, url in _safe(named) if len(url) <= limit]
 
 
@@ -104,6 +154,7 @@ def plain_text(message: Message, limit: int = 4_000) -> str:
     blocks = [
         headline(message, 250),
         prose(alert.description, 2_000),
+        f"Message: {own_message(alert, 1_000)}" if own_message(alert, 1_000) else "",
         "\n".join(f"{label}: {value}" for label, value in facts(alert)),
         f"Suggested action: {prose(alert.suggested_action, 500)}" if alert.suggested_action else "",
         "\n".join(f"{text}: {url}" for text, url in links(alert, 500)),

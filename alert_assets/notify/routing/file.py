@@ -5,7 +5,7 @@ that no contact has, a route that is never reached, a table that is not there, o
 each other in a circle. All of it is reported at once, with line and field.
 
 A file says what differs from the package: sections it does not have are the package's, and so is each entry of
-`policies`, `contacts`, `teams` and `dependencies` that it does not have.
+`policies`, `contacts`, `teams` and `dependencies` that it does not have, and each field of a policy.
 """
 
 from __future__ import annotations
@@ -24,14 +24,12 @@ from alert_assets.contracts import ALL_CONTRACTS
 from alert_assets.errors import UserError
 from alert_assets.kernel.durations import parse_duration
 from alert_assets.kernel.yaml_lines import YamlDocument, YamlPath, YamlProblem, listed, path_within, read_documents
-from alert_assets.notify.alert import KINDS, SEVERITIES
 from alert_assets.notify.channels.registry import CHANNELS
 from alert_assets.notify.limits import Limit, Limits
 from alert_assets.notify.routing.business_hours import DAYS, BusinessHours
 from alert_assets.notify.routing.rules import (
     LOG,
     MATCHED,
-    REGEX,
     ROLE,
     TABLE,
     Destination,
@@ -43,11 +41,11 @@ from alert_assets.notify.routing.rules import (
     Routing,
     Runbook,
     Team,
-    fits,
+    pattern_problem,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 #: The routing that comes with the package.
 PACKAGED = Path(__file__).with_name("default.yaml")
@@ -68,6 +66,13 @@ def _several(value: Any) -> Any:
     return [] if value is None else [value] if isinstance(value, str) else value
 
 
+def _recipients(value: Any) -> Any:
+    """Make a list of one recipient; what is left of `slack: #alerts` is not the channel's default."""
+    if value is None:
+        raise ValueError('nothing is given: quote what begins with #, e.g. "#alerts"; [] is the default of the channel')
+    return _several(value)
+
+
 def _duration(value: Any) -> timedelta:
     with suppress(ValueError):
         if timedelta() < (duration := parse_duration(str(value))) <= _LONGEST:
@@ -85,20 +90,15 @@ def _wait(value: Any) -> timedelta | None:
         raise ValueError(f"{error}; or {NEXT_BUSINESS_DAY}") from None
 
 
-def _patterns(known: Iterable[str] = ()) -> Callable[[list[str]], list[str]]:
-    """Build the rule for patterns of a field: names are known, regular expressions can match."""
-    allowed = tuple(known)
+def _patterns(name: str = "") -> Callable[[list[str]], list[str]]:
+    """Build the rule for patterns of a field: its vocabulary, and regular expressions that can match."""
 
     def check(patterns: list[str]) -> list[str]:
         if not patterns:
             raise ValueError("at least one value")
         for pattern in patterns:
-            try:
-                can_match = any(fits(pattern, value) for value in allowed or ("",)) or not allowed
-            except re.error as error:
-                raise ValueError(f"{pattern.removeprefix(REGEX)} is no regular expression: {error}") from None
-            if not can_match:
-                raise ValueError(f"of {', '.join(allowed)}; or a regular expression after {REGEX}")
+            if problem := pattern_problem(name, pattern):
+                raise ValueError(problem)
         return patterns
 
     return check
@@ -139,7 +139,7 @@ def _group_by(value: list[str]) -> list[str]:
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Several = Annotated[list[str], BeforeValidator(_several)]
 Patterns = Annotated[Several, AfterValidator(_patterns())]
-ByChannel = dict[str, Several]
+ByChannel = dict[str, Annotated[list[str], BeforeValidator(_recipients)]]
 ContactsByRole = dict[str, ByChannel]
 Priority = Literal["P1", "P2", "P3", "P4"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -152,11 +152,11 @@ class _Model(BaseModel):
 
 
 class _Match(_Model):
-    severity: Annotated[Several, AfterValidator(_patterns(SEVERITIES))] = Field(default_factory=list)
-    kind: Annotated[Several, AfterValidator(_patterns(KINDS))] = Field(default_factory=list)
+    severity: Annotated[Several, AfterValidator(_patterns("severity"))] = Field(default_factory=list)
+    kind: Annotated[Several, AfterValidator(_patterns("kind"))] = Field(default_factory=list)
     source: Patterns = Field(default_factory=list)
     application: Patterns = Field(default_factory=list)
-    table: Annotated[Several, AfterValidator(_patterns(ALL_CONTRACTS))] = Field(default_factory=list)
+    table: Annotated[Several, AfterValidator(_patterns("table"))] = Field(default_factory=list)
     pipeline: Patterns = Field(default_factory=list)
     owner: Patterns = Field(default_factory=list)
     labels: dict[Name, Patterns] = Field(default_factory=dict)
@@ -209,6 +209,8 @@ class _Terms(_Model):
     escalation: Annotated[list[_Step], AfterValidator(_each_once_in_order)] = Field(default_factory=list)
     reminders: _Reminders | None = None
     business_hours: bool = False
+    expire_after: Duration | None = None
+    resolve_when_quiet: Duration | None = None
 
     def terms(self) -> dict[str, Any]:
         """The attributes of a policy that are given."""
@@ -218,13 +220,18 @@ class _Terms(_Model):
             "escalation": tuple(step.step() for step in self.escalation),
             "reminders": self.reminders and self.reminders.reminders(),
             "business_hours": self.business_hours,
+            "expire_after": self.expire_after,
+            "resolve_when_quiet": self.resolve_when_quiet,
         }
         given = {name: value for name, value in values.items() if name in self.model_fields_set}
         return {"steps" if name == "escalation" else name: value for name, value in given.items()}
 
 
 class _Policy(_Terms):
-    notify: ByChannel
+    notify: ByChannel = Field(default_factory=dict)
+
+    def on_top_of(self, package: _Policy) -> _Policy:
+        return package.model_copy(update={name: getattr(self, name) for name in self.model_fields_set})
 
     def policy(self) -> Policy:
         return Policy(destinations=_destinations(self.notify), **self.terms())
@@ -319,12 +326,15 @@ class _File(_Model):
 
     def on_top_of(self, package: _File) -> _File:
         """This file, and the package where it says nothing. The teams of this file are asked first."""
-        given = {
+        given: dict[str, Any] = {
             name: {**getattr(self, name), **getattr(package, name), **getattr(self, name)}
             if name in _BY_ENTRY
             else getattr(self, name)
             for name in self.model_fields_set
         }
+        if "policies" in given:
+            changed = {name: policy.on_top_of(package.policies[name]) for name, policy in self.policies.items()}
+            given["policies"] = {**package.policies, **changed}
         return package.model_copy(update=given)
 
     def routing(self) -> Routing:
@@ -404,7 +414,7 @@ def _rule(problem: Mapping[str, Any]) -> str:
         case "list_type":
             return "a list, or one text"
         case "string_type":
-            return "a text; in quotes when it looks like a number, a date, or yes and no"
+            return "a text; in quotes when it begins with #, or looks like a number, a date, or yes and no"
         case _:
             return str(problem["msg"]).removeprefix("Value error, ")
 

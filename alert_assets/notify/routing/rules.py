@@ -14,9 +14,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from alert_assets.contracts import ALL_CONTRACTS
+from alert_assets.notify.alert import KINDS, SEVERITIES
+from alert_assets.notify.channels.registry import CHANNELS
 from alert_assets.notify.limits import Limits
 from alert_assets.notify.links import with_links
 from alert_assets.notify.routing.business_hours import BusinessHours
@@ -30,6 +33,13 @@ LOG = "log"
 #: Fields of an alert that a matcher may look at, and alerts may be grouped by, besides `labels.NAME`.
 MATCHED = ("severity", "kind", "source", "application", "table", "pipeline", "owner")
 
+#: Of the fields of which all values are known, those values.
+VOCABULARIES: Mapping[str, tuple[str, ...]] = {
+    "severity": SEVERITIES,
+    "kind": KINDS,
+    "table": tuple(ALL_CONTRACTS),
+}
+
 ROLE = "role:"
 #: How a table is named where applications are named too.
 TABLE = "table:"
@@ -42,11 +52,16 @@ REGEX = "=~"
 class Destination:
     """A channel and whom it reaches; without recipients it is the channel's default.
 
-    In a plan a channel is there once, or twice when both its default and others are notified.
+    A policy names all recipients of a channel in one. In a plan each has one recipient or none: what one recipient
+    refuses is sent again to that one alone.
     """
 
     channel: str
     recipients: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Spell it as the ledger does: `slack: #urgent`."""
+        return f"{self.channel}: {', '.join(self.recipients)}" if self.recipients else self.channel
 
 
 @dataclass(frozen=True)
@@ -89,6 +104,8 @@ class Policy:
         reminders: None is none.
         business_hours: an alert outside of them is counted from the next opening, and what falls due outside of
             them is due at the next opening. The first notification is not put off.
+        expire_after: an episode of which there is no news for so long may expire; None is never.
+        resolve_when_quiet: no news for so long is a resolution, for senders that send none; None is never.
     """
 
     destinations: tuple[Destination, ...] = ()
@@ -97,6 +114,8 @@ class Policy:
     steps: tuple[EscalationStep, ...] = ()
     reminders: Reminders | None = None
     business_hours: bool = False
+    expire_after: timedelta | None = None
+    resolve_when_quiet: timedelta | None = None
 
 
 @dataclass(frozen=True)
@@ -170,13 +189,14 @@ class Plan:
     """Where an alert goes.
 
     Attributes:
-        destinations: who is notified at once; recipients, no roles.
+        destinations: who is notified at once, `log` always; one recipient each or none, no roles.
         policy: with the recipients of its steps, no roles.
         group_key: alerts of one group may share a notification. Priorities do not mix: a P1 does not join the
             group that a P4 has opened.
         reasons: why it is so, a line each.
-        fallbacks: whom a destination that refuses or gives up hands its message to, in order of preference.
-        unreachable: what the policy names and nobody has configured.
+        fallbacks: whom a destination that refuses or gives up hands its message to, in order of preference: the
+            configured channels that the plan does not use, then the defaults of those that it uses.
+        unreachable: what the policy, its steps and the routes name and nobody has configured.
     """
 
     priority: str
@@ -187,10 +207,16 @@ class Plan:
     fallbacks: tuple[Destination, ...] = ()
     unreachable: tuple[Destination, ...] = ()
 
+    @property
+    def reaches_nobody(self) -> bool:
+        """Whether people are named, at once or in a step, and none of them can be reached; `log` is no person."""
+        notified = (*self.destinations, *(to for step in self.policy.steps for to in step.destinations))
+        return bool(self.unreachable) and all(to.channel == LOG for to in notified)
+
 
 @dataclass(frozen=True)
 class Routing:
-    """All that a routing file says.
+    """All that a routing file says, and which channels there are to do it.
 
     Attributes:
         policies: by priority, P1 to P4.
@@ -199,6 +225,10 @@ class Routing:
         teams: by name, as an alert's owner.
         dependencies: by parent its children: applications and `table:NAME`; without a circle.
         dagster_url: of the Dagster UI; without it alerts have no links.
+        configured: the channels that are; None: all of them. Where none of those that are named is, the others
+            take their place.
+        defaults: by channel the recipients that its default stands for, where they are known. None: it reaches one
+            place, whatever recipients are named.
     """
 
     policies: Mapping[str, Policy]
@@ -210,6 +240,8 @@ class Routing:
     limits: Limits = field(default_factory=Limits)
     business_hours: BusinessHours = field(default_factory=BusinessHours)
     dagster_url: str = ""
+    configured: frozenset[str] | None = None
+    defaults: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
 
     def route(self, alert: Alert) -> Plan:
         """Return where the alert goes; it is enriched first."""
@@ -223,24 +255,34 @@ class Routing:
         for route in routes:
             policy = replace(policy, **route.overrides)
         roles = _Roles(self, alert.owner)
-        targets = list(_targets(f"policy {priority}", policy, routes))
-        destinations = _merged(roles.resolve(destination)[0] for destination, _ in targets)
+        at_once = roles.reach(_targets(f"policy {priority}", policy, routes))
+        escalated = [roles.reach((to, f"step {step.name}") for to in step.destinations) for step in policy.steps]
         steps = tuple(
-            replace(step, destinations=_merged(roles.resolve(to)[0] for to in (*step.destinations, Destination(LOG))))
-            for step in policy.steps
+            replace(step, destinations=reached.destinations)
+            for step, reached in zip(policy.steps, escalated, strict=True)
         )
         reasons = [
             f"priority {priority}: {set_by}",
             *(f"route {route.name}: {route.match}" for route in routes),
-            *(roles.explain(destination, why) for destination, why in targets),
+            *at_once.reasons,
+            f"{LOG}: always",
+            *(reason for step in escalated if step.unreachable for reason in step.reasons),
         ]
         return Plan(
             priority,
-            destinations,
-            replace(policy, destinations=destinations, steps=steps),
+            at_once.destinations,
+            replace(policy, destinations=at_once.destinations, steps=steps),
             self._group_key(alert, priority),
             tuple(reasons),
+            roles.fallbacks(at_once.destinations),
+            tuple(dict.fromkeys(to for reached in (at_once, *escalated) for to in reached.unreachable)),
         )
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """The configured channels that reach people, in order of preference."""
+        named = CHANNELS if self.configured is None else self.configured
+        return tuple(channel for channel in CHANNELS if channel in named and channel != LOG)
 
     def enrich(self, alert: Alert) -> Alert:
         """Add owner, runbook and suggested action where the alert has none, and links into the Dagster UI.
@@ -311,11 +353,50 @@ class Routing:
 
 
 @dataclass(frozen=True)
+class _Reached:
+    """Who can be reached of those that are named, or in their place; `log` too."""
+
+    destinations: tuple[Destination, ...]
+    unreachable: tuple[Destination, ...]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class _Roles:
-    """Who has which role for the alerts of an owner."""
+    """Who has which role for the alerts of an owner, and who of them can be reached."""
 
     routing: Routing
     owner: str | None
+
+    def reach(self, targets: Iterable[tuple[Destination, str]]) -> _Reached:
+        """Choose whom to notify of those that are named, each with why."""
+        people = [(to, why) for to, why in targets if to.channel != LOG]
+        reached = [(to, why) for to, why in people if to.channel in self.routing.ways]
+        missing = [(to, why) for to, why in people if to.channel not in self.routing.ways]
+        if missing and not reached:
+            place = f"takes the place of {', '.join(dict.fromkeys(to.channel for to, _ in missing))}"
+            reached = [(Destination(channel), f"{place} ({missing[0][1]})") for channel in self.routing.ways]
+        resolved = [self._each(self.resolve(to)[0]) for to, _ in reached]
+        return _Reached(
+            tuple(dict.fromkeys([*chain.from_iterable(resolved), Destination(LOG)])),
+            tuple(dict.fromkeys(one for to, _ in missing for one in self._each(self.resolve(to)[0]))),
+            (
+                *(f"{to.channel}: {why}; not configured" for to, why in missing),
+                *(self.explain(to, why) for to, why in reached),
+            ),
+        )
+
+    def fallbacks(self, destinations: Iterable[Destination]) -> tuple[Destination, ...]:
+        """Return whom a message is handed to, the channels that are not among the destinations first."""
+        used = {to.channel for to in destinations}
+        channels = sorted(self.routing.ways, key=lambda channel: channel in used)
+        return tuple(one for channel in channels for one in self._each(Destination(channel)))
+
+    def _each(self, to: Destination) -> tuple[Destination, ...]:
+        """Return a destination for each recipient."""
+        default = self.routing.defaults.get(to.channel, ())
+        recipients = () if default is None else to.recipients or default
+        return tuple(Destination(to.channel, (recipient,)) for recipient in recipients) or (Destination(to.channel),)
 
     def resolve(self, destination: Destination) -> tuple[Destination, list[str]]:
         """The destination with recipients instead of roles, and a remark on each role."""
@@ -336,7 +417,7 @@ class _Roles:
 
     def explain(self, destination: Destination, why: str) -> str:
         resolved, remarks = self.resolve(destination)
-        default = [] if resolved.recipients or destination.channel == LOG else ["the channel's default recipients"]
+        default = [] if resolved.recipients else ["the channel's default recipients"]
         return f"{destination.channel}: " + "; ".join([why, *remarks, *default])
 
     def _holders(self, role: str, channel: str) -> tuple[tuple[str, ...], str]:
@@ -371,16 +452,6 @@ def _targets(usual: str, policy: Policy, routes: Sequence[Route]) -> Iterator[tu
     yield from ((destination, why) for destination in destinations)
     for route in routes:
         yield from ((destination, f"added by route {route.name}") for destination in route.add)
-    yield Destination(LOG), "always"
-
-
-def _merged(destinations: Iterable[Destination]) -> tuple[Destination, ...]:
-    """Each channel once, with all its recipients; its default is a destination of its own."""
-    merged: dict[tuple[str, bool], dict[str, None]] = {}
-    for destination in destinations:
-        recipients = merged.setdefault((destination.channel, bool(destination.recipients)), {})
-        recipients.update(dict.fromkeys(destination.recipients))
-    return tuple(Destination(channel, tuple(recipients)) for (channel, _), recipients in merged.items())
 
 
 def fits(pattern: str, value: str) -> bool:
@@ -388,6 +459,16 @@ def fits(pattern: str, value: str) -> bool:
     if pattern.startswith(REGEX):
         return re.fullmatch(pattern.removeprefix(REGEX), value) is not None
     return pattern == value
+
+
+def pattern_problem(name: str, pattern: str) -> str | None:
+    """Return the rule that a pattern of a field breaks, or None if it can match."""
+    known = VOCABULARIES.get(name, ())
+    try:
+        can_match = any(fits(pattern, value) for value in known or ("",)) or not known
+    except re.error as error:
+        return f"{pattern.removeprefix(REGEX)} is no regular expression: {error}"
+    return None if can_match else f"of {', '.join(known)}; or a regular expression after {REGEX}"
 
 
 def _spelled(patterns: Sequence[str]) -> str:

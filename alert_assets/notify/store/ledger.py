@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from sqlalchemy import case, func, select
 
 from alert_assets.notify.episode import Outcome
 from alert_assets.notify.routing.rules import LOG
+from alert_assets.notify.store.deliveries import spelled
 from alert_assets.state.check_results import latest_checks, record_check
 from alert_assets.state.tables import decisions, outbox
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from sqlalchemy import Connection
+
+    from alert_assets.notify.routing.rules import Destination
     from alert_assets.state.database import State
 
 #: Table and check under which the result is kept.
@@ -23,6 +27,37 @@ TABLE, CHECK = "notifications", "ledger"
 
 #: An alert's outcome is the first of these that any of its destinations had.
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+
+
+class Decisions:
+    """Rows of the ledger, inside one write transaction. :meth:`flush` writes them."""
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        """Take a connection of :meth:`~alert_assets.state.database.State.writing`."""
+        self._connection = connection
+        self._now = now
+        self._added: list[dict[str, Any]] = []
+
+    def add(
+        self, episode: str | None, to: Destination | None, outcome: str, reason: str, number: int | None = None
+    ) -> None:
+        """Add a decision; `number` is the alert's in the outbox, without a destination it is about none."""
+        self._added.append(
+            {
+                "at": self._now,
+                "outbox_id": number,
+                "episode": episode,
+                "destination": spelled(to) if to else "-",
+                "outcome": outcome,
+                "reason": reason,
+            }
+        )
+
+    def flush(self) -> None:
+        """Write what was added."""
+        if self._added:
+            self._connection.execute(decisions.insert(), self._added)
+            self._added.clear()
 
 
 @dataclass(frozen=True)

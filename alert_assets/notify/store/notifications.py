@@ -7,7 +7,7 @@ the other recipients. Sending is not waited for.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, select
@@ -15,12 +15,12 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, select
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.notify.channels.channel import Action
-from alert_assets.notify.episode import Episode, Rules
-from alert_assets.notify.episode import State as EpisodeState
 from alert_assets.notify.routing.rules import Routing
 from alert_assets.notify.silence import Kind, Silence, parse_matcher
-from alert_assets.notify.store.episodes import EpisodeBook, episode_of, silence_of
+from alert_assets.notify.stages.pipeline import Pipeline
+from alert_assets.notify.store.episodes import episode_of
 from alert_assets.notify.store.ledger import LedgerTotals, ledger_totals
+from alert_assets.notify.store.transaction import silence_of
 from alert_assets.state.audit_log import log_action
 from alert_assets.state.database import State
 from alert_assets.state.tables import audit_log, decisions, deliveries, episodes, silences
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
+    from alert_assets.notify.episode import Episode
+    from alert_assets.notify.episode import State as EpisodeState
     from alert_assets.state.database import State
 
 
@@ -104,11 +106,11 @@ class Notifications:
         Raises:
             UserError: there is no such open episode, it is acknowledged already, or `who` or `why` is blank.
         """
-        with self._by_hand("acknowledge", episode, who, why) as (book, found):
+        with self._by_hand("acknowledge", episode, who, why) as (pipeline, found):
             if found.state != "open":
                 raise UserError(f"Episode {found.id} is {_state(found)}; only one that is open can be acknowledged.")
-            after = found.acknowledged(who, book.now)
-            _send_to_notified(book, after, Action.ACKNOWLEDGE, f"acknowledged by {who}: {why}")
+            after = found.acknowledged(who, pipeline.now)
+            pipeline.send_to_notified(after, Action.ACKNOWLEDGE, f"acknowledged by {who}: {why}")
         return after
 
     def resolve(self, episode: str, who: str, why: str) -> Episode:
@@ -117,12 +119,11 @@ class Notifications:
         Raises:
             UserError: as :meth:`acknowledge`.
         """
-        with self._by_hand("resolve", episode, who, why) as (book, found):
+        with self._by_hand("resolve", episode, who, why) as (pipeline, found):
             if found.is_over:
                 raise UserError(f"Episode {found.id} is {_state(found)} already.")
-            after = found.resolved(who, book.now)
-            book.keep(after)
-            book.notify_resolved(after, f"resolved by {who}: {why}")
+            after = found.resolved(who, pipeline.now, pipeline.now)
+            pipeline.resolve(after, f"resolved by {who}: {why}")
         return after
 
     def reopen(self, episode: str, who: str, why: str) -> Episode:
@@ -131,17 +132,17 @@ class Notifications:
         Raises:
             UserError: as :meth:`acknowledge`, or the same is firing as another episode by now.
         """
-        with self._by_hand("reopen", episode, who, why) as (book, found):
+        with self._by_hand("reopen", episode, who, why) as (pipeline, found):
             if found.state == "open":
                 raise UserError(f"Episode {found.id} is open.")
             same = (episodes.c.fingerprint == found.fingerprint, episodes.c.state != "resolved")
-            if found.is_over and (others := book.load(*same)):
+            if found.is_over and (others := pipeline.transaction.load(*same)):
                 raise UserError(f"Episode {found.id} continues as {others[0].id}; look at that one.")
-            after = found.opened_again(book.now)
-            is_sent = _send_to_notified(book, after, Action.OPEN, f"opened again by {who}: {why}")
+            after = found.reopened_by_hand(pipeline.now)
+            is_sent = pipeline.send_to_notified(after, Action.OPEN, f"opened again by {who}: {why}")
             # If none was notified, or all that it is over, the dispatcher routes it like a new one.
-            after = after.notified("notified" if is_sent else "recorded", book.now)
-            book.keep(after)
+            after = after.notified("notified", pipeline.now) if is_sent else replace(after, owed="recorded")
+            pipeline.transaction.episodes.keep(after)
         return after
 
     def silence(
@@ -210,15 +211,15 @@ class Notifications:
             return silence_of(connection.execute(select(silences).where(this)).mappings().one())
 
     @contextmanager
-    def _by_hand(self, action: str, episode: str, who: str, why: str) -> Iterator[tuple[EpisodeBook, Episode]]:
+    def _by_hand(self, action: str, episode: str, who: str, why: str) -> Iterator[tuple[Pipeline, Episode]]:
         """Open one transaction around an act on an episode, with its row in the audit."""
         _check_given(f"{action} {episode}", who, why)
         with self.state.writing() as connection:
             now = self._clock()
-            book = EpisodeBook(connection, self._routing, (), Rules(), now)
-            (found,) = book.load(episodes.c.id == _find(connection, episode)["id"])
-            yield book, found
-            book.flush()
+            pipeline = Pipeline(connection, self._routing, (), now)
+            (found,) = pipeline.transaction.load(episodes.c.id == _find(connection, episode)["id"])
+            yield pipeline, found
+            pipeline.transaction.flush()
             details = {"title": found.alert.title, "was": found.state}
             log_action(
                 connection, at=now, who=who, action=f"episode_{action}", subject=found.id, why=why, details=details
@@ -228,7 +229,8 @@ class Notifications:
 
     def episodes(self, *states: EpisodeState, since: datetime | None = None, limit: int = 100) -> list[Episode]:
         """List episodes in these states, or in any; those with the latest alert first. `limit` 0 is all."""
-        query = select(episodes).order_by(episodes.c.last_at.desc(), episodes.c.id)
+        # One without a firing only remembers a resolution that came before it.
+        query = select(episodes).where(episodes.c.count > 0).order_by(episodes.c.last_at.desc(), episodes.c.id)
         if states:
             query = query.where(episodes.c.state.in_(states))
         if since is not None:
@@ -294,16 +296,6 @@ class Notifications:
             query = query.where(audit_log.c.at >= since)
         with self.state.reading() as connection:
             return [AuditEntry(**row) for row in connection.execute(_limited(query, limit)).mappings()]
-
-
-def _send_to_notified(book: EpisodeBook, episode: Episode, action: Action, reason: str) -> bool:
-    """Send to every destination that was notified before; whether there is any."""
-    book.keep(episode)
-    notified = book.notified_destinations(episode)
-    for to in notified:
-        book.send(episode, action, to, because=reason)
-        book.decide(episode.id, to, "notified", reason)
-    return bool(notified)
 
 
 def _find(connection: Connection, episode: str) -> RowMapping:

@@ -258,7 +258,7 @@ def test_the_replay_reports_both_tables(instance: Instance, spark: SparkSession)
             "spark": spark_resource(settings),
             "breakers": circuit_breakers(settings),
         },
-        run_config={"ops": {"replay": {"config": {"reason": "invalid:timestamp"}}}},
+        run_config={"ops": {"replay": {"config": {"reason": "future:timestamp"}}}},
     )
 
     found = metadata(result)

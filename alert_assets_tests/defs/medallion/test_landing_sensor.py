@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -39,6 +39,7 @@ class Daemon:
         self.instance = instance
         self.settings = settings
         self.cursor: str | None = None
+        self.selection: Sequence[dg.AssetKey] | None = None
         self._sensor = landing.landing_sensor(JOB)
 
     def tick(self) -> str | None:
@@ -58,6 +59,7 @@ class Daemon:
         (request,) = tick.run_requests or []
         assert request.run_key is None, "a key would keep the second run over the same files from starting"
         assert set(request.tags) >= {"alert_assets/landing_files"}
+        self.selection = request.asset_selection
         self.cursor = tick.cursor
         return None
 
@@ -122,6 +124,22 @@ def test_all_ingested(daemon: Daemon, zone: Path) -> None:
     daemon.ingest("a.jsonl", "b.jsonl.gz")
 
     assert daemon.tick() == "Nothing has landed: all 2 files in the landing zone are ingested."
+
+
+def test_an_analysis_that_is_refused_holds_up_no_incident(daemon: Daemon, zone: Path) -> None:
+    """The job analyses too; while its breaker is open the run goes up to gold, and is let in."""
+    (zone / "a.jsonl").touch()
+    breakers = circuit_breakers(daemon.settings)
+    breakers.open("analysis", "ann", "the rules are being changed")
+    assert daemon.tick() is None
+    assert daemon.selection is not None
+    assert {key.to_user_string() for key in daemon.selection} == {
+        *("bronze_events", "bronze_quarantine", "bronze_held", "silver_alerts", "gold_incidents")
+    }
+    breakers.reset("analysis", "ann", "done")
+    (zone / "b.jsonl").touch()
+    assert daemon.tick() is None
+    assert daemon.selection is None, "all of the job"
 
 
 def test_one_run_for_what_has_landed(daemon: Daemon, zone: Path) -> None:

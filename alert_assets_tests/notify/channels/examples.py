@@ -31,6 +31,30 @@ ALERT = Alert(
     links={"Run in Dagster": "http://dagster.example.test/runs/6f3c", "Bad": "javascript:alert(1)"},
 )
 
+#: What a sender says, and what the analysis adds to it.
+STORY = Alert(
+    kind="incident",
+    episode="3fa94b0c5d6e7f80",
+    severity="HIGH",
+    title="cpu_high on web-1 (payments-api)",
+    at=AT,
+    since=datetime(2026, 2, 14, 7, 54, tzinfo=UTC),
+    source="prometheus",
+    application="payments-api",
+    labels={"environment": "production", "long": "x" * 200, **{f"n{number:02}": "v" for number in range(10)}},
+    suggested_action="Roll back payments-api 4.2.0",
+    count=7,
+    alert_type="cpu_high",
+    host="web-1",
+    message="CPU above <90%> & rising",
+    url="https://grafana.example.test/alerting/1?x=<2>",
+    value=93.5,
+    threshold=90.0,
+    incident_id="9a8b7c6d5e4f3a2b",
+    cause="Deployment of payments-api 4.2.0",
+    confidence=0.85,
+)
+
 OPENING = Message(key="slack:ep-1:open", action=Action.OPEN, alert=ALERT, episode="run/bronze_to_gold/17")
 
 
@@ -56,6 +80,15 @@ HUGE = replace(
         suggested_action="&" * 9_000,
         labels={f"<label {number}>": "&" * 100 for number in range(100)},
         count=123_456,
+        alert_type="&" * 1_000,
+        host="<h>" * 1_000,
+        message="<&>" * 30_000,
+        value=1e300,
+        threshold=-1e-300,
+        incident_id="i" * 1_000,
+        cause="&" * 5_000,
+        confidence=0.5,
+        url="https://sender.example.test/" + "a" * 260,
         links={f"link {number}": f"https://example.test/{number}?" + "a" * 300 for number in range(60)},
     ),
 )

@@ -187,7 +187,7 @@ def checked(schema: str, good: Callable[[Received], Reply]) -> Callable[[Receive
 
 
 def slack_api() -> Callable[[Received], Reply]:
-    """`chat.postMessage`; each post has a later timestamp, and names become ids."""
+    """`chat.postMessage` and `chat.update`; each post has a later timestamp, and names become ids."""
     counter = iter(range(1, 1_000))
 
     def good(received: Received) -> Reply:
@@ -195,7 +195,11 @@ def slack_api() -> Callable[[Received], Reply]:
         place = channel if channel.startswith("C0") else f"C0{channel.strip('#').upper()}"
         return answer(200, {"ok": True, "channel": place, "ts": f"1739527560.{next(counter):06}"})
 
-    return checked("slack_post_message", good)
+    post, update = (
+        checked("slack_post_message", good),
+        checked("slack_update", lambda received: answer(200, {"ok": True})),
+    )
+    return lambda received: (update if received.path.endswith("/chat.update") else post)(received)
 
 
 def slack_webhook() -> Callable[[Received], Reply]:

@@ -44,6 +44,14 @@ def bot(service: Service, http: Http) -> SlackBot:
     return SlackBot(TOKEN, "#alerts", http, f"{service.url}/api/chat.postMessage")
 
 
+def posts(service: Service) -> list[Received]:
+    return [received for received in service.requests if received.path.endswith("/chat.postMessage")]
+
+
+def edits(service: Service) -> list[Received]:
+    return [received for received in service.requests if received.path.endswith("/chat.update")]
+
+
 @pytest.mark.parametrize("action", [Action.OPEN, Action.RESOLVE])
 def test_posts_are_as_approved(bot: SlackBot, service: Service, action: Action) -> None:
     reference = None if action is Action.OPEN else '{"#alerts": ["C0ALERTS", "1739527560.000001"]}'
@@ -77,12 +85,44 @@ def test_what_follows_an_opening_is_in_its_thread(bot: SlackBot, service: Servic
         assert service.last.json["reply_broadcast"] is (action in (Action.REMIND, Action.RESOLVE))
 
 
+def test_the_first_message_shows_what_is_so_now(bot: SlackBot, service: Service) -> None:
+    reference = bot.send(OPENING).reference
+    analysed = replace(ALERT, cause="A deployment", confidence=0.8)
+    bot.send(follow_up(Action.UPDATE, reference, alert=analysed))
+    bot.send(follow_up(Action.REMIND, reference))
+    bot.send(follow_up(Action.RESOLVE, reference))
+    first, last = edits(service)
+    assert (first.json["channel"], first.json["ts"]) == ("C0ALERTS", "1739527560.000001")
+    assert first.json["text"] == "🔴 [CRITICAL] Run of bronze_to_gold failed"
+    assert "A deployment (confidence 80%)" in first.body.decode()
+    assert last.json["text"] == "✅ [CRITICAL] Resolved: Run of bronze_to_gold failed"
+    assert len(posts(service)) == 4
+
+
+@pytest.mark.parametrize("code", ["message_not_found", "edit_window_closed", "cant_update_message"])
+def test_a_first_message_that_cannot_be_edited_still_has_its_thread(bot: SlackBot, service: Service, code: str) -> None:
+    reference, good = bot.send(OPENING).reference, service.answers
+    service.answers = lambda received: (
+        answer(200, {"ok": False, "error": code}) if received.path.endswith("/chat.update") else good(received)
+    )
+    bot.send(follow_up(Action.UPDATE, reference))
+    assert posts(service)[-1].json["thread_ts"] == "1739527560.000001"
+
+
+def test_an_edit_that_may_pass_is_repeated_before_the_reply(bot: SlackBot, service: Service) -> None:
+    reference, good = bot.send(OPENING).reference, service.answers
+    service.answers = lambda received: answer(503) if received.path.endswith("/chat.update") else good(received)
+    with pytest.raises(ChannelError):
+        bot.send(follow_up(Action.UPDATE, reference))
+    assert len(posts(service)) == 1
+
+
 def test_an_escalation_to_another_channel_begins_a_thread_there(bot: SlackBot, service: Service) -> None:
     opened = bot.send(OPENING).reference
     escalated = bot.send(follow_up(Action.ESCALATE, opened, recipients=("#managers",))).reference
     assert "thread_ts" not in service.last.json
     bot.send(follow_up(Action.RESOLVE, escalated, recipients=("#alerts", "#managers")))
-    threads = [(received.json["channel"], received.json["thread_ts"]) for received in service.requests[-2:]]
+    threads = [(received.json["channel"], received.json["thread_ts"]) for received in posts(service)[-2:]]
     assert threads == [("C0ALERTS", "1739527560.000001"), ("C0MANAGERS", "1739527560.000002")]
 
 

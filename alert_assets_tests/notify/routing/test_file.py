@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alert_assets.notify.alert import Alert
 from alert_assets.notify.limits import Limit, Limits
 from alert_assets.notify.routing.business_hours import BusinessHours
 from alert_assets.notify.routing.file import PACKAGED, RoutingError, load_routing
@@ -37,7 +39,7 @@ policies:
   P3:
     notify:
       slack: "#quiet"
-      teams:
+      teams: []
     acknowledge_within: 90s
     escalation:
       - name: lead
@@ -123,13 +125,14 @@ def test_a_file_becomes_a_routing(tmp_path: Path) -> None:
             "P3": Policy(
                 destinations=(Destination("slack", ("#quiet",)), Destination("teams")),
                 acknowledge_within=90 * timedelta(seconds=1),
-                resolve_within=None,
+                resolve_within=DAY,
                 steps=(
                     EscalationStep("lead", HOUR, (Destination("email", ("role:lead", "boss@example.org")),)),
                     EscalationStep("everybody", timedelta(), (Destination("slack"),), next_business_day=True),
                 ),
                 reminders=Reminders(2 * HOUR, DAY, 3),
                 business_hours=True,
+                expire_after=3 * DAY,
             ),
         },
         routes=(
@@ -186,9 +189,34 @@ def test_a_file_becomes_a_routing(tmp_path: Path) -> None:
 def test_what_ships_is_right_and_explains_every_field() -> None:
     assert load_routing() == load_routing(PACKAGED) == load_routing("")
     text = PACKAGED.read_text("utf-8")
-    # Where the UI is, is a setting and no section.
-    for section in Routing.__dataclass_fields__.keys() - {"dagster_url"}:
+    # Where the UI is, and what channels there are, are settings and no sections.
+    for section in Routing.__dataclass_fields__.keys() - {"dagster_url", "configured", "defaults"}:
         assert f"\n{section}:" in text
+
+
+def test_a_policy_changes_what_it_says_and_nothing_else(tmp_path: Path) -> None:
+    package = load_routing().policies
+    path = write(tmp_path, 'policies: {P1: {notify: {slack: "#p1"}}, P2: {resolve_within: 2h, reminders: null}}\n')
+    policies = load_routing(path).policies
+    assert policies["P1"] == replace(package["P1"], destinations=(Destination("slack", ("#p1",)),))
+    assert policies["P2"] == replace(package["P2"], resolve_within=2 * HOUR, reminders=None)
+    assert (policies["P3"], policies["P4"]) == (package["P3"], package["P4"])
+
+
+def test_the_example_in_the_comment_of_the_package_works(tmp_path: Path) -> None:
+    lines = PACKAGED.read_text("utf-8").splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("#   - name: payments"))
+    example = "\n".join(line.removeprefix("# ") for line in lines[start:] if line.startswith("#   "))
+    path = write(tmp_path, f"routes:\n{example}\n  - name: default\n")
+    at = datetime(2026, 2, 14, 10, tzinfo=UTC)
+    alert = Alert(
+        "incident", "e1", "HIGH", "t", at, at, application="payments-api", labels={"environment": "production"}
+    )
+    plan = load_routing(path).route(alert)
+    assert plan.priority == "P1"
+    assert Destination("slack", ("#payments",)) in plan.destinations
+    assert (plan.policy.resolve_within, plan.policy.resolve_when_quiet) == (30 * MINUTE, 15 * MINUTE)
+    assert load_routing(path).route(replace(alert, labels={"environment": "test"})).priority == "P2"
 
 
 def test_limits_that_a_file_does_not_name_stay(tmp_path: Path) -> None:
@@ -225,9 +253,11 @@ def test_teams_of_the_file_are_asked_before_those_of_the_package(tmp_path: Path)
         ("acknowledge_within: 90s", "acknowledge_within: 0s", "6: policies.P3.acknowledge_within is '0s': a whole"),
         ("acknowledge_within: 90s", "acknowledge_within: 31d", "6: policies.P3.acknowledge_within is '31d': a whole"),
         ("acknowledge_within: 90s", "acknowledge: 90s", "6: policies.P3.acknowledge is '90s': there is no such field"),
-        ("      teams:\n", "      team:\n", "5: policies.P3.notify.team is None: one of the channels slack, pager"),
+        ("      teams: []\n", "      team: []\n", "5: policies.P3.notify.team is []: one of the channels slack, pager"),
         ('slack: "#quiet"', "slack: 7", "4: policies.P3.notify.slack is 7: a list, or one text"),
         ('slack: "#quiet"', "slack: [no]", "4: policies.P3.notify.slack[0] is False: a text; in quotes when"),
+        ('slack: "#quiet"', "slack: #quiet", "4: policies.P3.notify.slack is None: nothing is given: quote"),
+        ('{slack: ["#payments"]}', "\n      slack:\n        - #x", "25: routes[0].add.slack[0] is None: a text;"),
         ('slack: "#quiet"', 'slack: ""', "4: policies.P3.notify.slack[0]: a recipient on one line, not ''"),
         (
             "boss@example.org",
@@ -304,7 +334,7 @@ def test_a_problem_names_line_field_value_and_rule(refused: Refused, old: str, n
         ("- a list\n", "1: the document: an object with some of policies, routes"),
         ("routes: []\n", "1: routes is []: at least the last one"),
         ("limits:\n", "1: limits is None: names with values, as an object"),
-        ("runbooks: &a [*a]\n", "1: runbooks[0] is [[...]]: names with values, as an object"),
+        ("runbooks: &a [*a]\n", "1: *a stands inside of itself"),
         ("? [a]\n: b\n", "1: this is no YAML: found unhashable key"),
         ("1: 2\n", "1: [1]: Keys should be strings"),
     ],

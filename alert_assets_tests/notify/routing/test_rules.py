@@ -172,8 +172,9 @@ def test_a_route_that_goes_on_adds_to_the_next() -> None:
     plan = routing.route(alert(application="payments-api"))
     assert plan.destinations == (
         to("pagerduty", "central"),
-        to("slack", "#urgent", "#payments"),
+        to("slack", "#urgent"),
         to("webhook"),
+        to("slack", "#payments"),
         LOG,
     )
     assert "webhook: added by route all; the channel's default recipients" in plan.reasons
@@ -206,6 +207,74 @@ def test_the_default_of_a_channel_is_not_lost_beside_others() -> None:
     assert routing.route(alert()).destinations == (to("slack"), to("slack", "#payments"), LOG)
 
 
+# What is configured
+
+
+def over(*channels: str, **fields) -> Routing:
+    return replace(load_routing(), configured=frozenset(channels), **fields)
+
+
+def test_the_channels_that_are_configured_take_the_place_of_those_that_are_not() -> None:
+    plan = over("slack", "log").route(alert(severity="CRITICAL"))
+    assert plan.destinations == (to("slack"), LOG)
+    assert [step.destinations for step in plan.policy.steps] == [(to("slack"), LOG)] * 3
+    assert plan.unreachable == (to("pagerduty"), to("servicenow"), to("email"))
+    assert plan.reasons[1:] == (
+        "route default: any alert",
+        "pagerduty: policy P1; not configured",
+        "servicenow: policy P1; not configured",
+        "slack: takes the place of pagerduty, servicenow (policy P1); the channel's default recipients",
+        "log: always",
+        *(
+            "pagerduty: step on-call again; not configured",
+            "slack: takes the place of pagerduty (step on-call again); the channel's default recipients",
+            "pagerduty: step manager; not configured",
+            "email: step manager; not configured",
+            "slack: takes the place of pagerduty, email (step manager); the channel's default recipients",
+            "pagerduty: step vice president; not configured",
+            "email: step vice president; not configured",
+            "slack: takes the place of pagerduty, email (step vice president); the channel's default recipients",
+        ),
+    )
+
+
+def test_where_one_of_the_channels_is_configured_no_other_takes_a_place() -> None:
+    plan = over("slack", "email", "log").route(alert(severity="HIGH"))
+    assert plan.destinations == (to("slack", "#alerts-urgent"), to("email"), LOG)
+    assert plan.unreachable == (to("servicenow"),)
+
+
+def test_the_log_is_no_person() -> None:
+    plan = over("log").route(alert(severity="HIGH"))
+    assert (plan.destinations, plan.fallbacks, plan.reaches_nobody) == ((LOG,), (), True)
+    assert not over("slack").route(alert(severity="CRITICAL")).reaches_nobody
+    only_late = Policy((), steps=(EscalationStep("boss", HOUR, (to("email"),)),))
+    late = Routing({**DEFAULT.policies, "P1": only_late}, configured=frozenset({"slack"}))
+    assert not late.route(alert()).reaches_nobody
+    assert late.route(alert()).policy.steps[0].destinations == (to("slack"), LOG)
+
+
+def test_a_policy_that_names_nobody_reaches_nobody_else() -> None:
+    plan = replace(DEFAULT, configured=frozenset({"slack"})).route(alert(severity="LOW"))
+    assert (plan.destinations, plan.unreachable, plan.reaches_nobody) == ((LOG,), (), False)
+
+
+def test_each_recipient_of_a_default_is_a_destination() -> None:
+    mail = over("email", "slack", defaults={"email": ("a@example.org", "b@example.org"), "slack": None})
+    assert mail.route(alert(severity="HIGH")).destinations == (
+        to("slack"),  # a webhook has one channel, whatever is named
+        to("email", "a@example.org"),
+        to("email", "b@example.org"),
+        LOG,
+    )
+
+
+def test_a_message_is_handed_to_the_channels_that_are_not_used_first() -> None:
+    plan = over("email", "teams", "slack", "pagerduty", "log").route(alert(severity="MEDIUM"))
+    assert plan.destinations == (to("slack", "#alerts"), to("email"), LOG)
+    assert plan.fallbacks == (to("pagerduty"), to("teams"), to("slack"), to("email"))
+
+
 # Roles and teams
 
 
@@ -218,7 +287,7 @@ def test_a_role_is_the_teams_and_else_everybodys() -> None:
         },
     )
     pay, shop, nobody = (routing.route(alert(owner=owner)) for owner in ("team:pay", "team:shop", None))
-    assert pay.destinations[0] == to("pagerduty", "pay-1", "pay-2")
+    assert pay.destinations[:2] == (to("pagerduty", "pay-1"), to("pagerduty", "pay-2"))
     assert "pagerduty: policy P1; role:on-call is pay-1, pay-2 (team:pay)" in pay.reasons
     assert shop.destinations[0] == nobody.destinations[0] == to("pagerduty", "central")
     assert "pagerduty: policy P1; role:on-call is central (contacts)" in shop.reasons
@@ -368,6 +437,6 @@ def test_a_plan_reaches_the_log_has_no_roles_and_explains_each_channel(several, 
     assert LOG in plan.destinations
     assert not any(recipient.startswith("role:") for to in plan.destinations for recipient in to.recipients)
     assert len(set(plan.destinations)) == len(plan.destinations)
-    assert len({(to.channel, bool(to.recipients)) for to in plan.destinations}) == len(plan.destinations)
+    assert all(len(to.recipients) <= 1 for to in plan.destinations)
     explained = {reason.partition(":")[0] for reason in plan.reasons}
     assert {to.channel for to in plan.destinations} <= explained

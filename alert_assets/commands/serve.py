@@ -1,0 +1,67 @@
+"""`alert-assets serve`: HTTP in."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from alert_assets.commands import output
+from alert_assets.errors import UserError
+from alert_assets.intake.server import Intake
+from alert_assets.intake.settings import load_intake_settings
+from alert_assets.settings import load_settings
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(epilog="Example: alert-assets serve --port 9000")
+def serve(
+    host: Annotated[str | None, typer.Option(help="Default: ALERTS_SERVE_HOST, 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Default: ALERTS_SERVE_PORT, 8080.")] = None,
+) -> None:
+    """Take what other tools send, on POST /intake/SENDER, until Ctrl-C or SIGTERM.
+
+    An answer of 2xx says that it is on disk, in the landing zone.
+    """
+    given = {"serve_host": host, "serve_port": port}
+    intake = load_intake_settings(**{name: value for name, value in given.items() if value is not None})
+    if not intake.is_loopback and not intake.has_credentials:
+        raise UserError(
+            f"ALERTS_SERVE_HOST={intake.serve_host} lets other machines send, and nothing says which may. Set "
+            "ALERTS_INTAKE_TOKENS=name=token (and ALERTS_INTAKE_SECRETS for senders that sign), or serve on 127.0.0.1."
+        )
+    service = Intake(load_settings(), intake)
+    listening = _bind(intake.serve_host, intake.serve_port)
+    recovered = service.writer.start()
+    if recovered:
+        typer.echo(f"Recovered {output.count(len(recovered), 'landing file')} of a server that was killed.", err=True)
+    config = uvicorn.Config(
+        service.app(),
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_keep_alive=75,  # longer than clients keep idle connections, so that none is closed under a request
+        timeout_graceful_shutdown=30,
+    )
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    typer.echo(f"Listening on http://{shown}:{port}; POST /intake/SENDER, Ctrl-C stops.", err=True)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn has its own handlers while it runs, and raises the signal again once it has stopped.
+        signal.signal(number, lambda *_: None)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise UserError(
+            f"ALERTS_SERVE_HOST={host} and ALERTS_SERVE_PORT={port} cannot be listened on: "
+            f"{error.strerror or error}. Stop what uses the port, or choose another with --port."
+        ) from None

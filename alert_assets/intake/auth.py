@@ -1,0 +1,50 @@
+"""Whether a request may be taken: tokens, and signatures over the body.
+
+Comparisons take constant time, and no message repeats what was presented.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class RefusedError(Exception):
+    """The credentials are missing or wrong; `status` is 401 for tokens and 403 for signatures."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def check_token(headers: Mapping[str, str], tokens: Sequence[tuple[str, str]]) -> str:
+    """Return the name whose token the request presents, as `Bearer` or as password of `Basic`.
+
+    Raises:
+        RefusedError: it presents none, or one that is not known.
+    """
+    scheme, _, credentials = headers.get("authorization", "").strip().partition(" ")
+    presented = credentials.strip().encode("utf-8", "surrogateescape")
+    name = None
+    if scheme.lower() == "basic":
+        try:
+            user, _, presented = base64.b64decode(presented, validate=True).partition(b":")
+        except binascii.Error:
+            raise RefusedError(401, "The credentials are no basic credentials") from None
+        name = user.decode("utf-8", "replace")
+    elif scheme.lower() != "bearer":
+        raise RefusedError(401, "A token is needed: Authorization: Bearer TOKEN, or basic NAME:TOKEN")
+    # All are compared, so that the time tells nothing.
+    known = [
+        each
+        for each, token in tokens
+        if hmac.compare_digest(token.encode(), presented) and (name is None or name == each)
+    ]
+    if not known:
+        raise RefusedError(401, "The token is not known")
+    return known[0]

@@ -1,0 +1,331 @@
+"""HTTP in: `POST /intake/{sender}`, `/healthz`, `/readyz`.
+
+The routes stand alone, so that pages and metrics can be served by the same application:
+`Starlette(routes=[*intake.routes(), ...], lifespan=intake.lifespan)`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from alert_assets.intake import heartbeats, otlp
+from alert_assets.intake.activity import Activity, Spoken
+from alert_assets.intake.answers import Answers, verify_slack
+from alert_assets.intake.auth import RefusedError, check_token
+from alert_assets.intake.body import LARGE_BYTES, Admission, BodyError, BodyLimits, as_text
+from alert_assets.intake.envelope import unmapped
+from alert_assets.intake.json_lines import dump, lines_of, load
+from alert_assets.intake.mapping import load_mappings
+from alert_assets.intake.senders.registry import SENDERS
+from alert_assets.intake.senders.sender import Delivery, Unmapped, UnmappedError
+from alert_assets.intake.sns import Sns
+from alert_assets.intake.writer import DurableWriter, NotWrittenError, WriterRules
+from alert_assets.kernel.clock import utc_now
+from alert_assets.notify.store.notifications import Notifications
+from alert_assets.state.database import State, StateError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from datetime import datetime
+
+    from starlette.requests import Request
+
+    from alert_assets.intake.senders.sender import Sender
+    from alert_assets.intake.settings import IntakeSettings
+    from alert_assets.settings import Settings
+
+_T = TypeVar("_T")
+
+_MB = 1 << 20
+_JSON, _PROTOBUF = "application/json", "application/x-protobuf"
+
+#: Our own contract needs no mapping: its lines land as they come.
+EVENTS = "events"
+
+_TEND_SECONDS = 5
+
+#: How the line of what could not be mapped begins, as it is written here.
+_KEPT = b'{"_unmapped":'
+
+#: What a mapping may raise at a payload it does not know. Anything else is a bug, and answered 500.
+_CANNOT_MAP = (UnmappedError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+
+
+class Intake:
+    """Takes requests, and answers once their lines are durable."""
+
+    def __init__(self, settings: Settings, intake: IntakeSettings, clock: Callable[[], datetime] = utc_now) -> None:
+        """Opens nothing yet; :meth:`lifespan` does."""
+        self._settings, self._intake, self._clock = settings, intake, clock
+        self.senders = all_senders(intake)
+        self.activity = Activity(settings.state_dir, intake.serve_port)
+        self._started_at = clock()
+        self.writer = DurableWriter(
+            Path(settings.landing_dir),
+            WriterRules(
+                gather_seconds=intake.intake_gather_ms / 1000,
+                roll_seconds=intake.intake_roll_seconds,
+                roll_bytes=intake.intake_roll_mb * _MB,
+                max_pending_bytes=intake.intake_max_pending_mb * _MB,
+            ),
+        )
+        self._answers = Answers(Notifications(State(settings.state_url), clock=clock), clock)
+        self._sns = Sns(intake.intake_sns_topics)
+        self._admission = Admission(
+            BodyLimits(
+                compressed_bytes=intake.intake_max_body_mb * _MB,
+                inflated_bytes=intake.intake_max_inflated_mb * _MB,
+                total_bytes=intake.intake_max_pending_mb * _MB,
+                seconds=intake.intake_body_seconds,
+                requests=intake.intake_max_requests,
+            )
+        )
+
+    def routes(self) -> list[Route]:
+        """What the application serves for intake."""
+        return [
+            Route("/intake/slack", self._receive_slack, methods=["POST"]),
+            Route("/intake/{sender}", self._receive, methods=["POST"]),
+            *[Route(f"/v1/{signal}", self._receive_otlp, methods=["POST"], name=signal) for signal in otlp.SIGNALS],
+            Route("/healthz", self._healthy, methods=["GET"]),
+            Route("/readyz", self._ready, methods=["GET"]),
+        ]
+
+    @asynccontextmanager
+    async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        """Begin to write before the first request, and end after the last one is answered."""
+        await asyncio.to_thread(self.writer.start)
+        self._started_at = self._clock()
+        tending = asyncio.create_task(self._tend())
+        try:
+            yield
+        finally:
+            tending.cancel()
+            await asyncio.to_thread(self.writer.close)
+            await asyncio.to_thread(self._save)
+
+    async def _tend(self) -> None:
+        """Keep the counts, and look for senders that fell silent."""
+        while True:
+            await asyncio.sleep(_TEND_SECONDS)
+            await asyncio.to_thread(self._save)
+            with suppress(NotWrittenError):  # the next look finds it again
+                await self.look_for_silence()
+
+    def _save(self) -> None:
+        with suppress(OSError):  # counts are not worth an answer; they stay for the next time
+            self.activity.save()
+
+    async def look_for_silence(self) -> None:
+        """Land an alert for each sender that fell silent, or speaks again."""
+        senders = self.activity.senders
+        for name in self._intake.heartbeats:
+            senders.setdefault(name, Spoken())
+        before = {name: spoken.silent_since for name, spoken in senders.items()}
+        alerts = heartbeats.check(senders, self._intake.heartbeats, self._started_at, self._clock())
+        if not alerts:
+            return
+        try:
+            await self.writer.write(b"".join(map(dump, alerts)))
+        except NotWrittenError:
+            for name, silent_since in before.items():
+                senders[name].silent_since = silent_since
+            raise
+        self.activity.changed()
+
+    def app(self) -> Starlette:
+        """Intake alone."""
+        return Starlette(routes=self.routes(), lifespan=self.lifespan)
+
+    async def _healthy(self, _request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def _ready(self, _request: Request) -> Response:
+        failure = self.writer.failure and await asyncio.to_thread(self.writer.probe)
+        if failure:
+            return JSONResponse({"status": "unwritable", "reason": failure}, 503)
+        return JSONResponse({"status": "ok"})
+
+    async def _receive(self, request: Request) -> Response:
+        name = request.path_params["sender"]
+        sender = self.senders.get(name)
+        if sender is None and name != EVENTS:
+            return _problem(404, "No such sender; `alert-assets senders` lists them")
+        content_type = request.headers.get("content-type", "")
+
+        async def take(raw: bytes, body: bytes) -> list[bytes]:
+            text = as_text(body, content_type)
+            await self._authenticate(request, sender, raw, text)
+            if name == "pagerduty" and await self._is_answer(text):
+                return []
+            return await _beside_if_large(text, lambda: self._lines(request, sender, text))
+
+        return await self._answer(request, name, take, lambda count: JSONResponse({"accepted": count}, 202))
+
+    async def _is_answer(self, text: bytes) -> bool:
+        """Whether it is what somebody did about a notification of ours, which is done then."""
+        try:
+            payload = load(text)
+        except ValueError:
+            return False
+        return await self._beside(lambda: self._answers.pagerduty(payload))
+
+    async def _receive_slack(self, request: Request) -> Response:
+        secret = self._intake.intake_slack_signing_secret.get_secret_value()
+        if not secret:
+            return _problem(404, "Buttons of Slack need ALERTS_INTAKE_SLACK_SIGNING_SECRET")
+        said = ""
+
+        async def take(raw: bytes, _body: bytes) -> list[bytes]:
+            nonlocal said
+            verify_slack(raw, request.headers, secret, self._clock())
+            try:
+                said = await self._beside(lambda: self._answers.slack(raw))
+            except (LookupError, TypeError, ValueError, AttributeError):
+                raise BodyError(400, "The request is no click on a button of ours") from None
+            return []
+
+        answer = {"response_type": "ephemeral", "replace_original": False}
+        return await self._answer(request, "slack", take, lambda _: JSONResponse({**answer, "text": said}))
+
+    async def _beside(self, act: Callable[[], _T]) -> _T:
+        """Do something about an episode beside the event loop."""
+        try:
+            return await asyncio.to_thread(act)
+        except (SQLAlchemyError, StateError):
+            raise BodyError(503, "The state database cannot be used now") from None
+
+    async def _receive_otlp(self, request: Request) -> Response:
+        signal = request.scope["path"].rsplit("/", 1)[-1]
+        content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+        if content_type not in (_JSON, _PROTOBUF):
+            return _problem(415, f"Content-Type is neither {_PROTOBUF} nor {_JSON}")
+
+        async def take(_raw: bytes, body: bytes) -> list[bytes]:
+            self._check_token(request)
+            return await _beside_if_large(body, lambda: self._otlp_lines(signal, content_type, body))
+
+        taken = b"{}" if content_type == _JSON else b""  # a message of which nothing is set: all was taken
+        return await self._answer(request, "otlp", take, lambda _: Response(taken, media_type=content_type))
+
+    async def _answer(
+        self,
+        request: Request,
+        name: str,
+        take: Callable[[bytes, bytes], Awaitable[list[bytes]]],
+        accepted: Callable[[int], Response],
+    ) -> Response:
+        """Read the body, land the lines that `take` makes of it, and answer once they are durable."""
+        try:
+            async with self._admission.body(request) as (raw, body):
+                lines = await take(raw, body)
+                if lines:
+                    await self.writer.write(b"".join(lines))
+        except BodyError as error:
+            return _problem(error.status, str(error))
+        except RefusedError as error:
+            return _problem(error.status, str(error))
+        except NotWrittenError as error:
+            return _problem(503, str(error), error.retry_after_seconds)
+        kept = sum(line.startswith(_KEPT) for line in lines)
+        self.activity.record(name, len(lines), kept, lines[-1] if lines else None, self._clock())
+        return accepted(len(lines))
+
+    async def _authenticate(self, request: Request, sender: Sender | None, raw: bytes, text: bytes) -> None:
+        """Raise RefusedError unless the request may be taken."""
+        secrets = self._intake.secrets_of(sender.name) if sender else ()
+        if sender and sender.verify and secrets:
+            sender.verify(raw, request.headers, secrets, self._clock())
+        elif sender and sender.name == "cloudwatch" and self._intake.intake_sns_topics and _is_of_sns(text):
+            await asyncio.to_thread(self._sns.check, load(text))
+        else:
+            self._check_token(request)
+
+    def _check_token(self, request: Request) -> None:
+        if self._intake.tokens or not self._intake.is_loopback:
+            check_token(request.headers, self._intake.tokens)
+
+    def _lines(self, request: Request, sender: Sender | None, text: bytes) -> list[bytes]:
+        """Return what lands: whole lines."""
+        if sender is None:
+            return [line + b"\n" for line in lines_of(text)]
+        headers = {name: value for name in sender.headers if (value := request.headers.get(name))}
+        return mapped(sender, text, headers, self._clock(), self._settings)
+
+    def _otlp_lines(self, signal: str, content_type: str, body: bytes) -> list[bytes]:
+        now, is_json = self._clock(), content_type == _JSON
+        try:
+            return [dump(found) for found in otlp.to_events(signal, otlp.parse(signal, body, is_json=is_json), now)]
+        except _CANNOT_MAP as error:
+            if not is_json:
+                raise BodyError(400, _because(error)) from None
+            return [dump(unmapped("otlp", body, _because(error), now, {"x-otlp-signal": signal}))]
+
+
+def all_senders(intake: IntakeSettings) -> dict[str, Sender]:
+    """Return the senders of the package and those of the mapping files, by name.
+
+    Raises:
+        MappingError: a mapping file is wrong.
+    """
+    mappings = load_mappings(intake.senders_dir)
+    return {**SENDERS, **{name: mapping.sender() for name, mapping in mappings.items()}}
+
+
+async def _beside_if_large(body: bytes, make: Callable[[], list[bytes]]) -> list[bytes]:
+    """Run what takes long for a large body beside the event loop."""
+    return await asyncio.to_thread(make) if len(body) > LARGE_BYTES else make()
+
+
+def mapped(
+    sender: Sender, text: bytes, headers: dict[str, str], received_at: datetime, settings: Settings
+) -> list[bytes]:
+    """Return the lines that a payload becomes: events, and the payload whole where a part of it cannot be mapped."""
+    try:
+        delivery = Delivery(load(text), headers, received_at, timedelta(minutes=settings.dedup_window_minutes))
+        found = list(sender.to_events(delivery))
+        events = [each for each in found if not isinstance(each, Unmapped)]
+        lines = [dump(each) for each in events]
+        if rest := [each for each in found if isinstance(each, Unmapped)]:
+            because = f"{len(rest)} of {len(found)} parts: {rest[0].because}"
+            landed = [each["event_id"] for each in events]
+            lines.append(dump(unmapped(sender.name, text, because, received_at, headers, landed)))
+    except _CANNOT_MAP as error:
+        return [dump(unmapped(sender.name, text, _because(error), received_at, headers))]
+    return lines
+
+
+def _because(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, UnmappedError):
+        return text
+    return f"{type(error).__name__}: {text}"
+
+
+def _is_of_sns(text: bytes) -> bool:
+    """Whether it is a message in SNS's envelope: raw delivery has none, and is not signed."""
+    try:
+        found = load(text)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and "TopicArn" in found
+
+
+def _problem(status: int, reason: str, retry_after_seconds: int = 1) -> Response:
+    headers = {}
+    if status == 503:
+        headers["Retry-After"] = str(retry_after_seconds)
+    if status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="intake", Basic realm="intake"'
+    if status in (408, 413):
+        headers["Connection"] = "close"  # what is still to come is not read
+    return JSONResponse({"error": reason}, status, headers)

@@ -1,0 +1,292 @@
+"""`alert-assets serve`: what it takes, what it refuses, and that what it took is there."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from contextlib import suppress
+
+import httpx
+import pytest
+
+from alert_assets_tests.intake.site import environment, landed_lines, serving, start
+
+
+def new_lines(site, send):
+    """What `send` landed, as it stands in the files."""
+    before = len(landed_lines(site.landing))
+    send()
+    return landed_lines(site.landing)[before:]
+
+
+@pytest.mark.parametrize(
+    ("body", "lines"),
+    [
+        (b'{"event_id": "a"}', [b'{"event_id": "a"}']),
+        (b'{"a": 1}\n\n{"a": 2}\r\n', [b'{"a": 1}', b'{"a": 2}']),
+        (b'[{"a": 1.10, "a": 2},\n {"b": "x\\ny"}]', [b'{"a": 1.10, "a": 2}', b'{"b": "x\\ny"}']),
+        (b'{\n  "a": [1,\n 2]\n}', [b'{   "a": [1,  2] }']),
+        (b'{\n"a": 1\n}\n{\n"a": 2\n}\n', [b'{ "a": 1 }', b'{ "a": 2 }']),
+        (b"[]", []),
+        (b'{"a": 1}\nno json\n', [b'{"a": 1}', b"no json"]),
+        (b'[{"a": 1}, no json]', [b'[{"a": 1}, no json]']),
+        ("\ufeff" + '{"a": "ä"}', ['{"a": "ä"}'.encode()]),
+        ('{"a": "ä"}'.encode("utf-16"), ['{"a": "ä"}'.encode()]),
+        ('{"a": "ä"}'.encode("latin-1"), ['{"a": "ä"}'.encode("latin-1")]),
+        (b'{"n": 1e999, "m": ' + b"9" * 5_000 + b"}", [b'{"n": 1e999, "m": ' + b"9" * 5_000 + b"}"]),
+    ],
+)
+def test_events_land_as_they_were_written(site, client, body, lines):
+    def send():
+        answer = client.post("/intake/events", content=body)
+        assert answer.status_code == 202
+        assert answer.json() == {"accepted": len(lines)}
+
+    assert new_lines(site, send) == lines
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed"),
+    [
+        ("gzip", gzip.compress(b'{"a": 1}\n') + gzip.compress(b'{"a": 2}\n')),
+        ("deflate", zlib.compress(b'{"a": 1}\n{"a": 2}\n')),
+        ("GZIP", gzip.compress(b'{"a": 1}\n{"a": 2}\n')),
+    ],
+)
+def test_bodies_may_be_packed(site, client, encoding, packed):
+    def send():
+        answer = client.post("/intake/events", content=packed, headers={"Content-Encoding": encoding})
+        assert answer.status_code == 202, answer.text
+
+    assert new_lines(site, send) == [b'{"a": 1}', b'{"a": 2}']
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers"),
+    [
+        (400, b"", {}),
+        (400, b" \n ", {}),
+        (400, b"\x00\x01\x02", {}),
+        (400, b"\x89PNG\r\n\x1a\n\xff\xff", {}),
+        (400, b"not gzip", {"Content-Encoding": "gzip"}),
+        (400, gzip.compress(b'{"a": 1}')[:-9], {"Content-Encoding": "gzip"}),
+        (400, b"{}", {"Content-Type": "application/json; charset=klingon"}),
+        (415, b"{}", {"Content-Encoding": "br"}),
+        (413, b"x" * (17 << 20), {}),
+        (413, gzip.compress(b" " * (65 << 20)), {"Content-Encoding": "gzip"}),
+    ],
+)
+def test_what_cannot_be_read_is_refused_and_nothing_of_it_lands(site, client, status, body, headers):
+    def send():
+        answer = client.post("/intake/events", content=body, headers=headers)
+        assert answer.status_code == status, answer.text
+        assert answer.json()["error"]
+
+    assert new_lines(site, send) == []
+
+
+def test_a_body_that_grows_over_the_limit_while_it_is_sent(site, client):
+    # The answer may come before the body is sent; who does not look for it sees a closed connection.
+    with suppress(httpx.WriteError, httpx.ReadError, httpx.RemoteProtocolError):
+        answer = client.post("/intake/events", content=(b"x" * 65_536 for _ in range(400)))
+        assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/intake/events", 405),
+        ("POST", "/intake/nobody", 404),
+        ("POST", "/intake/..%2f..%2fetc%2fpasswd", 404),
+        ("POST", "/intake/%00", 404),
+        ("POST", "/", 404),
+        ("GET", "/healthz", 200),
+        ("GET", "/readyz", 200),
+    ],
+)
+def test_what_there_is(client, method, path, status):
+    assert client.request(method, path).status_code == status
+
+
+def test_a_slow_body_is_given_up_and_holds_up_nobody(tmp_path):
+    with serving(tmp_path / "data", ALERTS_INTAKE_BODY_SECONDS="0.3") as site:
+        host, port = site.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as slow:
+            slow.sendall(b"POST /intake/events HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            assert httpx.post(f"{site.url}/intake/events", content=b"{}").status_code == 202
+            slow.settimeout(10)
+            assert slow.recv(1000).startswith(b"HTTP/1.1 408 ")
+
+
+def test_too_many_requests_at_once_are_told_when_to_come_back(tmp_path):
+    with serving(tmp_path / "data", ALERTS_INTAKE_MAX_REQUESTS="1") as site:
+        host, port = site.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as slow:
+            slow.sendall(b"POST /intake/events HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            deadline = time.monotonic() + 10
+            while (answer := httpx.post(f"{site.url}/intake/events", content=b"{}")).status_code != 503:
+                assert time.monotonic() < deadline
+        assert answer.headers["Retry-After"] == "1"
+
+
+def test_a_landing_zone_that_is_gone_is_503_until_it_is_back(tmp_path):
+    with serving(tmp_path / "data") as site:
+        site.landing.rmdir()
+        answer = httpx.post(f"{site.url}/intake/events", content=b'{"a": 1}')
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        assert "takes no data" in answer.json()["error"]
+        assert httpx.get(f"{site.url}/readyz").status_code == 503
+        assert httpx.get(f"{site.url}/healthz").status_code == 200
+        site.landing.mkdir()
+        assert httpx.get(f"{site.url}/readyz").status_code == 200
+        assert httpx.post(f"{site.url}/intake/events", content=b'{"a": 2}').status_code == 202
+        assert site.landed == [{"a": 2}]
+
+
+TOKENS = {"ALERTS_INTAKE_TOKENS": "prometheus=first-token,prometheus=second-token,ci=third-token"}
+
+
+def _basic(user: str, password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (202, {"Authorization": "Bearer first-token"}),
+        (202, {"Authorization": "bearer  second-token"}),
+        (202, _basic("ci", "third-token")),
+        (401, {}),
+        (401, {"Authorization": "Bearer wrong-token"}),
+        (401, {"Authorization": "Bearer"}),
+        (401, {"Authorization": "Basic %%%"}),
+        (401, _basic("prometheus", "third-token")),
+        (401, {"Authorization": "Digest first-token"}),
+    ],
+)
+def test_tokens(guarded, status, headers):
+    answer = httpx.post(f"{guarded.url}/intake/events", content=b"{}", headers=headers)
+    assert answer.status_code == status
+    assert "-token" not in answer.text
+    assert ("WWW-Authenticate" in answer.headers) == (status == 401)
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("guarded") / "data", **TOKENS) as site:
+        yield site
+
+
+def serve_and_fail(folder, *arguments, **variables):
+    return subprocess.run(
+        [sys.executable, "-m", "alert_assets.cli", "serve", *arguments],
+        env=environment(folder, **variables),
+        cwd=folder.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_other_machines_are_not_let_in_without_credentials(tmp_path):
+    refused = serve_and_fail(tmp_path / "data", "--host", "0.0.0.0")
+    assert refused.returncode == 2
+    assert "ALERTS_INTAKE_TOKENS=name=token" in refused.stderr
+
+
+def test_a_bad_setting_is_named_and_no_secret_shown(tmp_path):
+    refused = serve_and_fail(tmp_path / "data", ALERTS_INTAKE_TOKENS="hush-hush", ALERTS_INTAKE_BODY_SECONDS="soon")
+    assert refused.returncode == 2
+    assert "ALERTS_INTAKE_TOKENS=(hidden)" in refused.stderr
+    assert "ALERTS_INTAKE_BODY_SECONDS='soon'" in refused.stderr
+    assert "hush" not in refused.stderr
+
+
+def test_a_port_that_is_taken_is_said_in_a_line(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        refused = serve_and_fail(tmp_path / "data", "--port", str(taken.getsockname()[1]))
+    assert refused.returncode == 2
+    assert "Stop what uses the port" in refused.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_answers_what_was_begun(tmp_path, number):
+    site = start(tmp_path / "data")
+    host, port = site.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as begun:
+        begun.sendall(b"POST /intake/events HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n{")
+        # One more request: when it is answered, the one before is being read.
+        httpx.post(f"{site.url}/intake/events", content=b"{}")
+        os.kill(site.process.pid, number)
+        time.sleep(0.3)
+        begun.sendall(b'"a": 1}')
+        begun.settimeout(10)
+        assert begun.recv(1000).startswith(b"HTTP/1.1 202 ")
+    _, said = site.process.communicate(timeout=30)
+    assert site.process.returncode == 0
+    assert "Traceback" not in said
+    assert sorted(landed_lines(site.landing)) == [b'{"a": 1}', b"{}"]
+    assert not list(site.landing.glob(".*"))
+
+
+def kill_under_load(folder, after_seconds):
+    """Send numbered events until the server is killed; returns those that were answered."""
+    site = start(folder, ALERTS_INTAKE_ROLL_SECONDS="0.2", ALERTS_INTAKE_ROLL_MB="1")
+    answered: list[str] = []
+
+    def send(sender):
+        with httpx.Client() as client:
+            for number in range(1_000_000):
+                name = f"{sender}-{number}"
+                try:
+                    answer = client.post(f"{site.url}/intake/events", content=json.dumps({"event_id": name}))
+                except httpx.HTTPError:
+                    return
+                if answer.status_code == 202:
+                    answered.append(name)
+
+    senders = [threading.Thread(target=send, args=(number,)) for number in range(8)]
+    for sender in senders:
+        sender.start()
+    time.sleep(after_seconds)
+    site.kill()
+    for sender in senders:
+        sender.join()
+    return answered
+
+
+def check_nothing_lost(folder, answered):
+    with serving(folder) as site:
+        landed = [event["event_id"] for event in site.landed]
+    assert len(set(landed)) == len(landed)
+    assert set(answered) <= set(landed)
+
+
+@pytest.mark.parametrize("after_seconds", [0.15, 0.6, 1.1])
+def test_every_answered_request_survives_a_kill_once(tmp_path, after_seconds):
+    answered = kill_under_load(tmp_path / "data", after_seconds)
+    check_nothing_lost(tmp_path / "data", answered)
+    assert answered or after_seconds < 0.5
+
+
+@pytest.mark.slow
+def test_every_answered_request_survives_two_hundred_kills(tmp_path):
+    rng = random.Random(13)
+    answered = 0
+    for _ in range(200):
+        new = kill_under_load(tmp_path / "data", rng.uniform(0.02, 0.8))
+        check_nothing_lost(tmp_path / "data", new)
+        answered += len(new)
+        for path in (tmp_path / "data" / "landing").iterdir():
+            path.unlink()
+    assert answered > 10_000

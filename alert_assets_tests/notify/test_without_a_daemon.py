@@ -1,0 +1,86 @@
+"""No daemon, no difference: runs from a terminal, `alert-assets alerts notify`, and a receiver on loopback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from alert_assets_tests.notify.channels.service import answer, running
+from alert_assets_tests.notify.test_round import fire
+from alert_assets_tests.support.dagster_site import Site, materialize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from alert_assets_tests.notify.channels.service import Service
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with running(lambda _: answer(200)) as made:
+        yield made
+
+
+@pytest.fixture
+def site(tmp_path: Path, service: Service) -> Site:
+    (tmp_path / "routing.yaml").write_text("routes:\n  - {name: everything, add: {webhook: []}}\n")
+    (tmp_path / "slos").mkdir()
+    return Site(
+        tmp_path,
+        ALERTS_WEBHOOK_URL=f"{service.url}/hook",
+        ALERTS_WEBHOOK_SECRET="a-secret-of-the-tests",
+        ALERTS_ALLOWED_HOSTS="127.0.0.1",
+        ALERTS_ROUTING_FILE=str(tmp_path / "routing.yaml"),
+    )
+
+
+def titles(service: Service) -> list[str]:
+    return [request.json["alert"]["title"] for request in service.requests]
+
+
+def run(site: Site, *, dagster_home: bool, **variables: str) -> int:
+    """`dagster asset materialize` of what needs no Spark."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dagster", *materialize("slo_status")],
+        cwd=site.folder,
+        env={**site.environment(dagster_home=dagster_home), **variables},
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode
+
+
+def notify(site: Site) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(site.command("alerts", "notify", "--json"))
+    return found
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("dagster_home", [False, True])
+def test_a_run_from_a_terminal_notifies_of_its_own_failure(site: Site, service: Service, dagster_home: bool) -> None:
+    (site.folder / "slos" / "broken.yaml").write_text("kind: [")
+    assert run(site, dagster_home=dagster_home, ALERTS_SLO_DIR=str(site.folder / "slos")) == 1
+    assert titles(service) == ["Run of __ASSET_JOB failed"]
+    found = notify(site)
+    assert (found["raised"], found["taken_up"], found["sent"]) == (0, 0, 0), "once"
+    assert run(site, dagster_home=dagster_home) == 0
+    assert [request.json["action"] for request in service.requests] == ["open", "resolve"]
+
+
+@pytest.mark.timeout(300)
+def test_what_the_sensors_would_take_up_is_taken_up_by_the_command(site: Site, service: Service) -> None:
+    """The receiver was away when the run ended; an incident came into gold; the runs of the instance are looked at."""
+    (site.folder / "slos" / "broken.yaml").write_text("kind: [")
+    away = {"ALERTS_SLO_DIR": str(site.folder / "slos"), "ALERTS_STATE_URL": f"sqlite:///{site.folder}/elsewhere.db"}
+    assert run(site, dagster_home=True, **away, ALERTS_WEBHOOK_URL="http://127.0.0.1:9/hook") == 1
+    assert titles(service) == []
+    fire(site.settings, 1)
+    found = notify(site)
+    assert (found["raised"], found["taken_up"]) == (2, 2)
+    assert titles(service) == ["Run of __ASSET_JOB failed", "cpu_high: payments-api on host-a"]
+    assert notify(site)["sent"] == 0

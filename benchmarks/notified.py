@@ -1,0 +1,125 @@
+"""Landed to webhook by sensors alone: alerts at random moments in a quiet `dagster dev`.
+
+`python -m benchmarks.notified --alerts 20` prints each time and the median and 95th percentile, in seconds. The
+receiver is a web server on loopback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import secrets
+import statistics
+import tempfile
+import threading
+import time
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from alert_assets_tests.support.dagster_site import DagsterDev, Site, kill
+
+#: Longest that one alert is waited for, and pauses between two of them.
+_PATIENCE_SECONDS, _PAUSE_SECONDS = 300.0, (0.0, 30.0)
+
+
+class Receiver:
+    """Remembers when an application was first heard of."""
+
+    def __init__(self) -> None:
+        """Listen on loopback."""
+        self._heard: dict[str, float] = {}
+        self._news = threading.Condition()
+        receiver = self
+
+        class Hook(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                receiver.hear(body)
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                """Nobody reads it."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+        self.port = server.server_port
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def hear(self, body: str) -> None:
+        """Remember a message."""
+        with self._news:
+            self._heard.setdefault(body, time.monotonic())
+            self._news.notify_all()
+
+    def await_(self, name: str) -> float | None:
+        """When a message named this; None when none did in time."""
+
+        def heard() -> float | None:
+            return min((at for body, at in self._heard.items() if name in body), default=None)
+
+        with self._news:
+            self._news.wait_for(lambda: heard() is not None, timeout=_PATIENCE_SECONDS)
+            return heard()
+
+
+def alert(name: str) -> dict[str, Any]:
+    """A critical alert of an application of its own, of now."""
+    return {
+        "event_id": name,
+        "event_type": "alert",
+        "application_id": name,
+        "host": "host-a",
+        "alert_type": "cpu_high",
+        "severity": "CRITICAL",
+        "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+        "current_value": 92.3,
+        "threshold": 80.0,
+    }
+
+
+def measure(alerts: int, folder: Path) -> list[float]:
+    """Seconds from the rename of each alert's file to its message, but for the first alert, which starts Spark."""
+    receiver, seconds = Receiver(), []
+    (folder / "routing.yaml").write_text("routes:\n  - {name: everything, add: {webhook: []}}\n")
+    site = Site(
+        folder,
+        ALERTS_WEBHOOK_URL=f"http://127.0.0.1:{receiver.port}/hook",
+        ALERTS_WEBHOOK_SECRET=secrets.token_hex(),
+        ALERTS_ALLOWED_HOSTS="127.0.0.1",
+        ALERTS_ROUTING_FILE=str(folder / "routing.yaml"),
+    )
+    dev = DagsterDev(site)
+    try:
+        dev.await_loaded()
+        for number in range(alerts + 1):
+            name = f"application-{number}-"
+            site.land(f"{name}.jsonl", alert(name))
+            landed = time.monotonic()
+            heard = receiver.await_(name)
+            if number:
+                seconds.append(_PATIENCE_SECONDS if heard is None else heard - landed)
+                print(f"{number:>3} {seconds[-1]:7.1f} s", flush=True)
+            time.sleep(random.uniform(*_PAUSE_SECONDS))  # noqa: S311
+    finally:
+        dev.stop()
+        kill(dev.process)
+    return seconds
+
+
+def main() -> None:
+    """Print what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--alerts", type=int, default=20)
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = measure(parser.parse_args().alerts, Path(folder))
+    p95 = statistics.quantiles(seconds, n=20)[-1] if len(seconds) > 1 else seconds[0]
+    found = {"alerts": len(seconds), "median_seconds": statistics.median(seconds), "p95_seconds": p95}
+    print(json.dumps({name: round(value, 1) for name, value in found.items()}))
+
+
+if __name__ == "__main__":
+    main()
