@@ -43,7 +43,7 @@ from alert_assets.kernel.yaml_lines import YamlDocument, YamlProblem, listed, pa
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_FIELDS = {*EVENT.columns, "url", "depends_on", "depends_on_host"} - {"labels", "metrics"}
+_FIELDS = {*EVENT.columns} - {"labels", "metrics"}
 _WORDS = {"alertmanager", "events", "otlp"} | set(SENDERS)
 
 #: Where an example does not say when it came.
