@@ -28,6 +28,7 @@ def test_what_cannot_be_shipped_waits_and_is_said(tmp_path):
     (spool / "intake-1.jsonl").write_bytes(b"1\n")
     shipper = Shipper(spool, f"file://{landing}")
     assert shipper.ship() == 0
+    assert shipper.failure
     assert str(landing) in shipper.failure
     landing.mkdir()
     assert shipper.ship() == 1
