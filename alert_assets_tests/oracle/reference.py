@@ -160,6 +160,8 @@ def judge(line: bytes, now: datetime, future_skew_minutes: int) -> Event | Quara
 
     `now` is the clock that future timestamps are held against; exactly `now` plus the skew still passes.
     """
+    if found := re.match(rb'\{"_unmapped":"([a-z][a-z0-9_-]{0,63})"', line):
+        return Quarantined(line, [f"unmapped:{found[1].decode()}"])
     if len(line) > MAX_LINE_BYTES:
         return Quarantined(line, ["too_long"])
     body = line.removeprefix(BOM)
