@@ -198,7 +198,7 @@ def judge(line: bytes, now: datetime, future_skew_minutes: int) -> Event | Quara
         if left is not None and name in needed:
             reasons.add(f"invalid:{name}")
             continue
-        if name == "timestamp" and found > now + timedelta(minutes=future_skew_minutes):
+        if name == "timestamp" and found and found > now + timedelta(minutes=future_skew_minutes):
             reasons.add("future:timestamp")
             continue
         if isinstance(found, str) and len(found) > MAX_FIELD_CHARS and name in needed:
