@@ -45,10 +45,19 @@ ARGUMENTS = {
     ("breaker", "close"): ["pipeline", "--why", "storage is being moved to another region"],
     ("breaker", "reset"): ["pipeline", "--why", "storage was moved to another region"],
     ("simulate",): ["--landing-dir", "landing"],
+    ("breaker", "run"): ["pipeline", "--", "true"],
 }
 #: They start Spark, send messages, or need an episode: their own tests see what they print.
 ELSEWHERE = {
-    *(("run",), ("quarantine", "replay"), ("held", "release"), ("held", "discard"), ("spark", "stop")),
+    *(
+        ("run",),
+        ("serve",),
+        ("senders", "try"),
+        ("quarantine", "replay"),
+        ("held", "release"),
+        ("held", "discard"),
+        ("spark", "stop"),
+    ),
     *(("contracts", "export"), ("routing", "test"), ("maintenance", "rebuild")),
     *(("alerts", name) for name in ("show", "acknowledge", "resolve", "reopen", "tell", "notify")),
     *(("silence", name) for name in ("add", "expire")),
