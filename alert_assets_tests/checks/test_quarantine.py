@@ -125,7 +125,6 @@ def test_samples_are_masked_and_the_table_keeps_the_line(healthy: Lake):
     broken = b'{"mail": "ann@example.com", "ip": "10.1.2.3", "password": "hunter2", '
     healthy.land(*[broken] * 20)
     finding = healthy.check(BRONZE_QUARANTINE, "quarantine_share")
-    assert {sample["raw"] for sample in finding.samples} == {
-        '{"mail": "a***@example.com", "ip": "10.1.x.x", "password": "[secret]", '
-    }
+    shown = {sample["raw"] for sample in finding.samples if sample["reasons"] == "malformed_json"}
+    assert shown == {'{"mail": "a***@example.com", "ip": "10.1.x.x", "password": "[secret]", '}
     assert broken.decode() in healthy.lakehouse.snapshot(BRONZE_QUARANTINE).table.to_pyarrow_table()["raw"].to_pylist()
