@@ -284,7 +284,7 @@ class Routing:
         return tuple(channel for channel in CHANNELS if channel in named and channel != LOG)
 
     def enrich(self, alert: Alert) -> Alert:
-        """Add owner, runbook and suggested action where the alert has none, its priority, and links into the Dagster UI.
+        """Add owner, runbook and action where the alert has none, its priority, and links into the Dagster UI.
 
         The owner is the first team that says it owns such alerts, else the one in the contract of its table. A
         runbook or an action is that of the first matching entry that has one.
