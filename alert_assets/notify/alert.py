@@ -130,8 +130,8 @@ class Alert:
         Host and application stay, also as an IP and where the title or a label repeats them; so does the host of a URL.
         """
         names = {getattr(self, name) for name in _NAMES}
-        texts = {name: masked(text) for name in _FREE_TEXTS if (text := getattr(self, name))}
-        named = {name: without_secrets(text) for name in _NAMES if (text := getattr(self, name))}
+        texts: dict[str, Any] = {name: masked(text) for name in _FREE_TEXTS if (text := getattr(self, name))}
+        named: dict[str, Any] = {name: without_secrets(text) for name in _NAMES if (text := getattr(self, name))}
         return replace(
             self,
             title=mask({"masking": "email"}, self.title),

@@ -127,4 +127,6 @@ def test_samples_are_masked_and_the_table_keeps_the_line(healthy: Lake):
     finding = healthy.check(BRONZE_QUARANTINE, "quarantine_share")
     shown = {sample["raw"] for sample in finding.samples if sample["reasons"] == "malformed_json"}
     assert shown == {'{"mail": "a***@example.com", "ip": "10.1.x.x", "password": "[secret]", '}
-    assert broken.decode() in healthy.lakehouse.snapshot(BRONZE_QUARANTINE).table.to_pyarrow_table()["raw"].to_pylist()
+    table = healthy.lakehouse.snapshot(BRONZE_QUARANTINE).table
+    assert table is not None
+    assert broken.decode() in table.to_pyarrow_table()["raw"].to_pylist()

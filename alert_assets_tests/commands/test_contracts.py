@@ -34,16 +34,16 @@ def test_list(run: Run) -> None:
     result = run("contracts", "list")
     lines = {line.split()[0]: line for line in result.out.splitlines() if line[0] != " "}
     assert list(lines) == ["Contract", *ALL_CONTRACTS]
-    assert lines["gold_incidents"].split()[1:3] == ["1.0.0", "team:on-call"]
+    assert lines["gold_incidents"].split()[1:3] == ["2.0.0", "team:on-call"]
     assert "15 min" in lines["gold_incidents"]
-    assert lines["gold_incidents"].endswith("host, incident_context_text")
+    assert lines["gold_incidents"].endswith("host, labels, message, url, top_messages, incident_context_text")
 
 
 def test_list_as_json(run: Run) -> None:
     facts = {fact["name"]: fact for fact in run("contracts", "list", "--json").json["contracts"]}
     assert list(facts) == list(ALL_CONTRACTS)
     bronze = facts["bronze_events"]
-    assert bronze["pii_columns"] == ["host", "labels", "message", "_rescued"]
+    assert bronze["pii_columns"] == ["host", "labels", "url", "message", "depends_on_host", "_rescued"]
     assert (bronze["freshness_minutes"], bronze["consumers"]) == (10, ["silver_alerts", "gold_incidents"])
     assert bronze["columns"][0] == "event_id"
 
@@ -77,10 +77,10 @@ def test_export_into_a_folder(run: Run, exported: Path, tmp_path: Path) -> None:
 
 
 def test_export_leaves_credentials_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALERTS_LAKE_DIR", "s3://key:secret@bucket/lake")
+    monkeypatch.setenv("ALERTS_LAKE_DIR", "s3://key:hunter2@bucket/lake")
     result = run("contracts", "export", "gold_incidents")
     assert "s3://bucket/lake/gold_incidents" in result.out
-    assert "secret" not in result.out
+    assert "hunter2" not in result.out
 
 
 def test_nothing_changed(run: Run, exported: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_breaking_change_exits_1_and_names_everything(run: Run, exported: Path
     found = next(line for line in result.out.splitlines() if " freshness " in line)
     assert found.split()[:8] == ["silver_alerts", "-", "freshness", "5", "minutes", "15", "minutes", "consumers"]
     assert "1 change, 1 breaking." in result.out
-    assert "silver_alerts has a breaking change, but its version was 1.0.0 and is 1.0.0" in result.out
+    assert "silver_alerts has a breaking change, but its version was 2.0.0 and is 2.0.0" in result.out
     # The other way round it is a promise that got stronger.
     assert run("contracts", "diff", "silver_alerts", str(file)).code == 0
 
@@ -106,7 +106,7 @@ def test_a_breaking_change_exits_1_and_names_everything(run: Run, exported: Path
 def test_a_new_version_may_break(run: Run, exported: Path) -> None:
     file = exported / "silver_alerts.odcs.yaml"
     change(file, "value: 15", "value: 20")
-    change(file, "version: 1.0.0", "version: 2.0.0")
+    change(file, "version: 2.0.0", "version: 3.0.0")
     result = run("contracts", "diff", "silver_alerts", str(file), "--json")
     assert result.code == 1
     assert (result.json["breaking"], result.json["contracts_without_new_version"]) == (1, [])

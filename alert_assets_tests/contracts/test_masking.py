@@ -10,7 +10,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from alert_assets.contracts import ALL_CONTRACTS, BRONZE_QUARANTINE, EVENT, SILVER_ALERTS
+from alert_assets.contracts.diff import diff
 from alert_assets.contracts.masking import SECRET, mask, masked, masked_labels, without_secrets
+from alert_assets.contracts.odcs import to_odcs
+from alert_assets.contracts.odcs_file import Document, of_contract
 from alert_assets.contracts.vocabulary import FREE_TEXT, MASKINGS
 
 # Put together here, so that no scanner takes this file for a leak.
@@ -198,6 +201,16 @@ def test_contracts_say_how_columns_with_free_text_leave() -> None:
             assert contract.columns[name].metadata["masking"] == list(FREE_TEXT), (contract.name, name)
     assert SILVER_ALERTS.columns["url"].metadata["masking"] == ["secret"]
     assert "masking" not in SILVER_ALERTS.columns["host"].metadata
+
+
+def test_an_export_names_it_and_a_change_of_it_breaks_nobody() -> None:
+    document = to_odcs(EVENT)
+    message = next(column for column in document["schema"][0]["properties"] if column["name"] == "message")
+    assert message.pop("customProperties") == [{"property": "masking", "value": list(FREE_TEXT)}]
+    without, with_it = Document.model_validate(document), of_contract(EVENT)
+    for before, after in ((without, with_it), (with_it, without)):
+        (change,) = diff(before, after).changes
+        assert (change.column, change.what, change.is_breaking) == ("message", "masking", False)
 
 
 def test_every_masking_is_one_that_is_known_and_of_a_column_with_personal_data() -> None:
