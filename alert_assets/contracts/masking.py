@@ -97,7 +97,8 @@ def without_secrets(text: str) -> str:
     text = _NAMED.sub(_named, text)
     for pattern in (_JWT, _KEY):
         text = pattern.sub(SECRET, text)
-    return text
+    # Again: what went may have ended the part of a URL that a password is looked for in.
+    return _URL_PASSWORD.sub(r"\1:***@", text)
 
 
 def masked_labels(labels: Mapping[str, str], *, names: Collection[str | None] = ()) -> dict[str, str]:

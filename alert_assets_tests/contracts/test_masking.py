@@ -117,6 +117,7 @@ TEXTS = st.one_of(st.lists(PIECES, max_size=14).map("".join), st.text())
 @example("password='a'b'")
 @example("https://u:[secret]@h")
 @example("://:a/u:p@h@")
+@example("https://u:p@htoken://-'sig=ann@")
 def test_masking_twice_is_masking_once(text: str) -> None:
     once = masked(text)
     assert masked(once) == once
