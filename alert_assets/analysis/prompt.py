@@ -3,6 +3,7 @@
 Three things keep the data inside its fence: the fence carries a token that does not occur in the
 data, every line of data starts with a bar, and what could break a line unseen is written as an
 escape. So no content can produce the closing line, and a look-alike starts with a bar like the rest.
+Secrets, e-mail addresses and IPs are masked before: the model's endpoint is outside of the lake.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 from typing import Any
 
 from alert_assets.analysis.analyst import Analysis, IncidentContext
+from alert_assets.contracts.masking import masked
 from alert_assets.kernel.text import escape_invisible
 
 #: Goes into platinum. Change it with every change to a text below or to Analysis.
@@ -50,7 +52,7 @@ def build_messages(context: IncidentContext) -> list[Message]:
     """Build the chat messages for one incident; equal texts give equal messages."""
     return [
         {"role": "system", "content": SYSTEM_PROMPT},
-        {"role": "user", "content": "Analyse this incident.\n\n" + fence(context.text)},
+        {"role": "user", "content": "Analyse this incident.\n\n" + fence(masked(context.text))},
     ]
 
 

@@ -42,10 +42,11 @@ from alert_assets.contracts import ALL_CONTRACTS
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.logs import run_log
+from alert_assets.notify.alert import Alert
+from alert_assets.notify.store.outbox import raise_alert
 from alert_assets.state.audit_log import log_action
 from alert_assets.state.check_results import CheckResult, latest_checks
 from alert_assets.state.database import State, insert_once
-from alert_assets.state.outbox import enqueue
 from alert_assets.state.tables import breaker_admissions, breaker_states, breaker_transitions, run_outcomes
 
 if TYPE_CHECKING:
@@ -596,7 +597,7 @@ class _Book:
         written = self.connection.execute(breaker_transitions.insert().values(vars(transition)))
         (number,) = written.inserted_primary_key or (None,)
         if is_announced(transition):
-            enqueue(self.connection, breaker_alert(transition), f"breaker_transition/{number}")
+            raise_alert(self.connection, Alert.from_json(breaker_alert(transition)), f"breaker_transition/{number}")
         self.transitions.append(transition)
 
 

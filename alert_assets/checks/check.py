@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from alert_assets.contracts.masking import mask, masked
+from alert_assets.contracts.vocabulary import FREE_TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from alert_assets.checks.new_rows import NewRows
+    from alert_assets.contracts import Contract
     from alert_assets.contracts.vocabulary import Dimension
 
     RulesOf = Callable[[NewRows], dict[str, str]]
     StaleSince = Callable[[NewRows], datetime | None]
 
 Number = int | float
+
+_FREE = {"masking": FREE_TEXT}
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,15 @@ class Finding:
     facts: Mapping[str, Any] = field(default_factory=dict)
     samples: Sequence[Mapping[str, Any]] = ()
     looked: bool = True
+
+    def masked(self, contract: Contract) -> Finding:
+        """Return it as it may leave the lake: samples by the columns of the table, all other texts as free ones."""
+        columns = contract.columns
+        samples = [
+            {name: mask(columns[name].metadata if name in columns else _FREE, value) for name, value in row.items()}
+            for row in self.samples
+        ]
+        return replace(self, description=masked(self.description), facts=mask(_FREE, dict(self.facts)), samples=samples)
 
 
 def _no_measures(rows: NewRows) -> Mapping[str, str]:

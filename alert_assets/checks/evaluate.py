@@ -137,10 +137,12 @@ def _measures(checks: Iterable[Check], rows: NewRows) -> Mapping[str, str]:
 
 def _judge(check: Check, rows: NewRows) -> Finding:
     try:
-        return check.judge(rows)
+        finding = check.judge(rows)
     except Exception as error:  # noqa: BLE001  one check that cannot be evaluated must not hide the others
         cause = one_line(f"{type(error).__name__}: {error}", 500)
-        return Finding(False, f"The check could not be evaluated, so nothing is known. {cause}", facts={"error": cause})
+        said = f"The check could not be evaluated, so nothing is known. {cause}"
+        finding = Finding(False, said, facts={"error": cause})
+    return finding.masked(rows.contract)
 
 
 def record(state: State, contract: Contract, evaluations: Iterable[Evaluation], *, at: datetime, run_id: str) -> None:

@@ -160,7 +160,7 @@ def _columns(contract: Contract) -> Any:
             simple_string(column.type),
             "yes" if not column.nullable else f"for {', '.join(for_types)}" if for_types else "-",
             "; ".join(texts) or "-",
-            "yes" if column.metadata.get("pii") else "-",
+            ", ".join(column.metadata.get("masking", ())) or "yes" if column.metadata.get("pii") else "-",
             column.description or "-",
         )
     return table

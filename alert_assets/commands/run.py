@@ -73,7 +73,9 @@ def run(
     if landed and not as_json:
         output.say(landed)
     home = Path(os.environ.get("DAGSTER_HOME") or settings.state_dir / "dagster")
-    home.mkdir(parents=True, exist_ok=True)
+    # What runs print is in it. The state folder may not be there yet, and a mode is of the last folder alone.
+    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     _make_instance(home)
     # A file of its own: of two runs at once neither writes over the other's.
     log, progress = home / f"run-{utc_now():%Y%m%dT%H%M%S}-{os.getpid()}.log", Progress()

@@ -245,6 +245,7 @@ class _Comparison:
         for what, before, after in (
             ("classification", old.classification, new.classification),
             ("tags", _text(sorted(old.tags)), _text(sorted(new.tags))),
+            ("masking", _masking(old), _masking(new)),
         ):
             if before != after:
                 why = "the same values; who may see them is for the reader to check"
@@ -283,7 +284,7 @@ class _Comparison:
     def _column_facts(self, path: str, old: Property, new: Property) -> Iterator[Change]:
         was, now = _custom(old.customProperties), _custom(new.customProperties)
         for name in {**was, **now}:
-            if name == "requiredFor" or was.get(name) == now.get(name):
+            if name in ("requiredFor", "masking") or was.get(name) == now.get(name):
                 continue
             if not self.is_input:
                 why = "a custom property that no rule is known of"
@@ -470,6 +471,11 @@ def _required_for(column: Property) -> frozenset[str]:
     if column.required:
         return frozenset({"*"})
     return _items(_custom(column.customProperties).get("requiredFor"))
+
+
+def _masking(column: Property) -> str | None:
+    """What is masked in the column's values when they leave the lake."""
+    return _sorted(_items(_custom(column.customProperties).get("masking")))
 
 
 def _requirement(needed: frozenset[str]) -> str:

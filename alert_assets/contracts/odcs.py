@@ -1,8 +1,9 @@
 """A contract as a document of the Open Data Contract Standard, version 3.1, for those who rely on the data.
 
-The standard has no place for four things that a reader has to know, so they are custom properties: which
+The standard has no place for five things that a reader has to know, so they are custom properties: which
 way the data flows (`direction`), who reads it (`consumers`), the key of rows that may come twice
-(`idempotencyKey`), and for which event types a field is required (`requiredFor`). Of the event contract
+(`idempotencyKey`), for which event types a field is required (`requiredFor`), and what is masked in a column's
+values when they leave the lake (`masking`). Of the event contract
 also how a producer's spelling is normalised and what stands in for a missing field.
 
 Map keys and values have no properties in the standard: their types are in `physicalType` alone.
@@ -199,6 +200,8 @@ def _column_facts(column: Column, *, is_input: bool) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if event_types := rules.required_for(column.rules):
         facts["requiredFor"] = event_types
+    if "masking" in column.metadata:
+        facts["masking"] = list(column.metadata["masking"])
     if is_input:
         for name, property_ in _PRODUCER_METADATA.items():
             if name in column.metadata:

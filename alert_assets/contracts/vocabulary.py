@@ -57,3 +57,10 @@ FIRST_YEAR, LAST_YEAR = 2000, 2100
 
 #: For fields that every type of event needs.
 EVERY = ("*",)
+
+#: What a column's `masking` may name (:mod:`alert_assets.contracts.masking`).
+Masking = Literal["email", "ip", "secret", "hash"]
+MASKINGS: tuple[Masking, ...] = get_args(Masking)
+
+#: Of a text that anybody may have written.
+FREE_TEXT: tuple[Masking, ...] = ("email", "ip", "secret")

@@ -90,7 +90,7 @@ class Activity:
         if not self._is_changed:
             return
         self._is_changed = False
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         hidden = self._path.with_suffix(".tmp")
         try:
             hidden.write_text(json.dumps({name: asdict(spoken) for name, spoken in self.senders.items()}), "utf-8")

@@ -343,7 +343,9 @@ class Lakehouse:
     def _locked(self, contract: Contract) -> Iterator[None]:
         name = f"{contract.name}-{sha256(self.uri(contract).encode()).hexdigest()[:12]}.lock"
         path = self.settings.state_dir / "locks" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # The lock is often the first that is in the state folder, and a mode is of the last folder alone.
+        self.settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         lock = FileLock(path, timeout=self.settings.lock_timeout_seconds)
         try:
             lock.acquire()

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from alert_assets.contracts.masking import mask, masked, masked_labels, without_secrets
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -37,6 +39,10 @@ Status = Literal["firing", "resolved"]
 
 #: Characters of an error and lines of a stack trace that are kept: its end says what broke.
 _ERROR_LENGTH, _TRACE_LINES = 2_000, 15
+
+#: Fields that anybody may have written, and those that name something, from which only secrets are taken.
+_FREE_TEXTS = ("description", "error", "stack_trace", "message", "cause", "suggested_action")
+_NAMES = ("application", "table", "pipeline", "alert_type", "host", "source", "url", "runbook_url")
 
 _MOMENTS = ("at", "since", "fired_at", "resolved_at")
 
@@ -117,6 +123,23 @@ class Alert:
         """Return the alert with its error and stack trace cut to what people read."""
         trace = self.stack_trace and "\n".join(self.stack_trace.rstrip().splitlines()[-_TRACE_LINES:])
         return replace(self, error=self.error and self.error[:_ERROR_LENGTH], stack_trace=trace)
+
+    def masked(self) -> Alert:
+        """Return the alert as it may leave the lake: no secrets, and no whole e-mail or IP address in free text.
+
+        Host and application stay, also as an IP and where the title or a label repeats them; so does the host of a URL.
+        """
+        names = {getattr(self, name) for name in _NAMES}
+        texts: dict[str, Any] = {name: masked(text) for name in _FREE_TEXTS if (text := getattr(self, name))}
+        named: dict[str, Any] = {name: without_secrets(text) for name in _NAMES if (text := getattr(self, name))}
+        return replace(
+            self,
+            title=mask({"masking": "email"}, self.title),
+            labels=masked_labels(self.labels, names=names),
+            links={name: without_secrets(link) for name, link in self.links.items()},
+            **texts,
+            **named,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the alert as the outbox keeps it."""

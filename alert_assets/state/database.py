@@ -12,6 +12,7 @@ The first write creates the tables (:mod:`alert_assets.state.tables`) or brings 
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from contextlib import contextmanager, suppress
@@ -69,7 +70,8 @@ class State:
         """
         with self._explained():
             if folder := self._folder():
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _own(self._file)
             with self._engine.connect() as connection, connection.execution_options(takes_turn=True).begin():
                 if connection.dialect.name == "postgresql":
                     connection.execute(text(f"SET LOCAL lock_timeout = '{_PATIENCE_SECONDS}s'"))
@@ -197,6 +199,13 @@ def _usable(given: str) -> URL:
             "write it like sqlite:////path/to/file.db."
         )
     return url
+
+
+def _own(file: Path | None) -> None:
+    """Make SQLite's file before SQLite does, for its owner alone; `-wal` and `-shm` get the rights of the file."""
+    if file is not None:
+        with suppress(FileExistsError):
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _begin_is_ours(connection: sqlite3.Connection, _record: Any) -> None:

@@ -85,3 +85,9 @@ def test_the_schema_is_the_analysis_and_strict() -> None:
     assert schema["additionalProperties"] is False
     assert schema["required"] == list(schema["properties"]) == list(Analysis.model_fields)
     assert not {"minLength", "maxLength", "maximum", "pattern", "default"} & set(str(schema).replace("'", " ").split())
+
+
+def test_the_model_gets_no_address_and_no_secret() -> None:
+    text = "ann@example.com at 10.1.2.3: https://svc:hunter2@db/x, bearer abcdef123456"
+    (_, asked) = build_messages(context(text=text))
+    assert "| a***@example.com at 10.1.x.x: https://svc:***@db/x, bearer [secret]\n" in asked["content"]

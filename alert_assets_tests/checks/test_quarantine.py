@@ -119,3 +119,14 @@ def test_clean_landings_keep_quarantine_fresh(healthy: Lake):
     healthy.now += 30 * HOUR * 24
     healthy.land(line("a", T0))
     assert healthy.check(BRONZE_QUARANTINE, "freshness").passed
+
+
+def test_samples_are_masked_and_the_table_keeps_the_line(healthy: Lake):
+    broken = b'{"mail": "ann@example.com", "ip": "10.1.2.3", "password": "hunter2", '
+    healthy.land(*[broken] * 20)
+    finding = healthy.check(BRONZE_QUARANTINE, "quarantine_share")
+    shown = {sample["raw"] for sample in finding.samples if sample["reasons"] == "malformed_json"}
+    assert shown == {'{"mail": "a***@example.com", "ip": "10.1.x.x", "password": "[secret]", '}
+    table = healthy.lakehouse.snapshot(BRONZE_QUARANTINE).table
+    assert table is not None
+    assert broken.decode() in table.to_pyarrow_table()["raw"].to_pylist()

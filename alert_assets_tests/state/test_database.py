@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
@@ -242,3 +244,19 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
     with pytest.raises(StateError, match=r"cannot be used: .*(exists|Not a directory)"):
         write(State(f"sqlite:///{tmp_path / 'state' / 'alerts.db'}"), "k")
+
+
+def test_folder_and_file_are_of_their_owner_alone(tmp_path: Path) -> None:
+    """Also under the most generous umask; a folder that is there keeps its rights."""
+    state, shared = State(f"sqlite:///{tmp_path / 'state' / 'alerts.db'}"), tmp_path / "shared"
+    shared.mkdir(mode=0o755)
+    before = os.umask(0)
+    try:
+        with state.writing():
+            made = [tmp_path / "state", *tmp_path.glob("state/*")]
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in made}
+        write(State(f"sqlite:///{shared / 'alerts.db'}"), "a")
+    finally:
+        os.umask(before)
+    assert modes == {"state": 0o700, "alerts.db": 0o600, "alerts.db-wal": 0o600, "alerts.db-shm": 0o600}
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (shared, shared / "alerts.db")] == [0o755, 0o600]

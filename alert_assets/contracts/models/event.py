@@ -4,8 +4,8 @@ A field's `metadata` says what pandera's own checks cannot: for which event type
 (`required_for`; `"*"` is all of them), how its text is normalised (`case`, `aliases`), which other words of producers
 are `understood`, what it falls back to (`default`, `default_from`), for which types (`default_for`) and whether that is
 noted (`default_is_noted`), whether it is `free_text`, of which blanks are a part, whether it may tell about a
-person (`pii`), and `examples` of it; whether a `fingerprint` may be made of it; whether it is `measured`, of which a
-metric event needs one, and `never_zero` where anything runs.
+person (`pii`), what is masked when it leaves the lake (`masking`), and `examples` of it; whether a `fingerprint` may
+be made of it; whether it is `measured`, of which a metric event needs one, and `never_zero` where anything runs.
 
 No `from __future__ import annotations` here and in the tables: on Python 3.10 pandera does not resolve them.
 """
@@ -17,6 +17,7 @@ from alert_assets.contracts.vocabulary import (
     EVENT_TYPE_ALIASES,
     EVENT_TYPES,
     EVERY,
+    FREE_TEXT,
     LOG_LEVEL_ALIASES,
     LOG_LEVELS,
     SEVERITIES,
@@ -55,13 +56,13 @@ class Event(DataFrameModel):
         nullable=True, description="The system that produced the event.", metadata={"fingerprint": True}
     )
     labels: T.MapType(T.StringType(), T.StringType()) = Field(
-        nullable=True, description="Free key-value pairs.", metadata={"pii": True}
+        nullable=True, description="Free key-value pairs.", metadata={"pii": True, "masking": FREE_TEXT}
     )
     url: T.StringType() = Field(
         nullable=True,
         str_matches=r"^https?://[^/ ]",
         description="Link back to where the event came from; http or https.",
-        metadata={"pii": True},
+        metadata={"pii": True, "masking": ("secret",)},
     )
     alert_id: T.StringType() = Field(
         nullable=True,
@@ -131,7 +132,7 @@ class Event(DataFrameModel):
     message: T.StringType() = Field(
         nullable=True,
         description="Free text; data from outside, never an instruction.",
-        metadata={"pii": True, "fingerprint": True, "free_text": True},
+        metadata={"pii": True, "masking": FREE_TEXT, "fingerprint": True, "free_text": True},
     )
     deployment_id: T.StringType() = Field(
         nullable=True, description="Id of a deployment.", metadata={"required_for": ("deployment",)}

@@ -9,11 +9,11 @@ from pandera.pyspark import DataFrameModel, Field
 
 import alert_assets.contracts.models.struct_dtype  # noqa: F401  (registers the struct dtype)
 from alert_assets.contracts.models.event import Event
-from alert_assets.contracts.vocabulary import SEVERITIES, SUMMARIES
+from alert_assets.contracts.vocabulary import FREE_TEXT, SEVERITIES, SUMMARIES
 
 _SHA256 = r"^[0-9a-f]{64}$"
-#: Analysts quote the incident's context, and with it hosts and messages.
-_FROM_CONTEXT = {"pii": True}
+#: May hold anything that anybody wrote. Analysts quote the incident's context, and with it hosts and messages.
+_FREE_TEXT = {"pii": True, "masking": FREE_TEXT}
 _BATCH_ID = "Commit that last changed the row; grows with every commit that changes rows."
 
 DEPLOYMENT = T.StructType(
@@ -35,7 +35,7 @@ class BronzeEvents(Event):
         alias="_rescued",
         nullable=True,
         description="Fields the contract does not know, as one JSON object.",
-        metadata={"pii": True},
+        metadata=_FREE_TEXT,
     )
     adapted: T.ArrayType(T.StringType()) = Field(
         alias="_adapted",
@@ -64,10 +64,13 @@ class BronzeQuarantine(DataFrameModel):
     """Every line that broke the event contract."""
 
     raw: T.StringType() = Field(
-        description="The line as it came; U+FFFD stands for bytes that are not UTF-8.", metadata={"pii": True}
+        description="The line as it came; U+FFFD stands for bytes that are not UTF-8.",
+        metadata=_FREE_TEXT,
     )
     raw_bytes: T.BinaryType() = Field(
-        nullable=True, description="The line's bytes, only where `raw` could not hold them.", metadata={"pii": True}
+        nullable=True,
+        description="The line's bytes, only where `raw` could not hold them.",
+        metadata={"pii": True, "masking": ("hash",)},
     )
     reasons: T.ArrayType(T.StringType()) = Field(
         description="malformed_json, too_deep, too_long, missing:, invalid:, future: or too_long:FIELD; all that apply."
@@ -93,10 +96,13 @@ class BronzeHeld(DataFrameModel):
         ge=1, description="Number of the held batch: the commit that set it aside. `alert-assets held release BATCH`."
     )
     raw: T.StringType() = Field(
-        description="The line as it came; U+FFFD stands for bytes that are not UTF-8.", metadata={"pii": True}
+        description="The line as it came; U+FFFD stands for bytes that are not UTF-8.",
+        metadata=_FREE_TEXT,
     )
     raw_bytes: T.BinaryType() = Field(
-        nullable=True, description="The line's bytes, only where `raw` could not hold them.", metadata={"pii": True}
+        nullable=True,
+        description="The line's bytes, only where `raw` could not hold them.",
+        metadata={"pii": True, "masking": ("hash",)},
     )
     because: T.ArrayType(T.StringType()) = Field(description="The gating checks that the batch broke, with figures.")
     source_file: T.StringType() = Field(alias="_source_file", description="Landing file of the line.")
@@ -106,8 +112,8 @@ class BronzeHeld(DataFrameModel):
         nullable=True, isin=["released", "discarded"], description="What became of the batch; null while it waits."
     )
     decided_at: T.TimestampType() = Field(nullable=True, description="When, UTC.")
-    decided_by: T.StringType() = Field(nullable=True, description="By whom.", metadata={"pii": True})
-    decided_why: T.StringType() = Field(nullable=True, description="The reason they gave.", metadata={"pii": True})
+    decided_by: T.StringType() = Field(nullable=True, description="By whom.", metadata=_FREE_TEXT)
+    decided_why: T.StringType() = Field(nullable=True, description="The reason they gave.", metadata=_FREE_TEXT)
     batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
 
     class Config:
@@ -148,15 +154,17 @@ class SilverAlerts(DataFrameModel):
         nullable=True, description="The system that raised the alert; of the last firing, as are the three below."
     )
     labels: T.MapType(T.StringType(), T.StringType()) = Field(
-        nullable=True, description="Free key-value pairs.", metadata={"pii": True}
+        nullable=True, description="Free key-value pairs.", metadata=_FREE_TEXT
     )
     message: T.StringType() = Field(
         nullable=True,
         description="Free text; data from outside, never an instruction.",
-        metadata={"pii": True},
+        metadata=_FREE_TEXT,
     )
     url: T.StringType() = Field(
-        nullable=True, description="Link back to where the alert came from.", metadata={"pii": True}
+        nullable=True,
+        description="Link back to where the alert came from.",
+        metadata={"pii": True, "masking": ("secret",)},
     )
     batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
 
@@ -198,15 +206,17 @@ class GoldIncidents(DataFrameModel):
         nullable=True, description="The system that raised the alert; of the last firing, as are the three below."
     )
     labels: T.MapType(T.StringType(), T.StringType()) = Field(
-        nullable=True, description="Free key-value pairs.", metadata={"pii": True}
+        nullable=True, description="Free key-value pairs.", metadata=_FREE_TEXT
     )
     message: T.StringType() = Field(
         nullable=True,
         description="Free text; data from outside, never an instruction.",
-        metadata={"pii": True},
+        metadata=_FREE_TEXT,
     )
     url: T.StringType() = Field(
-        nullable=True, description="Link back to where the alert came from.", metadata={"pii": True}
+        nullable=True,
+        description="Link back to where the alert came from.",
+        metadata={"pii": True, "masking": ("secret",)},
     )
     correlated_deployments: T.ArrayType(DEPLOYMENT) = Field(
         description="The newest 50 deployments of the application in the lookback, by time, then id."
@@ -221,7 +231,7 @@ class GoldIncidents(DataFrameModel):
     top_messages: T.ArrayType(TOP_MESSAGE) = Field(
         nullable=True,
         description="The five most frequent messages of ERROR and FATAL logs in the lookback, numbers as `#`.",
-        metadata={"pii": True},
+        metadata=_FREE_TEXT,
     )
     other_alert_count: T.LongType() = Field(
         nullable=True,
@@ -229,7 +239,7 @@ class GoldIncidents(DataFrameModel):
         description="Firing alerts of the application in the lookback of other fingerprints than this alert's.",
     )
     incident_context_text: T.StringType() = Field(
-        description="All of the above as the analyst reads it.", metadata={"pii": True}
+        description="All of the above as the analyst reads it.", metadata=_FREE_TEXT
     )
     context_hash: T.StringType() = Field(str_matches=_SHA256, description="Hex SHA-256 of the context text.")
     evidence_count: T.LongType() = Field(ge=1, description="Events of the application in the lookback, each once.")
@@ -248,16 +258,16 @@ class PlatinumIncidents(DataFrameModel):
     fingerprint: T.StringType() = Field(str_matches=_SHA256, description="The alert's fingerprint.")
     alert_timestamp: T.TimestampType() = Field(description="When the incident's alert first fired, UTC.")
     summary: T.StringType() = Field(
-        nullable=True, description="What happened, in a sentence or two.", metadata=_FROM_CONTEXT
+        nullable=True, description="What happened, in a sentence or two.", metadata=_FREE_TEXT
     )
     patterns: T.ArrayType(T.StringType()) = Field(
-        nullable=True, description="What was recognised in the evidence.", metadata=_FROM_CONTEXT
+        nullable=True, description="What was recognised in the evidence.", metadata=_FREE_TEXT
     )
     root_cause: T.StringType() = Field(
-        nullable=True, description="The likeliest cause, marked as what it is.", metadata=_FROM_CONTEXT
+        nullable=True, description="The likeliest cause, marked as what it is.", metadata=_FREE_TEXT
     )
     confidence_score: T.DoubleType() = Field(nullable=True, ge=0.0, le=1.0, description="0 to 1.")
-    recommended_action: T.StringType() = Field(nullable=True, description="What to do first.", metadata=_FROM_CONTEXT)
+    recommended_action: T.StringType() = Field(nullable=True, description="What to do first.", metadata=_FREE_TEXT)
     model: T.StringType() = Field(nullable=True, description="The analyst that wrote the row.")
     prompt_version: T.StringType() = Field(nullable=True, description="Version of the prompt or of the rules.")
     context_hash: T.StringType() = Field(str_matches=_SHA256, description="The context that was analysed.")
@@ -265,7 +275,7 @@ class PlatinumIncidents(DataFrameModel):
     prompt_tokens: T.LongType() = Field(nullable=True, ge=0, description="Tokens sent to the model.")
     completion_tokens: T.LongType() = Field(nullable=True, ge=0, description="Tokens the model wrote.")
     error: T.StringType() = Field(
-        nullable=True, description="Why the configured analyst did not answer.", metadata=_FROM_CONTEXT
+        nullable=True, description="Why the configured analyst did not answer.", metadata=_FREE_TEXT
     )
     attempts: T.LongType() = Field(ge=0, description="Runs in which it was asked about this context.")
     batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)

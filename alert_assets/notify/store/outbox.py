@@ -13,5 +13,9 @@ if TYPE_CHECKING:
 
 
 def raise_alert(connection: Connection, alert: Alert, key: str) -> bool:
-    """Put an alert, its error and trace shortened, into the outbox; return whether `key` is new there."""
-    return enqueue(connection, alert.shortened().to_json(), key)
+    """Put an alert, masked and its error and trace shortened, into the outbox; return whether `key` is new there.
+
+    Every alert comes through here, so what is masked here is masked in the database, the ledger and every message.
+    """
+    # First masked: a key that is cut in two has lost its shape.
+    return enqueue(connection, alert.masked().shortened().to_json(), key)
