@@ -4,8 +4,8 @@ The rules are in docs/rules.md, gold_incidents. Incidents meet events by applica
 wide as the lookback, so that an incident looks into two buckets and never at all of history.
 
 What a row may hold is bounded, whatever producers send: 2,000 alerts and 3,000 logs with as many error codes in one
-application once were six million map entries. Alerts and events still meet pair by pair, but pairs are only added up;
-of the codes, messages and deployments the first ones are taken from sorted groups, which spill to disk.
+application once were six million map entries. Alerts and events still meet pair by pair, but pairs are only counted;
+of the codes, messages and deployments the first ones are taken from sorted groups of numbers, which spill to disk.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import pyspark.sql.types as T
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -38,8 +37,10 @@ MOST_CODES, MOST_MESSAGES, MOST_DEPLOYMENTS = 50, 5, 50
 #: Key of the errors whose code is not listed; a code of this name is counted here too.
 OTHER_CODES = "other"
 
-#: What an item of evidence is: the event itself, or a text or a deployment that it has, to be counted by itself.
-_EVENT, _CODE, _MESSAGE, _DEPLOYMENT = range(4)
+#: What of an event is listed.
+_CODE, _MESSAGE, _DEPLOYMENT = range(3)
+#: A deployment as :func:`_content` makes it.
+_DEPLOYMENT_TYPE = "struct<timestamp:timestamp,deployment_id:string,version:string,change_type:string>"
 
 #: Measured fields, each once.
 _MEASURED = tuple(dict.fromkeys(summary.field for summary in SUMMARIES))
@@ -60,14 +61,15 @@ def correlate(alerts: DataFrame, events: DataFrame, *, dedup_fields: Sequence[st
     Returns:
         gold_incidents' columns but `_batch_id`.
     """
-    evidence = _evidence(alerts, events, dedup_fields, lookback_minutes)
-    incidents = alerts.join(evidence, list(_KEY), "left")
+    sums, lists = _evidence(alerts, events, dedup_fields, lookback_minutes)
+    lists = lists.withColumnsRenamed({"app": "application_id", "to": "first_seen_timestamp"})
+    incidents = alerts.join(sums, list(_KEY), "left").join(lists, ["application_id", "first_seen_timestamp"], "left")
     complete = incidents.select(
         *[name for name in SILVER_ALERTS.columns if name != "_batch_id"],
         F.col("first_seen_timestamp").alias("alert_timestamp"),
         _incident_id().alias("incident_id"),
         _or_none("deployments", "correlated_deployments"),
-        _or_none("errors", "error_summary"),
+        _error_summary().alias("error_summary"),
         F.struct(*[summary.name for summary in SUMMARIES]).alias("metric_summary"),
         _or_none("messages", "top_messages"),
         *[
@@ -80,17 +82,19 @@ def correlate(alerts: DataFrame, events: DataFrame, *, dedup_fields: Sequence[st
 
 
 def _or_none(found: str, column: str) -> Column:
-    """What was found as a column of gold; an empty array or map where there was nothing."""
-    dtype = spark_schema(GOLD_INCIDENTS)[column].dataType
-    nothing = F.create_map() if isinstance(dtype, T.MapType) else F.array()
-    return F.coalesce(found, nothing.cast(dtype)).alias(column)
+    """What was found as a column of gold; an empty array where there was nothing."""
+    return F.coalesce(found, F.array().cast(spark_schema(GOLD_INCIDENTS)[column].dataType)).alias(column)
 
 
-def _evidence(alerts: DataFrame, events: DataFrame, dedup_fields: Sequence[str], lookback_minutes: int) -> DataFrame:
-    """Per incident what its lookback holds.
+def _evidence(
+    alerts: DataFrame, events: DataFrame, dedup_fields: Sequence[str], lookback_minutes: int
+) -> tuple[DataFrame, DataFrame]:
+    """What the alerts' lookbacks hold.
 
-    Columns: `deployments, errors, messages, cpu_max, cpu_avg, memory_max, error_rate_max, prior_alert_count,
-    other_alert_count, evidence_count`.
+    Returns:
+        By incident what is added up: :data:`_KEY`, `cpu_max, cpu_avg, memory_max, error_rate_max, coded_count,
+        prior_alert_count, other_alert_count, evidence_count`; and by application `app` and moment `to` of the first
+        firing what is listed: `deployments, codes, messages`.
     """
     width = timedelta(minutes=lookback_minutes)
     last = F.col("first_seen_timestamp")
@@ -114,26 +118,74 @@ def _evidence(alerts: DataFrame, events: DataFrame, dedup_fields: Sequence[str],
     # Texts have to be sorted for this. By a hash first, two are compared by a number and hardly ever by themselves; and
     # dealt out by it before, they are sorted once and not on both sides of the shuffle: few come twice.
     numbered = in_sight.select(F.xxhash64(*identity).alias("hash"), *identity, content.alias("content"))
-    once = numbered.repartition("hash").groupBy("hash", *identity).agg(F.min("content").alias("content"))
-    items = once.select(
-        F.col("application_id").alias("app"),
-        "timestamp",
-        spark_bucket(F.col("timestamp"), width).alias("bucket"),
-        "content",
-        F.explode(_items()).alias("item"),
-    ).select("app", "timestamp", "bucket", "item.*", *_of_the_event())
-    seen = looking.join(items, ["app", "bucket"]).where(F.col("timestamp").between(F.col("from"), F.col("to")))
-    # One aggregation for all sections, in two steps: texts need a count each before the most frequent are known. What
-    # can only be listed is told apart in the first step too, so that its sums fit into a hash table of fixed width.
-    counted = seen.withColumn("large", large_part(F.col("cpu_percent")))
-    counted = counted.groupBy(*_KEY, "kind", "text", "deployment", "large").agg(*_partial_sums())
-    first_of_its_kind = Window.partitionBy(*_KEY, "kind", "large").orderBy(
-        F.when(F.col("kind") == _DEPLOYMENT, 0).otherwise(-F.col("events")), "text", F.desc("deployment")
+    once = (
+        numbered.repartition("hash")
+        .groupBy("hash", *identity)
+        .agg(F.min("content").alias("content"))
+        .select(
+            F.col("application_id").alias("app"),
+            "timestamp",
+            spark_bucket(F.col("timestamp"), width).alias("bucket"),
+            "content",
+        )
     )
-    # By incident alone, so that the ranks and the sections need no shuffle each.
-    ranked = counted.repartition(*_KEY).withColumn("rank", F.row_number().over(first_of_its_kind))
-    kept = ranked.where(F.col("rank") <= max(MOST_CODES, MOST_MESSAGES, MOST_DEPLOYMENTS))
-    return kept.groupBy(*_KEY).agg(*_sections())
+    return _sums(looking, once), _lists(looking, once)
+
+
+def _seen(looking: DataFrame, events: DataFrame) -> DataFrame:
+    """Each who looks with each event of the application in the lookback, both ends included."""
+    return looking.join(events, ["app", "bucket"]).where(F.col("timestamp").between(F.col("from"), F.col("to")))
+
+
+def _sums(looking: DataFrame, once: DataFrame) -> DataFrame:
+    """In two steps, for the mean: its large values are told apart in the first."""
+    seen = _seen(looking, once.select("app", "timestamp", "bucket", "content.*"))
+    is_other_id = ~F.col("alert_id").eqNullSafe(F.col("own_alert_id"))
+    counted = (
+        seen.withColumn("large", large_part(F.col("cpu_percent")))
+        .groupBy(*_KEY, "large")
+        .agg(
+            F.count("*").alias("events"),
+            F.count("code").alias("coded"),
+            F.count_if(F.col("is_firing") & is_other_id).alias("prior_alerts"),
+            F.count_if(F.col("is_firing") & (F.col("alert") != F.col("fingerprint"))).alias("other_alerts"),
+            *[part.alias(name) for name, part in mean_parts(F.col("cpu_percent")).items()],
+            *[F.max(summary.field).alias(summary.name) for summary in _MAXIMA],
+        )
+    )
+    return counted.groupBy(*_KEY).agg(
+        exact_mean("large", "events").alias("cpu_avg"),
+        *[F.max(summary.name).alias(summary.name) for summary in _MAXIMA],
+        F.sum("coded").alias("coded_count"),
+        F.sum("prior_alerts").alias("prior_alert_count"),
+        F.sum("other_alerts").alias("other_alert_count"),
+        F.sum("events").alias("evidence_count"),
+    )
+
+
+def _lists(looking: DataFrame, once: DataFrame) -> DataFrame:
+    """The most frequent codes and messages and the newest deployments, by application and moment.
+
+    There may be millions of pairs of a moment and a code. So a pair is two numbers: what is listed is numbered in its
+    own order first, and named again when only the first ones are left.
+    """
+    items = once.select("app", "timestamp", "bucket", F.explode(_items()).alias("item"))
+    items = items.select("app", "timestamp", "bucket", "item.*")
+    in_order = Window.partitionBy("app", "kind").orderBy("text", "deployment")
+    items = items.withColumn("number", F.dense_rank().over(in_order))
+    names = items.select("app", "kind", "number", "text", "deployment").dropDuplicates(["app", "kind", "number"])
+    # In a storm many alerts first fire at one moment.
+    moments = looking.select("app", "from", "to", "bucket").distinct()
+    counted = _seen(moments, items.select("app", "timestamp", "bucket", "kind", "number"))
+    counted = counted.groupBy("app", "to", "kind", "number").agg(F.count("*").alias("events"))
+    is_deployment = F.col("kind") == _DEPLOYMENT
+    first_ones = Window.partitionBy("app", "to", "kind").orderBy(
+        F.when(is_deployment, -F.col("number")).otherwise(-F.col("events")), "number"
+    )
+    ranked = counted.withColumn("rank", F.row_number().over(first_ones))
+    most = F.when(F.col("kind") == _MESSAGE, MOST_MESSAGES).otherwise(max(MOST_CODES, MOST_DEPLOYMENTS))
+    kept = ranked.where(F.col("rank") <= most).join(names, ["app", "kind", "number"])
+    return kept.groupBy("app", "to").agg(*_sections())
 
 
 def _content(dedup_fields: Sequence[str]) -> dict[str, Column]:
@@ -170,79 +222,57 @@ def message_template(message: Column) -> Column:
 
 
 def _items() -> Column:
-    """The event as an item, and each text and deployment of it that is counted by itself."""
+    """The texts and the deployment of an event that are counted by themselves."""
+    nothing = {"text": F.lit(None).cast("string"), "deployment": F.lit(None).cast(_DEPLOYMENT_TYPE)}
 
-    def item(kind: int, text: str | None = None, deployment: str | None = None) -> Column:
-        return F.struct(
-            F.lit(kind).alias("kind"),
-            (F.col(text) if text else F.lit(None).cast("string")).alias("text"),
-            (F.col(deployment) if deployment else F.lit(None).cast(_DEPLOYMENT_TYPE)).alias("deployment"),
-        )
+    def item(kind: int, **content: Column) -> Column:
+        return F.struct(F.lit(kind).alias("kind"), *[c.alias(name) for name, c in {**nothing, **content}.items()])
 
-    code, message, deployment = "content.code", "content.message", "content.deployment"
+    code, message, deployment = (F.col(f"content.{name}") for name in ("code", "message", "deployment"))
     return F.array_compact(
         F.array(
-            item(_EVENT),
-            F.when(F.col(code) != OTHER_CODES, item(_CODE, text=code)),
-            F.when(F.col(message).isNotNull(), item(_MESSAGE, text=message)),
-            F.when(F.col(deployment).isNotNull(), item(_DEPLOYMENT, deployment=deployment)),
+            F.when(code != OTHER_CODES, item(_CODE, text=code)),
+            F.when(message.isNotNull(), item(_MESSAGE, text=message)),
+            F.when(deployment.isNotNull(), item(_DEPLOYMENT, deployment=deployment)),
         )
     )
-
-
-#: As :func:`_content` makes it.
-_DEPLOYMENT_TYPE = "struct<timestamp:timestamp,deployment_id:string,version:string,change_type:string>"
-
-
-def _of_the_event() -> list[Column]:
-    """What is counted once an event: null in the items that are only a part of it."""
-    names = ("is_firing", "alert_id", "alert", *_MEASURED)
-    is_event = F.col("item.kind") == _EVENT
-    return [
-        *[F.when(is_event, F.col(f"content.{name}")).alias(name) for name in names],
-        F.when(is_event, F.col("content.code").isNotNull()).alias("has_code"),
-    ]
-
-
-def _partial_sums() -> list[Column]:
-    return [
-        F.count("*").alias("events"),
-        F.count_if("has_code").alias("coded"),
-        F.count_if(F.col("is_firing") & ~F.col("alert_id").eqNullSafe(F.col("own_alert_id"))).alias("prior_alerts"),
-        F.count_if(F.col("is_firing") & (F.col("alert") != F.col("fingerprint"))).alias("other_alerts"),
-        *[part.alias(name) for name, part in mean_parts(F.col("cpu_percent")).items()],
-        *[F.max(summary.field).alias(summary.name) for summary in _MAXIMA],
-    ]
 
 
 def _sections() -> list[Column]:
-    kind = F.col("kind")
-    repeated = F.array_repeat("deployment", F.least("events", F.lit(MOST_DEPLOYMENTS)).cast("int"))
-    newest = F.sort_array(F.flatten(F.collect_list(F.when(kind == _DEPLOYMENT, repeated))), asc=False)
+    def in_order(kind: int, *order: str | Column) -> Column:
+        return F.sort_array(F.collect_list(F.when(F.col("kind") == kind, F.struct(*order))))
+
+    repeated = F.transform(
+        in_order(_DEPLOYMENT, "number", "events", "deployment"),
+        lambda item: F.array_repeat(item["deployment"], F.least(item["events"], F.lit(MOST_DEPLOYMENTS)).cast("int")),
+    )
     deployments = F.transform(
-        F.reverse(F.slice(newest, 1, MOST_DEPLOYMENTS)),
+        _last(F.flatten(repeated), MOST_DEPLOYMENTS),
         lambda d: F.struct(d["deployment_id"], d["version"], d["change_type"], d["timestamp"]),
     )
-    listed = F.sort_array(F.collect_list(F.when(kind == _CODE, F.struct("text", "events"))))
-    rest = F.sum("coded") - F.sum(F.when(kind == _CODE, F.col("events")).otherwise(0))
-    others = F.when(rest > 0, F.array(F.struct(F.lit(OTHER_CODES).alias("text"), rest.alias("events"))))
-    by_count = F.sort_array(
-        F.collect_list(F.when(kind == _MESSAGE, F.struct((-F.col("events")).alias("order"), "text")))
+    codes = F.transform(
+        in_order(_CODE, "number", "text", "events"),
+        lambda item: F.struct(item["text"].alias("code"), item["events"].alias("count")),
     )
     messages = F.transform(
-        F.slice(by_count, 1, MOST_MESSAGES),
-        lambda m: F.struct(m["text"].alias("message"), (-m["order"]).alias("count")),
+        in_order(_MESSAGE, "rank", "text", "events"),
+        lambda item: F.struct(item["text"].alias("message"), item["events"].alias("count")),
     )
-    return [
-        deployments.alias("deployments"),
-        F.map_from_entries(F.concat(listed, F.coalesce(others, F.slice(listed, 1, 0)))).alias("errors"),
-        messages.alias("messages"),
-        exact_mean("large", "events").alias("cpu_avg"),
-        *[F.max(summary.name).alias(summary.name) for summary in _MAXIMA],
-        F.sum("prior_alerts").alias("prior_alert_count"),
-        F.sum("other_alerts").alias("other_alert_count"),
-        F.sum(F.when(kind == _EVENT, F.col("events"))).alias("evidence_count"),
-    ]
+    return [deployments.alias("deployments"), codes.alias("codes"), messages.alias("messages")]
+
+
+def _last(items: Column, most: int) -> Column:
+    size = F.size(items)
+    return F.slice(items, F.greatest(size - most, F.lit(0)) + 1, most)
+
+
+def _error_summary() -> Column:
+    """The listed codes by name, and behind them the errors whose code is not among them."""
+    pair = "array<struct<code:string,count:bigint>>"
+    codes = F.coalesce("codes", F.array().cast(pair))
+    rest = F.col("coded_count") - F.aggregate(codes, F.lit(0).cast("long"), lambda total, code: total + code["count"])
+    other = F.array(F.struct(F.lit(OTHER_CODES).alias("code"), rest.alias("count")))
+    return F.map_from_entries(F.concat(codes, F.when(rest > 0, other).otherwise(F.array().cast(pair))))
 
 
 def _incident_id() -> Column:
