@@ -31,7 +31,7 @@ DAYS = ("nezha-2022-08-22", "nezha-2023-01-30")
 PETSHOP = "petshop-train"
 
 #: After a fault's injection, in minutes, that the product is asked; the targets are of `ASKED_AFTER`.
-OFFSETS = (0, 1, 2, 3, 4, 5)
+OFFSETS = (0, 1, 2, 3, 4, 5, 6)
 ASKED_AFTER = 3
 #: Draws of edges that are missing, and of changes elsewhere.
 DRAWS = 20

@@ -46,7 +46,7 @@ def causes(
 ) -> None:
     """Rank the applications that may cause what happens at a moment, whether or not an alert fired.
 
-    Three intervals of each series before the moment and two after it are compared with the week before.
+    Four intervals of each series before the moment and two after it are compared with the week before.
     """
     settings, moment = load_settings(), at or utc_now()
     written_down = read_topology(Path(settings.topology_file)) if settings.topology_file else []

@@ -294,9 +294,8 @@ class LandingBatch:
         late_before = watermark(lakehouse, self.settings)
         counts = Observation()
         with lakehouse.stage(BRONZE_EVENTS) as events, lakehouse.stage(BRONZE_QUARANTINE) as broken:
-            others = _lines(
-                landed, self.settings, plain_lines(self.settings, late_before, events.folder, events.batch_id)
-            ).observe(
+            plain = plain_lines(self.settings, late_before, events.folder, events.batch_id)
+            others = _lines(landed, self.settings, plain).observe(
                 counts,
                 F.count_if(F.col("reasons").isNull()).alias("blank"),
                 F.count_if(F.col("reasons").isNotNull()).alias("quarantined"),
@@ -634,7 +633,7 @@ def _report(
     }
     # The commits of an earlier release do not say how many were adapted.
     adapted = sum(commit.get("adapted", 0) for commit in batches)
-    return IngestReport(batches=len(batches), broken=broken, not_read=not_read, adapted=adapted, **totals)
+    return IngestReport(batches=len(batches), broken=broken, adapted=adapted, not_read=not_read, **totals)
 
 
 def _explain_hold(commit: dict[str, Any]) -> str:

@@ -30,7 +30,7 @@ def remap(line: str, senders: Mapping[str, Sender], settings: Settings) -> list[
         settings: for the deduplication window.
 
     Returns:
-        the lines that it becomes, without those that landed then; None when it is no envelope, or still cannot be mapped.
+        the lines that it becomes, without those that landed then; None when it is no envelope, or no mapping fits.
     """
     try:
         kept = json.loads(line)

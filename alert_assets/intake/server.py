@@ -10,14 +10,16 @@ import asyncio
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from alert_assets.intake import heartbeats, otlp
 from alert_assets.intake.activity import Activity, Spoken
+from alert_assets.intake.answers import Answers, verify_slack
 from alert_assets.intake.auth import RefusedError, check_token
 from alert_assets.intake.body import LARGE_BYTES, Admission, BodyError, BodyLimits, as_text
 from alert_assets.intake.envelope import unmapped
@@ -28,6 +30,8 @@ from alert_assets.intake.senders.sender import Delivery, Unmapped, UnmappedError
 from alert_assets.intake.sns import Sns
 from alert_assets.intake.writer import DurableWriter, NotWrittenError, WriterRules
 from alert_assets.kernel.clock import utc_now
+from alert_assets.notify.store.notifications import Notifications
+from alert_assets.state.database import State, StateError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
     from alert_assets.intake.senders.sender import Sender
     from alert_assets.intake.settings import IntakeSettings
     from alert_assets.settings import Settings
+
+_T = TypeVar("_T")
 
 _MB = 1 << 20
 _JSON, _PROTOBUF = "application/json", "application/x-protobuf"
@@ -72,6 +78,7 @@ class Intake:
                 max_pending_bytes=intake.intake_max_pending_mb * _MB,
             ),
         )
+        self._answers = Answers(Notifications(State(settings.state_url), clock=clock), clock)
         self._sns = Sns(intake.intake_sns_topics)
         self._admission = Admission(
             BodyLimits(
@@ -86,6 +93,7 @@ class Intake:
     def routes(self) -> list[Route]:
         """What the application serves for intake."""
         return [
+            Route("/intake/slack", self._receive_slack, methods=["POST"]),
             Route("/intake/{sender}", self._receive, methods=["POST"]),
             *[Route(f"/v1/{signal}", self._receive_otlp, methods=["POST"], name=signal) for signal in otlp.SIGNALS],
             Route("/healthz", self._healthy, methods=["GET"]),
@@ -157,9 +165,44 @@ class Intake:
         async def take(raw: bytes, body: bytes) -> list[bytes]:
             text = as_text(body, content_type)
             await self._authenticate(request, sender, raw, text)
+            if name == "pagerduty" and await self._is_answer(text):
+                return []
             return await _beside_if_large(text, lambda: self._lines(request, sender, text))
 
         return await self._answer(request, name, take, lambda count: JSONResponse({"accepted": count}, 202))
+
+    async def _is_answer(self, text: bytes) -> bool:
+        """Whether it is what somebody did about a notification of ours, which is done then."""
+        try:
+            payload = load(text)
+        except ValueError:
+            return False
+        return await self._beside(lambda: self._answers.pagerduty(payload))
+
+    async def _receive_slack(self, request: Request) -> Response:
+        secret = self._intake.intake_slack_signing_secret.get_secret_value()
+        if not secret:
+            return _problem(404, "Buttons of Slack need ALERTS_INTAKE_SLACK_SIGNING_SECRET")
+        said = ""
+
+        async def take(raw: bytes, _body: bytes) -> list[bytes]:
+            nonlocal said
+            verify_slack(raw, request.headers, secret, self._clock())
+            try:
+                said = await self._beside(lambda: self._answers.slack(raw))
+            except (LookupError, TypeError, ValueError, AttributeError):
+                raise BodyError(400, "The request is no click on a button of ours") from None
+            return []
+
+        answer = {"response_type": "ephemeral", "replace_original": False}
+        return await self._answer(request, "slack", take, lambda _: JSONResponse({**answer, "text": said}))
+
+    async def _beside(self, act: Callable[[], _T]) -> _T:
+        """Do something about an episode beside the event loop."""
+        try:
+            return await asyncio.to_thread(act)
+        except (SQLAlchemyError, StateError):
+            raise BodyError(503, "The state database cannot be used now") from None
 
     async def _receive_otlp(self, request: Request) -> Response:
         signal = request.scope["path"].rsplit("/", 1)[-1]

@@ -303,7 +303,7 @@ def _reference(connection: Connection, row: RowMapping) -> str | None:
             table.destination == row["destination"],
             table.seq < row["seq"],
             table.reference.is_not(None),
-            table.action.in_([Action.OPEN.value, Action.ESCALATE.value]),
+            table.action.in_([Action.OPEN.value, Action.ESCALATE.value, Action.SUMMARY.value]),
         )
         .order_by(table.seq.desc())
     ).all()

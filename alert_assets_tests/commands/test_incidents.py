@@ -240,7 +240,13 @@ def test_what_the_alert_itself_said_is_shown(settings: Settings, run: Run) -> No
     gold = incident(1, **said, labels={"team": "core", "env": "prod"}, other_alert_count=2)
     lake(settings, gold)
     shown = run("incidents", "show", gold["incident_id"]).out
-    for part in ("env=prod", "team=core", "grafana", "https://x.example/1", "3 of this application in the lookback, 2 of"):
+    for part in (
+        "env=prod",
+        "team=core",
+        "grafana",
+        "https://x.example/1",
+        "3 of this application in the lookback, 2 of",
+    ):
         assert part in shown
     assert "\x1b" not in shown
     assert run("incidents", "show", gold["incident_id"], "--json").json["labels"] == {"team": "core", "env": "prod"}

@@ -22,7 +22,6 @@ from alert_assets_tests.contracts import odd_model
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pyspark.sql import SparkSession
 
 Row = dict[str, Any]
 

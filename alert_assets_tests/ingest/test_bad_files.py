@@ -93,7 +93,8 @@ def test_names_of_every_kind_and_files_without_events(pipeline):
     sources = {row["_source_file"] for row in pipeline.rows(BRONZE_EVENTS)}
     assert {Path(source).name for source in sources} == {*names, "a.jsonl.gz"}
     assert all(Path(source).exists() for source in sources)
-    assert pipeline.ingest() == IngestReport(broken={})
+    assert pipeline.ingest() == IngestReport(broken={}, not_read=report.not_read)
+    assert [left.examples for left in report.not_read] == [("events.json", "events.jsonl.gz.tmp", "notes.txt")]
     (pipeline.landing / ".being-written.jsonl").rename(pipeline.landing / "written.jsonl")
     assert pipeline.ingest().rows == 1
 

@@ -301,7 +301,7 @@ def test_a_number_is_spelled_as_the_producer_did() -> None:
 
 def test_a_metric_with_a_broken_measurement_is_refused() -> None:
     metric = {name: value for name, value in RECORDS["metric"].items() if name != "metrics"}
-    broken = [{"cpu_percent": -1}, {"error_rate": "high"}, {"metrics": {"a": []}}, {"metrics": 5}]
+    broken: list[dict[str, Any]] = [{"cpu_percent": -1}, {"error_rate": "high"}, {"metrics": {"a": []}}, {"metrics": 5}]
     found = [
         verdict.reasons for _, verdict in judge_lines([json.dumps({**metric, **more}).encode() for more in broken])
     ]

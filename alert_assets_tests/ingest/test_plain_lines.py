@@ -57,16 +57,14 @@ def _table(lines: list[bytes]) -> pa.Table:
 def _accepted(plain: PlainLines, lines: list[bytes]) -> list[dict[str, Any]]:
     accepted, others = plain.split(_table(lines))
     assert accepted.num_rows + others.num_rows == len(lines)
-    return [{name: _plain_value(value) for name, value in row.items()} for row in records(accepted)]
-
-
-def _plain_value(value: Any) -> Any:
-    """Arrow hands back a map as a list of pairs."""
-    return (
-        dict(value)
-        if isinstance(value, list) and isinstance(value[:1], list) and value[:1] != [] and isinstance(value[0], tuple)
-        else value
-    )
+    # Arrow hands back a map as a list of pairs.
+    return [
+        {
+            name: dict(value) if name in ("labels", "metrics") and value is not None else value
+            for name, value in row.items()
+        }
+        for row in records(accepted)
+    ]
 
 
 def _difference(line: bytes, row: dict[str, Any]) -> object:

@@ -59,10 +59,10 @@ def environment(folder: Path, **variables: str) -> dict[str, str]:
     }
 
 
-def start(folder: Path, **variables: str) -> Site:
+def start(folder: Path, port: int = 0, **variables: str) -> Site:
     """Start it, and return once it listens."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "alert_assets.cli", "serve", "--port", "0"],
+        [sys.executable, "-m", "alert_assets.cli", "serve", "--port", str(port)],
         env=environment(folder, **variables),
         cwd=folder.parent,
         stderr=subprocess.PIPE,

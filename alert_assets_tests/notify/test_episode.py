@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from alert_assets.notify.alert import SEVERITIES, Alert, Severity
 from alert_assets.notify.channels.channel import Action
-from alert_assets.notify.episode import Episode, Review, Rules, Step, is_worse, observe, review
+from alert_assets.notify.episode import Episode, Occurrence, Review, Rules, Step, is_worse, observe, review
 from alert_assets.notify.routing.rules import Plan, Policy
 
 T0 = datetime(2026, 2, 14, 10, tzinfo=UTC)
@@ -87,7 +87,7 @@ def test_every_firing_of_an_open_episode_is_counted(alerts: list[tuple[int, int,
 @given(st.permutations([(0, None, 1), (3, None, 2), (3, 4, 2), (None, 9, 0), (12, None, 1)]))
 def test_the_order_of_reports_does_not_matter(reports: list[tuple[int | None, int | None, int]]) -> None:
     """Reports of three windows, the second reported twice."""
-    episode, known = None, {}
+    episode, known = None, dict[str, Occurrence]()
     for number, (fired, over, count) in enumerate(reports):
         window = str(max(minute for minute in (fired, over) if minute is not None) // 5)
         given_alert = alert(

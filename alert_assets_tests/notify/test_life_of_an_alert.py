@@ -11,6 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -103,7 +104,8 @@ def test_everyone_has_the_whole_story_once(data: st.DataObject, events: list[tup
     arriving = data.draw(st.permutations(events)) if data.draw(st.booleans()) else sorted(events, key=lambda e: e[1])
     failures = st.lists(st.sampled_from(["", "before", "after"]), max_size=12)
     channels = {name: Unreliable(name, data.draw(failures)) for name in ("slack", "email", LOG_CHANNEL)}
-    models, raised = {name: Model() for name in NAMES}, []
+    models = {name: Model() for name in NAMES}
+    raised: list[Any] = []
     arrived: dict[tuple[str, int], list[tuple[int, bool]]] = defaultdict(list)
     with TemporaryDirectory() as folder:
         state = State(f"sqlite:///{folder}/alerts.db")

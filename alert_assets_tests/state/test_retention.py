@@ -85,8 +85,8 @@ def test_what_is_over_goes_and_what_goes_on_stays(state: State, settings: Settin
     assert totals.dispatched == 2, "the alerts of a year ago and their decisions went together"
     assert removed["outbox"] == 3
     assert removed["episodes"] == 1
-    assert removed["occurrences"] == 1
-    assert count(state, occurrences) == [2]
+    assert removed["occurrences"] == 2, "its firing and its resolution"
+    assert count(state, occurrences) == [3]
     assert {episode.alert.episode for episode in desk.people.episodes(limit=0)} == {"long open", "new"}
     assert desk.people.ledger(limit=0)[-1].at >= LATER
     assert prune_state(state, settings, LATER + HOUR) == {}

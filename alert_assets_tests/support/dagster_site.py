@@ -20,9 +20,11 @@ import httpx
 from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_ALERTS
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets_tests.conftest import settings_in
+from alert_assets_tests.support.faketime import later
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
 
     from alert_assets.settings import Settings
 
@@ -75,17 +77,17 @@ class Site:
             start_new_session=True,
         )
 
-    def command(self, *arguments: str) -> str:
-        """What `alert-assets` prints, which has to end well."""
+    def command(self, *arguments: str, ahead: timedelta | None = None) -> str:
+        """What `alert-assets` prints, which has to end well; `ahead` is how far its clock is ahead of ours."""
         done = subprocess.run(
             [sys.executable, "-m", "alert_assets.cli", *arguments],
             cwd=self.folder,
-            env=self.environment(),
+            env={**self.environment(), **(later(ahead) if ahead else {})},
             capture_output=True,
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def materialize(self, select: str = "*", *, dagster_home: bool = True) -> str:

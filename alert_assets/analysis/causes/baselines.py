@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Intervals of a series that belong to a window before its start and after its end. An alert follows its cause by one
-#: or two intervals, and what a series says about a moment comes at the end of the interval that holds it.
-INTERVALS_BEFORE, INTERVALS_AFTER = 3, 2
+#: Intervals of a series that belong to a window before its start and after its end. An alert follows its cause by some
+#: intervals, and what a series says about a moment comes at the end of the interval that holds it.
+INTERVALS_BEFORE, INTERVALS_AFTER = 4, 2
 
 #: The past of a series: at most so many values, not older than this.
 NEWEST, PAST_SECONDS = 300, 7 * 24 * 3600

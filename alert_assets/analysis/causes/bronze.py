@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from alert_assets.lake.lakehouse import Lakehouse
 
-#: A window's samples lie at most so far around it: three intervals before it, and two after the one that it ends in.
-AROUND = timedelta(minutes=45)
+#: A window's samples lie at most so far around it, where an interval is a quarter of an hour at most.
+AROUND = timedelta(hours=1)
 #: How far before it a series' own past is looked for.
 PAST = timedelta(seconds=PAST_SECONDS)
 #: The same of logs, of which there are many more.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from alert_assets.notify.channels.channel import Action
@@ -10,8 +11,6 @@ from alert_assets.notify.episode import EXPIRED
 from alert_assets.notify.routing.rules import LOG
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from alert_assets.notify.alert import Alert
     from alert_assets.notify.episode import Episode
     from alert_assets.notify.stages.stage import Notification
@@ -35,8 +34,9 @@ class Fanout:
             # Whoever has an opening already, as the log may have, gets no second one.
             says = Action.UPDATE if to in knowing else action
             self._transaction.deliveries.add(episode.id, says, to, alert, plan.fallbacks)
-            outcome, reason = ("recorded", "in the log") if to.channel == LOG else ("notified", notification.reason)
-            notification = notification.without(to, outcome, reason)  # type: ignore[arg-type]
+            is_log = to.channel == LOG
+            reason = "in the log" if is_log else notification.reason
+            notification = notification.without(to, "recorded" if is_log else "notified", reason)
         return notification
 
 
@@ -55,7 +55,7 @@ def resolution(episode: Episode, reason: str, ending: Alert | None = None) -> Al
     word = "Expired" if episode.resolved_by == EXPIRED else "Resolved"
     lines = [_sentence(reason)]
     if episode.over_at is not None and episode.resolved_by != EXPIRED:
-        lines.append(f"It lasted {lasted(max(episode.over_at - alert.since, episode.over_at - episode.over_at))}.")
+        lines.append(f"It lasted {lasted(max(episode.over_at - alert.since, timedelta()))}.")
     if has_title and ending is not None and ending.description:
         lines += ["", ending.description]
     return replace(

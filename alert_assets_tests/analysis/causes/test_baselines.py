@@ -49,13 +49,13 @@ def test_no_past_is_no_usual_value() -> None:
     assert usual([]) is None
 
 
-def test_three_intervals_before_and_two_after_belong_to_a_window() -> None:
+def test_four_intervals_before_and_two_after_belong_to_a_window() -> None:
     samples = minutes(*range(20))
     inside, past = Window(600, 600).split(samples, LONG_AGO)
-    assert [sample.end for sample in inside] == [480, 540, 600, 660, 720]
-    assert [sample.end for sample in past] == [60, 120, 180, 240, 300, 360, 420]
+    assert [sample.end for sample in inside] == [420, 480, 540, 600, 660, 720]
+    assert [sample.end for sample in past] == [60, 120, 180, 240, 300, 360]
     longer, _ = Window(600, 720).split(samples, LONG_AGO)
-    assert [sample.end for sample in longer] == [480, 540, 600, 660, 720, 780, 840]
+    assert [sample.end for sample in longer] == [420, 480, 540, 600, 660, 720, 780, 840]
 
 
 def test_where_nothing_was_measured_before_the_first_sample_is_the_past() -> None:
@@ -81,7 +81,7 @@ def test_excess_is_weight_times_what_is_beyond_the_usual() -> None:
     found = excess(LATENCY, minutes(*[10.0] * 30, 30.0, weight=7), Window(1860, 1860), LONG_AGO)
     assert found is not None
     assert found.amount == pytest.approx(7 * 20)
-    assert (found.usual and found.usual.value, found.peak, found.weight) == (10.0, 30.0, 21)
+    assert (found.usual and found.usual.value, found.peak, found.weight) == (10.0, 30.0, 28)
 
 
 def test_a_series_without_samples_in_the_window_says_nothing() -> None:

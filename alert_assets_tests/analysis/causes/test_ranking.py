@@ -162,8 +162,8 @@ def test_divided_blame_is_unknown_with_three_candidates() -> None:
 
 def test_few_samples_claim_less() -> None:
     events = graph() + services(slower={"ledger": 40, "cart": 30, "storefront": 16})
-    # The window begins three minutes before the moment, so the first minute of these is all the past there is.
-    short = [event for event in events if event["timestamp"] >= AT - timedelta(minutes=3)] + graph()
+    # The window begins four minutes before the moment, so the first minute of these is all the past there is.
+    short = [event for event in events if event["timestamp"] >= AT - timedelta(minutes=4)] + graph()
     assert ask(short).confidence < 0.7 < ask(events).confidence
     assert "what is usual rests on 1 earlier value" in ask(short).causes[0].because
     assert "rests on" not in ask(events).causes[0].because

@@ -12,21 +12,21 @@ def because(events: list[dict[str, object]], symptom: str | None = "storefront")
 def test_failed_requests_of_a_leaf() -> None:
     failing = services(failing={"ledger": 0.5, "cart": 0.4, "storefront": 0.2})
     assert because(graph() + failing) == (
-        "300 of 600 requests of ledger failed beyond the usual, all of them without a callee that explains it."
+        "300 of 720 requests of ledger failed beyond the usual, all of them without a callee that explains it."
     )
 
 
 def test_slow_requests_with_a_change() -> None:
     slow = services(slower={"cart": 100, "storefront": 40})
     assert because([*graph(), *slow, deployment("cart", FAULT - 6)]) == (
-        "600 requests of cart took 140 ms (usually 40 ms), all of the difference without a callee that explains it; "
+        "720 requests of cart took 124 ms (usually 40 ms), all of the difference without a callee that explains it; "
         "rolling_update v2 8 min before."
     )
 
 
 def test_time_on_the_way() -> None:
     slow = traces(on_the_way={("cart", "ledger"): 1500, ("search", "ledger"): 1500})
-    assert because(slow, None) == "600 calls between ledger and 2 applications spent 1.5 s on the way (usually 2.0 ms)."
+    assert because(slow, None) == "720 calls between ledger and 2 applications spent 1.3 s on the way (usually 2.0 ms)."
 
 
 def test_saturation() -> None:
