@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: The most error codes, error messages and deployments that an incident lists.
 MOST_CODES, MOST_MESSAGES, MOST_DEPLOYMENTS = 50, 5, 50
 
+#: So many incidents' texts are put into one array, which holds 2 GB at most.
+_AT_ONCE = 10_000
+
 #: Doubles are whole numbers of 2^-1074.
 _FINEST_BIT = 1074
 
@@ -65,6 +68,11 @@ def evidence(incidents: pa.Table, events: pa.Table) -> pa.Table:
         A row of :data:`EVIDENCE` an incident.
     """
     events = events.sort_by("at")
+    parts = (incidents.slice(start, _AT_ONCE) for start in range(0, max(len(incidents), 1), _AT_ONCE))
+    return pa.concat_tables([_evidence(part, events) for part in parts])
+
+
+def _evidence(incidents: pa.Table, events: pa.Table) -> pa.Table:
     at = _numbers(events["at"])
     spans = Spans(at, _numbers(incidents["from"]), _numbers(incidents["to"]))
     firing = events["is_firing"].to_numpy().astype(bool)
@@ -163,10 +171,8 @@ class Spans:
         found = found.sort_by([(name, "ascending") for name in order])
         begin, end = self._inside(places)
         offsets, items = _lists(np.maximum(begin, end - most), end)
-        listed = found.take(pa.array(items))
-        listed = listed.append_column("timestamp", listed["at"].cast(_MOMENT)).select(
-            [field.name for field in _DEPLOYMENT]
-        )
+        listed = found.append_column("timestamp", found["at"].cast(_MOMENT)).select([part.name for part in _DEPLOYMENT])
+        listed = listed.take(pa.array(items))
         return pa.ListArray.from_arrays(offsets, listed.to_struct_array().combine_chunks())
 
     def _inside(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
