@@ -107,7 +107,8 @@ class Spans:
     def count(self, holds: np.ndarray) -> np.ndarray:
         """How many events something holds for."""
         up_to = np.concatenate([[0], np.cumsum(holds)])
-        return up_to[self.last] - up_to[self.first]
+        counted: np.ndarray = up_to[self.last] - up_to[self.first]
+        return counted
 
     def count_same(self, holds: np.ndarray, texts: pa.ChunkedArray, own: pa.ChunkedArray) -> np.ndarray:
         """How many of these events have the lookback's own text; null is a text like any other."""
@@ -119,7 +120,8 @@ class Spans:
         size = len(holds) + 1
         in_order = np.sort(of_event[places] * size + places)
         begin, end = (np.searchsorted(in_order, of_span * size + place) for place in (self.first, self.last))
-        return end - begin
+        counted: np.ndarray = end - begin
+        return counted
 
     def maximum(self, values: np.ndarray) -> pa.Array:
         """The highest of the values, NaN for none; null where there is none.
