@@ -47,13 +47,19 @@ def serve(
         timeout_keep_alive=75,  # longer than clients keep idle connections, so that none is closed under a request
         timeout_graceful_shutdown=30,
     )
+    server = uvicorn.Server(config)
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn has its own handlers once it runs, and raises the signal again when it has stopped.
+        signal.signal(number, stop)
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"Listening on http://{shown}:{port}; POST /intake/SENDER, Ctrl-C stops.", err=True)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn has its own handlers while it runs, and raises the signal again once it has stopped.
-        signal.signal(number, lambda *_: None)
-    uvicorn.Server(config).run(sockets=[listening])
+    server.run(sockets=[listening])
+    service.writer.close()
 
 
 def _bind(host: str, port: int) -> socket.socket:

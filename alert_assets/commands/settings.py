@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings
 
 from alert_assets.commands import output
 from alert_assets.commands.options import JsonOption
+from alert_assets.intake.settings import IntakeSettings, load_intake_settings
 from alert_assets.settings import PREFIX, Settings, load_settings
 
 app = typer.Typer(add_completion=False)
@@ -23,6 +24,10 @@ def settings(as_json: JsonOption = False) -> None:
 
     current = load_settings()
     found = [_described(f"{PREFIX}{name.upper()}", name, Settings, current) for name in Settings.model_fields]
+    intake = load_intake_settings()
+    found += [
+        _described(f"{PREFIX}{name.upper()}", name, IntakeSettings, intake) for name in IntakeSettings.model_fields
+    ]
     in_use = {type(settings): settings for settings in configured()}
     for each in SETTINGS:
         found += [_described(each.variable(name), name, each, in_use.get(each)) for name in each.model_fields]

@@ -22,6 +22,7 @@ from alert_assets.simulator.faults import Amount, Faults
 from alert_assets.simulator.landing import Compression, LandingWriter
 from alert_assets.simulator.runs import OnProgress, Pace, Summary, default_start, stream, write_history
 from alert_assets.simulator.scenarios import SCENARIOS
+from alert_assets.simulator.sending import SENDERS, HttpWriter
 from alert_assets.simulator.timeline import HOUR, Timeline
 
 app = typer.Typer(add_completion=False)
@@ -56,6 +57,17 @@ def simulate(
     name: Annotated[
         str | None, typer.Option(help="Files are called NAME-0001.jsonl, ...; default: an unused name.")
     ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Post to `alert-assets serve` at this URL instead of writing files."),
+    ] = None,
+    sender: Annotated[
+        str, typer.Option("--as", help="With --to: events, or alertmanager, whose alerts need --stream.")
+    ] = "events",
+    token: Annotated[
+        str,
+        typer.Option(envvar="ALERTS_SIMULATE_TOKEN", help="With --to, where a token is needed.", show_default=False),
+    ] = "",
     notify: Annotated[
         bool,
         typer.Option("--notify", help="Notify people of its alerts; without it they are only recorded (demo=true)."),
@@ -129,7 +141,11 @@ def simulate(
     hours = hours or 1
     begins = datetime.now(UTC) if live else start or default_start(hours)
     timeline = Timeline(seed, begins, events, _chosen(scenario))
-    writer = LandingWriter(landing_dir or _local_landing_dir(settings), name=name, compression=compress)
+    writer = (
+        _http_writer(to, sender, token, live)
+        if to
+        else LandingWriter(landing_dir or _local_landing_dir(settings), name=name, compression=compress)
+    )
     faults = _faults(
         malformed=malformed, missing=missing, invalid=invalid, duplicate=duplicate, late=late, future=future
     )
@@ -166,6 +182,14 @@ def simulate(
         output.print_json(summary.to_json())
     else:
         _print_summary(summary)
+
+
+def _http_writer(url: str, sender: str, token: str, live: bool) -> HttpWriter:
+    if sender not in SENDERS:
+        raise UserError(f"--as {sender}: one of {', '.join(SENDERS)}.")
+    if sender == "alertmanager" and not live:
+        raise UserError("--as alertmanager needs --stream: Alertmanager says what fires now, not what did an hour ago.")
+    return HttpWriter(url, sender, token)
 
 
 def _refuse(options: dict[str, object], how: str, other: str) -> None:

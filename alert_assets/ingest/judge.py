@@ -9,6 +9,7 @@ Runs in Spark's Python workers, pickled by value and the rules with it: a worker
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from dataclasses import field as made
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from alert_assets.settings import Settings
 
 TOO_LONG = "too_long"
+
+#: How a line begins that keeps what a sender's mapping could make nothing of (:mod:`alert_assets.intake.envelope`).
+_UNMAPPED = re.compile(rb'\{"_unmapped":"([a-z][a-z0-9_-]{0,63})"')
 
 _TIME = pa.timestamp("us", "UTC")
 _BOM = b"\xef\xbb\xbf"
@@ -214,6 +218,8 @@ class Judge:
         if b"\n" in raw:
             # No line, but a note about one (:mod:`alert_assets.ingest.landed_lines`).
             return Verdict(_NOTHING, None, None, [raw.rpartition(b"\n")[2].partition(b":")[0].decode()])
+        if sender := _UNMAPPED.match(raw):
+            return Verdict(_NOTHING, None, None, [f"unmapped:{sender[1].decode()}"])
         if len(raw) > self.limits.max_line_bytes:
             return Verdict(_NOTHING, None, None, [TOO_LONG])
         if not raw.removeprefix(_BOM).strip(BLANKS.encode()):

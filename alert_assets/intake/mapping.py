@@ -43,7 +43,7 @@ from alert_assets.kernel.yaml_lines import YamlDocument, YamlProblem, listed, pa
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_FIELDS = {*EVENT.columns, "url", "depends_on", "depends_on_host"} - {"labels", "metrics"}
+_FIELDS = {*EVENT.columns} - {"labels", "metrics"}
 _WORDS = {"alertmanager", "events", "otlp"} | set(SENDERS)
 
 #: Where an example does not say when it came.
@@ -165,13 +165,12 @@ class MappingFile(_Strict):
     def wrong_events(self) -> str | None:
         """Return how the events of the example differ from those that it must give; None where they do not."""
         found = list(self.to_events(Delivery(self.example, self.headers, self.received_at, _WINDOW)))
-        for number, event in enumerate(found):
-            if isinstance(event, Unmapped):
-                return f"event {number + 1} cannot be mapped: {event.because}"
         if len(found) != len(self.gives):
-            return f"the example gives {len(found)} events, not {len(self.gives)}: {json.dumps(found)}"
+            return f"the example gives {len(found)} events, not {len(self.gives)}: {found}"
         for number, (event, wanted) in enumerate(zip(found, self.gives, strict=True)):
             # What is made of the payload by rule need not be written down.
+            if isinstance(event, Unmapped):
+                return f"event {number + 1} cannot be mapped: {event.because}"
             implied = {name: value for name, value in event.items() if name in ("event_id", "source", "timestamp")}
             if event != {**implied, **wanted}:
                 return f"event {number + 1} is {json.dumps(event)}"

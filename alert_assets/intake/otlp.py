@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from alert_assets.contracts.vocabulary import LOG_LEVEL_ALIASES, LOG_LEVELS
 from alert_assets.intake.json_lines import load
 from alert_assets.intake.senders.fields import digest, event, first, labels, number, without_port
 from alert_assets.intake.senders.sender import UnmappedError
@@ -160,16 +161,13 @@ def _level(record: dict[str, Any]) -> str:
     severity = record.get("severityNumber")
     if isinstance(severity, str) and severity.startswith("SEVERITY_NUMBER_"):
         name = severity.removeprefix("SEVERITY_NUMBER_").rstrip("234")
-        return name if name in _LEVELS else "INFO"
+        return name if name in LOG_LEVELS else "INFO"
     rank = _int(severity)
     if 1 <= rank <= 24:
-        return _LEVELS[(rank - 1) // 4]
+        return LOG_LEVELS[(rank - 1) // 4]
     said = (first(record.get("severityText")) or "").upper()
-    said = {"WARNING": "WARN", "ERR": "ERROR", "CRITICAL": "FATAL", "NOTICE": "INFO"}.get(said, said)
-    return said if said in _LEVELS else "INFO"
-
-
-_LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+    said = {"WARNING": "WARN", **LOG_LEVEL_ALIASES}.get(said, said)
+    return said if said in LOG_LEVELS else "INFO"
 
 
 # Metrics

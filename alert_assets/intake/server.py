@@ -27,6 +27,7 @@ from alert_assets.intake.json_lines import dump, lines_of, load
 from alert_assets.intake.mapping import load_mappings
 from alert_assets.intake.senders.registry import SENDERS
 from alert_assets.intake.senders.sender import Delivery, Unmapped, UnmappedError
+from alert_assets.intake.shipping import Shipper, spool_of
 from alert_assets.intake.sns import Sns
 from alert_assets.intake.writer import DurableWriter, NotWrittenError, WriterRules
 from alert_assets.kernel.clock import utc_now
@@ -69,8 +70,10 @@ class Intake:
         self.senders = all_senders(intake)
         self.activity = Activity(settings.state_dir, intake.serve_port)
         self._started_at = clock()
+        spool = spool_of(settings)
+        self._shipper = Shipper(spool, settings.landing_dir) if spool != Path(settings.landing_dir) else None
         self.writer = DurableWriter(
-            Path(settings.landing_dir),
+            spool,
             WriterRules(
                 gather_seconds=intake.intake_gather_ms / 1000,
                 roll_seconds=intake.intake_roll_seconds,
@@ -106,11 +109,15 @@ class Intake:
         await asyncio.to_thread(self.writer.start)
         self._started_at = self._clock()
         tending = asyncio.create_task(self._tend())
+        if self._shipper:
+            self._shipper.start()
         try:
             yield
         finally:
             tending.cancel()
             await asyncio.to_thread(self.writer.close)
+            if self._shipper:
+                await asyncio.to_thread(self._shipper.close)
             await asyncio.to_thread(self._save)
 
     async def _tend(self) -> None:
@@ -153,6 +160,9 @@ class Intake:
         failure = self.writer.failure and await asyncio.to_thread(self.writer.probe)
         if failure:
             return JSONResponse({"status": "unwritable", "reason": failure}, 503)
+        if self._shipper and self._shipper.failure:
+            # Requests are taken and kept all the same.
+            return JSONResponse({"status": "ok", "waiting": self._shipper.failure})
         return JSONResponse({"status": "ok"})
 
     async def _receive(self, request: Request) -> Response:

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from alert_assets.kernel.sql import literal
 from alert_assets.lake.rows import query
-from alert_assets.lake.schema import LakehouseError, evolve, shaped, stored_schema
+from alert_assets.lake.schema import STATISTICS, LakehouseError, evolve, shaped, stored_schema
 from alert_assets.lake.snapshot import BATCH_APP, Snapshot, transaction_version
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ class Lakehouse:
             name=contract.name,
             description=contract.description,
             configuration={
+                **STATISTICS,
                 "delta.checkpointInterval": "50",
                 "delta.logRetentionDuration": "interval 30 days",
                 # A merge writes what it copies and what it adds into one file, up to this. With the default of 100 MB

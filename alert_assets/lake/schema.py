@@ -73,6 +73,11 @@ def foreign_feature(table: DeltaTable) -> str | None:
     )
 
 
+#: Of all columns: by default a Delta writer keeps those of the first 32, and `_batch_id`, by which readers pass over
+#: files, comes last.
+STATISTICS = {"delta.dataSkippingNumIndexedCols": "-1"}
+
+
 def require_readable(table: DeltaTable, contract: Contract) -> None:
     """Raise a :class:`LakehouseError` unless the table's files can be read as bare Parquet by the contract's schema."""
     if problem := foreign_feature(table):
@@ -107,6 +112,8 @@ def evolve(table: DeltaTable, contract: Contract, last_batch_id: int) -> DeltaTa
         return rebuild(table, contract, known)
     if missing:
         table.alter.add_columns([field for field in stored_schema(contract).fields if field.name in missing])
+    if not STATISTICS.items() <= table.metadata().configuration.items():
+        table.alter.set_table_properties(STATISTICS)
     return table
 
 

@@ -69,6 +69,7 @@ class Alert:
         alert_type, host, message, url: of the alert itself, as its sender gave them; data from outside.
         value, threshold: what was measured, and against what.
         incident_id: of the newest incident of the lake that it reports of.
+        routed_priority: that of the routing, where a route sets one.
         cause, confidence: of the analysis, once there is one; the first action is `suggested_action`.
     """
 
@@ -105,11 +106,12 @@ class Alert:
     incident_id: str | None = None
     cause: str | None = None
     confidence: float | None = None
+    routed_priority: str | None = None
 
     @property
     def priority(self) -> str:
-        """P1 to P4."""
-        return PRIORITIES[self.severity]
+        """P1 to P4: as a route says, else by the severity."""
+        return self.routed_priority or PRIORITIES[self.severity]
 
     def shortened(self) -> Alert:
         """Return the alert with its error and stack trace cut to what people read."""

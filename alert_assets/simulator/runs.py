@@ -18,6 +18,7 @@ from alert_assets.simulator.timeline import HOUR, Moment, Timeline
 
 if TYPE_CHECKING:
     from alert_assets.simulator.landing import LandingWriter
+    from alert_assets.simulator.sending import HttpWriter
 
 #: A live file is cut at this many events, so that a fast stream does not grow files without bound.
 MAX_EVENTS_PER_FILE = 10_000
@@ -68,7 +69,7 @@ class _Run:
     def __init__(
         self,
         timeline: Timeline,
-        writer: LandingWriter,
+        writer: LandingWriter | HttpWriter,
         faults: Faults,
         watermark_minutes: float,
         expected_events: int | None,
@@ -127,7 +128,7 @@ def default_start(hours: int) -> datetime:
 
 def write_history(
     timeline: Timeline,
-    writer: LandingWriter,
+    writer: LandingWriter | HttpWriter,
     *,
     hours: int = 1,
     files_per_hour: int = 4,
@@ -149,7 +150,7 @@ def write_history(
 
 def stream(
     timeline: Timeline,
-    writer: LandingWriter,
+    writer: LandingWriter | HttpWriter,
     *,
     pace: Pace = LIFE,
     flush_seconds: float = 5,

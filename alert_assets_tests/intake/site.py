@@ -69,18 +69,20 @@ def start(folder: Path, port: int = 0, **variables: str) -> Site:
         text=True,
     )
     assert process.stderr
-    first = process.stderr.readline()
-    listening = re.search(r"http://127\.0\.0\.1:\d+", first)
+    said = ""
+    while (line := process.stderr.readline()) and "Listening" not in line:
+        said += line
+    listening = re.search(r"http://127\.0\.0\.1:\d+", line)
     if listening is None:
         process.kill()
-        raise AssertionError(first + process.communicate()[1])
+        raise AssertionError(said + process.communicate()[1])
     return Site(listening[0], folder, process)
 
 
 @contextmanager
 def serving(folder: Path, **variables: str) -> Iterator[Site]:
     """A server for as long as the block runs."""
-    site = start(folder, **variables)
+    site = start(folder, 0, **variables)
     try:
         yield site
     finally:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import Path
 
 import httpx
 import pytest
@@ -158,3 +160,9 @@ def test_otlp_is_tried_again_too():
 @pytest.mark.parametrize("line", ["", "{}", "[]", '{"_unmapped": "x"}', '{"_unmapped": 7, "headers": {}, "raw": ""}'])
 def test_other_lines_are_no_envelope(line):
     assert remap(line, {}, SETTINGS) is None
+
+
+def test_the_example_of_the_documents_gives_its_events(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "connect.md").read_text("utf-8")
+    [example] = re.findall(r"```yaml\n(name: uptime.*?)```", text, re.DOTALL)
+    assert mapping_in(tmp_path, example).wrong_events() is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from google.protobuf.json_format import MessageToDict
@@ -134,7 +135,7 @@ TRACES = ExportTraceServiceRequest(
     ]
 )
 
-REQUESTS = {"logs": LOGS, "metrics": METRICS, "traces": TRACES}
+REQUESTS: dict[str, Any] = {"logs": LOGS, "metrics": METRICS, "traces": TRACES}
 
 
 def as_json(message):

@@ -118,7 +118,8 @@ def test_everyone_has_the_whole_story_once(data: st.DataObject, events: list[tup
                 arrived[name, minute // WINDOW_MINUTES].append((minute, fires))
             changed = dict.fromkeys((name, minute // WINDOW_MINUTES) for name, minute, _ in batch)
             reports = [(name, *report(name, window, arrived[name, window])) for name, window in changed]
-            if raised and data.draw(st.booleans()):
+            is_repeated: bool = data.draw(st.booleans())
+            if raised and is_repeated:
                 reports.insert(0, data.draw(st.sampled_from(raised)))
             raised += reports
             for name, made, fired, over in reports:

@@ -160,6 +160,8 @@ def judge(line: bytes, now: datetime, future_skew_minutes: int) -> Event | Quara
 
     `now` is the clock that future timestamps are held against; exactly `now` plus the skew still passes.
     """
+    if found := re.match(rb'\{"_unmapped":"([a-z][a-z0-9_-]{0,63})"', line):
+        return Quarantined(line, [f"unmapped:{found[1].decode()}"])
     if len(line) > MAX_LINE_BYTES:
         return Quarantined(line, ["too_long"])
     body = line.removeprefix(BOM)
@@ -196,7 +198,7 @@ def judge(line: bytes, now: datetime, future_skew_minutes: int) -> Event | Quara
         if left is not None and name in needed:
             reasons.add(f"invalid:{name}")
             continue
-        if name == "timestamp" and found > now + timedelta(minutes=future_skew_minutes):
+        if name == "timestamp" and found and found > now + timedelta(minutes=future_skew_minutes):
             reasons.add("future:timestamp")
             continue
         if isinstance(found, str) and len(found) > MAX_FIELD_CHARS and name in needed:

@@ -37,12 +37,14 @@ def _row(cells: Iterable[object]) -> str:
 
 
 def _settings() -> Iterator[str]:
+    from alert_assets.intake.settings import IntakeSettings
     from alert_assets.notify.channels.registry import SETTINGS
     from alert_assets.settings import PREFIX, Settings
 
     yield from ("# Settings", "", "Environment variables, or lines of a `.env` file in the working directory.", "")
     yield from (_row(["variable", "default", "meaning"]), "|---|---|---|")
     variables = [(f"{PREFIX}{name.upper()}", field) for name, field in Settings.model_fields.items()]
+    variables += [(f"{PREFIX}{name.upper()}", field) for name, field in IntakeSettings.model_fields.items()]
     for channel in SETTINGS:
         variables += [(channel.variable(name), field) for name, field in channel.model_fields.items()]
     for variable, field in variables:

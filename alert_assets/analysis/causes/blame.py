@@ -93,6 +93,13 @@ class Case:
         ]
         return sorted(found, key=lambda pair: (-pair[1].deviations, pair[0].order()))
 
+    def is_unusual(self, application_id: str) -> bool:
+        """Whether anything that an application measures, or that is measured of its calls, is unusual."""
+        return any(
+            found.counts(UNUSUAL) and application_id in {node.application_id for node in _ends(key)}
+            for key, found in self.of(ERRORS, CALL_ERRORS, LOGS, LATENCY, SERVED, WAIT, NETWORK, CPU)
+        )
+
     # What each node loses
 
     @cached_property
@@ -255,15 +262,19 @@ class Case:
         return None if says_less or key.subject.caller in self.requests else key.subject.caller.application_id
 
 
+def _ends(key: Key) -> tuple[Node, ...]:
+    """The node that a series is about, or the two of an edge."""
+    return (key.subject,) if isinstance(key.subject, Node) else (key.subject.caller, key.subject.callee)
+
+
 def _answering(key: Key) -> Node:
     """The node that a series is about; of calls, the callee."""
-    return key.subject if isinstance(key.subject, Node) else key.subject.callee
+    return _ends(key)[-1]
 
 
 def _accused(key: Key) -> set[str]:
     """The applications a series speaks against: the network between two, against both."""
-    ends = key.subject if key.measure is NETWORK and isinstance(key.subject, Edge) else (_answering(key),)
-    return {node.application_id for node in ends}
+    return {node.application_id for node in (_ends(key) if key.measure is NETWORK else (_answering(key),))}
 
 
 def _delayed_as_much(calls: list[tuple[float, float]], delay: float) -> float:

@@ -29,6 +29,8 @@ SIDEWAYS = 0.5
 FAILED = 10.0
 #: Below this share, or this confidence, the cause is unknown.
 KNOWN = 0.4
+#: Confidence where nothing is unusual at the symptom, as a part of what it would be.
+_UNSEEN = 0.5
 #: Candidates of a ranking.
 BEST = 3
 
@@ -123,7 +125,7 @@ def rank(seen: Observations, window: Window, *, symptom: str | None = None, look
         )
         for name in best
     )
-    return Ranking(causes, symptom, _confidence(case, causes))
+    return Ranking(causes, symptom, _confidence(case, causes, symptom))
 
 
 def _nearness(case: Case, symptom: str | None) -> dict[str, float]:
@@ -145,9 +147,7 @@ def _weights(case: Case, blames: Mapping[str, Blame], nearness: Mapping[str, flo
 
     failed, points = all_of(lambda blame: blame.failed), all_of(lambda blame: blame.saturation)
     slow = all_of(lambda blame: blame.slow) + all_of(lambda blame: blame.network)
-    hurt_failed, hurt_slow = case.suffering([symptom] if symptom else _entries(case))
-    if not hurt_failed and not hurt_slow:
-        hurt_failed, hurt_slow = case.suffering(blames)
+    hurt_failed, hurt_slow = _hurt(case, blames, symptom)
     hurt_failed, hurt_slow = FAILED * hurt_failed * (failed > 0), hurt_slow * (slow > 0)
     hurt = (hurt_failed + hurt_slow) or 1.0
     return _Weights(
@@ -155,6 +155,12 @@ def _weights(case: Case, blames: Mapping[str, Blame], nearness: Mapping[str, flo
         slow=hurt_slow / hurt / slow if slow else 0.0,
         saturation=OUTRANKS / points if points else 0.0,
     )
+
+
+def _hurt(case: Case, blames: Iterable[str], symptom: str | None) -> tuple[float, float]:
+    """Failed and slow requests at the symptom, or where users come in; anywhere, if none there."""
+    hurt = case.suffering([symptom] if symptom else _entries(case))
+    return hurt if any(hurt) else case.suffering(blames)
 
 
 def _entries(case: Case) -> Iterable[str]:
@@ -171,10 +177,14 @@ def _host(case: Case, application_id: str, scores: Mapping[str | None, float]) -
     return next(iter(hosts)) if len(hosts) == 1 else None
 
 
-def _confidence(case: Case, causes: tuple[Cause, ...]) -> float:
-    """Near 1 for blame that is undivided and far from usual; the less of either, the lower."""
+def _confidence(case: Case, causes: tuple[Cause, ...], symptom: str | None) -> float:
+    """Near 1 for blame that is undivided and far from usual; the less of either, the lower.
+
+    Half where nothing is unusual at the symptom: it may be chance that something is elsewhere.
+    """
     if not causes:
         return 0.0
     undivided = 1 - (1 - causes[0].share) ** 2
     deviations = max((found.deviations for _, found in case.against(causes[0].application_id)), default=0.0)
-    return undivided * (1 - (UNUSUAL / max(UNUSUAL, deviations)) ** 2)
+    shows = 1.0 if symptom is None or case.is_unusual(symptom) else _UNSEEN
+    return shows * undivided * (1 - (UNUSUAL / max(UNUSUAL, deviations)) ** 2)

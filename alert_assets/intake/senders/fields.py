@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from alert_assets.contracts.vocabulary import SEVERITIES, SEVERITY_ALIASES
 from alert_assets.intake.senders.sender import Event, Unmapped, UnmappedError
 
 if TYPE_CHECKING:
@@ -198,19 +199,14 @@ def heard_at(delivery: Delivery, since: datetime | None) -> datetime:
 
 # Severity
 
-_SEVERITIES = {
-    "CRITICAL": ("critical", "crit", "page", "fatal", "emergency", "emerg", "disaster", "p1", "sev1", "blocker"),
-    "HIGH": ("high", "error", "err", "major", "p2", "sev2", "alert", "average"),
-    "MEDIUM": ("medium", "warning", "warn", "minor", "p3", "sev3", "moderate"),
-    "LOW": ("low", "p4", "sev4", "notice"),
-    "INFO": ("info", "information", "informational", "none", "ok", "p5", "sev5", "debug"),
-}
-_SEVERITY_OF = {alias: severity for severity, aliases in _SEVERITIES.items() for alias in aliases}
+#: Words of some senders beside those that the contract understands everywhere.
+_OTHERS = {"P5": "INFO", "DEBUG": "INFO", "SEV1": "CRITICAL", "SEV2": "HIGH", "SEV3": "MEDIUM", "SEV4": "LOW"}
 
 
 def severity(value: Any) -> str:
     """Return one of ours; MEDIUM for what is not known or not said."""
-    return _SEVERITY_OF.get((text(value) or "").lower(), "MEDIUM")
+    word = (text(value) or "").upper()
+    return word if word in SEVERITIES else {**SEVERITY_ALIASES, **_OTHERS}.get(word, "MEDIUM")
 
 
 # Signatures

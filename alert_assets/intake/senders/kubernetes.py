@@ -48,7 +48,7 @@ def _events(given: Any) -> list[Event]:
     when = needed(next((time for time in times if time), None), "lastTimestamp")
     identity = (first(metadata.get("uid")) or f"{about.get('uid')} {reason} {metadata.get('name')}", count)
     source = mapping(found.get("source"))
-    common = {
+    common: dict[str, Any] = {
         "application_id": _application(about),
         "host": first(about.get("name")) if about.get("kind") == "Pod" else first(source.get("host")),
         "message": message,

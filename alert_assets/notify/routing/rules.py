@@ -247,10 +247,9 @@ class Routing:
         """Return where the alert goes; it is enriched first."""
         alert = self.enrich(alert)
         routes = tuple(self._routes_of(alert))
-        priority, set_by = alert.priority, f"severity is {alert.severity}"
-        for route in routes:
-            if route.priority is not None:
-                priority, set_by = route.priority, f"set by route {route.name}"
+        by_route = [route.name for route in routes if route.priority is not None]
+        set_by = f"set by route {by_route[-1]}" if by_route else f"severity is {alert.severity}"
+        priority = alert.priority
         policy = self.policies[priority]
         for route in routes:
             policy = replace(policy, **route.overrides)
@@ -285,7 +284,7 @@ class Routing:
         return tuple(channel for channel in CHANNELS if channel in named and channel != LOG)
 
     def enrich(self, alert: Alert) -> Alert:
-        """Add owner, runbook and suggested action where the alert has none, and links into the Dagster UI.
+        """Add owner, runbook and action where the alert has none, its priority, and links into the Dagster UI.
 
         The owner is the first team that says it owns such alerts, else the one in the contract of its table. A
         runbook or an action is that of the first matching entry that has one.
@@ -298,6 +297,8 @@ class Routing:
             suggested_action=alert.suggested_action
             or next((runbook.action for runbook in found if runbook.action), None),
         )
+        priorities = [route.priority for route in self._routes_of(filled) if route.priority is not None]
+        filled = replace(filled, routed_priority=priorities[-1] if priorities else None)
         return with_links(filled, self.dagster_url)
 
     def subjects_of(self, alert: Alert) -> tuple[str, ...]:

@@ -253,3 +253,8 @@ def test_of_an_event_with_two_contents_one_counts_whichever_came_first(latency: 
         name: events[number][name] for name in ("event_id", "timestamp")
     }
     assert ask([*events, other]) == ask([other, *events])
+
+
+def test_where_nothing_shows_at_the_symptom_it_may_be_chance() -> None:
+    slow = graph() + services(slower={"images": 300})
+    assert ask(slow, "storefront").confidence == pytest.approx(ask(slow, "images").confidence / 2)

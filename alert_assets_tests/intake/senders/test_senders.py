@@ -16,6 +16,8 @@ import pytest
 
 from alert_assets.contracts import EVENT
 from alert_assets.contracts.vocabulary import EVENT_TYPES, SEVERITIES, STATUSES
+from alert_assets.ingest.judge import Limits
+from alert_assets.ingest.query import contract_judge
 from alert_assets.intake.auth import RefusedError
 from alert_assets.intake.json_lines import dump
 from alert_assets.intake.senders import fields
@@ -27,8 +29,7 @@ from alert_assets.settings import load_settings
 SETTINGS = load_settings(_env_file=None)
 NOW = datetime(2026, 2, 14, 10, 7, 12, tzinfo=UTC)
 
-#: Of version 2 of the contract.
-FIELDS = {*EVENT.columns, "url"}
+FIELDS = set(EVENT.columns)
 
 
 def cases():
@@ -71,6 +72,15 @@ def test_events_keep_the_contract(name, case):
 
 
 @pytest.mark.parametrize(("name", "case"), cases())
+def test_the_judge_takes_them_as_they_are(name, case):
+    judge = contract_judge(Limits.of(SETTINGS))
+    at = int(datetime.fromisoformat(case["received_at"]).timestamp() * 1e6)
+    for event in events_of(name, case):
+        verdict = judge.verdict(dump(event).rstrip(b"\n"), at)
+        assert (verdict.reasons, verdict.adapted, verdict.rescued) == ([], None, None)
+
+
+@pytest.mark.parametrize(("name", "case"), cases())
 def test_the_same_delivery_twice_is_the_same_event(name, case):
     again = datetime.fromisoformat(case["received_at"]) + timedelta(seconds=20)
     assert [(event["event_id"], event["timestamp"]) for event in events_of(name, case, again)] == [
@@ -93,11 +103,14 @@ def test_a_later_repeat_is_a_new_sign_of_life_and_never_before_a_resolution():
     late = {"alerts": [alert]}
     over = {"alerts": [{**alert, "status": "resolved", "endsAt": "2026-02-14T10:09:58Z"}]}
     at = datetime(2026, 2, 14, 10, 10, 2, tzinfo=UTC)
+    still: Any
+    ended: Any
     [still], [ended] = (list(SENDERS["alertmanager"].to_events(Delivery(each, {}, at))) for each in (late, over))
     assert still["timestamp"] <= ended["timestamp"]
 
 
 def test_one_alert_that_cannot_be_mapped_takes_no_other_with_it():
+    good: Any
     payload = examples("alertmanager")[0]["payload"]
     broken = {**payload, "alerts": [{"labels": {}}, payload["alerts"][0], "?"]}
     first, good, last = SENDERS["alertmanager"].to_events(Delivery(broken, {}, NOW))
