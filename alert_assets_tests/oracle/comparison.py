@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
 
 #: The oracle's name of each event column, in the names of the table.
-_COLUMNS = {field.name: field.name for field in fields(Event)} | {"rescued": "_rescued"}
+_COLUMNS = {field.name: field.name for field in fields(Event)} | {name: f"_{name}" for name in ("rescued", "adapted")}
 
 
 @dataclass(frozen=True)
