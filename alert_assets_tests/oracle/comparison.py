@@ -72,7 +72,7 @@ def assert_same_bronze(pipeline: Pipeline, expected: Expected) -> None:
     """Every delivery of every event as the oracle reads it, and every other line byte for byte with its reasons."""
     got = [{name: row[column] for name, column in _COLUMNS.items()} for row in pipeline.rows(BRONZE_EVENTS)]
     for event in got:
-        event["rescued"] = event["rescued"] and json.loads(event["rescued"])
+        event["rescued"] = event["rescued"] and json.loads(event["rescued"], parse_int=float)
     assert Counter(map(_spelled, got)) == Counter(_spelled(asdict(event)) for event in expected.events)
     quarantined = Counter(
         (row["raw_bytes"] or row["raw"].encode(), *sorted(row["reasons"])) for row in pipeline.rows(BRONZE_QUARANTINE)
