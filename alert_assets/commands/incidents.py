@@ -16,9 +16,11 @@ from alert_assets.commands.options import JsonOption, LimitOption, refuse_before
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
-from alert_assets.kernel.sql import literal
+from alert_assets.kernel.sql import any_of, literal
 from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.notify.sources import told_windows
 from alert_assets.settings import Settings, load_settings
+from alert_assets.state.database import State
 
 NOT_ANALYSED = "not analysed yet"
 
@@ -96,7 +98,12 @@ def show(
     """Show one incident in full: analysis, numbers, deployments, and the context the analyst read."""
     settings = load_settings()
     with reading(settings) as lakehouse:
-        found = _by_id(lakehouse, incident)
+        found = _by_id(lakehouse, State(settings.state_url), incident)
+    if not found["incident_id"].startswith(incident.lower()):
+        # Beside the JSON, not in it.
+        typer.echo(
+            f"{incident} is {found['incident_id']} now: an earlier firing of its window arrived late.\n", err=as_json
+        )
     if as_json:
         output.print_json(found)
     else:
@@ -148,11 +155,18 @@ def _key(row: dict[str, Any]) -> tuple[str, datetime]:
     return row["fingerprint"], row["alert_timestamp"]
 
 
-def _by_id(lakehouse: Lakehouse, given: str) -> dict[str, Any]:
+def _by_id(lakehouse: Lakehouse, state: State, given: str) -> dict[str, Any]:
+    """The incident with the id, or else the one that people were told of under the id."""
     prefix = given.lower()
     if not re.fullmatch("[0-9a-f]{1,16}", prefix):
         raise UserError(f"{given!r} is not an incident id: that is 16 hex digits, or the first of them.")
     total, incidents = _find(lakehouse, [f"starts_with(incident_id, {literal(prefix)})"], 6)
+    if not total:
+        # An id is made of the first firing: another one is the first when it arrives later.
+        with state.reading() as connection:
+            windows = told_windows(connection, prefix)
+        of_window = [f"fingerprint = {literal(of)} AND window_start = {literal(start)}" for of, start in windows]
+        total, incidents = _find(lakehouse, [any_of(of_window)], 6)
     if total == 1:
         return incidents[0]
     if not total:

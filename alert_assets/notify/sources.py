@@ -184,6 +184,19 @@ def _raise_incident_alert(connection: Connection, window: dict[str, Any]) -> boo
     return raise_alert(connection, alert, f"{alert.episode}/{alert.occurrence}/{window['_batch_id']}/{stage}")
 
 
+def told_windows(connection: Connection, incident: str) -> set[tuple[str, datetime]]:
+    """Return fingerprint and start of the dedup windows of which people were told by an id, or prefix of ids.
+
+    As long as the outbox remembers them.
+    """
+    is_told = outbox.c.payload["incident_id"].as_string().startswith(incident)
+    payloads = connection.scalars(select(outbox.c.payload).where(outbox.c.kind == "incident", is_told))
+    return {
+        (payload["episode"].removeprefix(incident_episode("")), datetime.fromisoformat(payload["occurrence"]))
+        for payload in payloads
+    }
+
+
 def is_failing(connection: Connection, job: str, *, before: datetime) -> bool:
     """Whether a failure of the job that ended before a time has an open episode, or waits in the outbox."""
     open_episode = select(episodes.c.id).where(

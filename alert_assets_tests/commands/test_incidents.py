@@ -9,6 +9,9 @@ import pytest
 
 from alert_assets.commands.incidents import NOT_ANALYSED, Severity
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS
+from alert_assets.notify.facts import incident_alert
+from alert_assets.notify.store.outbox import raise_alert
+from alert_assets.state.database import State
 from alert_assets_tests.commands.lake import T0, analysis, incident, write
 
 if TYPE_CHECKING:
@@ -169,6 +172,35 @@ def test_an_id_that_does_not_name_one(settings: Settings, run: Run, given: str, 
     assert (result.code, result.out) == (2, "")
     assert message in result.err
     assert len(result.err.splitlines()) == 1
+
+
+def test_an_id_from_before_an_earlier_firing_arrived_leads_to_the_incident_of_its_window(
+    settings: Settings, run: Run
+) -> None:
+    """People are told ids: in messages and in episodes."""
+    told = incident(0xABC)
+    moved = timedelta(seconds=30)
+    now = {
+        **told,
+        "incident_id": "0123456789abcdef",
+        "alert_timestamp": told["alert_timestamp"] - moved,
+        "first_seen_timestamp": told["first_seen_timestamp"] - moved,
+    }
+    with State(settings.state_url).writing() as connection:
+        raise_alert(connection, incident_alert(told), "told")
+        raise_alert(connection, incident_alert({**told, "incident_id": None}), "before gold")
+        raise_alert(connection, incident_alert(incident(0xDEF)), "of a window that is gone")
+    lake(settings, now, incident(2, fingerprint=told["fingerprint"], window_start=told["window_end"]))
+
+    for given in (told["incident_id"], "0ABC"):
+        result = run("incidents", given)
+        assert result.code == 0
+        line = f"{given} is 0123456789abcdef now: an earlier firing of its window arrived late."
+        assert result.out.splitlines()[:3] == [line, "", "Incident 0123456789abcdef"]
+        in_json = run("incidents", given, "--json")
+        assert in_json.json["incident_id"] == "0123456789abcdef"
+        assert line in in_json.err
+    assert run("incidents", "0def").code == 2
 
 
 def test_without_a_lake_no_id_is_known(run: Run) -> None:

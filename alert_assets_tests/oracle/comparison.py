@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
 
 #: The oracle's name of each event column, in the names of the table.
-_COLUMNS = {field.name: field.name for field in fields(Event)} | {"rescued": "_rescued"}
+_COLUMNS = {field.name: field.name for field in fields(Event)} | {name: f"_{name}" for name in ("rescued", "adapted")}
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def assert_same_bronze(pipeline: Pipeline, expected: Expected) -> None:
     """Every delivery of every event as the oracle reads it, and every other line byte for byte with its reasons."""
     got = [{name: row[column] for name, column in _COLUMNS.items()} for row in pipeline.rows(BRONZE_EVENTS)]
     for event in got:
-        event["rescued"] = event["rescued"] and json.loads(event["rescued"])
+        event["rescued"] = event["rescued"] and json.loads(event["rescued"], parse_int=float)
     assert Counter(map(_spelled, got)) == Counter(_spelled(asdict(event)) for event in expected.events)
     quarantined = Counter(
         (row["raw_bytes"] or row["raw"].encode(), *sorted(row["reasons"])) for row in pipeline.rows(BRONZE_QUARANTINE)

@@ -33,7 +33,7 @@ def lines(alerts: int, logs: int) -> list[bytes]:
     ]
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(300)
 def test_two_thousand_alerts_and_three_thousand_error_codes_in_one_application(pipeline: Pipeline) -> None:
     """8.5 MB of lines once were 3 GB of rows and the end of the JVM."""
     landed = lines(2_000, 3_000)

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
-from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from alert_assets.contracts import GOLD_INCIDENTS
 from alert_assets.contracts.spark import spark_schema
 from alert_assets.transforms.context import two_decimals, with_context_text
-from alert_assets.transforms.mean import exact_mean, large_part, mean_parts
 from alert_assets_tests.oracle import reference
 
 if TYPE_CHECKING:
@@ -63,59 +61,6 @@ def test_a_number_too_large_for_a_fraction_reads_as_itself(spark):
 def test_a_missing_number_has_no_text(spark):
     row = spark.createDataFrame([([None, 1.0],)], "v array<double>").select(two_decimals(F.col("v"))).first()
     assert row[0] == [None, "1.00"]
-
-
-#: So many groups are too large or too small to be exact.
-_INEXACT = 5
-
-
-def _groups_of_numbers() -> list[list[float]]:
-    rng = random.Random(2)
-    return [
-        [1e9, 0.1, 2**40 + 0.3, 1e11 / 3],
-        [1e16, 0.5, 1e300, 1e13],
-        [1.7e308, 1.7e308],
-        [1e-9],
-        [9.99e8] * 20_000 + [9.99e11] * 20_000,
-        [72.1],
-        [0.1, 0.2, 0.3],
-        [0.001, 1600.333, 999_999_999.9],
-        [0.0, 0.0],
-        *([rng.uniform(0, 100) for _ in range(rng.randint(2, 60))] for _ in range(200)),
-        *([round(rng.uniform(0, 1600), 2) for _ in range(rng.randint(2, 60))] for _ in range(200)),
-    ]
-
-
-def _means(spark: SparkSession, groups: list[list[float]], rng: random.Random) -> list[float]:
-    """The mean of each group, its numbers in any order and in any parts."""
-    rows = [(number, rng.randrange(3), value) for number, group in enumerate(groups) for value in group]
-    rng.shuffle(rows)
-    columns = zip(*rows, strict=True)
-    table = pa.table([pa.array(column) for column in columns], names=["number", "part", "value"])
-    frame = spark.createDataFrame(table).repartition(3)
-    frame = frame.withColumn("large", large_part(F.col("value")))
-    sums = [column.alias(name) for name, column in mean_parts(F.col("value")).items()]
-    parts = frame.groupBy("number", "part", "large").agg(F.count("*").alias("times"), *sums)
-    means = parts.groupBy("number").agg(exact_mean("large", "times").alias("mean")).toArrow().to_pylist()
-    return [row["mean"] for row in sorted(means, key=lambda row: row["number"])]
-
-
-def test_the_mean_is_the_exact_one_in_any_order(spark):
-    groups = _groups_of_numbers()
-    once, again = (_means(spark, groups, random.Random(seed)) for seed in (3, 4))
-    assert once == again
-    exact = [reference.exact_mean(group) for group in groups]
-    assert once[_INEXACT:] == exact[_INEXACT:]
-    # From 1e9 on numbers are added as doubles; fractions finer than 2^-62 are cut off.
-    assert once[:_INEXACT] == [pytest.approx(mean, rel=1e-14, abs=2**-62) for mean in exact[:_INEXACT]]
-
-
-def test_no_numbers_have_no_mean(spark):
-    frame = spark.createDataFrame([(None,)], "value double").groupBy(F.lit(None).cast("double").alias("large"))
-    parts = frame.agg(
-        F.count("*").alias("times"), *[column.alias(name) for name, column in mean_parts(F.col("value")).items()]
-    )
-    assert parts.groupBy().agg(exact_mean("large", "times")).first()[0] is None
 
 
 def _incidents() -> list[Row]:
