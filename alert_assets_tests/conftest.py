@@ -70,3 +70,10 @@ def new_pipeline(spark: SparkSession) -> NewPipeline:
 @pytest.fixture
 def pipeline(new_pipeline: NewPipeline, tmp_path: Path) -> Pipeline:
     return new_pipeline(tmp_path / "data")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the session's Spark: `.ci/run` lets the other tests run beside it."""
+    for item in items:
+        if "spark" in getattr(item, "fixturenames", ()):
+            item.add_marker("spark")

@@ -82,9 +82,10 @@ class Daemon:
         root = Path(self.settings.checkpoint_dir) / "landing"
         (root / "sources" / "0").mkdir(parents=True, exist_ok=True)
         batch = len(list((root / "sources" / "0").iterdir()))
+        paths = [Path(self.settings.landing_dir) / name for name in names]
         entries = [
-            json.dumps({"path": f"file://{self.settings.landing_dir}/{name}", "timestamp": 0, "batchId": batch})
-            for name in names
+            json.dumps({"path": f"file://{path}", "timestamp": path.stat().st_mtime_ns // 1_000_000, "batchId": batch})
+            for path in paths
         ]
         (root / "sources" / "0" / str(batch)).write_text("\n".join(["v1", *entries]))
 
@@ -115,7 +116,8 @@ def test_nothing_there(daemon: Daemon, zone: Path) -> None:
     (zone / "_archive" / "old.jsonl").touch()
     (zone / "notes.txt").touch()
 
-    assert daemon.tick() == "Nothing has landed: all 0 files in the landing zone are ingested."
+    nothing = "Nothing has landed: all 0 files in the landing zone are ingested."
+    assert daemon.tick() == f"{nothing} Not read: 1, see `alert-assets status`."
 
 
 def test_all_ingested(daemon: Daemon, zone: Path) -> None:
