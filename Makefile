@@ -16,7 +16,7 @@ run: java venv instance ## land an hour of sample telemetry the first time, take
 	@DAGSTER_HOME="$(INSTANCE)" $(BIN)/alert-assets run --sample
 
 test: java dev ## the tests, without the slow ones; ARGS="-k silver" goes to pytest
-	@$(BIN)/python -m pytest $(ARGS)
+	@.ci/test $(ARGS)
 
 test-all: java dev ## all the tests
 	@$(BIN)/python -m pytest -m "" $(ARGS)

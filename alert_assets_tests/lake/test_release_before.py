@@ -91,7 +91,9 @@ def run(pipeline: Pipeline) -> IngestReport:
 
 def comparable(pipeline: Pipeline, contract: Contract, without: Collection[str] = ()) -> list[str]:
     """A table's rows but for what a run writes into them."""
-    of_a_run = {"_source_file", "_landed_at", "_ingested_at", "analyzed_at", *without}
+    # And what says which release wrote a row.
+    of_a_run = {"_source_file", "_landed_at", "_ingested_at", "analyzed_at", "contract_version", "prompt_version"}
+    of_a_run |= {*without}
     return sorted(
         # New columns of an old table are its last ones.
         repr({name: row[name] for name in sorted(row.keys() - of_a_run)})
