@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.kernel.intervals import Interval, merge_intervals
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app, records
-from alert_assets.lake.schema import LakehouseError, shaped
+from alert_assets.lake.schema import LakehouseError, shaped, stored_schema
 from alert_assets.lake.snapshot import Snapshot, _touches
 from alert_assets_tests.conftest import settings_in
 
@@ -67,11 +67,8 @@ def silver_rows(*windows: tuple[str, datetime | None], first_window: datetime = 
         }
         for number, (fingerprint, first_seen) in enumerate(windows)
     ]
-    texts = ("fingerprint", "application_id", "host", "alert_type", "severity", "alert_id")
-    types: dict[str, pa.DataType] = dict.fromkeys(texts, pa.string())
-    types |= dict.fromkeys(("current_value", "threshold", "max_value"), pa.float64())
-    types |= dict.fromkeys(("alert_count", "suppressed_count", "duplicate_count"), pa.int64())
-    schema = pa.schema([(name, types.get(name, pa.timestamp("us", "UTC"))) for name in rows[0]])
+    columns = pa.schema(stored_schema(SILVER_ALERTS).to_arrow())
+    schema = pa.schema([column for column in columns if column.name != "_batch_id"])
     return pa.Table.from_pylist(rows, schema)
 
 
