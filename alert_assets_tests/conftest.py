@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from alert_assets.settings import Settings, load_settings
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from alert_assets_tests.support.pipeline import Pipeline
+
+# How long an example takes says something of the machine; what has to be fast is measured by the bench.
+hypothesis_settings.register_profile("tests", deadline=None)
+hypothesis_settings.load_profile("tests")
 
 #: Makes a pipeline in a folder, with settings that differ from the defaults.
 NewPipeline = Callable[..., "Pipeline"]
