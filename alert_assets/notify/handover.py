@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _OPENINGS = (Action.OPEN.value, Action.ESCALATE.value, Action.SUMMARY.value)
 #: What only says something to who knows of the episode.
 _ENDINGS = (Action.RESOLVE.value, Action.ACKNOWLEDGE.value)
-#: In the payload of a delivery that was handed over: when the news was to be sent at first.
-_NEWS = "handed_from"
+#: In the payload of a delivery that was handed over: when the news was to be sent at first, and as which delivery.
+_NEWS, _ORIGIN = "handed_from", "handed_of"
 #: Rows of `channel_states` of destinations that do not take what they are sent, apart from those of channels.
 _FAILING = "undelivered/"
 
@@ -65,9 +65,14 @@ def hand_over(
 ) -> str | None:
     """Add a delivery to the next of its fallbacks that is not sent the same anyway; return which, None without one."""
     same = select(deliveries).where(deliveries.c.episode == row["episode"], deliveries.c.status != "dead")
-    others = connection.execute(same).mappings().all()
+    others = connection.execute(same.order_by(deliveries.c.id)).mappings().all()
     reached = {other["destination"] for other in others if _news(other) == _news(row)}
-    knowing = {other["destination"] for other in others if other["action"] in _OPENINGS}
+    knowing: set[str] = set()
+    for other in others:
+        if other["action"] in _OPENINGS:
+            knowing.add(other["destination"])
+        elif other["action"] == Action.RESOLVE.value:
+            knowing.discard(other["destination"])
     fallbacks = row["fallbacks"] or []
     for position, (channel, recipients) in enumerate(fallbacks, start=1):
         to = Destination(channel, tuple(recipients))
@@ -90,17 +95,15 @@ def hand_over_late(
 
 
 def take_back(connection: Connection, row: RowMapping, channels: Collection[str], now: datetime) -> None:
-    """Drop what is pending elsewhere of a delivery that has arrived."""
-    handed = row["payload"].get(_NEWS)
-    if handed is None and row["fallbacks"] != []:
+    """Drop what is pending elsewhere of a delivery that has arrived; what others are sent of the same news stays."""
+    if _ORIGIN not in row["payload"] and row["fallbacks"] != []:
         return
     free = or_(deliveries.c.claimed_until.is_(None), deliveries.c.claimed_until <= now)
     pending = select(deliveries).where(
         deliveries.c.episode == row["episode"], deliveries.c.status == "pending", deliveries.c.id != row["id"], free
     )
     for other in connection.execute(pending).mappings().all():
-        was_handed = _NEWS in other["payload"] or other["fallbacks"] == []
-        if _news(other) == _news(row) and was_handed:
+        if _origin(other) == _origin(row):
             reason = f"it has arrived: {row['destination']}"
             change(connection, other, {"status": "dead", "last_error": reason})
             _decide(connection, other, "handed_over", reason, now)
@@ -183,6 +186,11 @@ def _news(row: RowMapping) -> str:
     return str(row["payload"].get(_NEWS) or row["created_at"].isoformat())
 
 
+def _origin(row: RowMapping) -> str:
+    """The key of the delivery that it stands for: its own, where it was not handed over."""
+    return str(row["payload"].get(_ORIGIN) or row["idempotency_key"])
+
+
 def _retire_followers(
     connection: Connection, row: RowMapping, reason: str, channels: Collection[str], now: datetime
 ) -> None:
@@ -213,12 +221,17 @@ def _add(
 ) -> None:
     there = (deliveries.c.episode == row["episode"], deliveries.c.channel == to.channel)
     seq = (connection.scalar(select(func.max(deliveries.c.seq)).where(*there)) or 0) + 1
-    is_first = not is_known and row["action"] in (Action.UPDATE.value, Action.REMIND.value)
+    action = row["action"]
+    if is_known and action == Action.OPEN.value:
+        action = Action.UPDATE.value
+    elif not is_known and action in (Action.UPDATE.value, Action.REMIND.value):
+        action = Action.OPEN.value
     said = f"It comes this way because {row['destination']} did not take it: {reason}"
     payload = {
         **row["payload"],
         "description": f"{said}\n\n{row['payload'].get('description') or ''}".rstrip(),
         _NEWS: _news(row),
+        _ORIGIN: _origin(row),
     }
     connection.execute(
         deliveries.insert().values(
@@ -228,7 +241,7 @@ def _add(
             seq=seq,
             destination=str(to),
             recipients=list(to.recipients),
-            action=Action.OPEN.value if is_first else row["action"],
+            action=action,
             payload=payload,
             created_at=now,
             status="pending",

@@ -258,6 +258,18 @@ def test_what_arrives_after_all_is_taken_back_elsewhere(state: State) -> None:
     assert channels["email"].messages == []
 
 
+def test_who_arrives_late_takes_nothing_from_another_who_is_sent_the_same(state: State) -> None:
+    channels = {name: Recorder(name, fails=[refused()] * 1_000) for name in ("slack", "email")}
+    for to in (Destination("slack", ("#a",)), MAIL):
+        plan(state, to, fallbacks=(Destination("slack", ("#a",)), MAIL))
+    for minute in range(20):
+        Deliverer(state, channels).tick(T0 + minute * MINUTE)
+    for minute, name in ((60, "email"), (90, "slack")):
+        channels[name].fails = []
+        Deliverer(state, channels).tick(T0 + minute * MINUTE)
+    assert [len(channel.messages) for channel in channels.values()] == [1, 1]
+
+
 # Time
 
 
