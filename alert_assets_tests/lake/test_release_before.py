@@ -34,9 +34,11 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 RELEASE_BEFORE = "6049a12"
 
-#: What rows of the release before that are not recomputed have as it computed it, or not at all.
-OF_A_RELEASE = {"top_messages", "other_alert_count", "incident_context_text", "context_hash", "patterns"}
-OF_A_RELEASE |= {"summary", "root_cause", "confidence_score", "recommended_action"}
+#: New columns of gold are null in rows that are not recomputed, and what is recomputed is written again for them.
+FILLED = {"top_messages", "other_alert_count", "_batch_id"}
+#: An identical context is analysed once: what the rules of the release before said stays.
+ANALYSED = {"summary", "patterns", "root_cause", "confidence_score", "recommended_action"}
+OF_A_RELEASE = {GOLD_INCIDENTS.name: FILLED, PLATINUM_INCIDENTS.name: ANALYSED}
 
 
 def lines(hour: int) -> list[bytes]:
@@ -123,7 +125,8 @@ def test_its_lake_and_checkpoint_go_on(old_code: Path, tmp_path: Path, new_pipel
         table = old.lakehouse.table(contract)
         assert table is not None
         assert schema_drift(contract, table.schema()) == []
-        assert comparable(old, contract, OF_A_RELEASE) == comparable(fresh, contract, OF_A_RELEASE), contract.name
+        without = OF_A_RELEASE.get(contract.name, ())
+        assert comparable(old, contract, without) == comparable(fresh, contract, without), contract.name
     filled = {row["_batch_id"]: row["other_alert_count"] for row in old.rows(GOLD_INCIDENTS)}
     assert filled == {1: None, 2: 0}, "rows that are not recomputed stay as they were"
     batches = sorted(row["_batch_id"] for row in old.rows(PLATINUM_INCIDENTS))
