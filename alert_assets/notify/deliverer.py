@@ -25,7 +25,7 @@ import tenacity
 from sqlalchemy import ColumnElement, Connection, RowMapping, Text, cast, func, or_, select
 
 from alert_assets.notify.alert import Alert
-from alert_assets.notify.channels.channel import Action, Channel, ChannelError, Delivered, Message
+from alert_assets.notify.channels.channel import OPENINGS, Action, Channel, ChannelError, Delivered, Message
 from alert_assets.notify.handover import (
     UNCLAIMED,
     change,
@@ -303,7 +303,7 @@ def _reference(connection: Connection, row: RowMapping) -> str | None:
             table.destination == row["destination"],
             table.seq < row["seq"],
             table.reference.is_not(None),
-            table.action.in_([Action.OPEN.value, Action.ESCALATE.value, Action.SUMMARY.value]),
+            table.action.in_([action.value for action in OPENINGS]),
         )
         .order_by(table.seq.desc())
     ).all()

@@ -26,7 +26,6 @@ from alert_assets.state.tables import digest_members, digests, episodes, outbox
 from alert_assets.state.types import storable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from datetime import datetime
 
     from alert_assets.notify.routing.rules import Plan, Routing
@@ -42,20 +41,18 @@ class Dispatcher:
         self,
         state: State,
         routing: Routing,
-        channels: Collection[str],
         rules: Rules | None = None,
         *,
         batch_rows: int = 500,
         budget_seconds: float = 40,
     ) -> None:
-        """Take the names of the configured `channels`; nothing is connected to or created.
+        """Take a routing over the channels that are configured; nothing is connected to or created.
 
         A transaction has up to `batch_rows` alerts, and other writers wait for it. A tick begins none after
         `budget_seconds`; the next tick continues.
         """
         self._state = state
         self._routing = routing
-        self._channels = channels
         self._rules = rules or Rules()
         self._batch_rows = batch_rows
         self._budget_seconds = budget_seconds
@@ -106,14 +103,14 @@ class Dispatcher:
         goes_on = select(leader.c.id).where(leader.c.id == table.grouped_under, leader.c.state != "resolved")
         owed = pipeline.transaction.load(
             table.owed.is_not(None),
-            table.owed != "recorded" if pipeline.is_deaf else table.owed.is_not(None),
+            table.owed.is_not(None) if self._routing.ways else table.owed != "recorded",
             table.state == "open",
             or_(table.owed != "grouped", ~goes_on.exists()),
         )
         return [episode for episode in owed if self._is_free(pipeline, episode)][:_AT_ONCE]
 
     def _is_free(self, pipeline: Pipeline, episode: Episode) -> bool:
-        if episode.owed == "recorded" and not pipeline.reaches_people(self._routing.route(episode.current_alert)):
+        if episode.owed == "recorded" and not self._routing.route(episode.current_alert).reaches_people:
             return False
         return not pipeline.is_suppressed(episode)
 
@@ -123,7 +120,7 @@ class Dispatcher:
             return connection.execute(query.limit(1)).first() is not None
 
     def _pipeline(self, connection: Connection, now: datetime) -> Pipeline:
-        return Pipeline(connection, self._routing, self._channels, now)
+        return Pipeline(connection, self._routing, now)
 
     def _take(self, now: datetime, rows: int) -> int:
         """Dispatch one batch; returns how many alerts it had."""

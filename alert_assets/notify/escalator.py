@@ -21,8 +21,6 @@ from alert_assets.notify.stages.pipeline import Pipeline
 from alert_assets.state.tables import episodes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from alert_assets.notify.episode import Episode
     from alert_assets.notify.routing.rules import Plan, Routing
     from alert_assets.state.database import State
@@ -40,13 +38,10 @@ _LOOK_AGAIN = timedelta(minutes=15)
 class Escalator:
     """Walks the escalation chains. Several at once take turns."""
 
-    def __init__(
-        self, state: State, routing: Routing, channels: Collection[str], *, budget_seconds: float = 40
-    ) -> None:
+    def __init__(self, state: State, routing: Routing, *, budget_seconds: float = 40) -> None:
         """Neither connects nor creates anything; the arguments are those of the dispatcher."""
         self._state = state
         self._routing = routing
-        self._channels = channels
         self._budget_seconds = budget_seconds
 
     def tick(self, now: datetime) -> int:
@@ -64,7 +59,7 @@ class Escalator:
                 if connection.execute(select(table.id).where(*due).limit(1)).first() is None:
                     return looked
             with self._state.writing() as connection:
-                pipeline = Pipeline(connection, self._routing, self._channels, now)
+                pipeline = Pipeline(connection, self._routing, now)
                 found = pipeline.transaction.load(*due, limit=_AT_ONCE)
                 for episode in found:
                     pipeline.transaction.episodes.keep(self._look(pipeline, episode))

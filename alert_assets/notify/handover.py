@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, RowMapping, func, or_, select
 
 from alert_assets.notify.alert import Alert
-from alert_assets.notify.channels.channel import Action
+from alert_assets.notify.channels.channel import OPENINGS, Action
 from alert_assets.notify.routing.rules import Destination
 from alert_assets.notify.store.outbox import raise_alert
 from alert_assets.state.tables import channel_states, decisions, deliveries
@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 
     from alert_assets.state.database import State
 
-#: After one of these a destination knows of the episode.
-_OPENINGS = (Action.OPEN.value, Action.ESCALATE.value, Action.SUMMARY.value)
 #: What only says something to who knows of the episode.
-_ENDINGS = (Action.RESOLVE.value, Action.ACKNOWLEDGE.value)
+_ENDINGS = (Action.RESOLVE, Action.ACKNOWLEDGE)
 #: In the payload of a delivery that was handed over: when the news was to be sent at first, and as which delivery.
 _NEWS, _ORIGIN = "handed_from", "handed_of"
 #: Rows of `channel_states` of destinations that do not take what they are sent, apart from those of channels.
@@ -54,7 +52,7 @@ def retire(connection: Connection, row: RowMapping, reason: str, channels: Colle
     to = hand_over(connection, row, reason, channels, now)
     _decide(connection, row, "dead", f"{reason}; handed to {to}" if to else reason, now)
     note_failure(connection, row, reason, now)
-    if to is not None and row["action"] in _OPENINGS:
+    if to is not None and row["action"] in OPENINGS:
         # It knows nothing of the episode, so it is not to hear of its end.
         _retire_followers(connection, row, reason, channels, now)
     return True
@@ -69,9 +67,9 @@ def hand_over(
     reached = {other["destination"] for other in others if _news(other) == _news(row)}
     knowing: set[str] = set()
     for other in others:
-        if other["action"] in _OPENINGS:
+        if other["action"] in OPENINGS:
             knowing.add(other["destination"])
-        elif other["action"] == Action.RESOLVE.value:
+        elif other["action"] == Action.RESOLVE:
             knowing.discard(other["destination"])
     fallbacks = row["fallbacks"] or []
     for position, (channel, recipients) in enumerate(fallbacks, start=1):
@@ -107,7 +105,7 @@ def take_back(connection: Connection, row: RowMapping, channels: Collection[str]
             reason = f"it has arrived: {row['destination']}"
             change(connection, other, {"status": "dead", "last_error": reason})
             _decide(connection, other, "handed_over", reason, now)
-            if other["action"] in _OPENINGS:
+            if other["action"] in OPENINGS:
                 _retire_followers(connection, other, reason, channels, now)
 
 
@@ -222,9 +220,9 @@ def _add(
     there = (deliveries.c.episode == row["episode"], deliveries.c.channel == to.channel)
     seq = (connection.scalar(select(func.max(deliveries.c.seq)).where(*there)) or 0) + 1
     action = row["action"]
-    if is_known and action == Action.OPEN.value:
+    if is_known and action == Action.OPEN:
         action = Action.UPDATE.value
-    elif not is_known and action in (Action.UPDATE.value, Action.REMIND.value):
+    elif not is_known and action in (Action.UPDATE, Action.REMIND):
         action = Action.OPEN.value
     said = f"It comes this way because {row['destination']} did not take it: {reason}"
     payload = {

@@ -74,7 +74,7 @@ class NotificationStack:
         """Decides who is notified."""
         from alert_assets.notify.dispatcher import Dispatcher
 
-        return Dispatcher(self.state, self.routing, list(self.channels), self._rules, budget_seconds=self._tick_seconds)
+        return Dispatcher(self.state, self.routing, self._rules, budget_seconds=self._tick_seconds)
 
     @cached_property
     def deliverer(self) -> Deliverer:
@@ -88,7 +88,7 @@ class NotificationStack:
         """Escalates unacknowledged episodes, and reminds."""
         from alert_assets.notify.escalator import Escalator
 
-        return Escalator(self.state, self.routing, list(self.channels))
+        return Escalator(self.state, self.routing)
 
     @cached_property
     def notifications(self) -> Notifications:

@@ -50,7 +50,7 @@ if __name__ == "__main__":
     )
     channels = {name: Post(name, url) for name in ("slack", "log")}
     # A budget of nothing: one small batch, then deliveries, so that either is what is killed.
-    dispatcher = Dispatcher(state, routing(), list(channels), batch_rows=40, budget_seconds=0)
+    dispatcher = Dispatcher(state, routing(configured=frozenset(channels)), batch_rows=40, budget_seconds=0)
     deliverer = Deliverer(state, channels, rules)
     print("ready", flush=True)
     while dispatcher.tick(datetime.now(UTC)) or waiting(state):

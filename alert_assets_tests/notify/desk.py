@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -83,10 +83,11 @@ class Desk:
         self, state: State, given: Routing | None = None, rules: Rules | None = None, now: datetime = T0
     ) -> None:
         self.state, self.now = state, now
-        self.routing = given or routing()
+        given = given or routing()
+        self.routing = replace(given, configured=frozenset(CHANNELS)) if given.configured is None else given
         self.rules = rules or Rules(quiet_after={})
-        self.dispatcher = Dispatcher(state, self.routing, CHANNELS, self.rules)
-        self.escalator = Escalator(state, self.routing, CHANNELS)
+        self.dispatcher = Dispatcher(state, self.routing, self.rules)
+        self.escalator = Escalator(state, self.routing)
         self.channels = {name: Recorder(name) for name in CHANNELS}
         self.deliverer = Deliverer(state, self.channels, DeliveryRules())
         self.people = Notifications(state, clock=lambda: self.now)

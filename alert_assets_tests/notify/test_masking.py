@@ -51,11 +51,11 @@ def test_what_is_masked_reaches_neither_the_outbox_nor_a_receiver(settings: Sett
     }.items()  # fmt: skip
 
     policy = Policy((Destination("webhook"),))
-    sent_to = routing(policies=dict.fromkeys(("P1", "P2", "P3", "P4"), policy))
+    sent_to = routing(policies=dict.fromkeys(("P1", "P2", "P3", "P4"), policy), configured=frozenset({"webhook"}))
     with running() as service:
         http = Http(Targets.parse("127.0.0.0/8"), timeout_seconds=5, tls=ssl.create_default_context())
         channel = Webhook(f"{service.url}/in", "shared", http)
-        Dispatcher(look.state, sent_to, ["webhook"]).tick(NOW)
+        Dispatcher(look.state, sent_to).tick(NOW)
         assert Deliverer(look.state, {"webhook": channel}, DeliveryRules()).tick(NOW) == 1
     assert service.last.json["alert"]["message"] == payload["message"]
     with look.state.reading() as connection:

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import func, select
 
-from alert_assets.notify.dispatcher import Dispatcher
 from alert_assets.notify.episode import Rules
-from alert_assets.notify.escalator import Escalator
 from alert_assets.notify.limits import Limit, Limits
 from alert_assets.notify.routing.file import load_routing
 from alert_assets.notify.routing.rules import Destination, Policy
@@ -248,9 +246,7 @@ def test_who_takes_the_place_of_a_recipient_is_written_with_it(state: State) -> 
 
 
 def test_the_log_is_no_person(state: State) -> None:
-    made = desk(state)
-    made.dispatcher = Dispatcher(state, made.routing, ["log"], RULES)
-    made.escalator = Escalator(state, made.routing, ["log"])
+    made = desk(state, given=routing(configured=frozenset({"log"})))
     for _ in range(3):
         made.fire(severity="HIGH")
     (episode,) = made.people.episodes()
@@ -258,7 +254,7 @@ def test_the_log_is_no_person(state: State) -> None:
     assert made.people.ledger_totals().by_outcome == {"recorded": 3}
     assert made.notified("log") == ["open disk"]
     assert "slack: #alerts" in {row.destination for row in made.people.ledger(outcome="recorded")}
-    other = made.restarted()
+    other = desk(state)
     other.tick(MINUTE)
     assert other.notified() == ["open disk"], "who can be reached now is notified"
 

@@ -29,6 +29,10 @@ class Action(StrEnum):
     SUMMARY = "summary"
 
 
+#: After one of these a recipient knows of the episode, and is to learn of its end.
+OPENINGS = (Action.OPEN, Action.ESCALATE, Action.SUMMARY)
+
+
 @dataclass(frozen=True)
 class Message:
     """One delivery.

@@ -208,6 +208,11 @@ class Plan:
     unreachable: tuple[Destination, ...] = ()
 
     @property
+    def reaches_people(self) -> bool:
+        """Whether anyone but the log is notified at once."""
+        return any(to.channel != LOG for to in self.destinations)
+
+    @property
     def reaches_nobody(self) -> bool:
         """Whether people are named, at once or in a step, and none of them can be reached; `log` is no person."""
         notified = (*self.destinations, *(to for step in self.policy.steps for to in step.destinations))

@@ -26,7 +26,7 @@ from alert_assets.notify.store.transaction import Transaction
 from alert_assets.state.tables import episodes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -39,12 +39,11 @@ if TYPE_CHECKING:
 class Pipeline:
     """The stages, around one transaction."""
 
-    def __init__(self, connection: Connection, routing: Routing, channels: Collection[str], now: datetime) -> None:
-        """Take a connection of :meth:`~alert_assets.state.database.State.writing` and the configured channels."""
+    def __init__(self, connection: Connection, routing: Routing, now: datetime) -> None:
+        """Take a connection of :meth:`~alert_assets.state.database.State.writing`."""
         self.now = now
         self.routing = routing
         self.transaction = Transaction(connection, now, routing.limits.memory)
-        self._channels = frozenset(channels)
         self._silence = Silence(self.transaction)
         self._inhibit = Inhibit(self.transaction, routing)
         self._group = Group(self.transaction, routing.limits)
@@ -63,16 +62,17 @@ class Pipeline:
 
         `number` is that of the alert in the outbox that caused it, if one did.
         """
-        reachable, unreachable = self.reach(plan.destinations)
-        news = Notification(episode, action, plan, reason, tuple(reachable))
+        news = Notification(episode, action, plan, reason, tuple(each_recipient(plan.destinations)))
         for stage in self.stages:
             news = stage(news)
             if not news.to:
                 break
-        unreachable = list(dict.fromkeys([*unreachable, *each_recipient(plan.unreachable)]))
         decided = [
             *news.decided,
-            *(Decided(to, "recorded", f"the channel {to.channel} is not configured") for to in unreachable),
+            *(
+                Decided(to, "recorded", f"the channel {to.channel} is not configured")
+                for to in each_recipient(plan.unreachable)
+            ),
         ]
         for one in decided or [Decided(None, "recorded", "no destination in the routing")]:
             self.decide(episode.id, one.to, one.outcome, one.reason, number)
@@ -88,14 +88,12 @@ class Pipeline:
 
     def escalate(self, episode: Episode, plan: Plan, to: Iterable[Destination], reason: str) -> bool:
         """Send an escalation past the suppressing stages; False, and nothing sent, when a recipient is at its limit."""
-        reachable, unreachable = self.reach(to)
-        if any(self._rate_limit.is_full(one) for one in reachable):
+        recipients = each_recipient(to)
+        if any(self._rate_limit.is_full(one) for one in recipients):
             return False
-        self._fanout(Notification(episode, Action.ESCALATE, plan, reason, tuple(reachable)))
-        for one in reachable:
+        self._fanout(Notification(episode, Action.ESCALATE, plan, reason, tuple(recipients)))
+        for one in recipients:
             self.decide(episode.id, one, "escalated", reason)
-        for one in unreachable:
-            self.decide(episode.id, one, "recorded", f"{reason}; the channel is not configured")
         return True
 
     def resolve(self, episode: Episode, reason: str, number: int | None = None, ending: Alert | None = None) -> None:
@@ -128,21 +126,6 @@ class Pipeline:
     def is_suppressed(self, episode: Episode) -> bool:
         """Whether a silence or a parent that is down suppresses it now."""
         return self._silence.holds(episode) or self._inhibit.holds(episode)
-
-    def reach(self, destinations: Iterable[Destination]) -> tuple[list[Destination], list[Destination]]:
-        """Return the single recipients whose channel is configured, and the others."""
-        alone = each_recipient(destinations)
-        there = [to for to in alone if to.channel in self._channels]
-        return there, [to for to in alone if to.channel not in self._channels]
-
-    @property
-    def is_deaf(self) -> bool:
-        """Whether the log is all that is configured."""
-        return self._channels <= {LOG}
-
-    def reaches_people(self, plan: Plan) -> bool:
-        """Whether anyone but the log is notified of it."""
-        return any(to.channel != LOG for to in self.reach(plan.destinations)[0])
 
     def decide(
         self, episode: str | None, to: Destination | None, outcome: str, reason: str, number: int | None = None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select
 
-from alert_assets.notify.channels.channel import Action
+from alert_assets.notify.channels.channel import OPENINGS, Action
 from alert_assets.notify.routing.rules import LOG, Destination
 from alert_assets.notify.store.episodes import chunks
 from alert_assets.state.tables import deliveries
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 #: What never waits for a rate limit.
 _UNLIMITED = (Action.RESOLVE, Action.ACKNOWLEDGE)
-
-#: After one of these a recipient knows of the episode, and is to learn of its end.
-_OPENINGS = (Action.OPEN, Action.ESCALATE, Action.SUMMARY)
 
 
 class Deliveries:
@@ -60,7 +57,7 @@ class Deliveries:
                 select(table.episode, table.channel, table.recipients, table.action)
                 .where(
                     table.episode.in_(chunk),
-                    table.action.in_([action.value for action in (*_OPENINGS, Action.RESOLVE)]),
+                    table.action.in_([action.value for action in (*OPENINGS, Action.RESOLVE)]),
                     table.status != "dead",
                 )
                 .order_by(table.id)
@@ -90,7 +87,7 @@ class Deliveries:
                 "episode": episode,
                 "channel": to.channel,
                 "seq": seq,
-                "destination": spelled(to),
+                "destination": str(to),
                 "recipients": list(to.recipients),
                 "action": action.value,
                 "payload": alert.shortened().to_json(),
@@ -127,7 +124,7 @@ class Deliveries:
     def _note(self, episode: str, action: Action, to: Destination) -> None:
         if action is Action.RESOLVE:
             self._notified[episode].pop(to, None)
-        elif action in _OPENINGS:
+        elif action in OPENINGS:
             self._notified[episode][to] = None
 
 
@@ -139,8 +136,3 @@ def each_recipient(destinations: Iterable[Destination]) -> list[Destination]:
         for recipient in to.recipients or ("",)
     )
     return list(dict.fromkeys(alone))
-
-
-def spelled(to: Destination) -> str:
-    """Spell a destination as the ledger does: `slack: #urgent`."""
-    return f"{to.channel}: {', '.join(to.recipients)}" if to.recipients else to.channel

@@ -10,7 +10,6 @@ from sqlalchemy import Connection, RowMapping, select
 from alert_assets.notify.alert import Alert
 from alert_assets.notify.limits import Member
 from alert_assets.notify.routing.rules import Destination
-from alert_assets.notify.store.deliveries import spelled
 from alert_assets.notify.store.episodes import replace_rows
 from alert_assets.state.tables import digest_members, digests, episodes
 
@@ -42,7 +41,7 @@ class Digests:
         """Name an episode in the next summary of a recipient."""
         name = self._open_summaries.get(to)
         if name is None:
-            name = self._open_summaries[to] = f"{RATE_LIMITED}/{spelled(to)}/{self._now:%Y%m%dT%H%M%S%f}"
+            name = self._open_summaries[to] = f"{RATE_LIMITED}/{to}/{self._now:%Y%m%dT%H%M%S%f}"
             recipients = list(to.recipients)
             self._add(name, kind=RATE_LIMITED, episode="", channel=to.channel, recipients=recipients, due_at=due_at)
         self._members[name, episode] = None

@@ -10,7 +10,6 @@ from sqlalchemy import case, func, select
 
 from alert_assets.notify.episode import Outcome
 from alert_assets.notify.routing.rules import LOG
-from alert_assets.notify.store.deliveries import spelled
 from alert_assets.state.check_results import latest_checks, record_check
 from alert_assets.state.tables import decisions, outbox
 
@@ -47,7 +46,7 @@ class Decisions:
                 "at": self._now,
                 "outbox_id": number,
                 "episode": episode,
-                "destination": spelled(to) if to else "-",
+                "destination": str(to) if to else "-",
                 "outcome": outcome,
                 "reason": reason,
             }

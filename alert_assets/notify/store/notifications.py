@@ -216,7 +216,7 @@ class Notifications:
         _check_given(f"{action} {episode}", who, why)
         with self.state.writing() as connection:
             now = self._clock()
-            pipeline = Pipeline(connection, self._routing, (), now)
+            pipeline = Pipeline(connection, self._routing, now)
             (found,) = pipeline.transaction.load(episodes.c.id == _find(connection, episode)["id"])
             yield pipeline, found
             pipeline.transaction.flush()

@@ -27,7 +27,6 @@ from alert_assets.state.database import State
 from alert_assets.state.outbox import enqueue
 from alert_assets.state.tables import deliveries, outbox
 from alert_assets_tests.notify.desk import (
-    CHANNELS,
     HOUR,
     LOG,
     MINUTE,
@@ -224,7 +223,7 @@ def test_dispatchers_that_work_at_once(state: State) -> None:
     desks = [Desk(State(state._url.render_as_string(False))) for _ in range(3)]
     desks[0].raise_(*(alert(f"a{n}") for n in range(300)))
     for desk in desks:
-        desk.dispatcher = Dispatcher(desk.state, desk.routing, CHANNELS, batch_rows=20)
+        desk.dispatcher = Dispatcher(desk.state, desk.routing, batch_rows=20)
     with ThreadPoolExecutor(3) as pool:
         taken = list(pool.map(lambda desk: desk.dispatcher.tick(T0), desks))
     assert sum(taken) == 300
