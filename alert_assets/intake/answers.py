@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from alert_assets.errors import UserError
-from alert_assets.intake.auth import RefusedError
+from alert_assets.intake.auth import RefusedError, hmac_hex, is_one_of
 from alert_assets.intake.json_lines import load
-from alert_assets.intake.senders.fields import first, hmac_hex, is_one_of, mapping
+from alert_assets.intake.senders.fields import first, mapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,10 +8,14 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from alert_assets.intake.senders.sender import Verifier
 
 
 class RefusedError(Exception):
@@ -48,3 +52,24 @@ def check_token(headers: Mapping[str, str], tokens: Sequence[tuple[str, str]]) -
     if not known:
         raise RefusedError(401, "The token is not known")
     return known[0]
+
+
+def signed_body(header: str, prefix: str = "") -> Verifier:
+    """Return what checks a header for the HMAC-SHA256 of the body by one of the secrets, in hex behind a prefix."""
+
+    def verify(body: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], _now: datetime) -> None:
+        if not is_one_of(headers.get(header, ""), [f"{prefix}{hmac_hex(secret, body)}" for secret in secrets]):
+            raise RefusedError(403, f"{header} is missing or wrong")
+
+    return verify
+
+
+def hmac_hex(secret: str, *parts: bytes) -> str:
+    """Return the HMAC-SHA256 of the parts, in hex."""
+    return hmac.new(secret.encode(), b"".join(parts), sha256).hexdigest()
+
+
+def is_one_of(presented: str, expected: Iterable[str]) -> bool:
+    """Compare with each in constant time."""
+    given = presented.encode("utf-8", "surrogateescape")
+    return any(hmac.compare_digest(given, each.encode()) for each in expected)

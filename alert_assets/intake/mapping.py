@@ -33,15 +33,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from alert_assets.contracts import EVENT
 from alert_assets.errors import UserError
-from alert_assets.intake.auth import RefusedError
-from alert_assets.intake.senders.fields import digest, each, hmac_hex, is_one_of, moment, needed, rfc3339, window_start
+from alert_assets.intake.auth import signed_body
+from alert_assets.intake.senders.fields import digest, each, moment, needed, rfc3339, window_start
 from alert_assets.intake.senders.registry import SENDERS
 from alert_assets.intake.senders.sender import Delivery, Event, Sender, Unmapped
 from alert_assets.intake.settings import SENDER_NAME
 from alert_assets.kernel.yaml_lines import YamlDocument, YamlProblem, listed, path_within, read_documents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 _FIELDS = {*EVENT.columns} - {"labels", "metrics"}
 _WORDS = {"alertmanager", "events", "otlp"} | set(SENDERS)
@@ -159,7 +159,7 @@ class MappingFile(_Strict):
             title=self.title or "by its mapping file",
             to_events=self.to_events,
             setup=self.setup or "Send its JSON with POST to {url}, with Authorization: Bearer {token}.\n",
-            verify=_verifier(self.signature) if self.signature else None,
+            verify=signed_body(self.signature.header.lower(), self.signature.prefix) if self.signature else None,
         )
 
     def wrong_events(self) -> str | None:
@@ -179,16 +179,6 @@ class MappingFile(_Strict):
 
 def _of(rule: str | FieldMapping, item: Any) -> Any:
     return rule.of(item) if isinstance(rule, FieldMapping) else jmespath.search(rule, item)
-
-
-def _verifier(rule: SignatureRule) -> Any:
-    header = rule.header.lower()
-
-    def verify(body: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], _now: datetime) -> None:
-        if not is_one_of(headers.get(header, ""), [f"{rule.prefix}{hmac_hex(secret, body)}" for secret in secrets]):
-            raise RefusedError(403, f"{header} is missing or wrong")
-
-    return verify
 
 
 class MappingError(UserError):

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from alert_assets.intake.answers import ACKNOWLEDGE, RESOLVE, SILENCE
-from alert_assets.intake.senders.fields import hmac_hex
+from alert_assets.intake.auth import hmac_hex
 from alert_assets.intake.server import Intake
 from alert_assets.intake.settings import load_intake_settings
 from alert_assets.notify.store.notifications import Notifications

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import math
 import re
 from datetime import UTC, datetime, timedelta
@@ -207,17 +206,3 @@ def severity(value: Any) -> str:
     """Return one of ours; MEDIUM for what is not known or not said."""
     word = (text(value) or "").upper()
     return word if word in SEVERITIES else {**SEVERITY_ALIASES, **_OTHERS}.get(word, "MEDIUM")
-
-
-# Signatures
-
-
-def hmac_hex(secret: str, *parts: bytes) -> str:
-    """Return the HMAC-SHA256 of the parts, in hex."""
-    return hmac.new(secret.encode(), b"".join(parts), sha256).hexdigest()
-
-
-def is_one_of(presented: str, expected: Iterable[str]) -> bool:
-    """Compare with each in constant time."""
-    given = presented.encode("utf-8", "surrogateescape")
-    return any(hmac.compare_digest(given, each.encode()) for each in expected)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from alert_assets.intake.auth import RefusedError
+from alert_assets.intake.auth import signed_body
 from alert_assets.intake.senders.fields import (
     event,
     first,
-    hmac_hex,
-    is_one_of,
     labels,
     mapping,
     moment,
@@ -19,7 +17,7 @@ from alert_assets.intake.senders.fields import (
 from alert_assets.intake.senders.sender import Delivery, Event, Sender
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from datetime import datetime
 
 _SIGNATURE = "x-signature"
@@ -95,17 +93,11 @@ def _revision(metadata: dict[str, Any]) -> str | None:
     return re.sub(r"(?:sha1|sha256):([0-9a-f]{12})[0-9a-f]*", r"\1", found) if found else None
 
 
-def verify(body: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], _now: datetime) -> None:
-    """Check the HMAC of the body, as a provider of type generic-hmac sends it."""
-    if not is_one_of(headers.get(_SIGNATURE, ""), [f"sha256={hmac_hex(secret, body)}" for secret in secrets]):
-        raise RefusedError(403, f"{_SIGNATURE} is missing or wrong")
-
-
 SENDER = Sender(
     name="flux",
     title="Flux notification controller",
     to_events=to_events,
-    verify=verify,
+    verify=signed_body(_SIGNATURE, "sha256="),
     documentation="https://fluxcd.io/flux/components/notification/providers/#generic-webhook-with-hmac",
     setup="""\
 # kubectl -n flux-system create secret generic alert-assets --from-literal=token=SECRET

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alert_assets.intake.auth import RefusedError
+from alert_assets.intake.auth import signed_body
 from alert_assets.intake.senders.fields import (
     event,
     first,
-    hmac_hex,
-    is_one_of,
     labels,
     link,
     mapping,
@@ -19,8 +17,7 @@ from alert_assets.intake.senders.fields import (
 from alert_assets.intake.senders.sender import Delivery, Event, Sender, UnmappedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import datetime
+    from collections.abc import Iterable
 
 _EVENT, _SIGNATURE = "x-github-event", "x-hub-signature-256"
 #: Those that come with it, and say nothing that the status does not.
@@ -68,19 +65,12 @@ def to_events(delivery: Delivery) -> Iterable[Event]:
     ]
 
 
-def verify(body: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], _now: datetime) -> None:
-    """Check the HMAC of the body."""
-    signature = headers.get(_SIGNATURE, "")
-    if not is_one_of(signature, [f"sha256={hmac_hex(secret, body)}" for secret in secrets]):
-        raise RefusedError(403, f"{_SIGNATURE} is missing or wrong")
-
-
 SENDER = Sender(
     name="github",
     title="GitHub deployment statuses",
     to_events=to_events,
     headers=(_EVENT,),
-    verify=verify,
+    verify=signed_body(_SIGNATURE, "sha256="),
     documentation="https://docs.github.com/en/webhooks/webhook-events-and-payloads#deployment_status",
     setup="""\
 # Repository or organisation > Settings > Webhooks > Add webhook; or:

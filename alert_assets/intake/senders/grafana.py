@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from alert_assets.intake.auth import RefusedError
+from alert_assets.intake.auth import RefusedError, hmac_hex, is_one_of
 from alert_assets.intake.senders.alertmanager import alert_events, truncated
 from alert_assets.intake.senders.fields import (
     each,
     first,
-    hmac_hex,
-    is_one_of,
     link,
     mapping,
     moment,

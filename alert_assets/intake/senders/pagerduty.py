@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alert_assets.intake.auth import RefusedError
+from alert_assets.intake.auth import RefusedError, hmac_hex, is_one_of
 from alert_assets.intake.senders.fields import (
     event,
     first,
-    hmac_hex,
-    is_one_of,
     labels,
     link,
     mapping,

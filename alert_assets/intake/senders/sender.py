@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    #: Checks a signature: body, headers, secrets, now; raises RefusedError.
+    Verifier = Callable[[bytes, Mapping[str, str], tuple[str, ...], datetime], None]
+
 #: An event by the contract, or as much of one as the sender told.
 Event = dict[str, Any]
 
@@ -60,5 +63,5 @@ class Sender:
     to_events: Callable[[Delivery], Iterable[Event | Unmapped]]
     setup: str
     headers: tuple[str, ...] = ()
-    verify: Callable[[bytes, Mapping[str, str], tuple[str, ...], datetime], None] | None = None
+    verify: Verifier | None = None
     documentation: str = ""

@@ -9,13 +9,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from alert_assets.intake.auth import RefusedError
+from alert_assets.intake.auth import signed_body
 from alert_assets.intake.senders.fields import (
     event,
     first,
     heard_at,
-    hmac_hex,
-    is_one_of,
     labels,
     link,
     mapping,
@@ -29,8 +27,7 @@ from alert_assets.intake.senders.fields import (
 from alert_assets.intake.senders.sender import Delivery, Event, Sender, UnmappedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import datetime
+    from collections.abc import Iterable
 
 _RESOURCE, _SIGNATURE = "sentry-hook-resource", "sentry-hook-signature"
 _ISSUE_STATES = {"resolved": "resolved", "ignored": "resolved", "archived": "resolved", "unresolved": "firing"}
@@ -145,18 +142,12 @@ def _project(found: dict[str, Any]) -> str | None:
     return first(found.get("project_slug"), slug and slug[1], found.get("project_name"), found.get("project"))
 
 
-def verify(body: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], _now: datetime) -> None:
-    """Check the HMAC of the body."""
-    if not is_one_of(headers.get(_SIGNATURE, ""), [hmac_hex(secret, body) for secret in secrets]):
-        raise RefusedError(403, f"{_SIGNATURE} is missing or wrong")
-
-
 SENDER = Sender(
     name="sentry",
     title="Sentry issue alerts, metric alerts and resolved issues",
     to_events=to_events,
     headers=(_RESOURCE,),
-    verify=verify,
+    verify=signed_body(_SIGNATURE),
     documentation="https://docs.sentry.io/organization/integrations/integration-platform/webhooks/",
     setup="""\
 # Settings > Developer Settings > Create New Integration > Internal Integration
