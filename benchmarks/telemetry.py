@@ -276,13 +276,13 @@ _BROKEN: tuple[dict[str, str | None], ...] = (
     {"timestamp": '"2025-06-02T00:00:00"'},
     {"timestamp": '"1970-01-01T00:00:00Z"'},
     {"event_type": '"trace"'},
-    {"host": "17"},
+    {"application_id": "[]"},
     {"cpu_percent": "-3"},
     {"cpu_percent": '"high"'},
     {"error_rate": "1.7"},
     {"cpu_percent": None},
     {"event_type": '"log"'},
-    {"event_type": '"alert"', "alert_type": '"cpu_high"', "severity": '"URGENT"'},
+    {"event_type": '"alert"', "severity": '"HIGH"'},
     {"application_id": '"  "'},
 )
 

@@ -4,8 +4,9 @@ Every line is judged by the event contract and typed; valid ones become bronze, 
 number. Alerts are collapsed to silver's rows, and each gets the hour before it: deployments, errors by code,
 metrics, prior alerts, evidence count. All four tables are written as Parquet with zstd.
 
-It does less than the pipeline where that is not the subject: no reasons why a line broke, no unknown fields kept, no
-text of the incident, no Delta log, no increments, no checks, and one process without Dagster.
+It does less than the pipeline where that is not the subject: no reasons why a line broke, nothing adapted, no unknown
+fields kept, no labels, messages and links of alerts, no text of the incident and its top messages, no Delta log, no
+increments, no checks, and one process without Dagster.
 
     python -m benchmarks.yardstick LANDING OUT
 """
@@ -170,7 +171,7 @@ _GOLD = """
         GROUP BY l.fingerprint, l.window_start
     )
     SELECT s.* EXCLUDE resolutions,
-        list_min(list_filter(s.resolutions, lambda moment: moment >= s.first_seen_timestamp)) AS resolved_at,
+        CASE WHEN list_max(s.resolutions) >= s.last_seen_timestamp THEN list_max(s.resolutions) END AS resolved_at,
         e.* EXCLUDE (fingerprint, window_start)
     FROM silver s LEFT JOIN evidence e USING (fingerprint, window_start)
     WHERE s.alert_count > 0
