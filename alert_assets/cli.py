@@ -23,6 +23,8 @@ from alert_assets.errors import UserError
 COMMANDS = {
     "run": "Materialize what is due, once: a line for each table, the checks, the newest incidents.",
     "incidents": "What happened, what it means and what to do: a list, or one incident in full.",
+    "problems": "One outage, one problem: a list, or one in full with its incidents, changes and likely causes.",
+    "topology": "Who calls whom: show the graph (also as Graphviz or Mermaid), check the topology file.",
     "causes": "Which application causes what hurts at any moment: candidates in order, each with its numbers.",
     "status": "Rows and age of each table, how far behind it is, what waits in the landing zone and in quarantine.",
     "alerts": "Episodes of alerts and their notifications: list, show, acknowledge, resolve, reopen, notify, ledger.",

@@ -122,6 +122,8 @@ class Settings(BaseSettings):
     gate_min_rows: int = Field(0, ge=0, description="A landing batch with fewer valid events is not published.")
     gate_max_rows: int = Field(20_000_000, ge=1, description="A landing batch with more valid events is not published.")
 
+    problem_gap_minutes: Minutes = Field(10, description="An incident joins a problem heard of less than this before.")
+    problem_hops: int = Field(2, ge=0, le=10, description="Calls that incidents of one problem may lie apart.")
     topology_file: str = Field("", description="YAML of calls between applications, added to those that events show.")
     routing_file: str = Field("", description="YAML that says who is notified of what; default: that of the package.")
     allowed_hosts: str = Field(

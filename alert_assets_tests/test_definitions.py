@@ -23,12 +23,26 @@ ASSETS = {
         {"bronze_events"},
         "silver_alerts",
     ),
+    "silver_dependencies": (
+        "silver",
+        ["team:data-platform"],
+        {"deltalake", "python", "silver"},
+        {"bronze_events"},
+        "silver_dependencies",
+    ),
     "gold_incidents": (
         "gold",
         ["team:on-call"],
         {"deltalake", "pyspark", "gold"},
         {"silver_alerts", "bronze_events"},
         "gold_incidents",
+    ),
+    "gold_problems": (
+        "gold",
+        ["team:on-call"],
+        {"deltalake", "python", "gold"},
+        {"gold_incidents", "silver_alerts", "silver_dependencies", "bronze_events"},
+        "gold_problems",
     ),
     "platinum_incidents": (
         "platinum",
@@ -52,8 +66,10 @@ CHECKS = {
     "bronze_quarantine": f"{COMMON} contract_rules duplicates quarantine_share invalid_timestamps reconciliation!",
     "silver_alerts": f"{COMMON} contract_rules! key_unique! business_rules! references! reconciliation! firing_times "
     "missing_hours",
+    "silver_dependencies": f"{COMMON} contract_rules! key_unique! business_rules! references!",
     "gold_incidents": f"{COMMON} contract_rules! key_unique! business_rules! references! reconciliation! evidence "
     "missing_hours",
+    "gold_problems": f"{COMMON} contract_rules! key_unique! business_rules! references! reconciliation!",
     "platinum_incidents": f"{COMMON} contract_rules! key_unique! business_rules! references! current_context "
     "failed_analyses missing_hours",
     "notifications": "ledger",
@@ -64,7 +80,9 @@ CHECKS = {
 JOBS = {
     # With the rules' analysis: it is in the message that the run sends at its end.
     "bronze_to_gold": {
-        *("bronze_events", "bronze_quarantine", "bronze_held", "silver_alerts", "gold_incidents"),
+        *("bronze_events", "bronze_quarantine", "bronze_held", "silver_alerts", "silver_dependencies"),
+        *("gold_incidents", "gold_problems"),
+        *("gold_incidents",),
         "platinum_incidents",
     },
     "platinum": {"platinum_incidents"},

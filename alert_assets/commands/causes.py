@@ -13,6 +13,7 @@ from alert_assets.analysis.causes.bronze import read_observations
 from alert_assets.commands import output
 from alert_assets.commands.lake import reading
 from alert_assets.commands.options import JsonOption, since
+from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets.contracts.topology import read_topology
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
@@ -52,7 +53,7 @@ def causes(
     written_down = read_topology(Path(settings.topology_file)) if settings.topology_file else []
     with reading(settings) as lakehouse:
         edges = [Edge(Node(caller), Node(callee)) for caller, callee in written_down]
-        seen = read_observations(lakehouse, moment, moment, edges=edges)
+        seen = read_observations(lakehouse.table(BRONZE_EVENTS), moment, moment, edges=edges)
     if application is not None and application not in seen.applications:
         raise UserError(
             f"Nothing is known of application {one_line(application, 60)!r} in the week before "

@@ -134,7 +134,7 @@ BRONZE_EVENTS = Contract(
     version=1,
     description="Every valid event as it came, redeliveries included, and where and when it came from. Append only.",
     owner=_DATA_PLATFORM,
-    consumers=("silver_alerts", "gold_incidents"),
+    consumers=("silver_alerts", "silver_dependencies", "gold_incidents", "gold_problems"),
     key=("event_id", "timestamp"),
     freshness_minutes=10,
     model_path="alert_assets.contracts.models.tables:BronzeEvents",
@@ -164,7 +164,7 @@ SILVER_ALERTS = Contract(
     version=2,
     description="One row per alert fingerprint and dedup window, instead of a storm.",
     owner=_DATA_PLATFORM,
-    consumers=("gold_incidents",),
+    consumers=("gold_incidents", "gold_problems"),
     key=("fingerprint", "window_start"),
     freshness_minutes=15,
     model_path="alert_assets.contracts.models.tables:SilverAlerts",
@@ -173,12 +173,26 @@ SILVER_ALERTS = Contract(
     is_merged=True,
     checks="alert_assets.checks.silver:silver_checks",
 )
+SILVER_DEPENDENCIES = Contract(
+    name="silver_dependencies",
+    version=1,
+    description="Which application calls which: first and last seen, and how many requests.",
+    owner=_DATA_PLATFORM,
+    consumers=("gold_problems", _ON_CALL),
+    key=("caller", "callee"),
+    freshness_minutes=15,
+    model_path="alert_assets.contracts.models.tables:SilverDependencies",
+    time_column="first_seen",
+    newest_column="last_seen",
+    is_merged=True,
+    checks="alert_assets.checks.dependencies:dependency_checks",
+)
 GOLD_INCIDENTS = Contract(
     name="gold_incidents",
     version=2,
     description="Each alert with what happened to its application in the hour before it.",
     owner=_ON_CALL,
-    consumers=("platinum_incidents", _ON_CALL),
+    consumers=("gold_problems", "platinum_incidents", _ON_CALL),
     key=("fingerprint", "alert_timestamp"),
     freshness_minutes=15,
     model_path="alert_assets.contracts.models.tables:GoldIncidents",
@@ -187,6 +201,20 @@ GOLD_INCIDENTS = Contract(
     is_merged=True,
     checks="alert_assets.checks.gold:gold_checks",
     stages={"event_to_gold": "first_seen_timestamp"},
+)
+GOLD_PROBLEMS = Contract(
+    name="gold_problems",
+    version=1,
+    description="One outage, one row: its incidents, whether it goes on, what changed, and what may have caused it.",
+    owner=_ON_CALL,
+    consumers=(_ON_CALL,),
+    key=("problem_id",),
+    freshness_minutes=15,
+    model_path="alert_assets.contracts.models.tables:GoldProblems",
+    time_column="opened_at",
+    newest_column="last_seen_at",
+    is_merged=True,
+    checks="alert_assets.checks.problems:problem_checks",
 )
 PLATINUM_INCIDENTS = Contract(
     name="platinum_incidents",
@@ -271,7 +299,15 @@ SLO_STATUS = Contract(
 #: The medallion: landing to platinum.
 CONTRACTS: dict[str, Contract] = {
     contract.name: contract
-    for contract in (BRONZE_EVENTS, BRONZE_QUARANTINE, SILVER_ALERTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS)
+    for contract in (
+        BRONZE_EVENTS,
+        BRONZE_QUARANTINE,
+        SILVER_ALERTS,
+        SILVER_DEPENDENCIES,
+        GOLD_INCIDENTS,
+        GOLD_PROBLEMS,
+        PLATINUM_INCIDENTS,
+    )
 }
 
 #: The tables that say how reliable those are.

@@ -168,6 +168,15 @@ class Lakehouse:
         """The highest version of an application transaction in the table; -1 for none."""
         return transaction_version(self.table(contract), app, default=-1)
 
+    def version_at(self, contract: Contract, batch_id: int) -> int | None:
+        """The newest version of a table that has no rows above a `_batch_id`; None where the log does not say."""
+        table = self.table(contract)
+        for commit in _newest_first(table) if table is not None else ():
+            info = commit.get(COMMIT_INFO) or {}
+            if info.get("transactions", {}).get(BATCH_APP, batch_id + 1) <= batch_id:
+                return int(commit["version"])
+        return None
+
     # Reading
 
     def snapshot(self, contract: Contract, version: int | None = None) -> Snapshot:
@@ -230,6 +239,7 @@ class Lakehouse:
         transactions: Mapping[str, int],
         *,
         within: str | None = None,
+        gone: pa.Table | None = None,
     ) -> None:
         """Insert rows, or replace those with the same key, and move the cursors, in one commit.
 
@@ -239,25 +249,29 @@ class Lakehouse:
             transactions: application transactions of the commit, the upstream cursors among them.
             within: SQL over the target `t` that is true for every row with one of the keys; lets the merge
                 skip files.
+            gone: keys of rows to remove in the same commit.
         """
-        if not rows.num_rows:
+        if not rows.num_rows and not (gone and gone.num_rows):
             self.move_cursors(contract, transactions)
             return
         table = self.create(contract)
         batch_id = transaction_version(table, BATCH_APP) + 1
         match = " AND ".join([*(f"t.{column} = s.{column}" for column in key), *([within] if within else [])])
-        (
+        new = self._numbered(table.schema(), rows, batch_id)
+        if gone is not None:
+            new = _with_gone(new, gone)
+        merger = (
             table.merge(
-                self._numbered(table.schema(), rows, batch_id),
+                new,
                 match,
                 source_alias="s",
                 target_alias="t",
                 commit_properties=self._commit({**transactions, BATCH_APP: batch_id}, {"rows": rows.num_rows}),
             )
-            .when_matched_update_all()
-            .when_not_matched_insert_all()
-            .execute()
+            .when_matched_update_all("s._gone IS NULL" if gone is not None else None, except_cols=["_gone"])
+            .when_not_matched_insert_all("s._gone IS NULL" if gone is not None else None, except_cols=["_gone"])
         )
+        (merger if gone is None else merger.when_matched_delete("s._gone")).execute()
 
     def delete(self, contract: Contract, predicate: str) -> int:
         """Remove the rows for which the SQL holds; returns how many there were."""
@@ -374,6 +388,16 @@ def append_rows(lakehouse: Lakehouse, contract: Contract, rows: list[dict[str, A
     schema = pa.schema(lakehouse.create(contract).schema().to_arrow())
     columns = pa.schema([field for field in schema if field.name != "_batch_id"])
     lakehouse.append(contract, pa.Table.from_pylist(rows, columns))
+
+
+def _with_gone(rows: pa.Table, gone: pa.Table) -> pa.Table:
+    """Rows to merge and keys to remove as one table, in which `_gone` is true of the latter."""
+    import pyarrow as pa
+
+    marked = gone.append_column("_gone", pa.array([True] * gone.num_rows, pa.bool_()))
+    unmarked = rows.append_column("_gone", pa.nulls(rows.num_rows, pa.bool_()))
+    marked = marked.cast(pa.schema([unmarked.schema.field(name) for name in marked.column_names]))
+    return pa.concat_tables([unmarked, marked], promote_options="default")
 
 
 def cursor_app(upstream: Contract) -> str:

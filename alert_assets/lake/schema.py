@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, Schema, write_deltalake
 from deltalake.exceptions import DeltaError
 
-from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_ALERTS
+from alert_assets.contracts import (
+    GOLD_INCIDENTS,
+    GOLD_PROBLEMS,
+    PLATINUM_INCIDENTS,
+    SILVER_ALERTS,
+    SILVER_DEPENDENCIES,
+)
 from alert_assets.contracts.columns import delta_schema
 from alert_assets.contracts.drift import schema_drift
 from alert_assets.errors import UserError
@@ -27,7 +33,10 @@ if TYPE_CHECKING:
     from alert_assets.contracts.drift import Drift
 
 #: Tables that a full refresh computes anew from the one before.
-_COMPUTED = frozenset({SILVER_ALERTS.name, GOLD_INCIDENTS.name, PLATINUM_INCIDENTS.name})
+_COMPUTED = frozenset(
+    contract.name
+    for contract in (SILVER_ALERTS, SILVER_DEPENDENCIES, GOLD_INCIDENTS, GOLD_PROBLEMS, PLATINUM_INCIDENTS)
+)
 
 #: Features of Delta's reader protocol that change the log or the types, and not what a Parquet file of the table says.
 _HARMLESS_FEATURES = frozenset({"timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"})

@@ -23,6 +23,8 @@ from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, GOLD_INCIDE
 from alert_assets.lake.lakehouse import COMMIT_INFO, Lakehouse, cursor_app
 from alert_assets.lake.snapshot import BATCH_APP
 from alert_assets.state.database import State
+from alert_assets.transforms.dependencies import refresh_dependencies
+from alert_assets.transforms.problems import refresh_problems
 from alert_assets_tests.oracle import reference
 from alert_assets_tests.support.pipeline import arrow_rows
 
@@ -56,7 +58,7 @@ def metric(event_id: str, at: datetime, **fields: Any) -> bytes:
 
 
 class Lake:
-    """The five tables in a folder of their own, and the state database beside them."""
+    """The tables in a folder of their own, and the state database beside them."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -89,8 +91,10 @@ class Lake:
         silver = reference.silver(self.events, self.settings)
         bronze = {cursor_app(BRONZE_EVENTS): self.batch(BRONZE_EVENTS)}
         self._merge(SILVER_ALERTS, silver.values(), bronze)
+        refresh_dependencies(self.lakehouse)
         gold = reference.gold(self.events, silver, self.settings)
         self._merge(GOLD_INCIDENTS, gold.values(), {cursor_app(SILVER_ALERTS): self.batch(SILVER_ALERTS), **bronze})
+        refresh_problems(self.lakehouse, self.settings)
         if platinum:
             refresh_platinum(self.lakehouse, self.settings)
 
@@ -171,7 +175,8 @@ def healthy(lake: Lake) -> None:
     """An hour of everything, up to platinum, with which every check is content."""
     lake.land(
         line("d1", T0, "deployment", deployment_id="D-1", version="v1", change_type="rolling_update"),
-        *[line(f"l{i}", T0 + i * MINUTE, error_code="Timeout", host="host-a") for i in range(40)],
+        *[line(f"l{i}", T0 + i * MINUTE, error_code="Timeout", host="host-a") for i in range(39)],
+        line("c1", T0 + 39 * MINUTE, "dependency", depends_on="ledger", metrics={"requests": 5.0}),
         *[metric(f"m{i}", T0 + i * MINUTE, cpu_percent=50.0 + i % 7, metrics={"ops": float(i)}) for i in range(40)],
         *[alert(f"a{i}", T0 + 30 * MINUTE + i * MINUTE) for i in range(8)],
         alert("r1", T0 + 36 * MINUTE, status="resolved"),

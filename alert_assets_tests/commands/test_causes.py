@@ -90,7 +90,7 @@ def test_the_lookback_is_how_long_a_change_counts(settings: Settings, run: Run) 
 def test_calls_of_the_last_week_are_in_the_graph_and_older_ones_are_not(settings: Settings) -> None:
     week = 7 * 24 * 60
     lake(settings, call("new", "db", FAULT - week + 10), call("old", "db", FAULT - week - 10))
-    seen = read_observations(Lakehouse(settings), at(FAULT), at(FAULT))
+    seen = read_observations(Lakehouse(settings).table(BRONZE_EVENTS), at(FAULT), at(FAULT))
     assert seen.applications == {"new", "db"}
 
 

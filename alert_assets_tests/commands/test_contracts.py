@@ -44,7 +44,10 @@ def test_list_as_json(run: Run) -> None:
     assert list(facts) == list(ALL_CONTRACTS)
     bronze = facts["bronze_events"]
     assert bronze["pii_columns"] == ["host", "labels", "url", "message", "depends_on_host", "_rescued"]
-    assert (bronze["freshness_minutes"], bronze["consumers"]) == (10, ["silver_alerts", "gold_incidents"])
+    assert (bronze["freshness_minutes"], bronze["consumers"]) == (
+        10,
+        ["silver_alerts", "silver_dependencies", "gold_incidents", "gold_problems"],
+    )
     assert bronze["columns"][0] == "event_id"
 
 

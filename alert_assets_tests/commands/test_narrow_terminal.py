@@ -19,9 +19,13 @@ from alert_assets.contracts import (
     BRONZE_HELD,
     BRONZE_QUARANTINE,
     GOLD_INCIDENTS,
+    GOLD_PROBLEMS,
     PLATINUM_INCIDENTS,
+    SILVER_DEPENDENCIES,
     SLO_STATUS,
 )
+from alert_assets.lake.lakehouse import Lakehouse, rows_in
+from alert_assets.transforms.problems import refresh_problems
 from alert_assets_tests.commands.lake import MINUTE, T0, analysis, event, incident, quarantined, write
 from alert_assets_tests.commands.test_slo import evaluated
 
@@ -38,6 +42,7 @@ FILE = "fluent-bit-eu-central-1a-payments-20261126T220000-0001.jsonl"
 #: Arguments of commands that do not work without.
 ARGUMENTS = {
     ("incidents", "show"): ["0001"],
+    ("problems", "show"): ["the id"],
     ("held", "show"): ["12345"],
     ("contracts", "show"): ["bronze_events"],
     ("contracts", "diff"): ["bronze_events"],
@@ -100,6 +105,13 @@ def lake(settings: Settings) -> Settings:
     write(
         settings, PLATINUM_INCIDENTS, *(analysis(row, root_cause="Hypothesis: the rollout of v2.3.1.") for row in gold)
     )
+    times = dict.fromkeys(("first_seen", "last_seen"), T0)
+    write(
+        settings,
+        SILVER_DEPENDENCIES,
+        {"caller": APPLICATION, "callee": APPLICATION + "-2", "requests": 7654321, **times},
+    )
+    refresh_problems(Lakehouse(settings), settings)
     write(settings, SLO_STATUS, *evaluated(timedelta(), "FAILURE", 1_234_567 // 1000))
     held = {"batch": 12345, "raw": "{", "_source_file": f"/l/{FILE}", "_landed_at": T0, "_ingested_at": T0 + MINUTE}
     write(settings, BRONZE_HELD, {**held, "because": ["quarantine_share: 40.0 % of 1234567 lines, at most 30 % may"]})
@@ -133,6 +145,8 @@ def test_no_line_is_longer_and_no_word_broken(
     if command in ELSEWHERE:
         pytest.skip("its own tests see what it prints")
     arguments = [*command, *ARGUMENTS.get(command, [])]
+    if command == ("problems", "show"):
+        arguments[-1] = rows_in(Lakehouse(lake), GOLD_PROBLEMS)[0]["problem_id"]
     wide = run(*arguments)
     assert wide.code in (0, 1), f"{wide.err}: give it arguments above, or name it in ELSEWHERE"
     monkeypatch.setenv("COLUMNS", str(WIDTH))

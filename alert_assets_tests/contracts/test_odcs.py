@@ -71,7 +71,10 @@ def test_a_table_says_who_what_and_by_when() -> None:
     assert document["servers"] == [
         {"server": "lake", "type": "local", "path": "/lake/gold_incidents", "format": "delta"}
     ]
-    assert custom(document) == {"direction": "output", "consumers": ["platinum_incidents", "team:on-call"]}
+    assert custom(document) == {
+        "direction": "output",
+        "consumers": ["gold_problems", "platinum_incidents", "team:on-call"],
+    }
     levels = {level["property"]: (level["value"], level["unit"]) for level in document["slaProperties"]}
     assert levels["freshness"] == (15, "minutes")
     assert levels["maxRowsPerCommit"] == (GOLD_INCIDENTS.volume.max_rows, "rows")

@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, GOLD_INCIDENTS, SILVER_ALERTS, Contract
+from alert_assets.contracts import (
+    BRONZE_EVENTS,
+    BRONZE_QUARANTINE,
+    GOLD_INCIDENTS,
+    GOLD_PROBLEMS,
+    SILVER_ALERTS,
+    SILVER_DEPENDENCIES,
+    Contract,
+)
 from alert_assets.ingest.query import IngestReport, ingest
 from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.transforms.dependencies import refresh_dependencies
 from alert_assets.transforms.gold import refresh_gold
+from alert_assets.transforms.problems import refresh_problems
 from alert_assets.transforms.silver import refresh_silver
 
 if TYPE_CHECKING:
@@ -22,7 +32,7 @@ if TYPE_CHECKING:
     from alert_assets.transforms.refresh import Refresh
 
 #: The tables up to gold.
-TABLES = (BRONZE_EVENTS, BRONZE_QUARANTINE, SILVER_ALERTS, GOLD_INCIDENTS)
+TABLES = (BRONZE_EVENTS, BRONZE_QUARANTINE, SILVER_ALERTS, SILVER_DEPENDENCIES, GOLD_INCIDENTS, GOLD_PROBLEMS)
 
 Row = dict[str, Any]
 
@@ -59,7 +69,9 @@ class Pipeline:
         """What has landed, all the way to gold."""
         report = self.ingest()
         self.refresh_silver()
+        refresh_dependencies(self.lakehouse)
         self.refresh_gold()
+        refresh_problems(self.lakehouse, self.settings)
         return report
 
     def rows(self, contract: Contract) -> list[Row]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from alert_assets.analysis.causes.baselines import NEWEST, PAST_SECONDS
 from alert_assets.analysis.causes.graph import Edge, Node
 from alert_assets.analysis.causes.observations import BAD_LOG_LEVELS, LogMinute, Observations, observe
-from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets.kernel.sql import literal
 from alert_assets.lake.rows import query
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
     from deltalake import DeltaTable
 
-    from alert_assets.lake.lakehouse import Lakehouse
 
 #: A window's samples lie at most so far around it, where an interval is a quarter of an hour at most.
 AROUND = timedelta(hours=1)
@@ -33,27 +31,33 @@ _METRICS = ("interval_seconds", "requests", "latency_ms", "client_latency_ms", "
 
 
 def read_observations(
-    lakehouse: Lakehouse, start: datetime, end: datetime, *, edges: Iterable[Edge] = ()
+    table: DeltaTable | None,
+    start: datetime,
+    end: datetime,
+    *,
+    edges: Iterable[Edge] = (),
+    applications: Iterable[str] | None = None,
 ) -> Observations:
     """Read what was measured around a window and before it, and the calls of the seven days up to it.
 
     Args:
-        lakehouse: where bronze_events is; nothing is read where there is none.
+        table: bronze_events; nothing is read where there is none.
         start, end: the window; the same for a moment.
         edges: calls that are known apart from the events.
+        applications: read what these say and no others; all when not given.
     """
-    table = lakehouse.table(BRONZE_EVENTS)
     if table is None:
         return observe([], (), edges)
     begin, until = start - AROUND, end + AROUND
+    of = "" if applications is None else f" AND application_id IN ({', '.join(map(literal, sorted(applications)))})"
     return observe(
         [
-            *_measured(table, _between(begin, until)),
-            *_measured(table, _between(start - PAST, begin), newest=NEWEST),
-            *_deployments(table, end - PAST, until),
+            *_measured(table, _between(begin, until) + of),
+            *_measured(table, _between(start - PAST, begin) + of, newest=NEWEST),
+            *_deployments(table, _between(end - PAST, until) + of),
         ],
-        _logs(table, start - PAST_OF_LOGS, until),
-        [*edges, *_calls(table, end - GRAPH, until)],
+        _logs(table, _between(start - PAST_OF_LOGS, until) + of),
+        [*edges, *_calls(table, _between(end - GRAPH, until) + of)],
     )
 
 
@@ -76,21 +80,21 @@ def _measured(table: DeltaTable, where: str, *, newest: int | None = None) -> li
     return rows
 
 
-def _deployments(table: DeltaTable, since: datetime, until: datetime) -> list[dict[str, Any]]:
+def _deployments(table: DeltaTable, where: str) -> list[dict[str, Any]]:
     return query(
         "SELECT event_id, event_type, application_id, timestamp, change_type, version, deployment_id FROM t "
-        f"WHERE event_type = 'deployment' AND {_between(since, until)}",
+        f"WHERE event_type = 'deployment' AND {where}",
         t=table,
     )
 
 
-def _logs(table: DeltaTable, since: datetime, until: datetime) -> list[LogMinute]:
+def _logs(table: DeltaTable, where: str) -> list[LogMinute]:
     """Counted where they lie: there are many more logs than anything else."""
     levels = ", ".join(map(literal, sorted(BAD_LOG_LEVELS)))
     each_once = (
         "SELECT application_id, host, timestamp, event_id, "
         f"min(CASE WHEN log_level IN ({levels}) THEN 1 ELSE 0 END) AS bad "
-        f"FROM t WHERE event_type = 'log' AND {_between(since, until)} "
+        f"FROM t WHERE event_type = 'log' AND {where} "
         "GROUP BY application_id, host, timestamp, event_id"
     )
     rows = query(
@@ -104,10 +108,9 @@ def _logs(table: DeltaTable, since: datetime, until: datetime) -> list[LogMinute
     ]
 
 
-def _calls(table: DeltaTable, since: datetime, until: datetime) -> list[Edge]:
+def _calls(table: DeltaTable, where: str) -> list[Edge]:
     rows = query(
-        f"SELECT DISTINCT application_id, host, {_callee(table)} FROM t "
-        f"WHERE event_type = 'dependency' AND {_between(since, until)}",
+        f"SELECT DISTINCT application_id, host, {_callee(table)} FROM t WHERE event_type = 'dependency' AND {where}",
         t=table,
     )
     return [

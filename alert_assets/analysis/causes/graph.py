@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -16,6 +19,10 @@ _V = TypeVar("_V")
 
 #: An application is a hub when so many others call it, and this share of those that call anything.
 HUB_CALLERS, HUB_SHARE = 5, 0.75
+
+
+#: A call is seen by an event that comes up to so long after it, and forgotten so long after the last.
+SEEN_AFTER, FORGOTTEN_AFTER = timedelta(hours=1), timedelta(days=7)
 
 
 class Node(NamedTuple):
@@ -137,3 +144,37 @@ def _reachable(start: str, *ways: Mapping[str, frozenset[str]]) -> frozenset[str
         found |= new
         todo += new
     return frozenset(found)
+
+
+class Calls:
+    """Calls between applications over time: which of them were in the graph at a moment.
+
+    A call is in it from shortly before it was first seen, since what it is seen by comes after it, until a week after
+    it was last seen; what somebody wrote down always is.
+    """
+
+    def __init__(
+        self, seen: Iterable[tuple[str, str, datetime, datetime]], written_down: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        """Take pairs of applications with when each was first and last seen, and pairs without."""
+        #: What somebody wrote down.
+        self.written_down = frozenset(Edge(Node(caller), Node(callee)) for caller, callee in written_down)
+        self._seen = [
+            (Edge(Node(caller), Node(callee)), first - SEEN_AFTER, last + FORGOTTEN_AFTER)
+            for caller, callee, first, last in seen
+        ]
+        # Between two of these moments the graph stays what it is.
+        self._moments = sorted({at for _, begin, end in self._seen for at in (begin, end)})
+        self._graphs: dict[int, Graph] = {}
+
+    def at(self, moment: datetime) -> Graph:
+        """The graph at a moment."""
+        number = bisect_left(self._moments, moment) + bisect_right(self._moments, moment)
+        if number not in self._graphs:
+            self._graphs[number] = self.between(moment, moment)
+        return self._graphs[number]
+
+    def between(self, start: datetime, end: datetime) -> Graph:
+        """All calls that were in the graph at some moment of a stretch of time, its ends included."""
+        known = (edge for edge, begin, until in self._seen if begin <= end and until >= start)
+        return Graph.of([*known, *self.written_down])

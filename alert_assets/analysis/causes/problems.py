@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from alert_assets.analysis.causes.graph import Graph
 
-    from alert_assets.analysis.causes.graph import Graph
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 #: No incident joins a problem that was opened longer ago.
 LONGEST = timedelta(hours=24)
@@ -41,10 +41,12 @@ class Problem:
 
     Attributes:
         absorbed: ids of younger problems that became part of it, in the order they did.
+        openers: of those problems, by id, the incident that opened each and when it became part of this one.
     """
 
     incidents: list[Incident]
     absorbed: list[str] = field(default_factory=list)
+    openers: dict[str, tuple[Incident, datetime]] = field(default_factory=dict)
 
     @property
     def problem_id(self) -> str:
@@ -67,7 +69,9 @@ class Problem:
         return list(dict.fromkeys(incident.application_id for incident in self.incidents))
 
 
-def group(incidents: Iterable[Incident], graph: Graph, *, hops: int, gap: timedelta) -> list[Problem]:
+def group(
+    incidents: Iterable[Incident], graph: Graph | Callable[[datetime], Graph], *, hops: int, gap: timedelta
+) -> list[Problem]:
     """Group incidents, in whatever order they come; problems are in order of opening.
 
     In order of time an incident joins every open problem with a member at most `hops` calls away, in either direction,
@@ -75,17 +79,17 @@ def group(incidents: Iterable[Incident], graph: Graph, *, hops: int, gap: timede
 
     Args:
         incidents: each once.
-        graph: calls between applications; one that is not in it is near itself alone.
+        graph: calls between applications, or those at a moment; one that is not in it is near itself alone.
         hops: PROBLEM_HOPS.
         gap: PROBLEM_GAP_MINUTES.
     """
     board = _Board(gap)
-    near: dict[str, frozenset[str]] = {}
+    near: dict[tuple[int, str], frozenset[str]] = {}
     for incident in sorted(incidents, key=_in_time):
-        name = incident.application_id
-        if name not in near:
-            near[name] = graph.near(name, hops)
-        board.add(incident, near[name])
+        name, calls = incident.application_id, graph if isinstance(graph, Graph) else graph(incident.first_seen)
+        if (id(calls), name) not in near:
+            near[id(calls), name] = calls.near(name, hops)
+        board.add(incident, near[id(calls), name])
     return sorted(board.problems.values(), key=lambda problem: _in_time(problem.incidents[0]))
 
 
@@ -110,7 +114,7 @@ class _Board:
             joined = [incident]
         oldest, *younger = joined
         for opener in younger:
-            self._merge(opener, oldest)
+            self._merge(opener, oldest, incident.first_seen)
         self.problems[oldest].incidents.append(incident)
         heard = self._heard[incident.application_id]
         heard[oldest] = max(incident.last_seen, heard.get(oldest, incident.last_seen))
@@ -127,9 +131,10 @@ class _Board:
                     found.add(opener)
         return found
 
-    def _merge(self, younger: Incident, older: Incident) -> None:
+    def _merge(self, younger: Incident, older: Incident, at: datetime) -> None:
         absorbed, into = self.problems.pop(younger), self.problems[older]
         into.absorbed += [absorbed.problem_id, *absorbed.absorbed]
+        into.openers |= {absorbed.problem_id: (younger, at), **absorbed.openers}
         into.incidents = sorted([*into.incidents, *absorbed.incidents], key=_in_time)
         for incident in absorbed.incidents:
             heard = self._heard[incident.application_id]

@@ -128,6 +128,17 @@ def rank(seen: Observations, window: Window, *, symptom: str | None = None, look
     return Ranking(causes, symptom, _confidence(case, causes, symptom))
 
 
+def worst_hit(seen: Observations, window: Window, applications: Iterable[str]) -> str:
+    """Of some applications, the one whose requests hurt most beyond the usual; the first where none does."""
+    case, names = Case(seen, window, 0), list(applications)
+
+    def hurt(name: str) -> float:
+        failed, slow = case.suffering([name])
+        return FAILED * failed + slow
+
+    return max(names, key=hurt)
+
+
 def _nearness(case: Case, symptom: str | None) -> dict[str, float]:
     """By how much the blame of each application counts, seen from the symptom; all of it without one."""
     if symptom is None:

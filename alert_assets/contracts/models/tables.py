@@ -9,7 +9,7 @@ from pandera.pyspark import DataFrameModel, Field
 
 import alert_assets.contracts.models.struct_dtype  # noqa: F401  (registers the struct dtype)
 from alert_assets.contracts.models.event import Event
-from alert_assets.contracts.vocabulary import FREE_TEXT, SEVERITIES, SUMMARIES
+from alert_assets.contracts.vocabulary import FREE_TEXT, SEVERITIES, STATUSES, SUMMARIES
 
 _SHA256 = r"^[0-9a-f]{64}$"
 #: May hold anything that anybody wrote. Analysts quote the incident's context, and with it hosts and messages.
@@ -22,6 +22,24 @@ DEPLOYMENT = T.StructType(
         T.StructField("version", T.StringType()),
         T.StructField("change_type", T.StringType()),
         T.StructField("timestamp", T.TimestampType()),
+    ]
+)
+CHANGE = T.StructType(
+    [
+        T.StructField("application_id", T.StringType()),
+        T.StructField("deployment_id", T.StringType()),
+        T.StructField("version", T.StringType()),
+        T.StructField("change_type", T.StringType()),
+        T.StructField("timestamp", T.TimestampType()),
+    ]
+)
+CAUSE = T.StructType(
+    [
+        T.StructField("application_id", T.StringType()),
+        T.StructField("host", T.StringType()),
+        T.StructField("share", T.DoubleType()),
+        T.StructField("because", T.StringType()),
+        T.StructField("change", T.StringType()),
     ]
 )
 TOP_MESSAGE = T.StructType([T.StructField("message", T.StringType()), T.StructField("count", T.LongType())])
@@ -175,6 +193,25 @@ class SilverAlerts(DataFrameModel):
         strict = True
 
 
+class SilverDependencies(DataFrameModel):
+    """One row per pair of applications of which one calls the other."""
+
+    caller: T.StringType() = Field(description="application_id that calls.")
+    callee: T.StringType() = Field(description="application_id that is called.")
+    first_seen: T.TimestampType() = Field(description="Earliest dependency event of the pair, UTC.")
+    last_seen: T.TimestampType() = Field(description="Latest dependency event of the pair, UTC.")
+    requests: T.LongType() = Field(
+        ge=0, description="Calls that its events count, each event once and as a whole number; 0 where none counts."
+    )
+    batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
+
+    class Config:
+        """pandera's options."""
+
+        name = "silver_dependencies"
+        strict = True
+
+
 class GoldIncidents(DataFrameModel):
     """Each alert with its evidence."""
 
@@ -249,6 +286,49 @@ class GoldIncidents(DataFrameModel):
         """pandera's options."""
 
         name = "gold_incidents"
+        strict = True
+
+
+class GoldProblems(DataFrameModel):
+    """Incidents of one outage."""
+
+    problem_id: T.StringType() = Field(
+        str_matches=r"^[0-9a-f]{16}$", description="First 16 hex digits of SHA-256 of its first incident's id."
+    )
+    state: T.StringType() = Field(
+        isin=list(STATUSES), description="Resolved when each of its alerts is; firing until then."
+    )
+    opened_at: T.TimestampType() = Field(description="First firing of its first incident, UTC.")
+    last_seen_at: T.TimestampType() = Field(
+        description="Last firing of any, UTC; of one that became part of another, when it did."
+    )
+    resolved_at: T.TimestampType() = Field(nullable=True, description="When its last alert was resolved, UTC.")
+    severity: T.StringType() = Field(isin=list(SEVERITIES), description="The highest of its incidents.")
+    title: T.StringType() = Field(description="What fires, where, and how far it has spread.", metadata=_FREE_TEXT)
+    applications: T.ArrayType(T.StringType()) = Field(description="Of its incidents, in the order they joined.")
+    incident_ids: T.ArrayType(T.StringType()) = Field(description="Its incidents, in order of their first firing.")
+    fingerprints: T.ArrayType(T.StringType()) = Field(description="Of its incidents, in the order they joined.")
+    alert_count: T.LongType() = Field(ge=0, description="Distinct firing events of its incidents.")
+    changes: T.ArrayType(CHANGE) = Field(
+        description="The newest 50 deployments of its applications and of those they call, from the lookback on."
+    )
+    causes: T.ArrayType(CAUSE) = Field(
+        description="The three likeliest causes, the best first; share is of all blame, 0 to 1.", metadata=_FREE_TEXT
+    )
+    confidence: T.DoubleType() = Field(ge=0.0, le=1.0, description="In the first cause; below 0.4 it is unknown.")
+    context_text: T.StringType() = Field(description="All of the above as the analyst reads it.", metadata=_FREE_TEXT)
+    context_hash: T.StringType() = Field(str_matches=_SHA256, description="Hex SHA-256 of the context text.")
+    merged_into: T.StringType() = Field(
+        nullable=True,
+        str_matches=r"^[0-9a-f]{16}$",
+        description="The older problem that it became part of, which has its incidents now; null for any other.",
+    )
+    batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
+
+    class Config:
+        """pandera's options."""
+
+        name = "gold_problems"
         strict = True
 
 

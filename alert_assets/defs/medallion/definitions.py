@@ -7,7 +7,13 @@ import dagster as dg
 from alert_assets.analysis.refresh import incidents_wait
 from alert_assets.contracts import CONTRACTS, PLATINUM_INCIDENTS
 from alert_assets.defs.medallion.bronze import LANDING_ZONE, bronze, replay_quarantine_job
-from alert_assets.defs.medallion.incidents import gold_incidents, platinum_incidents, silver_alerts
+from alert_assets.defs.medallion.incidents import (
+    gold_incidents,
+    gold_problems,
+    platinum_incidents,
+    silver_alerts,
+    silver_dependencies,
+)
 from alert_assets.defs.medallion.landing_sensor import landing_sensor
 from alert_assets.defs.resources import settings
 from alert_assets.defs.schedules import every_5_minutes
@@ -20,7 +26,9 @@ _ANALYSED = [platinum_incidents] if settings.analyst == "rules" else []
 
 bronze_to_gold = dg.define_asset_job(
     "bronze_to_gold",
-    selection=dg.AssetSelection.assets(bronze, silver_alerts, gold_incidents, *_ANALYSED),
+    selection=dg.AssetSelection.assets(
+        bronze, silver_alerts, silver_dependencies, gold_incidents, gold_problems, *_ANALYSED
+    ),
     description="What has landed, up to incidents with their context, and their analysis where rules write it.",
 )
 platinum = dg.define_asset_job(
@@ -31,7 +39,15 @@ platinum = dg.define_asset_job(
 
 
 defs = dg.Definitions(
-    assets=[LANDING_ZONE, bronze, silver_alerts, gold_incidents, platinum_incidents],
+    assets=[
+        LANDING_ZONE,
+        bronze,
+        silver_alerts,
+        silver_dependencies,
+        gold_incidents,
+        gold_problems,
+        platinum_incidents,
+    ],
     asset_checks=table_checks(CONTRACTS),
     jobs=[bronze_to_gold, platinum, replay_quarantine_job],
     schedules=[

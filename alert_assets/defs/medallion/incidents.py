@@ -1,4 +1,4 @@
-"""silver_alerts, gold_incidents and platinum_incidents: each takes what is new in the table before it.
+"""Silver, gold and platinum: each table takes what is new in those before it.
 
 No `from __future__ import annotations`: Dagster reads the annotations.
 """
@@ -10,7 +10,15 @@ from datetime import timedelta
 
 import dagster as dg
 
-from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_ALERTS, Contract
+from alert_assets.contracts import (
+    BRONZE_EVENTS,
+    GOLD_INCIDENTS,
+    GOLD_PROBLEMS,
+    PLATINUM_INCIDENTS,
+    SILVER_ALERTS,
+    SILVER_DEPENDENCIES,
+    Contract,
+)
 from alert_assets.defs.metadata import Stopwatch, clear_errors, described, rows_shown, table_metadata
 from alert_assets.kernel.sql import literal
 from alert_assets.lake.lakehouse import Lakehouse, rows_in
@@ -49,6 +57,24 @@ def silver_alerts(
 
 
 @dg.asset(
+    **described(SILVER_DEPENDENCIES, "python", "silver"), deps=[BRONZE_EVENTS.name], pool=SILVER_DEPENDENCIES.name
+)
+def silver_dependencies(
+    context: dg.AssetExecutionContext, config: RefreshConfig, lakehouse: _Lakehouse
+) -> dg.MaterializeResult[None]:
+    """Take in the calls that are new in bronze."""
+    from alert_assets.transforms.dependencies import refresh_dependencies
+
+    watch = Stopwatch()
+    with clear_errors():
+        done = refresh_dependencies(lakehouse, full_refresh=config.full_refresh)
+    numbers = {"rows_in": done.read, "hours_recomputed": done.recomputed, "rows_out": done.changed}
+    return dg.MaterializeResult(
+        metadata=table_metadata(context.run.run_id, lakehouse, SILVER_DEPENDENCIES, **numbers, seconds=watch.seconds)
+    )
+
+
+@dg.asset(
     **described(GOLD_INCIDENTS, "pyspark", "gold"),
     deps=[SILVER_ALERTS.name, BRONZE_EVENTS.name],
     pool=GOLD_INCIDENTS.name,
@@ -74,6 +100,28 @@ def gold_incidents(
 
 
 @dg.asset(
+    **described(GOLD_PROBLEMS, "python", "gold"),
+    deps=[GOLD_INCIDENTS.name, SILVER_ALERTS.name, SILVER_DEPENDENCIES.name, BRONZE_EVENTS.name],
+    pool=GOLD_PROBLEMS.name,
+)
+def gold_problems(
+    context: dg.AssetExecutionContext, config: RefreshConfig, lakehouse: _Lakehouse, settings: _Settings
+) -> dg.MaterializeResult[None]:
+    """Group what is new among the incidents, and rank the causes."""
+    from alert_assets.transforms.problems import refresh_problems
+
+    watch = Stopwatch()
+    with clear_errors():
+        done = refresh_problems(lakehouse, settings, full_refresh=config.full_refresh)
+    numbers = {"rows_in": done.read, "problems_recomputed": done.recomputed, "rows_out": done.changed}
+    metadata = table_metadata(context.run.run_id, lakehouse, GOLD_PROBLEMS, **numbers, seconds=watch.seconds)
+    about = ("opened_at", "state", "severity", "title", "alert_count", "confidence", "problem_id")
+    return dg.MaterializeResult(
+        metadata={**metadata, "newest_problems": _newest(lakehouse, GOLD_PROBLEMS, *about, time_column="opened_at")}
+    )
+
+
+@dg.asset(
     **described(PLATINUM_INCIDENTS, "python", "platinum"), deps=[GOLD_INCIDENTS.name], pool=PLATINUM_INCIDENTS.name
 )
 def platinum_incidents(
@@ -94,13 +142,15 @@ def platinum_incidents(
     )
 
 
-def _newest(lakehouse: Lakehouse, contract: Contract, *columns: str) -> dg.TableMetadataValue:
-    """The last incidents of the day up to the newest: no other files are read."""
-    newest = lakehouse.snapshot(contract).newest("alert_timestamp")
+def _newest(
+    lakehouse: Lakehouse, contract: Contract, *columns: str, time_column: str = "alert_timestamp"
+) -> dg.TableMetadataValue:
+    """The last rows of the day up to the newest: no other files are read."""
+    newest = lakehouse.snapshot(contract).newest(time_column)
     if newest is None:
         return rows_shown([], *columns)
-    day = f"alert_timestamp >= {literal(newest - timedelta(days=1))}"
-    sql = f"SELECT * FROM t WHERE {day} ORDER BY alert_timestamp DESC LIMIT 10"
+    day = f"{time_column} >= {literal(newest - timedelta(days=1))}"
+    sql = f"SELECT * FROM t WHERE {day} ORDER BY {time_column} DESC LIMIT 10"
     return rows_shown(rows_in(lakehouse, contract, sql), *columns)
 
 

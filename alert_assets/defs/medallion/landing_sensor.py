@@ -7,7 +7,7 @@ from hashlib import sha256
 import dagster as dg
 
 from alert_assets.breaker.store import CircuitBreakers
-from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_ALERTS
+from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, PLATINUM_INCIDENTS
 from alert_assets.defs.medallion.bronze import BRONZE_TABLES, LANDING_ZONE
 from alert_assets.defs.metadata import rows_shown
 from alert_assets.errors import UserError
@@ -16,6 +16,8 @@ from alert_assets.settings import Settings
 
 #: After a failed run over the same files, so long until the next one.
 RETRY_AFTER_SECONDS = 300
+
+_UP_TO_GOLD = dict.fromkeys((*BRONZE_TABLES, *(name for name in CONTRACTS if not name.startswith("platinum"))))
 
 _UNDER_WAY = [
     dg.DagsterRunStatus.QUEUED,
@@ -81,7 +83,7 @@ def _without_analysis(breakers: CircuitBreakers) -> list[dg.AssetKey] | None:
     """The tables up to gold while the analysis is refused, which holds up no incident; None for all of the job."""
     if not breakers.peek([PLATINUM_INCIDENTS.breaker or ""]):
         return None
-    return [dg.AssetKey(name) for name in (*BRONZE_TABLES, SILVER_ALERTS.name, GOLD_INCIDENTS.name)]
+    return [dg.AssetKey(name) for name in _UP_TO_GOLD]
 
 
 def _observation(waiting: Backlog) -> dg.AssetObservation:

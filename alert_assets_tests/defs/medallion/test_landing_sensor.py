@@ -136,7 +136,15 @@ def test_an_analysis_that_is_refused_holds_up_no_incident(daemon: Daemon, zone: 
     assert daemon.tick() is None
     assert daemon.selection is not None
     assert {key.to_user_string() for key in daemon.selection} == {
-        *("bronze_events", "bronze_quarantine", "bronze_held", "silver_alerts", "gold_incidents")
+        *(
+            "bronze_events",
+            "bronze_quarantine",
+            "bronze_held",
+            "silver_alerts",
+            "silver_dependencies",
+            "gold_incidents",
+            "gold_problems",
+        )
     }
     breakers.reset("analysis", "ann", "done")
     (zone / "b.jsonl").touch()

@@ -1,0 +1,418 @@
+"""Refresh gold_problems: group the incidents that changed and those they touch, rank the causes, and merge. No Spark.
+
+Problems that never became one do not depend on each other: grouping the incidents of some problems alone gives
+these problems again. So a refresh takes the stored problems near what changed, groups their incidents with the changed
+ones, and takes in the neighbours of whatever came out different until nothing does. The rules are in docs/causes.md.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deltalake.exceptions import DeltaError
+
+from alert_assets.analysis.causes import Window, rank, worst_hit
+from alert_assets.analysis.causes.bronze import AROUND, PAST, read_observations
+from alert_assets.analysis.causes.graph import FORGOTTEN_AFTER, SEEN_AFTER, Calls
+from alert_assets.analysis.causes.problems import LONGEST, Incident, Problem, group
+from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, GOLD_PROBLEMS, SILVER_ALERTS, SILVER_DEPENDENCIES
+from alert_assets.contracts.topology import read_topology
+from alert_assets.kernel.buckets import bucket_of, sql_bucket
+from alert_assets.kernel.clock import EPOCH
+from alert_assets.kernel.intervals import Interval, bucket_intervals, merge_intervals
+from alert_assets.kernel.sql import any_of, literal, sql_envelope, within
+from alert_assets.lake.audit import audit
+from alert_assets.lake.lakehouse import Lakehouse, cursor_app
+from alert_assets.lake.rows import query
+from alert_assets.lake.schema import stored_schema
+from alert_assets.transforms.problem_facts import Evidence, merged_rows, row_of
+from alert_assets.transforms.refresh import Refresh
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import pyarrow as pa
+
+    from alert_assets.contracts import Contract
+    from alert_assets.settings import Settings
+
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_UPSTREAM = (GOLD_INCIDENTS, SILVER_ALERTS, SILVER_DEPENDENCIES, BRONZE_EVENTS)
+
+#: What is read of gold_incidents.
+_INCIDENT = (
+    "incident_id, fingerprint, application_id, host, alert_type, severity, alert_count, window_start, window_end, "
+    "first_seen_timestamp, last_seen_timestamp"
+)
+#: What regrouping reads of gold_problems.
+_PROBLEM = (
+    "problem_id, opened_at, last_seen_at, resolved_at, state, applications, incident_ids, fingerprints, merged_into"
+)
+
+#: Up to so many texts are looked for one by one; beyond, all are read and looked through here.
+_SPELLED_OUT = 500
+
+Row = dict[str, Any]
+#: Pairs of applications with when each was first and last seen.
+Pairs = dict[tuple[str, str], tuple[datetime, datetime]]
+
+
+def refresh_problems(lakehouse: Lakehouse, settings: Settings, *, full_refresh: bool = False) -> Refresh:
+    """Bring the problems up to date with what is new in the incidents, resolutions, calls and measurements."""
+    with lakehouse.writing(GOLD_PROBLEMS):
+        last = {upstream: lakehouse.snapshot(upstream).last_batch_id for upstream in _UPSTREAM}
+        cursors = {upstream: lakehouse.cursor(GOLD_PROBLEMS, upstream) for upstream in _UPSTREAM}
+        if lakehouse.table(GOLD_INCIDENTS) is None:
+            return Refresh()
+        # Rows may be gone after a rebuild or a restore, and what is gone cannot be found by its `_batch_id`.
+        rebuilt = last != {u: max(last[u], cursors[u]) for u in _UPSTREAM} or any(
+            lakehouse.was_rebuilt(upstream, since=cursors[upstream])
+            for upstream in (GOLD_INCIDENTS, SILVER_ALERTS, SILVER_DEPENDENCIES)
+        )
+        full_refresh = full_refresh or rebuilt or lakehouse.table(GOLD_PROBLEMS) is None
+        if not full_refresh:
+            lakehouse.bring_up_to_date(GOLD_PROBLEMS)
+        if last == cursors and not full_refresh:
+            return Refresh()
+        transactions = {cursor_app(upstream): number for upstream, number in last.items()}
+        run = _Run(lakehouse, settings)
+        if full_refresh:
+            rows = _table(run.all_rows())
+            audit(GOLD_PROBLEMS, GOLD_PROBLEMS.key, rows)
+            lakehouse.overwrite(GOLD_PROBLEMS, rows, transactions)
+            return Refresh(run.read, rows.num_rows, rows.num_rows, committed=True)
+        changed, gone = run.changed_rows(cursors)
+        rows, keys = _table(changed), _keys(gone)
+        audit(GOLD_PROBLEMS, GOLD_PROBLEMS.key, rows)
+        times = [row["opened_at"] for row in [*changed, *gone]]
+        envelope = sql_envelope("opened_at", [Interval(min(times), max(times))]) if times else None
+        lakehouse.merge(GOLD_PROBLEMS, GOLD_PROBLEMS.key, rows, transactions, within=envelope, gone=keys)
+        return Refresh(run.read, run.recomputed, len(changed) + len(gone), committed=True)
+
+
+def calls_of(lakehouse: Lakehouse, settings: Settings) -> Calls:
+    """The calls that were seen, and those that somebody wrote down."""
+    written_down = read_topology(Path(settings.topology_file)) if settings.topology_file else []
+    return Calls(((*pair, *times) for pair, times in _pairs(lakehouse).items()), written_down)
+
+
+def _pairs(lakehouse: Lakehouse, version: int | None = None) -> Pairs:
+    table = lakehouse.snapshot(SILVER_DEPENDENCIES, version).table
+    if table is None:
+        return {}
+    rows = query("SELECT caller, callee, first_seen, last_seen FROM t", t=table)
+    return {(row["caller"], row["callee"]): (row["first_seen"], row["last_seen"]) for row in rows}
+
+
+@dataclass
+class _Touched:
+    """What a refresh has to look at.
+
+    Attributes:
+        incidents: new rows of gold_incidents, by id.
+        spans: stretches of time in which incidents came, changed or went.
+        calls: stretches of time of which the graph is another now.
+        again: stored problems whose facts may come out different, by id.
+    """
+
+    incidents: dict[str, Row] = field(default_factory=dict)
+    spans: list[Interval] = field(default_factory=list)
+    calls: list[Interval] = field(default_factory=list)
+    again: dict[str, Row] = field(default_factory=dict)
+
+
+class _Run:
+    """One refresh, over the tables as they are."""
+
+    def __init__(self, lakehouse: Lakehouse, settings: Settings) -> None:
+        self._lakehouse, self._settings = lakehouse, settings
+        self._gap = timedelta(minutes=settings.problem_gap_minutes)
+        self._lookback = timedelta(minutes=settings.correlation_lookback_minutes)
+        # At one version each, however long it takes.
+        self._tables = {contract: lakehouse.table(contract) for contract in (*_UPSTREAM, GOLD_PROBLEMS)}
+        self._calls = calls_of(lakehouse, settings)
+        self._incidents: dict[str, Row] = {}
+        self.read = self.recomputed = 0
+
+    # All of history, a day at a time
+
+    def all_rows(self) -> Iterator[Row]:
+        """The rows of every problem; the incidents of those that are still open are carried into the next day."""
+        days = self._query(GOLD_INCIDENTS, f"SELECT DISTINCT {sql_bucket('first_seen_timestamp', _DAY)} AS day FROM t")
+        open_still: list[Problem] = []
+        for day in sorted({row["day"] for row in days}):
+            begin, end = EPOCH + day * _DAY, EPOCH + (day + 1) * _DAY
+            where = f"first_seen_timestamp >= {literal(begin)} AND first_seen_timestamp < {literal(end)}"
+            rows = self._query(GOLD_INCIDENTS, f"SELECT {_INCIDENT} FROM t WHERE {where}")
+            self.read += len(rows)
+            # Nothing of this day joins these any more.
+            yield from self._rows([problem for problem in open_still if problem.opened_at < begin - LONGEST])
+            carried = [one for p in open_still if p.opened_at >= begin - LONGEST for one in p.incidents]
+            self._incidents = {one.incident_id: self._incidents[one.incident_id] for one in carried}
+            self._incidents |= {row["incident_id"]: row for row in rows}
+            open_still = self._group(self._incidents)
+        yield from self._rows(open_still)
+
+    # What is new
+
+    def changed_rows(self, cursors: dict[Contract, int]) -> tuple[list[Row], list[Row]]:
+        """Rows that come out new or different, and stored rows (their id and time) that are no more."""
+        touched = self._touched(cursors)
+        self.read = len(touched.incidents)
+        taken, problems = self._closure(touched)
+        stored_ids = {problem_id: row["incident_ids"] for problem_id, row in taken.items()}
+        again = [
+            problem
+            for problem in problems
+            if problem.problem_id in touched.again
+            or self._is_different(problem, stored_ids, touched.incidents)
+            or _overlaps(problem, touched.calls)
+        ]
+        self.recomputed = len(again)
+        computed = {row["problem_id"]: row for row in self._rows(again)}
+        kept = {problem.problem_id for problem in problems} | computed.keys()
+        kept |= {merged for problem in problems for merged in problem.openers}
+        before = self._full_rows(taken)
+        changed = [row for name, row in sorted(computed.items()) if row != before.get(name)]
+        return changed, [row for name, row in sorted(before.items()) if name not in kept]
+
+    def _touched(self, cursors: dict[Contract, int]) -> _Touched:
+        touched = _Touched()
+        new = self._query(GOLD_INCIDENTS, f"SELECT {_INCIDENT} FROM t WHERE _batch_id > {cursors[GOLD_INCIDENTS]}")
+        for row in new:
+            touched.incidents[row["incident_id"]] = row
+            # Who had an incident in this window before may have it no more: an earlier firing gives it another id.
+            until = max(row["window_end"], row["last_seen_timestamp"])
+            touched.spans.append(Interval(row["window_start"] - self._gap, until + self._gap))
+        touched.calls = self._spans_of_calls(cursors[SILVER_DEPENDENCIES])
+        for row in [*self._with_resolutions(cursors[SILVER_ALERTS]), *self._with_measurements(cursors[BRONZE_EVENTS])]:
+            touched.again[row["problem_id"]] = row
+        return touched
+
+    def _spans_of_calls(self, cursor: int) -> list[Interval]:
+        """When calls are in the graph now that were not, or the other way round."""
+        now = _pairs(self._lakehouse)
+        version = self._lakehouse.version_at(SILVER_DEPENDENCIES, cursor) if cursor else None
+        try:
+            before = {} if version is None else _pairs(self._lakehouse, version)
+        except DeltaError:  # vacuumed: all calls count as new
+            before = {}
+        spans = []
+        for pair, (first, last) in now.items():
+            old_first, old_last = before.get(pair, (None, None))
+            if old_first is None or old_last is None:
+                spans.append(Interval(first - SEEN_AFTER, last + FORGOTTEN_AFTER))
+                continue
+            if first < old_first:
+                spans.append(Interval(first - SEEN_AFTER, old_first - SEEN_AFTER))
+            if last > old_last:
+                spans.append(Interval(old_last + FORGOTTEN_AFTER, last + FORGOTTEN_AFTER))
+        return merge_intervals(spans)
+
+    def _with_resolutions(self, cursor: int) -> list[Row]:
+        """Stored problems of whose fingerprints a resolution is new, or may be no more."""
+        new = self._query(
+            SILVER_ALERTS, f"SELECT fingerprint, window_start, window_end FROM t WHERE _batch_id > {cursor}"
+        )
+        if not new:
+            return []
+        windows = defaultdict(list)
+        for row in new:
+            windows[row["fingerprint"]].append((row["window_start"], row["window_end"]))
+        first, last = min(row["window_start"] for row in new), max(row["window_end"] for row in new)
+        where = (
+            f"merged_into IS NULL AND opened_at <= {literal(last)} "
+            f"AND (state = 'firing' OR resolved_at >= {literal(first)})"
+        )
+        if len(windows) <= _SPELLED_OUT:
+            where += f" AND array_has_any(fingerprints, make_array({', '.join(map(literal, sorted(windows)))}))"
+        return [
+            row
+            for row in self._query(GOLD_PROBLEMS, f"SELECT {_PROBLEM} FROM t WHERE {where}")
+            if any(
+                row["opened_at"] <= end and (row["resolved_at"] is None or row["resolved_at"] >= start)
+                for fingerprint in row["fingerprints"]
+                for start, end in windows.get(fingerprint, ())
+            )
+        ]
+
+    def _with_measurements(self, cursor: int) -> list[Row]:
+        """Stored problems whose ranking looks at a time and an application of which events are new."""
+        new = self._query(
+            BRONZE_EVENTS,
+            "SELECT application_id, min(timestamp) AS first, max(timestamp) AS last FROM t "
+            f"WHERE event_type <> 'alert' AND _batch_id > {cursor} GROUP BY application_id",
+        )
+        if not new:
+            return []
+        first, last = min(row["first"] for row in new), max(row["last"] for row in new)
+        near = (
+            f"merged_into IS NULL AND last_seen_at >= {literal(first - AROUND)} AND opened_at <= {literal(last + PAST)}"
+        )
+        found = []
+        for problem in self._query(GOLD_PROBLEMS, f"SELECT {_PROBLEM} FROM t WHERE {near}"):
+            around = self._around(problem["applications"], problem["last_seen_at"])
+            begin, end = problem["opened_at"] - PAST, problem["last_seen_at"] + AROUND
+            if any(row["application_id"] in around and row["first"] <= end and row["last"] > begin for row in new):
+                found.append(problem)
+        return found
+
+    # Regrouping
+
+    def _closure(self, touched: _Touched) -> tuple[dict[str, Row], list[Problem]]:
+        """The stored problems that what is new may touch, and what they and the new incidents are now."""
+        self._incidents |= touched.incidents
+        taken: dict[str, Row] = {}
+        where = [*touched.spans, *touched.calls]
+        new = {**touched.again, **{row["problem_id"]: row for row in self._overlapping(where)}}
+        while True:
+            taken |= new
+            self._load(new.values())
+            members = {one for row in taken.values() for one in row["incident_ids"] if one in self._incidents}
+            problems = self._group(members | touched.incidents.keys())
+            stored_ids = {name: row["incident_ids"] for name, row in taken.items()}
+            grown = [
+                Interval(problem.opened_at - self._gap, problem.last_seen_at + self._gap)
+                for problem in problems
+                if self._is_different(problem, stored_ids, touched.incidents) or _overlaps(problem, where)
+            ]
+            new = {row["problem_id"]: row for row in self._overlapping(grown) if row["problem_id"] not in taken}
+            if not new:
+                return taken, problems
+
+    @staticmethod
+    def _is_different(problem: Problem, stored: dict[str, list[str]], new: dict[str, Row]) -> bool:
+        ids = [one.incident_id for one in problem.incidents]
+        return stored.get(problem.problem_id) != ids or any(one in new for one in ids)
+
+    def _overlapping(self, spans: Sequence[Interval]) -> list[Row]:
+        """The stored problems that overlap some stretches of time, and those that became part of one of them."""
+        if not spans:
+            return []
+        merged = merge_intervals(spans)
+        overlaps = any_of(
+            [f"opened_at <= {literal(s.end)} AND last_seen_at >= {literal(s.start)}" for s in merged][:_SPELLED_OUT]
+            if len(merged) <= _SPELLED_OUT
+            else [f"opened_at <= {literal(merged[-1].end)} AND last_seen_at >= {literal(merged[0].start)}"]
+        )
+        return self._query(GOLD_PROBLEMS, f"SELECT {_PROBLEM} FROM t WHERE merged_into IS NULL AND {overlaps}")
+
+    def _load(self, problems: Iterable[Row]) -> None:
+        """Read the incidents of stored problems that are not known yet."""
+        missing = {one for row in problems for one in row["incident_ids"]} - self._incidents.keys()
+        spans = [(row["opened_at"], row["last_seen_at"]) for row in problems if missing & set(row["incident_ids"])]
+        if not spans:
+            return
+        hours = {hour for start, end in spans for hour in range(bucket_of(start, _HOUR), bucket_of(end, _HOUR) + 1)}
+        where = within("first_seen_timestamp", bucket_intervals(hours, _HOUR))
+        for row in self._query(GOLD_INCIDENTS, f"SELECT {_INCIDENT} FROM t WHERE {where}"):
+            if row["incident_id"] in missing:
+                self._incidents[row["incident_id"]] = row
+
+    def _full_rows(self, taken: dict[str, Row]) -> dict[str, Row]:
+        """The whole stored rows of problems, and of those that became part of them, without `_batch_id`."""
+        if not taken:
+            return {}
+        columns = ", ".join(name for name in GOLD_PROBLEMS.columns if name != "_batch_id")
+        first = min(row["opened_at"] for row in taken.values())
+        last = max(row["last_seen_at"] for row in taken.values())
+        rows = self._query(
+            GOLD_PROBLEMS,
+            f"SELECT {columns} FROM t WHERE opened_at >= {literal(first)} AND opened_at <= {literal(last)}",
+        )
+        return {row["problem_id"]: row for row in rows if row["problem_id"] in taken or row["merged_into"] in taken}
+
+    def _group(self, ids: Iterable[str]) -> list[Problem]:
+        incidents = [
+            Incident(
+                row["incident_id"],
+                row["fingerprint"],
+                row["application_id"],
+                row["first_seen_timestamp"],
+                row["last_seen_timestamp"],
+            )
+            for row in (self._incidents[one] for one in ids)
+        ]
+        return group(incidents, self._calls.at, hops=self._settings.problem_hops, gap=self._gap)
+
+    # What a problem says of itself
+
+    def _rows(self, problems: Sequence[Problem]) -> Iterator[Row]:
+        resolved_after = self._resolutions(problems)
+        for problem in problems:
+            yield row_of(problem, self._incidents, resolved_after, self._evidence(problem))
+            yield from merged_rows(problem, self._incidents)
+
+    def _resolutions(self, problems: Sequence[Problem]) -> Any:
+        """When a fingerprint of some problems is next resolved, from a moment on."""
+        fingerprints = {one.fingerprint for problem in problems for one in problem.incidents}
+        times: dict[str, list[datetime]] = defaultdict(list)
+        if fingerprints:
+            first = min(problem.opened_at for problem in problems)
+            where = f"resolved_at IS NOT NULL AND window_end >= {literal(first)}"
+            if len(fingerprints) <= _SPELLED_OUT:
+                where += f" AND fingerprint IN ({', '.join(map(literal, sorted(fingerprints)))})"
+            for row in self._query(SILVER_ALERTS, f"SELECT fingerprint, resolved_at FROM t WHERE {where}"):
+                if row["fingerprint"] in fingerprints:
+                    times[row["fingerprint"]].append(row["resolved_at"])
+
+        def resolved_after(fingerprint: str, moment: datetime) -> datetime | None:
+            return min((at for at in times.get(fingerprint, ()) if at >= moment), default=None)
+
+        return resolved_after
+
+    def _evidence(self, problem: Problem) -> Evidence:
+        start, end = problem.opened_at, problem.last_seen_at
+        around = self._around(problem.applications, end)
+        edges = [edge for edge in self._calls.written_down if edge.caller.application_id in around]
+        seen = read_observations(self._tables[BRONZE_EVENTS], start, end, edges=edges, applications=around)
+        window = Window(start.timestamp(), end.timestamp())
+        symptom = worst_hit(seen, window, problem.applications)
+        lookback = (end - start + self._lookback).total_seconds()
+        ranking = rank(seen, window, symptom=symptom, lookback_seconds=lookback)
+        theirs = {*problem.applications}
+        theirs |= {
+            callee for name in problem.applications for callee in self._calls.at(end).called_applications.get(name, ())
+        }
+        changes = [
+            {
+                "application_id": change.application_id,
+                "deployment_id": change.deployment_id,
+                "version": change.version,
+                "change_type": change.change_type,
+                "timestamp": datetime.fromtimestamp(change.at, UTC),
+            }
+            for change in seen.changes
+            if change.application_id in theirs and window.end - lookback <= change.at <= window.end
+        ]
+        return Evidence(ranking, changes)
+
+    def _around(self, applications: Iterable[str], end: datetime) -> frozenset[str]:
+        """Some applications and all that calls connect them with: what may have to do with their problem."""
+        graph = self._calls.at(end)
+        return frozenset(name for start in applications for name in graph.connected(start))
+
+    def _query(self, contract: Contract, sql: str) -> list[Row]:
+        table = self._tables[contract]
+        return [] if table is None else query(sql, t=table)
+
+
+def _overlaps(problem: Problem, spans: Iterable[Interval]) -> bool:
+    return any(span.start <= problem.last_seen_at and problem.opened_at <= span.end for span in spans)
+
+
+def _table(rows: Iterable[Row]) -> pa.Table:
+    import pyarrow as pa
+
+    schema = pa.schema(stored_schema(GOLD_PROBLEMS).to_arrow())
+    return pa.Table.from_pylist(list(rows), schema=schema).drop(["_batch_id"])
+
+
+def _keys(rows: Iterable[Row]) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.table({"problem_id": pa.array([row["problem_id"] for row in rows], pa.string())})
