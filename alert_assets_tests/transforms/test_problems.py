@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import signal
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -216,4 +219,49 @@ def test_any_cut_order_and_redelivery_gives_the_problems_of_the_oracle(
     for begin, end in zip([0, *cuts], [*cuts, len(lines)], strict=True):
         land(lake, *lines[begin:end], *(calls[4:] if begin == cuts[0] else ()))
     assert_as_the_oracle(lake)
+    assert_as_rebuilt(lake)
+
+
+KILLED = """
+import os, signal, sys
+from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.settings import load_settings
+from alert_assets.transforms.dependencies import refresh_dependencies
+from alert_assets.transforms.problems import refresh_problems
+
+merge, (data, table, moment) = Lakehouse.merge, sys.argv[1:]
+
+def dying(self, contract, *args, **kwargs):
+    if contract.name == table and moment == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    merge(self, contract, *args, **kwargs)
+    if contract.name == table:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Lakehouse.merge = dying
+settings = load_settings(_env_file=None, data_dir=data)
+refresh_dependencies(Lakehouse(settings))
+refresh_problems(Lakehouse(settings), settings)
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("table", ["silver_dependencies", "gold_problems"])
+def test_killed_around_its_commit_it_ends_in_the_same_rows(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, table: str, moment: str
+) -> None:
+    land(lake, call(1, "web", "cart"), fires(1, "web", 0), fires(2, "ledger", 1))
+    # Silver and gold have what is new, the calls and the problems do not yet.
+    for name in ("refresh_dependencies", "refresh_problems"):
+        monkeypatch.setattr(f"alert_assets_tests.checks.lake.{name}", lambda *_: None)
+    land(lake, call(1, "web", "cart"), call(2, "web", "cart", 1), call(3, "cart", "ledger"), fires(3, "cart", 2))
+    monkeypatch.undo()
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(lake.settings.data_dir), table, moment], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    lake.refresh(platinum=False)
+    ((caller, callee, requests), _) = sorted(
+        ((row["caller"], row["callee"], row["requests"]) for row in lake.rows(SILVER_DEPENDENCIES)), reverse=True
+    )
+    assert (caller, callee, requests) == ("web", "cart", 20)
+    assert problems(lake, "applications") == [["web", "ledger", "cart"]]
     assert_as_rebuilt(lake)

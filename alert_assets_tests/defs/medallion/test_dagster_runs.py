@@ -20,12 +20,19 @@ from alert_assets.contracts import (
     BRONZE_QUARANTINE,
     CONTRACTS,
     GOLD_INCIDENTS,
+    GOLD_PROBLEMS,
     PLATINUM_INCIDENTS,
     SILVER_ALERTS,
     Contract,
 )
 from alert_assets.defs.medallion.bronze import bronze, replay_quarantine_job
-from alert_assets.defs.medallion.incidents import gold_incidents, platinum_incidents, silver_alerts
+from alert_assets.defs.medallion.incidents import (
+    gold_incidents,
+    gold_problems,
+    platinum_incidents,
+    silver_alerts,
+    silver_dependencies,
+)
 from alert_assets.defs.medallion.landing_sensor import landing_sensor
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.spark.session import spark_resource
@@ -38,7 +45,7 @@ if TYPE_CHECKING:
 
     from alert_assets.settings import Settings
 
-ASSETS = [bronze, silver_alerts, gold_incidents, platinum_incidents]
+ASSETS = [bronze, silver_alerts, silver_dependencies, gold_incidents, gold_problems, platinum_incidents]
 NOON = datetime(2026, 2, 14, 12, tzinfo=UTC)
 
 
@@ -149,7 +156,9 @@ def test_a_run_says_what_it_did_and_another_has_nothing_to_do(instance: Instance
         "bronze_events": 6,
         "bronze_quarantine": 2,
         "silver_alerts": 2,
+        "silver_dependencies": 0,
         "gold_incidents": 2,
+        "gold_problems": 1,
         "platinum_incidents": 2,
     }
     versions = instance.versions()
@@ -223,14 +232,14 @@ def test_one_asset_at_a_time(instance: Instance, spark: SparkSession) -> None:
 def test_a_full_refresh_gives_the_same_rows(instance: Instance, spark: SparkSession) -> None:
     instance.land("storm.jsonl", *STORM)
     assert instance.materialize().success
-    derived = (SILVER_ALERTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS)
+    derived = (SILVER_ALERTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS, GOLD_PROBLEMS)
     passing = ("_batch_id", "analyzed_at")
     before, versions = [instance.rows(table, without=passing) for table in derived], instance.versions()
 
-    refreshed = instance.materialize("silver_alerts", "gold_incidents", "platinum_incidents", full_refresh=True)
+    refreshed = instance.materialize(*(table.name for table in derived), full_refresh=True)
 
     assert refreshed.success
-    assert [said["rows_out"] for said in metadata(refreshed).values()] == [2, 2, 2]
+    assert [metadata(refreshed)[table.name]["rows_out"] for table in derived] == [2, 2, 2, 1]
     after = [instance.rows(table, without=passing) for table in derived]
     for rows in (before[2], after[2]):
         for row in rows:
