@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from pyarrow import fs
 
+    from alert_assets.ingest.landed_lines import Inflation
     from alert_assets.settings import Settings
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
@@ -328,17 +329,27 @@ def _checkpoints(settings: Settings) -> list[str]:
     return ["landing", *sorted(info.base_name for info in found if re.fullmatch(r"landing-\d{6}", info.base_name))]
 
 
+def inflation_of(settings: Settings) -> Inflation:
+    """What a packed file may unpack to, by the settings."""
+    from alert_assets.ingest.landed_lines import Inflation
+
+    return Inflation(settings.max_inflated_mib << 20, settings.max_inflation_ratio)
+
+
 def broken_files(settings: Settings, files: Iterable[LandingFile]) -> dict[str, str]:
     """Files that cannot be opened or, packed, not be read to their end: by path, with the reason.
 
     A truncated gzip would fail its batch at every retry, so it must not get into one. Reading is the
-    only proof there is: the file's last bytes are its checksum, or not. It is done by what reads the batch.
+    only proof there is: the file's last bytes are its checksum, or not. It is done by what reads the batch,
+    and ends where the file has unpacked to more than it may.
     """
     from alert_assets.ingest.landed_lines import UNREADABLE, read_to_end
 
+    inflation = inflation_of(settings)
+
     def problem(file: LandingFile) -> str | None:
         try:
-            read_to_end(file.path, settings.landing_dir)
+            read_to_end(file.path, settings.landing_dir, inflation)
         except (OSError, *UNREADABLE) as error:
             return (isinstance(error, OSError) and error.strerror) or f"{error}" or type(error).__name__
         return None

@@ -37,6 +37,7 @@ from alert_assets.ingest.landing import (
     broken_files,
     by_reason,
     checkpoint,
+    inflation_of,
     relative_path,
     remember_sizes,
 )
@@ -331,7 +332,12 @@ def _lines(landed: DataFrame, settings: Settings, then: PlainLines | None = None
     from alert_assets.ingest import landed_lines as sent_along
 
     _send_along(sent_along)
-    read = partial(sent_along.landed_lines, root=settings.landing_dir, max_line_bytes=settings.max_line_bytes)
+    read = partial(
+        sent_along.landed_lines,
+        root=settings.landing_dir,
+        max_line_bytes=settings.max_line_bytes,
+        inflation=inflation_of(settings),
+    )
     if then is None:
         return landed.mapInArrow(read, sent_along.LINE)
     return landed.mapInArrow(lambda files: then(read(files)), f"{sent_along.LINE}, reasons array<string>")
