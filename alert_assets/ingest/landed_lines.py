@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 from pyarrow import fs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 #: A landed line, as Spark's DDL and as Arrow has it. `raw` is the line as it came; its bytes need not be UTF-8.
 LINE = "raw string, _source_file string, _landed_at timestamp, _ingested_at timestamp"
@@ -79,7 +79,12 @@ UNREADABLE = (NotRegular, Inflated, EOFError, zlib.error)
 
 
 def landed_lines(
-    files: Iterable[pa.RecordBatch], root: str, max_line_bytes: int, inflation: Inflation | None = None
+    files: Iterable[pa.RecordBatch],
+    root: str,
+    max_line_bytes: int,
+    inflation: Inflation | None = None,
+    aside: Mapping[str, Sequence[tuple[int, int] | None]] | None = None,
+    only: tuple[int, int] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """The lines of files, in order, a few megabytes at a time.
 
@@ -90,6 +95,8 @@ def landed_lines(
         root: the landing zone, a path or URL; below it no link is followed.
         max_line_bytes: what is longer becomes a note `too_long`, with the beginning of the line.
         inflation: a packed file that holds more ends in a note `unreadable_file`; None for no limit.
+        aside: lines by path that become notes `set_aside`, as (first, behind the last); None for all, as one note.
+        only: the only lines that are handed on, of each file.
 
     Yields:
         columns of `LINE`.
@@ -98,7 +105,8 @@ def landed_lines(
         times = [batch.column(name).cast(_TIME) for name in ("_landed_at", "_ingested_at")]
         for i, uri in enumerate(batch.column("path").to_pylist()):
             path = plain_path(uri)
-            for raw in _texts_or_note(path, root, max_line_bytes, inflation):
+            lines = _texts_or_note(path, root, max_line_bytes, inflation)
+            for raw in _selected(lines, (aside or {}).get(path, ()), only):
                 constants = [pa.repeat(pa.scalar(path), len(raw)), *(pa.repeat(time[i], len(raw)) for time in times)]
                 yield pa.RecordBatch.from_arrays([raw, *constants], schema=LINE_SCHEMA)
 
@@ -119,6 +127,43 @@ def read_to_end(path: str, root: str, inflation: Inflation | None = None) -> Non
         if path.endswith(".gz"):
             for _ in _unpacked(stream, _BLOCK, inflation):
                 pass
+
+
+def count_lines(path: str, root: str, max_line_bytes: int, inflation: Inflation) -> int:
+    """Count a file's lines as :func:`landed_lines` has them, notes among them."""
+    return sum(map(len, _texts_or_note(path, root, max_line_bytes, inflation)))
+
+
+def _selected(
+    texts: Iterator[pa.StringArray], aside: Sequence[tuple[int, int] | None], only: tuple[int, int] | None
+) -> Iterator[pa.StringArray]:
+    """A file's lines with notes for those that are set aside."""
+    if None in aside:
+        yield pa.array([_note(b"", "set_aside", "Spark fails on this file")], pa.binary()).view(pa.string())
+        return
+    if not aside and only is None:
+        yield from texts
+        return
+    begin = 0
+    for lines in texts:
+        end = begin + len(lines)
+        numbers = [at for first, last in filter(None, aside) for at in range(max(first, begin), min(last, end))]
+        if numbers:
+            raw = lines.view(pa.binary()).to_pylist()
+            for at in numbers:
+                raw[at - begin] = _set_aside(raw[at - begin], at + 1)
+            lines = pa.array(raw, pa.binary()).view(pa.string())
+        if only is not None:
+            first, last = (min(max(at, begin), end) - begin for at in only)
+            lines = lines.slice(first, last - first)
+        begin = end
+        if len(lines):
+            yield lines
+
+
+def _set_aside(line: bytes, number: int) -> bytes:
+    kept = line if len(line) <= _KEPT else _beginning(line[:_KEPT])
+    return _note(kept, "set_aside", f"Spark fails on line {number:,}, {len(line):,} bytes; {len(kept):,} are kept")
 
 
 def _texts_or_note(path: str, root: str, max_line_bytes: int, inflation: Inflation | None) -> Iterator[pa.StringArray]:
@@ -179,12 +224,17 @@ def _lines(lines: pa.BinaryArray | list[bytes]) -> Iterator[pa.StringArray]:
 
 def _cut(beginning: bytes, size: int) -> bytes:
     """A line of so many bytes, of which the beginning is kept, as a note."""
-    # Not within a character.
+    beginning = _beginning(beginning)
+    return _note(beginning, "too_long", f"{size:,} bytes; the first {len(beginning):,} are kept")
+
+
+def _beginning(beginning: bytes) -> bytes:
+    """Bytes of a line that do not end within a character."""
     for back in range(1, min(4, len(beginning)) + 1):
         if beginning[-back] & 0xC0 != 0x80:
             beginning = beginning[:-back] if beginning[-back] >= 0x80 else beginning
             break
-    return _note(beginning, "too_long", f"{size:,} bytes; the first {len(beginning):,} are kept")
+    return beginning
 
 
 def _note(line: bytes, reason: str, message: str) -> bytes:

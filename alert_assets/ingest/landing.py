@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from alert_assets.errors import UserError
-from alert_assets.kernel.filesystems import filesystem_of, is_utf8
+from alert_assets.kernel.filesystems import filesystem_of, is_utf8, make_private
 from alert_assets.kernel.text import escape_invisible
 
 if TYPE_CHECKING:
@@ -376,7 +376,7 @@ class _Taken:
 
 def _taken_files(checkpoint_folder: str) -> list[_Taken]:
     filesystem, root = filesystem_of(f"{checkpoint_folder}/sources/0")
-    logs = _numbered(filesystem, root)
+    logs = numbered_files(filesystem, root)
     compacted = [number for number, path in logs.items() if path.endswith(".compact")]
     first = max(compacted, default=-1)
     taken: dict[str, _Taken] = {}
@@ -393,7 +393,7 @@ def _taken_files(checkpoint_folder: str) -> list[_Taken]:
 
 def _last_committed_batch(checkpoint_folder: str) -> int:
     filesystem, root = filesystem_of(f"{checkpoint_folder}/commits")
-    return max(_numbered(filesystem, root), default=-1)
+    return max(numbered_files(filesystem, root), default=-1)
 
 
 def _ingested_before(checkpoint_folder: str) -> int:
@@ -412,7 +412,7 @@ def _ingested_before(checkpoint_folder: str) -> int:
 def remember_sizes(settings: Settings, files: Iterable[LandingFile]) -> None:
     """Keep how large files are that are about to be ingested, beside the checkpoint's list of them."""
     filesystem, root = filesystem_of(_sizes_folder(checkpoint(settings)))
-    there = _numbered(filesystem, root)
+    there = numbered_files(filesystem, root)
     sizes = {relative_path(settings, file.path): file.size_bytes for file in files}
     if is_full := len(there) >= _SIZE_FILES:
         sizes = {**_ingested_sizes(checkpoint(settings)), **sizes}
@@ -427,7 +427,7 @@ def _ingested_sizes(checkpoint_folder: str) -> dict[str, int]:
     """Bytes of ingested files by relative path; files of older releases are not among them."""
     filesystem, root = filesystem_of(_sizes_folder(checkpoint_folder))
     sizes: dict[str, int] = {}
-    for _, path in sorted(_numbered(filesystem, root).items()):
+    for _, path in sorted(numbered_files(filesystem, root).items()):
         with suppress(FileNotFoundError, ValueError), filesystem.open_input_stream(path) as stream:
             sizes |= json.loads(stream.read())
     return sizes
@@ -457,6 +457,7 @@ def archive_ingested(settings: Settings) -> int:
     """
     if not settings.archive_dir:
         return 0
+    make_private(settings.archive_dir)
     current = checkpoint(settings)
     last_done = _last_committed_batch(current)
     taken = _taken_files(current)
@@ -593,7 +594,7 @@ def _remove(location: str) -> None:
 # Files and folders
 
 
-def _numbered(filesystem: fs.FileSystem, root: str) -> dict[int, str]:
+def numbered_files(filesystem: fs.FileSystem, root: str) -> dict[int, str]:
     """Spark's metadata files `N` and `N.compact` by number; a compacted one stands for its plain twin."""
     from pyarrow import fs
 
