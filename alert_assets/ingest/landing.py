@@ -457,7 +457,8 @@ def archive_ingested(settings: Settings) -> int:
     """
     if not settings.archive_dir:
         return 0
-    make_private(settings.archive_dir)
+    with suppress(OSError):  # said where a file cannot be moved there
+        make_private(settings.archive_dir)
     current = checkpoint(settings)
     last_done = _last_committed_batch(current)
     taken = _taken_files(current)

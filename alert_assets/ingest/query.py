@@ -128,7 +128,8 @@ def ingest(
     """
     with lakehouse.writing(BRONZE_EVENTS):
         lakehouse.check_writable()
-        make_private(settings.checkpoint_dir)
+        with suppress(OSError):  # said where Spark cannot write there
+            make_private(settings.checkpoint_dir)
         lakehouse.bring_up_to_date(BRONZE_EVENTS, BRONZE_QUARANTINE, BRONZE_HELD)
         before = lakehouse.snapshot(BRONZE_EVENTS).version
         held_before = lakehouse.snapshot(BRONZE_HELD).version
