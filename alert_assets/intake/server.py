@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from alert_assets.intake import heartbeats, otlp
 from alert_assets.intake.activity import Activity, Spoken
-from alert_assets.intake.answers import Answers, verify_slack
+from alert_assets.intake.answers import Answers, Clicks, verify_slack
 from alert_assets.intake.auth import RefusedError, check_token
 from alert_assets.intake.body import LARGE_BYTES, Admission, BodyError, BodyLimits, as_text
 from alert_assets.intake.envelope import in_lines, unmapped
@@ -76,6 +76,7 @@ class Intake:
             ),
         )
         self._answers = Answers(Notifications(State(settings.state_url), clock=clock), clock)
+        self._clicks = Clicks()
         self._sns = Sns(intake.intake_sns_topics)
         self._admission = Admission(
             BodyLimits(
@@ -191,11 +192,12 @@ class Intake:
 
         async def take(raw: bytes, _body: bytes) -> list[bytes]:
             nonlocal said
-            verify_slack(raw, request.headers, secret, self._clock())
-            try:
-                said = await self._beside(lambda: self._answers.slack(raw))
-            except (LookupError, TypeError, ValueError, AttributeError):
-                raise BodyError(400, "The request is no click on a button of ours") from None
+            signature = verify_slack(raw, request.headers, secret, self._clock())
+            with self._clicks.once(signature, self._clock()):
+                try:
+                    said = await self._beside(lambda: self._answers.slack(raw))
+                except (LookupError, TypeError, ValueError, AttributeError):
+                    raise BodyError(400, "The request is no click on a button of ours") from None
             return []
 
         answer = {"response_type": "ephemeral", "replace_original": False}
