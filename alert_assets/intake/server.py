@@ -23,6 +23,7 @@ from alert_assets.intake.auth import RefusedError, check_token
 from alert_assets.intake.body import LARGE_BYTES, Admission, BodyError, BodyLimits, as_text
 from alert_assets.intake.envelope import in_lines, unmapped
 from alert_assets.intake.json_lines import dump, lines_of, load
+from alert_assets.intake.ledger import Ledger
 from alert_assets.intake.payload import CANNOT_MAP, all_senders, mapped, mapped_otlp, reason
 from alert_assets.intake.shipping import Shipper, spool_of
 from alert_assets.intake.sns import Sns
@@ -74,6 +75,7 @@ class Intake:
                 roll_bytes=intake.intake_roll_mb * _MB,
                 max_pending_bytes=intake.intake_max_pending_mb * _MB,
             ),
+            Ledger(settings.state_dir),
         )
         self._answers = Answers(Notifications(State(settings.state_url), clock=clock), clock)
         self._clicks = Clicks()
