@@ -13,6 +13,7 @@ import pytest
 
 from alert_assets.intake.auth import hmac_hex
 from alert_assets.notify.channels.registry import channels
+from alert_assets.notify.deliverer import Deliverer, DeliveryRules
 from alert_assets.state.database import State
 from alert_assets_tests.intake.site import serving
 from alert_assets_tests.notify.channels.service import running, slack_api
@@ -37,8 +38,7 @@ def slack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
 
 
 def deliver(desk: Desk) -> None:
-    desk.channels |= {"slack": channels("127.0.0.1")["slack"]}
-    desk.deliverer.tick(desk.now)
+    Deliverer(desk.state, {**desk.channels, "slack": channels("127.0.0.1")["slack"]}, DeliveryRules()).tick(desk.now)
 
 
 def buttons(message: Any) -> dict[str, dict[str, str]]:
