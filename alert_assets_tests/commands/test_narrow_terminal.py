@@ -52,11 +52,13 @@ ARGUMENTS = {
     ("simulate",): ["--landing-dir", "landing"],
     ("breaker", "run"): ["pipeline", "--", "true"],
 }
-#: They start Spark, send messages, or need an episode: their own tests see what they print.
+#: They start Spark, send messages, need an episode, or print what is pasted elsewhere and must not be broken into
+#: lines: their own tests see what they print.
 ELSEWHERE = {
     *(
         ("run",),
         ("serve",),
+        ("senders", "show"),
         ("senders", "try"),
         ("quarantine", "replay"),
         ("held", "release"),

@@ -1,22 +1,22 @@
-"""One round of notification: incidents of the lake to a receiver, whoever asks for it."""
+"""One round of notification: alerts of the lake to a receiver, whoever asks for it."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
 
-from alert_assets.contracts import GOLD_INCIDENTS
+from alert_assets.contracts import GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.notify.round import Round, look_for_incidents, notify
 from alert_assets.notify.stack import NotificationStack
 from alert_assets.state.tables import outbox
-from alert_assets_tests.commands.lake import incident
+from alert_assets_tests.commands.lake import incident, window
 from alert_assets_tests.notify.channels.service import running, stall
 
 if TYPE_CHECKING:
@@ -26,14 +26,15 @@ if TYPE_CHECKING:
 
 
 def fire(settings: Settings, number: int) -> None:
-    """Gold has one more incident, of now."""
+    """Silver has one more dedup window, of now, and gold its incident."""
     at = utc_now().replace(microsecond=0) - timedelta(minutes=number)
     times = dict.fromkeys(("alert_timestamp", "first_seen_timestamp", "last_seen_timestamp", "window_start"), at)
+    gold = incident(number, **times)
     lakehouse = Lakehouse(settings)
-    schema = pa.schema(lakehouse.create(GOLD_INCIDENTS).schema().to_arrow())
-    columns = pa.schema([field for field in schema if field.name != "_batch_id"])
-    row: dict[str, Any] = incident(number, **times)
-    lakehouse.merge(GOLD_INCIDENTS, GOLD_INCIDENTS.key, pa.Table.from_pylist([row], columns), {})
+    for table, row in ((SILVER_ALERTS, window(gold)), (GOLD_INCIDENTS, gold)):
+        schema = pa.schema(lakehouse.create(table).schema().to_arrow())
+        columns = pa.schema([field for field in schema if field.name != "_batch_id"])
+        lakehouse.merge(table, table.key, pa.Table.from_pylist([row], columns), {})
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def keys(stack: NotificationStack) -> list[str]:
         return list(connection.scalars(outbox.select().with_only_columns(outbox.c.idempotency_key)))
 
 
-def test_an_incident_goes_from_gold_to_its_receiver_once(settings: Settings, stack: NotificationStack) -> None:
+def test_an_alert_goes_from_the_lake_to_its_receiver_once(settings: Settings, stack: NotificationStack) -> None:
     assert notify(stack, settings, budget_seconds=40) == Round()
     fire(settings, 1)
     done = notify(stack, settings, budget_seconds=40)
@@ -101,6 +102,6 @@ def test_a_table_that_was_made_anew_is_read_from_its_beginning(settings: Setting
     for number in range(3):
         fire(settings, number)
     assert look_for_incidents(stack.state, settings).changed == 3
-    shutil.rmtree(Lakehouse(settings).uri(GOLD_INCIDENTS))
+    shutil.rmtree(Lakehouse(settings).uri(SILVER_ALERTS))
     fire(settings, 4)
     assert look_for_incidents(stack.state, settings).raised == 1

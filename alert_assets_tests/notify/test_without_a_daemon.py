@@ -74,7 +74,7 @@ def test_a_run_from_a_terminal_notifies_of_its_own_failure(site: Site, service: 
 
 @pytest.mark.timeout(300)
 def test_what_the_sensors_would_take_up_is_taken_up_by_the_command(site: Site, service: Service) -> None:
-    """The receiver was away when the run ended; an incident came into gold; the runs of the instance are looked at."""
+    """The receiver was away when the run ended; an alert came into the lake; the runs of the instance are looked at."""
     (site.folder / "slos" / "broken.yaml").write_text("kind: [")
     away = {"ALERTS_SLO_DIR": str(site.folder / "slos"), "ALERTS_STATE_URL": f"sqlite:///{site.folder}/elsewhere.db"}
     assert run(site, dagster_home=True, **away, ALERTS_WEBHOOK_URL="http://127.0.0.1:9/hook") == 1
