@@ -392,9 +392,8 @@ class _Run:
         return Evidence(ranking, changes)
 
     def _around(self, applications: Iterable[str], end: datetime) -> frozenset[str]:
-        """Some applications and all that calls connect them with: what may have to do with their problem."""
-        graph = self._calls.at(end)
-        return frozenset(name for start in applications for name in graph.connected(start))
+        """What the ranking of a problem of some applications looks at."""
+        return self._calls.at(end).around(applications)
 
     def _query(self, contract: Contract, sql: str) -> list[Row]:
         table = self._tables[contract]

@@ -25,6 +25,10 @@ HUB_CALLERS, HUB_SHARE = 5, 0.75
 SEEN_AFTER, FORGOTTEN_AFTER = timedelta(hours=1), timedelta(days=7)
 
 
+#: Beyond so many connected applications a ranking looks so many calls down, and not at all of them.
+LARGE, CLOSE = 100, 3
+
+
 class Node(NamedTuple):
     """One end of a call: an application, or a part of it that the graph knows by its host."""
 
@@ -97,7 +101,32 @@ class Graph:
 
     def connected(self, application_id: str) -> frozenset[str]:
         """The application and all that calls connect it with, in either direction."""
-        return _reachable(application_id, self.called_applications, self.calling_applications)
+        return self._components.get(application_id, frozenset((application_id,)))
+
+    @cached_property
+    def _components(self) -> Mapping[str, frozenset[str]]:
+        """All that calls connect each application with, found once for all of them."""
+        components: dict[str, frozenset[str]] = {}
+        for name in (*self.called_applications, *self.calling_applications):
+            if name not in components:
+                found = _reachable(name, self.called_applications, self.calling_applications)
+                components |= dict.fromkeys(found, found)
+        return components
+
+    def around(self, applications: Iterable[str]) -> frozenset[str]:
+        """What a ranking looks at: all that calls connect with some applications; in a large mesh what is close below.
+
+        There it is those at most :data:`CLOSE` calls down, and who calls the given ones.
+        """
+        given = frozenset(applications)
+        connected = frozenset(name for start in given for name in self.connected(start))
+        if len(connected) <= LARGE:
+            return connected
+        found = edge = given
+        for _ in range(CLOSE):
+            edge = frozenset(there for here in edge for there in self.called_applications.get(here, ())) - found
+            found |= edge
+        return found | {caller for name in given for caller in self.calling_applications.get(name, ())}
 
     def near(self, application_id: str, hops: int) -> frozenset[str]:
         """The application and those at most so many calls away, in either direction, past no hub.
@@ -126,7 +155,13 @@ class Graph:
         )
 
     def _callers_around(self, application_id: str) -> int:
-        return sum(name in self.called_applications for name in self.connected(application_id) - {application_id})
+        around = self._callers_in[self.connected(application_id)]
+        return around - (application_id in self.called_applications)
+
+    @cached_property
+    def _callers_in(self) -> Mapping[frozenset[str], int]:
+        """How many applications of a component call anything."""
+        return {found: len(found & self.called_applications.keys()) for found in set(self._components.values())}
 
 
 def _grouped(pairs: Iterable[tuple[_K, _V]]) -> dict[_K, frozenset[_V]]:
