@@ -245,6 +245,7 @@ refresh_problems(Lakehouse(settings), settings)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("table", ["silver_dependencies", "gold_problems"])
 def test_killed_around_its_commit_it_ends_in_the_same_rows(
