@@ -53,6 +53,7 @@ ELSEWHERE = {
     *(
         ("run",),
         ("serve",),
+        ("intake", "kafka"),
         ("senders", "show"),
         ("senders", "try"),
         ("quarantine", "replay"),
