@@ -22,6 +22,7 @@ from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction, w
 from deltalake.exceptions import TableNotFoundError
 from filelock import FileLock, Timeout
 
+from alert_assets.kernel.filesystems import make_private
 from alert_assets.kernel.sql import literal
 from alert_assets.lake.rows import query
 from alert_assets.lake.schema import STATISTICS, LakehouseError, evolve, shaped, stored_schema
@@ -117,7 +118,7 @@ class Lakehouse:
             return
         probe = Path(lake) / ".writable"
         try:
-            probe.parent.mkdir(parents=True, exist_ok=True)
+            make_private(lake)
             probe.write_bytes(b"x")
             probe.unlink()
         except OSError as error:
