@@ -58,6 +58,7 @@ ELSEWHERE = {
     *(
         ("run",),
         ("serve",),
+        ("intake", "kafka"),
         ("senders", "show"),
         ("senders", "try"),
         ("quarantine", "replay"),

@@ -1,0 +1,107 @@
+"""From topics of Kafka to the landing zone: consumed, landed durably, and only then committed.
+
+Killed in between, it consumes the same messages again: they land twice, with the same identity, and count once.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from alert_assets.errors import UserError
+from alert_assets.intake.json_lines import lines_of
+from alert_assets.intake.payload import mapped
+from alert_assets.intake.writer import NotWrittenError
+from alert_assets.kernel.clock import utc_now
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Mapping
+
+    from alert_assets.intake.senders.sender import Sender
+    from alert_assets.intake.writer import DurableWriter
+    from alert_assets.settings import Settings
+
+#: Messages that land, and are committed, together; and how long they are waited for.
+_MESSAGES, _SECONDS = 1_000, 0.5
+
+
+def consumer(properties: Mapping[str, str]) -> Any:
+    """Return a consumer by librdkafka's properties, which commits nothing by itself.
+
+    Raises:
+        UserError: the extra is not installed, or a property is wrong.
+    """
+    try:
+        from confluent_kafka import Consumer, KafkaException
+    except ImportError:
+        raise UserError("Kafka needs confluent-kafka: pip install 'alert-assets[kafka]'.") from None
+    try:
+        return Consumer({"auto.offset.reset": "earliest", **properties, "enable.auto.commit": "false"})
+    except KafkaException as error:
+        raise UserError(f"Kafka does not take these properties: {error}. See librdkafka's CONFIGURATION.md.") from None
+
+
+def bridge(
+    source: Any, writer: DurableWriter, sender: Sender | None, settings: Settings, stop: threading.Event
+) -> None:
+    """Land what the consumer's topics have until `stop` is set.
+
+    Args:
+        source: a consumer that is subscribed.
+        sender: whose payloads the messages are; None for events of our own contract.
+
+    Raises:
+        UserError: Kafka refuses for good: the credentials, the topic.
+    """
+    from confluent_kafka import KafkaException
+
+    try:
+        while not stop.is_set():
+            messages = source.consume(_MESSAGES, _SECONDS)
+            values = [value for message in messages if (value := _value(message))]
+            lines = b"".join(line for value in values for line in _lines(value, sender, settings))
+            if lines and not _land(lines, writer, stop):
+                return
+            if messages:
+                source.commit(asynchronous=False)
+    except KafkaException as error:
+        raise UserError(f"Kafka refuses: {error}") from None
+    finally:
+        source.close()
+
+
+def _value(message: Any) -> bytes | None:
+    from confluent_kafka import KafkaException
+
+    error = message.error()
+    if error is None:
+        found: bytes | None = message.value()
+        return found
+    if error.retriable() or error.code() < 0:
+        return None  # librdkafka's own, of a broker that is away for now: it goes on trying
+    raise KafkaException(error)
+
+
+def _lines(value: bytes, sender: Sender | None, settings: Settings) -> list[bytes]:
+    if sender is None:
+        return [line + b"\n" for line in lines_of(value)]
+    return mapped(sender, value, {}, utc_now(), settings)
+
+
+def _land(lines: bytes, writer: DurableWriter, stop: threading.Event) -> bool:
+    """Write until it is durable; False when the end came first."""
+    while True:
+        durable: Future[Exception | None] = Future()
+        done: Callable[[Exception | None], object] = durable.set_result
+        try:
+            writer.submit(lines, done)
+            error = durable.result()
+        except NotWrittenError as refusal:
+            error = refusal
+        if error is None:
+            return True
+        if not isinstance(error, NotWrittenError):
+            raise error
+        if stop.wait(error.retry_after_seconds):
+            return False
