@@ -283,6 +283,11 @@ def backlog(settings: Settings) -> Backlog:
     return Backlog(pending, unfinished, ingested, (*there.skipped, *_changed(settings, current, changed)))
 
 
+def ingested_files(settings: Settings) -> set[str]:
+    """Return the paths that the landing query has taken, but for those that were archived long ago."""
+    return {entry.path for entry in _taken_files(checkpoint(settings))}
+
+
 def relative_path(settings: Settings, path: str) -> str:
     """Path of a landed file below the landing zone."""
     return path.removeprefix(settings.landing_dir).lstrip("/")

@@ -45,6 +45,7 @@ from alert_assets.ingest.landing import (
 )
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.filesystems import filesystem_of, glob_literal, make_private, only_these
+from alert_assets.kernel.sql import literal
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.lake.snapshot import BATCH_APP, Snapshot
 
@@ -514,6 +515,8 @@ def replay_quarantine(
 ) -> ReplayReport:
     """Judge the open lines of quarantine again and move those that pass now to bronze, once.
 
+    Lines that no mapping fitted are mapped again first (:mod:`alert_assets.ingest.remapped`), without Spark.
+
     Two tables cannot change in one commit. Bronze goes first, and its commit names the replay by number
     and says how it was done (quarantine's last batch, the clock, the reason asked for). If the process dies
     before quarantine is marked, the next replay sees the number missing there, repeats the same judgement
@@ -528,9 +531,10 @@ def replay_quarantine(
     with lakehouse.writing(BRONZE_EVENTS):
         lakehouse.bring_up_to_date(BRONZE_EVENTS, BRONZE_QUARANTINE)
         _finish_replay(spark, lakehouse, settings, log)
+        mapped, moved = _map_again(lakehouse, settings, log, reason)
+        if not _others_are_open(lakehouse, reason):
+            return ReplayReport(mapped, moved)
         quarantine = lakehouse.snapshot(BRONZE_QUARANTINE)
-        if quarantine.table is None:
-            return ReplayReport()
         plan = {
             "quarantine_batch_id": quarantine.last_batch_id,
             "judged_at": utc_now().isoformat(),
@@ -546,7 +550,30 @@ def replay_quarantine(
             replayed = events.commit({REPLAY_APP: number}, {"replay": plan})
         _mark_replayed(lakehouse, quarantine, judged, number)
         log(f"{replayed:,} of them passed and are in bronze now")
-        return ReplayReport(open_lines, replayed)
+        return ReplayReport(moved + open_lines, moved + replayed)
+
+
+def _map_again(
+    lakehouse: Lakehouse, settings: Settings, log: Callable[[str], None], reason: str | None
+) -> tuple[int, int]:
+    """Map what no mapping fitted again; returns lines tried, and lines that moved."""
+    from alert_assets.ingest.remapped import replay_unmapped
+
+    tried, moved = replay_unmapped(lakehouse, settings, partial(plain_lines, settings, None), reason)
+    if tried:
+        log(f"{tried:,} lines that no mapping fitted are mapped again; {moved:,} of them are events in bronze now")
+    return tried, moved
+
+
+def _others_are_open(lakehouse: Lakehouse, reason: str | None) -> bool:
+    """Whether lines wait for the judge, not for a mapping."""
+    from alert_assets.ingest.remapped import IS_UNMAPPED
+
+    asked = f"AND array_has(reasons, {literal(reason)})" if reason else ""
+    found = lakehouse.rows(
+        BRONZE_QUARANTINE, f"SELECT 1 FROM t WHERE replayed_at IS NULL AND NOT {IS_UNMAPPED} {asked} LIMIT 1"
+    )
+    return bool(found.num_rows)
 
 
 def _finish_replay(
