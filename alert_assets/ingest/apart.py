@@ -93,7 +93,7 @@ def take_apart(batch: LandingBatch, files: Sequence[str], log: Callable[[str], N
                 log("It does not fail there: nothing is set aside")
                 return 0
             parts = [part for path in poisonous(files, rehearsals.fails) for part in _lines_of(path, rehearsals)]
-        except OfTheMachine as error:
+        except (OfTheMachine, OSError) as error:
             log(f"Nothing is set aside, it is not the files: {error}")
             return 0
     for path, lines in parts:
