@@ -53,6 +53,7 @@ ELSEWHERE = {
     *(
         ("run",),
         ("serve",),
+        ("stream",),
         ("senders", "show"),
         ("senders", "try"),
         ("quarantine", "replay"),

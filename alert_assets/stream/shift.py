@@ -1,0 +1,125 @@
+"""A shift: up to a minute of cycles that count as one run for circuit breakers and people.
+
+A cycle may take a second. As runs of their own, cycles that succeed would drown every failure rate, and fill the
+database. So a shift asks the breakers when it begins and says how it went when it ends: after a minute, at once when
+something failed, when a breaker or a blocking check has changed its mind, and after the one cycle that probes a
+half-open breaker.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from functools import partial
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+from alert_assets.breaker.gate import Guarded, failed_checks
+from alert_assets.breaker.guard import BreakerOpen, RunGuard
+from alert_assets.breaker.store import ProcessOwner
+from alert_assets.checks.tables import CHECKS
+from alert_assets.contracts import (
+    BRONZE_EVENTS,
+    BRONZE_QUARANTINE,
+    GOLD_INCIDENTS,
+    PLATINUM_INCIDENTS,
+    SILVER_ALERTS,
+    Contract,
+)
+from alert_assets.kernel.clock import utc_now
+from alert_assets.lake.lakehouse import Lakehouse
+
+if TYPE_CHECKING:
+    from alert_assets.breaker.store import CircuitBreakers
+    from alert_assets.settings import Settings
+
+#: Name of the job, where runs have one.
+JOB = "stream"
+
+#: The tables that a cycle fills, in order; bronze_quarantine comes with bronze_events.
+CHAIN = (BRONZE_EVENTS, SILVER_ALERTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS)
+
+_SHIFT_SECONDS = 60.0
+
+Tables = tuple[Contract, ...]
+
+
+def allowed(breakers: CircuitBreakers) -> tuple[Tables, list[str]]:
+    """The tables of the chain that may be written now, from bronze on, and why the next one may not."""
+    refusals: list[str] = []
+
+    def is_free(contract: Contract) -> bool:
+        refusals.extend(_refusals(breakers, contract))
+        return not refusals
+
+    return tuple(takewhile(is_free, CHAIN)), refusals
+
+
+def _refusals(breakers: CircuitBreakers, contract: Contract) -> list[str]:
+    """Why a table may not be written: its breaker, or a blocking check of a table that it is made of."""
+    place = CHAIN.index(contract)
+    above = (*CHAIN[:place], BRONZE_QUARANTINE) if place else ()
+    blocking = {(table.name, check.name) for table in above for check in CHECKS[table.name][1]() if check.gating}
+    guarded = Guarded({}, (), tuple(table.name for table in above), frozenset(blocking))
+    refused = breakers.peek([contract.breaker] if contract.breaker else [])
+    return [*failed_checks(breakers, guarded), *map(str, refused)]
+
+
+class Shift:
+    """Some cycles, let in by the breakers together.
+
+    Attributes:
+        run_id: what commits and outcomes name as their run.
+        tables: those of the chain that are written, from bronze on.
+        done: names of the tables that were brought up to date.
+    """
+
+    def __init__(self, settings: Settings, breakers: CircuitBreakers, tables: Tables) -> None:
+        """Ask the breakers of these tables.
+
+        Raises:
+            BreakerOpen: one of them refuses.
+        """
+        self.run_id = f"{JOB}/{uuid.uuid4()}"
+        self.tables = tables
+        self.done: set[str] = set()
+        self._breakers, self._began, self._since = breakers, time.monotonic(), utc_now()
+        self._guard = RunGuard(breakers, self.run_id, JOB, lambda: None)
+        self.lakehouse = Lakehouse(settings, guard=self._guard)
+        # All at once: while it probes one, it may write what is downstream too.
+        names = {contract.breaker for contract in tables if contract.breaker}
+        admission = breakers.admit(names, self.run_id, owner=ProcessOwner.current(), job=JOB)
+        if not admission.admitted:
+            raise BreakerOpen("\n".join(map(str, admission.refusals)))
+
+    def goes_on(self, tables: Tables) -> bool:
+        """Whether a cycle over what is allowed now belongs to this shift."""
+        return tables == self.tables and time.monotonic() - self._began < _SHIFT_SECONDS
+
+    def is_probe(self) -> bool:
+        """Whether a breaker waits for how this goes; its lease is renewed."""
+        return self._breakers.heartbeat(self.run_id)
+
+    def end(self, error: str | None = None) -> None:
+        """Say how it went, to the breakers and, where that is news, to people."""
+        from alert_assets.notify.runs import RunEnd, raise_run_alerts
+
+        end = RunEnd(
+            run_id=self.run_id,
+            job=JOB,
+            failed=error is not None,
+            since=self._since,
+            at=utc_now(),
+            done=self.done,
+            undone={contract.name for contract in self.tables} - self.done if error else (),
+            bronze_batch=None if error else self.lakehouse.snapshot(BRONZE_EVENTS).last_batch_id,
+            error=error,
+        )
+        self._breakers.record_each(
+            self.run_id,
+            self._guard.outcomes,
+            reported_by=JOB,
+            job=JOB,
+            started_at=self._since,
+            also=partial(raise_run_alerts, end=end),
+        )
