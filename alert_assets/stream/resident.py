@@ -58,6 +58,7 @@ class ResidentProcess:
 
     Attributes:
         stop: set to end it after the batch that is under way.
+        facts: what it says of itself, as the lease has it.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class ResidentProcess:
         self._refused: list[str] = []
         self._looked = False
         self._news, self._in_cycle = threading.Event(), False
-        self._facts: dict[str, Any] = {"cycles": 0}
+        self.facts: dict[str, Any] = {"cycles": 0}
         self._lost: LeaseLost | None = None
 
     def run(self) -> None:
@@ -115,12 +116,13 @@ class ResidentProcess:
         while not self.stop.is_set():
             try:
                 self._look(happened=False)
+                self.facts["problem"] = None
                 for happened in looks(self._settings, self.stop):
                     self._look(happened=happened)
                     pause = _FIRST_PAUSE_SECONDS
             except Exception as error:  # noqa: BLE001  whatever it is, going on is what this process is for
                 said = one_line(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}", 500)
-                self._facts["problem"] = said
+                self.facts["problem"] = said
                 self._log(f"Failed, and tried again in {pause:.0f} s: {said}")
                 self._end_shift(said)
                 self._forget_spark()
@@ -130,14 +132,14 @@ class ResidentProcess:
     def _look(self, *, happened: bool) -> None:
         """Run cycles as long as there is work."""
         while not self.stop.is_set():
-            tables, refusals = allowed(self._breakers)
+            tables, refusals = allowed(self._settings, self._breakers)
             if refusals != self._refused:
                 self._refused = refusals
                 self._log(" ".join(refusals) or "Nothing is refused any more.")
             if not tables:
                 return
             files = self._landed.look()
-            self._facts["oldest_waiting_at"] = self._landed.oldest and self._landed.oldest.isoformat()
+            self.facts["waiting_since_at"] = self._landed.oldest and self._landed.oldest.isoformat()
             self._looked = True
             if files is None and (happened or not is_behind(Lakehouse(self._settings), self._settings, tables)):
                 return
@@ -164,8 +166,13 @@ class ResidentProcess:
             self._news.set()
         self._tally.add(cycle.numbers())
         self._landed.leave(cycle.bronze.broken or {})
-        self._facts |= {"cycles": self._facts["cycles"] + 1, "last_cycle_at": utc_now().isoformat(), "problem": None}
-        self._log(_line(cycle, time.monotonic() - began))
+        seconds = round(time.monotonic() - began, 3)
+        self.facts |= {
+            "cycles": self.facts["cycles"] + 1,
+            "last_cycle_at": utc_now().isoformat(),
+            "last_cycle_seconds": seconds,
+        }
+        self._log(_line(cycle, seconds))
         if shift.is_probe():
             self._end_shift()
 
@@ -221,7 +228,7 @@ class ResidentProcess:
     def _beat(self) -> None:
         while not self.stop.wait(RENEW_SECONDS):
             try:
-                self._lease.renew(self._facts)
+                self._lease.renew(self.facts)
                 if (shift := self._shift) is not None:
                     shift.is_probe()
             except LeaseLost as error:
@@ -229,7 +236,7 @@ class ResidentProcess:
                 self.stop.set()
             except Exception as error:  # noqa: BLE001  the database may be back the next time
                 self._log(f"No sign of life could be given: {one_line(str(error), 500)}")
-            if self._looked and self._facts.get("problem") is None:
+            if self._looked and self.facts.get("problem") is None:
                 self._looked = False
                 self._ping()
 
