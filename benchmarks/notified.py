@@ -17,14 +17,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alert_assets_tests.support.dagster_site import DagsterDev, Site, kill
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Longest that one alert is waited for, and pauses between two of them.
 _PATIENCE_SECONDS, _PAUSE_SECONDS = 300.0, {"stream": (0.0, 5.0), "sensors": (0.0, 30.0)}
