@@ -83,8 +83,11 @@ class ResidentProcess:
         self.facts: dict[str, Any] = {"cycles": 0}
         self._lost: LeaseLost | None = None
 
-    def run(self) -> None:
+    def run(self, *, warm: bool = True) -> None:
         """Take the lease, and work until :attr:`stop` is set.
+
+        Args:
+            warm: ask for the Spark session at once, and not with the first file.
 
         Raises:
             UserError: another process is resident, or has become it.
@@ -97,7 +100,7 @@ class ResidentProcess:
         for thread in threads:
             thread.start()
         try:
-            self._work()
+            self._work(warm=warm)
         finally:
             self.stop.set()
             self._news.set()
@@ -111,10 +114,12 @@ class ResidentProcess:
 
     # Tables
 
-    def _work(self) -> None:
+    def _work(self, *, warm: bool) -> None:
         pause = _FIRST_PAUSE_SECONDS
         while not self.stop.is_set():
             try:
+                if warm:
+                    self._session()
                 self._look(happened=False)
                 self.facts["problem"] = None
                 for happened in looks(self._settings, self.stop):

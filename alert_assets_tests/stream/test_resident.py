@@ -28,7 +28,7 @@ class Running:
         self._said: list[str] = []
         self._news = threading.Condition()
         self.process = ResidentProcess(settings, circuit_breakers(settings), self._hear)
-        self._thread = threading.Thread(target=self.process.run, daemon=True)
+        self._thread = threading.Thread(target=self.process.run, kwargs={"warm": False}, daemon=True)
         self._thread.start()
 
     def _hear(self, text: str) -> None:
