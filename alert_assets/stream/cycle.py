@@ -123,6 +123,7 @@ def run_cycle(
         Exception: what the functions of the assets raise; the tables before are up to date then.
     """
     cycle, lakehouse = Cycle(), shift.lakehouse
+    shift.begin_cycle()
 
     def bronze() -> None:
         try:

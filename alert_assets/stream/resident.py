@@ -153,6 +153,9 @@ class ResidentProcess:
             except BreakerOpen:
                 # Refused since it was looked at; the next look says why.
                 return
+            if files is None:
+                # What is behind now is not caught up with by the same again.
+                return
 
     def _of_now(self, tables: Tables) -> Shift:
         """The shift that a cycle over these tables belongs to."""

@@ -75,7 +75,7 @@ class Shift:
     Attributes:
         run_id: what commits and outcomes name as their run.
         tables: those of the chain that are written, from bronze on.
-        done: names of the tables that were brought up to date.
+        done: names of the tables that the last cycle has brought up to date.
     """
 
     def __init__(self, settings: Settings, breakers: CircuitBreakers, tables: Tables) -> None:
@@ -87,6 +87,7 @@ class Shift:
         self.run_id = f"{JOB}/{uuid.uuid4()}"
         self.tables = tables
         self.done: set[str] = set()
+        self._done_before: set[str] = set()
         self._breakers, self._began, self._since = breakers, time.monotonic(), utc_now()
         self._guard = RunGuard(breakers, self.run_id, JOB, lambda: None)
         self.lakehouse = Lakehouse(settings, guard=self._guard)
@@ -95,6 +96,11 @@ class Shift:
         admission = breakers.admit(names, self.run_id, owner=ProcessOwner.current(), job=JOB)
         if not admission.admitted:
             raise BreakerOpen("\n".join(map(str, admission.refusals)))
+
+    def begin_cycle(self) -> None:
+        """Have :attr:`done` speak of the next cycle."""
+        self._done_before |= self.done
+        self.done = set()
 
     def goes_on(self, tables: Tables) -> bool:
         """Whether a cycle over what is allowed now belongs to this shift."""
@@ -114,7 +120,7 @@ class Shift:
             failed=error is not None,
             since=self._since,
             at=utc_now(),
-            done=self.done,
+            done=self.done if error else self.done | self._done_before,
             undone={contract.name for contract in self.tables} - self.done if error else (),
             bronze_batch=None if error else self.lakehouse.snapshot(BRONZE_EVENTS).last_batch_id,
             error=error,
