@@ -114,4 +114,4 @@ def test_an_alert_is_heard_in_seconds_and_a_kill_loses_nothing(site: Site, servi
     site.check_tables()
     landed = sorted((site.settings.data_dir / "landing").iterdir())
     lines = [line for path in landed for line in path.read_bytes().splitlines()]
-    assert_same_tables(tables(site), expected_of(lines, site.settings))
+    assert_same_tables(tables(site), expected_of(lines, site.settings, datetime.now(UTC)))
