@@ -80,6 +80,18 @@ class Settings(BaseSettings):
     max_field_chars: int = Field(
         32_768, ge=256, le=1_048_576, description="A longer message, label or other optional text is cut."
     )
+    max_labels: int = Field(
+        256, ge=8, le=100_000, description="Labels of an event beyond it, by name, stay in _rescued alone."
+    )
+    max_inflated_mib: int = Field(
+        4_096, ge=1, le=1_048_576, description="A .gz file that unpacks to more MiB is left in the landing zone."
+    )
+    max_inflation_ratio: int = Field(
+        200,
+        ge=10,
+        le=2_000,
+        description="So is one that unpacks to more than 256 MiB and to more than so many times its size.",
+    )
     max_files_per_trigger: int = Field(10, gt=0, le=100_000, description="Landing files in one micro-batch.")
 
     spark_mode: Literal["connect", "classic"] = Field(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 #: The parts, in the order they run.
-PARTS = ("cycle", "throughput", "history", "control-plane", "growth")
+PARTS = ("cycle", "throughput", "history", "control-plane", "growth", "intake")
 
 app = typer.Typer(help="How fast the pipeline is, against others on the same machine.", no_args_is_help=True)
 
@@ -43,6 +43,7 @@ def run(
     growth_events: Annotated[
         int, typer.Option(min=10_000, help="Events of storm and skew; half as many too.")
     ] = 500_000,
+    requests: Annotated[int, typer.Option(min=100, help="Requests of the intake part.")] = 20_000,
     timeout: Annotated[float, typer.Option(min=10, help="Seconds that one measured program may take.")] = 3600,
     work: Work = _WORK,
     json_file: Json = None,
@@ -59,7 +60,7 @@ def run(
         raise typer.BadParameter("numbers of millions, e.g. 1,10,50.", param_hint="--history") from None
     if sizes != sorted(set(sizes)) or len(sizes) < 2 or sizes[0] < 10_000:
         raise typer.BadParameter("two sizes or more, growing.", param_hint="--history")
-    from benchmarks import control_plane, cycle, growth, throughput
+    from benchmarks import control_plane, cycle, growth, intake, throughput
     from benchmarks import history as past
 
     todo: dict[str, Callable[[Bench], None]] = {
@@ -68,6 +69,7 @@ def run(
         "history": lambda bench: past.measure(bench, 10_000, sizes, block=min(sizes[0], 1_000_000)),
         "control-plane": lambda bench: control_plane.measure(bench, min(sizes[0], 1_000_000), 3 * runs),
         "growth": lambda bench: growth.measure(bench, growth_events),
+        "intake": lambda bench: intake.measure(bench, requests),
     }
     with _started(Bench(work.absolute(), runs, timeout, seed)) as bench:
         try:

@@ -1,7 +1,8 @@
 """HTTP in: requests and events a second, and how long an answer takes, each on disk before it is given.
 
-`python -m benchmarks.intake` measures single alerts at 32 connections, as Alertmanager's payload and as our own event,
-and batches of 100 events. The client speaks HTTP by hand, so that it costs little of the cores it shares.
+Single alerts at 32 connections, as Alertmanager's payload and as our own event, and batches of 100 events; beside them
+Alertmanager's own `/api/v2/alerts`, where it is installed, which keeps nothing on disk before it answers. The client
+speaks HTTP by hand, so that it costs little of the cores it shares. `make bench ARGS="--only intake"` is this alone.
 """
 
 from __future__ import annotations
@@ -10,47 +11,33 @@ import asyncio
 import json
 import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
+from benchmarks.processes import BenchError
+from benchmarks.results import Load, Target
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from benchmarks.bench import Bench
 
 CONNECTIONS = 32
 
-
-@dataclass(frozen=True)
-class Measured:
-    """One load.
-
-    Attributes:
-        seconds: of each answer.
-        grown_mb: by which the server's memory grew.
-    """
-
-    name: str
-    elapsed_seconds: float
-    seconds: list[float]
-    events: int
-    files: int
-    grown_mb: float
-
-    def __str__(self) -> str:
-        ordered = sorted(self.seconds)
-        p50, p99 = (ordered[int(len(ordered) * share)] * 1000 for share in (0.5, 0.99))
-        return (
-            f"{self.name}: {len(ordered) / self.elapsed_seconds:,.0f} requests/s, "
-            f"{self.events / self.elapsed_seconds:,.0f} events/s, p50 {p50:.1f} ms, p99 {p99:.1f} ms, "
-            f"{self.files} files, memory +{self.grown_mb:.0f} MB"
-        )
+#: Requests before the clock runs.
+_WARM_UP = 200
+_ALERTMANAGER = "prometheus-alertmanager"
 
 
 def event(number: int) -> bytes:
@@ -82,6 +69,14 @@ def alertmanager(number: int) -> bytes:
     return json.dumps(payload).encode()
 
 
+def posted_to_alertmanager(number: int) -> bytes:
+    """Return an alert as Alertmanager's API takes it."""
+    now = datetime.now(UTC)
+    labels = {"alertname": "HighCPU", "service": f"app-{number % 50}", "instance": f"host-{number}"}
+    alert = {"labels": labels, "startsAt": now.isoformat(), "endsAt": (now + timedelta(hours=1)).isoformat()}
+    return json.dumps([alert]).encode()
+
+
 async def load(port: int, path: str, bodies: list[bytes]) -> list[float]:
     """Send the bodies over the connections; returns the seconds that each answer took."""
     waiting = iter(bodies)
@@ -91,11 +86,13 @@ async def load(port: int, path: str, bodies: list[bytes]) -> list[float]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for body in waiting:
             begun = time.perf_counter()
-            writer.write(b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (path.encode(), len(body)))
+            head = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            writer.write(head % (path.encode(), len(body)))
             writer.write(body)
-            head = await reader.readuntil(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 202"), head
-            length = re.search(rb"content-length: (\d+)", head)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            if not re.match(rb"HTTP/1.1 20[02]", answer):
+                raise BenchError(f"{path} answered {answer.decode()}")
+            length = re.search(rb"(?i)content-length: (\d+)", answer)
             await reader.readexactly(int(length[1]) if length else 0)
             seconds.append(time.perf_counter() - begun)
         writer.close()
@@ -104,51 +101,89 @@ async def load(port: int, path: str, bodies: list[bytes]) -> list[float]:
     return seconds
 
 
-def measure(name: str, path: str, make: Callable[[int], bytes], requests: int, events_each: int) -> Measured:
-    """Start a server of its own, warm it, and load it."""
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "ALERTS_DATA_DIR": folder}
-        command = [sys.executable, "-m", "alert_assets.cli", "serve", "--port", "0"]
-        server = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, cwd=folder)
-        try:
-            assert server.stderr
-            listening = re.search(r":(\d+);", server.stderr.readline())
-            assert listening
-            port = int(listening[1])
-            asyncio.run(load(port, path, [make(number) for number in range(200)]))
-            bodies = [make(1_000 + number) for number in range(requests)]
-            process = psutil.Process(server.pid)
-            before = process.memory_info().rss
-            begun = time.perf_counter()
-            seconds = asyncio.run(load(port, path, bodies))
-            elapsed = time.perf_counter() - begun
-            grown = (process.memory_info().rss - before) / 1e6
-        finally:
-            server.terminate()
-            server.wait()
-        landed = [path for path in (Path(folder) / "landing").iterdir() if not path.name.startswith(".")]
-        lines = sum(path.read_bytes().count(b"\n") for path in landed)
-        assert lines == (requests + 200) * events_each, lines
-        return Measured(name, elapsed, seconds, requests * events_each, len(landed), grown)
+@contextmanager
+def serving(folder: Path) -> Iterator[tuple[int, psutil.Process]]:
+    """`alert-assets serve` with the defaults, on a free port."""
+    environment = {**os.environ, "ALERTS_DATA_DIR": str(folder)}
+    command = [sys.executable, "-m", "alert_assets.cli", "serve", "--port", "0"]
+    server = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, cwd=folder)
+    try:
+        said = server.stderr.readline() if server.stderr else ""
+        if not (listening := re.search(r":(\d+);", said)):
+            raise BenchError(f"`alert-assets serve` does not listen: {said}")
+        yield int(listening[1]), psutil.Process(server.pid)
+    finally:
+        server.terminate()
+        server.wait()
 
 
-def main() -> None:
-    """Measure each load and print a line."""
-    scale = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
+@contextmanager
+def alertmanager_running(folder: Path) -> Iterator[tuple[int, psutil.Process]]:
+    """Debian's Alertmanager, without a cluster, and with a receiver that sends nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (folder / "config.yml").write_text("route: {receiver: none}\nreceivers: [{name: none}]\n", "utf-8")
+    command = [_ALERTMANAGER, f"--config.file={folder}/config.yml", f"--storage.path={folder}/data"]
+    command += [f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address=", "--log.level=error"]
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                if time.monotonic() > deadline or server.poll() is not None:
+                    raise BenchError(f"{_ALERTMANAGER} does not listen on port {port}") from None
+                time.sleep(0.05)
+        yield port, psutil.Process(server.pid)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def loaded(
+    name: str, port: int, process: psutil.Process, path: str, make: Callable[[int], bytes], requests: int, each: int
+) -> Load:
+    """Warm a server, and load it."""
+    asyncio.run(load(port, path, [make(number) for number in range(_WARM_UP)]))
+    bodies = [make(1_000 + number) for number in range(requests)]
+    before = process.memory_info().rss
+    begun = time.perf_counter()
+    seconds = sorted(asyncio.run(load(port, path, bodies)))
+    elapsed = time.perf_counter() - begun
+    p50, p99 = (seconds[int(len(seconds) * share)] * 1000 for share in (0.5, 0.99))
+    grown = (process.memory_info().rss - before) / (1 << 20)
+    return Load(name, requests, each * requests, elapsed, p50, p99, grown)
+
+
+def measure(bench: Bench, requests: int) -> None:
+    """Load `serve` in three ways, and Alertmanager in one.
+
+    Args:
+        requests: of single alerts; a quarter as many of batches.
+    """
     loads = (
-        ("one alert of Alertmanager", "/intake/alertmanager", alertmanager, 20_000, 1),
-        ("one event", "/intake/events", event, 20_000, 1),
-        (
-            "100 events",
-            "/intake/events",
-            hundred,
-            5_000,
-            100,
-        ),
+        ("one alert, as Alertmanager posts it", "/intake/alertmanager", alertmanager, requests, 1),
+        ("one event", "/intake/events", event, requests, 1),
+        ("100 events, JSON lines", "/intake/events", hundred, requests // 4, 100),
     )
-    for name, path, make, requests, events_each in loads:
-        print(measure(name, path, make, round(requests * scale), events_each), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    found = []
+    for name, path, make, count, each in loads:
+        with tempfile.TemporaryDirectory() as folder:
+            with serving(Path(folder)) as (port, process):
+                found.append(loaded(name, port, process, path, make, count, each))
+            landing = Path(folder) / "landing"
+            lines = sum(path.read_bytes().count(b"\n") for path in landing.glob("intake-*.jsonl"))
+        bench.must_agree(name, {"events": (count + _WARM_UP) * each}, {"events": lines})
+    if shutil.which(_ALERTMANAGER):
+        with tempfile.TemporaryDirectory() as folder, alertmanager_running(Path(folder)) as (port, process):
+            name, path = "Alertmanager itself, one alert, not on disk", "/api/v2/alerts"
+            found.append(loaded(name, port, process, path, posted_to_alertmanager, requests, 1))
+    bench.results.loads += found
+    single, _, batches = found[:3]
+    bench.results.targets += [
+        Target("g", "single alerts a second", single.events / single.seconds, 800, at_least=True, unit=""),
+        Target("g", "99th percentile of their answers", single.p99_ms, 200, unit="ms"),
+        Target("g", "events a second in batches", batches.events / batches.seconds, 20_000, at_least=True, unit=""),
+    ]

@@ -88,6 +88,19 @@ def _tables(results: Results) -> Iterator[tuple[str, list[str], list[list[str]]]
             [t.letter, t.name, t.wanted, t.shown, t.verdict] for t in sorted(results.targets, key=lambda t: t.letter)
         ]
         yield "Targets", ["", "figure", "target", "measured", "verdict"], rows
+    if results.loads:
+        rows = [
+            [
+                f"{one.requests:,}",
+                one.name,
+                *[f"{value:,.0f}" for value in (one.requests / one.seconds, one.events / one.seconds)],
+                *[f"{value:.1f}" for value in (one.p50_ms, one.p99_ms)],
+                f"{one.grown_mib:,.0f}",
+            ]
+            for one in results.loads
+        ]
+        columns = ["requests", "what", "requests/s", "events/s", "p50 ms", "p99 ms", "memory +MiB"]
+        yield "HTTP in, 32 connections, each on disk before its answer", columns, rows
     measured = [measurement for measurement in results.measurements if measurement.runs]
     if not measured:
         return

@@ -83,15 +83,34 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Load:
+    """Requests over 32 connections, and their answers.
+
+    Attributes:
+        seconds: wall-clock time of all of it.
+        p50_ms, p99_ms: of an answer.
+        grown_mib: by which the server's memory grew meanwhile.
+    """
+
+    name: str
+    requests: int
+    events: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+    grown_mib: float
+
+
+@dataclass(frozen=True)
 class Target:
     """A figure and what it should be.
 
     Attributes:
-        letter: of the issue, a to f.
+        letter: of the issue, a to f; g is of HTTP in.
         name: what the figure is.
         value: as measured.
         limit: `value` is at least or at most this.
-        unit: `x` for a ratio, `MiB`, or nothing.
+        unit: `x` for a ratio, `MiB`, `ms`, or nothing.
         is_bound: whether the true value may lie further from the limit, since something was cut off.
     """
 
@@ -161,6 +180,7 @@ class Results:
     about: dict[str, str] = field(default_factory=dict)
     data: dict[str, str] = field(default_factory=dict)
     measurements: list[Measurement] = field(default_factory=list)
+    loads: list[Load] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
     agreements: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
@@ -179,6 +199,7 @@ class Results:
             "about": self.about,
             "data": self.data,
             "measurements": [measurement.as_json() for measurement in self.measurements if measurement.runs],
+            "loads": list(map(asdict, self.loads)),
             "targets": [target.as_json() for target in self.targets],
             "agreements": self.agreements,
             "failures": [asdict(failure) for failure in self.failures],

@@ -192,7 +192,7 @@ def _volume(rows: NewRows) -> Finding:
 
 
 def _is_rewrite(commit: Commit) -> bool:
-    return bool(commit.info.get("full_refresh") or "replay" in commit.info)
+    return bool(commit.info.get("full_refresh") or not {"replay", "remap"}.isdisjoint(commit.info))
 
 
 def _failed_runs(rows: NewRows, commits: Sequence[Commit]) -> set[str]:

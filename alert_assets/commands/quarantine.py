@@ -36,7 +36,8 @@ _OF_FIELDS = "missing|invalid|future|too_long|unmapped"
 def _reason(text: str) -> str:
     if not re.fullmatch(rf"{_OF_LINES}|({_OF_FIELDS}):\S+", text):
         raise typer.BadParameter(
-            f"{text!r} is none: malformed_json, too_deep, too_long, missing:FIELD, invalid:FIELD, future:timestamp; "
+            f"{text!r} is none: malformed_json, too_deep, too_long, missing:FIELD, invalid:FIELD, future:timestamp, "
+            "unmapped:SENDER; "
             "`alert-assets quarantine reasons` lists those there are."
         )
     return text
@@ -109,7 +110,10 @@ def reasons(as_json: JsonOption = False) -> None:
 
 @app.command(epilog="Example: alert-assets quarantine replay --reason invalid:timestamp")
 def replay(reason: ReasonOption = None, as_json: JsonOption = False) -> None:
-    """Judge the open lines again and move those that pass now to bronze, each once. Starts Spark."""
+    """Judge the open lines again and move those that pass now to bronze, each once. Starts Spark.
+
+    Lines unmapped:SENDER are mapped again, by the mapping that there is now; this needs no Spark.
+    """
     from alert_assets.ingest.query import ReplayReport, replay_quarantine
 
     settings = load_settings()

@@ -18,8 +18,9 @@ from alert_assets.intake.envelope import UNMAPPED
 from alert_assets.intake.heartbeats import limit_of
 from alert_assets.intake.json_lines import lines_of
 from alert_assets.intake.mapping import MappingError, load_mappings
+from alert_assets.intake.payload import all_senders, mapped
 from alert_assets.intake.senders.registry import SENDERS
-from alert_assets.intake.server import EVENTS, all_senders, mapped
+from alert_assets.intake.server import EVENTS
 from alert_assets.intake.settings import IntakeSettings, load_intake_settings
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.durations import spell_duration

@@ -16,6 +16,7 @@ from alert_assets.commands.lake import reading, records
 from alert_assets.commands.options import JsonOption
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, CONTRACTS, Contract
 from alert_assets.errors import UserError
+from alert_assets.ingest.balance import Balance, intake_balance
 from alert_assets.ingest.landing import NotRead, backlog, by_reason
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
@@ -114,11 +115,13 @@ def status(
     with reading(settings) as lakehouse:
         tables = [_table(lakehouse, name, now) for name in CONTRACTS]
         quarantine = _quarantine(lakehouse, {table.name: table.rows for table in tables}[BRONZE_EVENTS.name])
-    landing = _landing(settings)
+        landing = _landing(settings)
+        balance = Balance(0, 0, ()) if landing.problem else intake_balance(lakehouse, settings)
     stream = _stream(settings, now)
     problems = [
         *_age_problems(tables, max_age_minutes, now),
         *_backlog_problems(landing, max_backlog),
+        *_balance_problems(balance),
         *delivery_problems(settings),
     ]
     if as_json:
@@ -128,13 +131,14 @@ def status(
                 "lake": output.without_credentials(settings.lake_dir),
                 "tables": [_with_ages(table, now) for table in tables],
                 "landing": {**_with_ages(landing, now), "not_read": list(map(asdict, landing.not_read))},
+                "intake": asdict(balance),
                 "quarantine": asdict(quarantine),
                 "stream": _with_ages(stream, now),
                 "problems": problems,
             }
         )
     else:
-        _print(settings, tables, landing, quarantine, now)
+        _print(settings, tables, landing, balance, quarantine, now)
         _print_stream(stream, now)
         for problem in problems:
             typer.echo(f"Problem: {problem}", err=True)
@@ -243,6 +247,17 @@ def _backlog_problems(landing: LandingStatus, max_backlog: int | None) -> list[s
     return [f"{output.count(waiting, 'landing file')} wait; --max-backlog allows {max_backlog:,}."]
 
 
+def _balance_problems(balance: Balance) -> list[str]:
+    if not balance.missing:
+        return []
+    lost = output.count(balance.accepted - balance.landed, "line")
+    more = "" if len(balance.missing) == 1 else f" and {len(balance.missing) - 1:,} more"
+    return [
+        f"{lost} that intake accepted are neither in the landing zone nor ingested: {balance.missing[0]}{more} was "
+        "removed or changed. Put the file back, or let the senders send again."
+    ]
+
+
 def _with_ages(part: TableStatus | LandingStatus | StreamStatus, now: datetime) -> dict[str, Any]:
     """The fields, and after each time how many seconds ago it is."""
     shown: dict[str, Any] = {}
@@ -254,7 +269,12 @@ def _with_ages(part: TableStatus | LandingStatus | StreamStatus, now: datetime) 
 
 
 def _print(
-    settings: Settings, tables: list[TableStatus], landing: LandingStatus, quarantine: QuarantineStatus, now: datetime
+    settings: Settings,
+    tables: list[TableStatus],
+    landing: LandingStatus,
+    balance: Balance,
+    quarantine: QuarantineStatus,
+    now: datetime,
 ) -> None:
     out = output.Output()
     output.say(f"Lake: {output.without_credentials(settings.lake_dir)}")
@@ -293,6 +313,8 @@ def _print(
                 ]
             )
         )
+    if balance.accepted:
+        output.say(f"\nIntake: {output.count(balance.accepted, 'line')} accepted, {balance.landed:,} of them landed")
     output.say(
         f"\nQuarantine: {output.count(quarantine.open, 'line')} open ({quarantine.open_percent:.2f}% of all lines), "
         f"{quarantine.replayed:,} replayed"

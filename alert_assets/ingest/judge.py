@@ -62,12 +62,14 @@ class Limits:
         max_depth: objects and arrays within one another, the line's own object among them.
         max_line_bytes: longest line.
         max_field_chars: longest text.
+        max_labels: labels of an event, or other texts by name.
     """
 
     max_future_skew_minutes: int
     max_depth: int
     max_line_bytes: int
     max_field_chars: int
+    max_labels: int
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
@@ -315,13 +317,26 @@ class _Reading:
                 self._reasons.append(f"{TOO_LONG}:{name}")
                 return
             value, is_adapted = value[:limit], True
-        elif field.kind == "texts" and value and any(len(entry) > limit for entry in value.values()):
-            value, is_adapted = {key: entry[:limit] for key, entry in value.items()}, True
+        elif field.kind == "texts" and value:
+            value, rest, is_adapted = self._bounded(value, rest, is_adapted)
         self._event[name] = value
         if is_adapted:
             self._adapted.add(name)
         if rest is not None:
             self._rescued[name] = rest
+
+    def _bounded(self, texts: dict[str, str], rest: Any, is_adapted: bool) -> tuple[dict[str, str], Any, bool]:
+        """Labels within the limits; the names that are too long, or too many in their order, are the rest."""
+        limits = self._judge.limits
+        longest = limits.max_field_chars
+        short = [name for name in texts if len(name) <= longest]
+        kept = short if len(short) <= limits.max_labels else sorted(short)[: limits.max_labels]
+        if len(kept) < len(texts):
+            left = {name: self._members["labels"][name] for name in texts.keys() - set(kept)}
+            rest, is_adapted = {**left, **(rest or {})}, True
+        elif all(len(text) <= longest for text in texts.values()):
+            return texts, rest, is_adapted
+        return {name: texts[name][:longest] for name in kept}, rest, True
 
     def _fill_in(self) -> None:
         for field in self._needs.defaults:

@@ -18,6 +18,7 @@ import os
 import stat
 import zlib
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -26,7 +27,7 @@ import pyarrow.compute as pc
 from pyarrow import fs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 #: A landed line, as Spark's DDL and as Arrow has it. `raw` is the line as it came; its bytes need not be UTF-8.
 LINE = "raw string, _source_file string, _landed_at timestamp, _ingested_at timestamp"
@@ -46,15 +47,45 @@ _PACKED = 1 << 16
 _KEPT = 1 << 14
 
 
+#: Bytes from which a ratio says something: what packs well and is small harms nobody.
+_RATIO_FROM = 256 << 20
+
+
+@dataclass(frozen=True)
+class Inflation:
+    """What a packed file may unpack to: bytes in all and, where it is large, bytes for each packed one."""
+
+    max_bytes: int
+    max_ratio: int
+
+    def check(self, packed: int, unpacked: int) -> None:
+        """Raise :class:`Inflated` once it is more."""
+        if unpacked > self.max_bytes:
+            raise Inflated(f"it unpacks to more than {self.max_bytes >> 20:,} MiB (ALERTS_MAX_INFLATED_MIB)")
+        if unpacked > max(_RATIO_FROM, packed * self.max_ratio):
+            raise Inflated(f"it unpacks to more than {self.max_ratio:,} times its size (ALERTS_MAX_INFLATION_RATIO)")
+
+
+class Inflated(ValueError):
+    """A packed file holds more than is unpacked."""
+
+
 class NotRegular(OSError):
     """What has a landed file's name is a link, a folder, a pipe, a socket or a device."""
 
 
 #: A file with such an error has no more lines, however often it is tried.
-UNREADABLE = (NotRegular, EOFError, zlib.error)
+UNREADABLE = (NotRegular, Inflated, EOFError, zlib.error)
 
 
-def landed_lines(files: Iterable[pa.RecordBatch], root: str, max_line_bytes: int) -> Iterator[pa.RecordBatch]:
+def landed_lines(
+    files: Iterable[pa.RecordBatch],
+    root: str,
+    max_line_bytes: int,
+    inflation: Inflation | None = None,
+    aside: Mapping[str, Sequence[tuple[int, int] | None]] | None = None,
+    only: tuple[int, int] | None = None,
+) -> Iterator[pa.RecordBatch]:
     """The lines of files, in order, a few megabytes at a time.
 
     A line ends with a line feed, or the file; what is packed by gzip (`.gz`) is unpacked.
@@ -63,6 +94,9 @@ def landed_lines(files: Iterable[pa.RecordBatch], root: str, max_line_bytes: int
         files: `path` (its URI), `_landed_at` (when it was modified), `_ingested_at` (when its batch began).
         root: the landing zone, a path or URL; below it no link is followed.
         max_line_bytes: what is longer becomes a note `too_long`, with the beginning of the line.
+        inflation: a packed file that holds more ends in a note `unreadable_file`; None for no limit.
+        aside: lines by path that become notes `set_aside`, as (first, behind the last); None for all, as one note.
+        only: the only lines that are handed on, of each file.
 
     Yields:
         columns of `LINE`.
@@ -71,7 +105,8 @@ def landed_lines(files: Iterable[pa.RecordBatch], root: str, max_line_bytes: int
         times = [batch.column(name).cast(_TIME) for name in ("_landed_at", "_ingested_at")]
         for i, uri in enumerate(batch.column("path").to_pylist()):
             path = plain_path(uri)
-            for raw in _texts_or_note(path, root, max_line_bytes):
+            lines = _texts_or_note(path, root, max_line_bytes, inflation)
+            for raw in _selected(lines, (aside or {}).get(path, ()), only):
                 constants = [pa.repeat(pa.scalar(path), len(raw)), *(pa.repeat(time[i], len(raw)) for time in times)]
                 yield pa.RecordBatch.from_arrays([raw, *constants], schema=LINE_SCHEMA)
 
@@ -81,32 +116,74 @@ def plain_path(uri: str) -> str:
     return unquote("/" + uri.removeprefix("file:").lstrip("/") if uri.startswith("file:") else uri)
 
 
-def read_to_end(path: str, root: str) -> None:
+def read_to_end(path: str, root: str, inflation: Inflation | None = None) -> None:
     """Read a file as :func:`landed_lines` does, whole if it is packed, and keep nothing.
 
     Raises:
         OSError, EOFError, zlib.error: it cannot be read.
+        Inflated: it holds more than that.
     """
     with _opened(path, root) as stream:
         if path.endswith(".gz"):
-            for _ in _unpacked(stream, _BLOCK):
+            for _ in _unpacked(stream, _BLOCK, inflation):
                 pass
 
 
-def _texts_or_note(path: str, root: str, max_line_bytes: int) -> Iterator[pa.StringArray]:
+def count_lines(path: str, root: str, max_line_bytes: int, inflation: Inflation) -> int:
+    """Count a file's lines as :func:`landed_lines` has them, notes among them."""
+    return sum(map(len, _texts_or_note(path, root, max_line_bytes, inflation)))
+
+
+def _selected(
+    texts: Iterator[pa.StringArray], aside: Sequence[tuple[int, int] | None], only: tuple[int, int] | None
+) -> Iterator[pa.StringArray]:
+    """A file's lines with notes for those that are set aside."""
+    if None in aside:
+        yield pa.array([_note(b"", "set_aside", "Spark fails on this file")], pa.binary()).view(pa.string())
+        return
+    if not aside and only is None:
+        yield from texts
+        return
+    begin = 0
+    for lines in texts:
+        end = begin + len(lines)
+        numbers = [at for first, last in filter(None, aside) for at in range(max(first, begin), min(last, end))]
+        if numbers:
+            raw = lines.view(pa.binary()).to_pylist()
+            for at in numbers:
+                raw[at - begin] = _set_aside(raw[at - begin], at + 1)
+            lines = pa.array(raw, pa.binary()).view(pa.string())
+        if only is not None:
+            first, last = (min(max(at, begin), end) - begin for at in only)
+            lines = lines.slice(first, last - first)
+        begin = end
+        if len(lines):
+            yield lines
+
+
+def _set_aside(line: bytes, number: int) -> bytes:
+    kept = line if len(line) <= _KEPT else _beginning(line[:_KEPT])
+    return _note(kept, "set_aside", f"Spark fails on line {number:,}, {len(line):,} bytes; {len(kept):,} are kept")
+
+
+def _texts_or_note(path: str, root: str, max_line_bytes: int, inflation: Inflation | None) -> Iterator[pa.StringArray]:
     try:
-        yield from _texts(path, root, max_line_bytes)
+        yield from _texts(path, root, max_line_bytes, inflation=inflation)
     except UNREADABLE as error:
         yield pa.array([_note(b"", "unreadable_file", str(error))], pa.binary()).view(pa.string())
 
 
-def _texts(path: str, root: str, limit: int, block: int = _BLOCK) -> Iterator[pa.StringArray]:
+def _texts(
+    path: str, root: str, limit: int, block: int = _BLOCK, inflation: Inflation | None = None
+) -> Iterator[pa.StringArray]:
     """A file's lines, without their ends."""
     begun: list[bytes] = []
     held = 0  # bytes of the line that has begun: those in `begun` or, of one that is too long, those counted
     kept: bytes | None = None  # the beginning of a line that is too long
     with _opened(path, root) as stream:
-        for read in _unpacked(stream, block) if path.endswith(".gz") else iter(lambda: stream.read(block), b""):
+        for read in (
+            _unpacked(stream, block, inflation) if path.endswith(".gz") else iter(lambda: stream.read(block), b"")
+        ):
             text = read
             if kept is not None:
                 rest, line_feed, text = read.partition(b"\n")
@@ -147,25 +224,32 @@ def _lines(lines: pa.BinaryArray | list[bytes]) -> Iterator[pa.StringArray]:
 
 def _cut(beginning: bytes, size: int) -> bytes:
     """A line of so many bytes, of which the beginning is kept, as a note."""
-    # Not within a character.
+    beginning = _beginning(beginning)
+    return _note(beginning, "too_long", f"{size:,} bytes; the first {len(beginning):,} are kept")
+
+
+def _beginning(beginning: bytes) -> bytes:
+    """Bytes of a line that do not end within a character."""
     for back in range(1, min(4, len(beginning)) + 1):
         if beginning[-back] & 0xC0 != 0x80:
             beginning = beginning[:-back] if beginning[-back] >= 0x80 else beginning
             break
-    return _note(beginning, "too_long", f"{size:,} bytes; the first {len(beginning):,} are kept")
+    return beginning
 
 
 def _note(line: bytes, reason: str, message: str) -> bytes:
     return b"%b\n%b: %b" % (line, reason.encode(), " ".join(message.split()).encode())
 
 
-def _unpacked(stream: Any, block: int) -> Iterator[bytes]:
+def _unpacked(stream: Any, block: int, inflation: Inflation | None = None) -> Iterator[bytes]:
     """What gzip has packed, a block at a time: one member after the other, and zeros behind the last one.
 
     Raises:
         EOFError, zlib.error: it is cut off, or is no gzip.
+        Inflated: it holds more than it may.
     """
     unpack, is_first, packed = None, True, b""
+    unpacked = 0
     while packed := packed or stream.read(_PACKED):
         if unpack is None:
             packed = packed if is_first else packed.lstrip(b"\0")
@@ -173,6 +257,9 @@ def _unpacked(stream: Any, block: int) -> Iterator[bytes]:
                 continue
             unpack, is_first = zlib.decompressobj(zlib.MAX_WBITS | 16), False
         while text := unpack.decompress(packed, block):
+            unpacked += len(text)
+            if inflation is not None:
+                inflation.check(stream.tell(), unpacked)
             yield text
             packed = unpack.unconsumed_tail
             if unpack.eof:

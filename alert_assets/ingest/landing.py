@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from alert_assets.errors import UserError
-from alert_assets.kernel.filesystems import filesystem_of, is_utf8
+from alert_assets.kernel.filesystems import filesystem_of, is_utf8, make_private
 from alert_assets.kernel.text import escape_invisible
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from pyarrow import fs
 
+    from alert_assets.ingest.landed_lines import Inflation
     from alert_assets.settings import Settings
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
@@ -282,6 +283,11 @@ def backlog(settings: Settings) -> Backlog:
     return Backlog(pending, unfinished, ingested, (*there.skipped, *_changed(settings, current, changed)))
 
 
+def ingested_files(settings: Settings) -> set[str]:
+    """Return the paths that the landing query has taken, but for those that were archived long ago."""
+    return {entry.path for entry in _taken_files(checkpoint(settings))}
+
+
 def relative_path(settings: Settings, path: str) -> str:
     """Path of a landed file below the landing zone."""
     return path.removeprefix(settings.landing_dir).lstrip("/")
@@ -328,17 +334,27 @@ def _checkpoints(settings: Settings) -> list[str]:
     return ["landing", *sorted(info.base_name for info in found if re.fullmatch(r"landing-\d{6}", info.base_name))]
 
 
+def inflation_of(settings: Settings) -> Inflation:
+    """What a packed file may unpack to, by the settings."""
+    from alert_assets.ingest.landed_lines import Inflation
+
+    return Inflation(settings.max_inflated_mib << 20, settings.max_inflation_ratio)
+
+
 def broken_files(settings: Settings, files: Iterable[LandingFile]) -> dict[str, str]:
     """Files that cannot be opened or, packed, not be read to their end: by path, with the reason.
 
     A truncated gzip would fail its batch at every retry, so it must not get into one. Reading is the
-    only proof there is: the file's last bytes are its checksum, or not. It is done by what reads the batch.
+    only proof there is: the file's last bytes are its checksum, or not. It is done by what reads the batch,
+    and ends where the file has unpacked to more than it may.
     """
     from alert_assets.ingest.landed_lines import UNREADABLE, read_to_end
 
+    inflation = inflation_of(settings)
+
     def problem(file: LandingFile) -> str | None:
         try:
-            read_to_end(file.path, settings.landing_dir)
+            read_to_end(file.path, settings.landing_dir, inflation)
         except (OSError, *UNREADABLE) as error:
             return (isinstance(error, OSError) and error.strerror) or f"{error}" or type(error).__name__
         return None
@@ -365,7 +381,7 @@ class _Taken:
 
 def _taken_files(checkpoint_folder: str) -> list[_Taken]:
     filesystem, root = filesystem_of(f"{checkpoint_folder}/sources/0")
-    logs = _numbered(filesystem, root)
+    logs = numbered_files(filesystem, root)
     compacted = [number for number, path in logs.items() if path.endswith(".compact")]
     first = max(compacted, default=-1)
     taken: dict[str, _Taken] = {}
@@ -382,7 +398,7 @@ def _taken_files(checkpoint_folder: str) -> list[_Taken]:
 
 def _last_committed_batch(checkpoint_folder: str) -> int:
     filesystem, root = filesystem_of(f"{checkpoint_folder}/commits")
-    return max(_numbered(filesystem, root), default=-1)
+    return max(numbered_files(filesystem, root), default=-1)
 
 
 def _ingested_before(checkpoint_folder: str) -> int:
@@ -401,7 +417,7 @@ def _ingested_before(checkpoint_folder: str) -> int:
 def remember_sizes(settings: Settings, files: Iterable[LandingFile]) -> None:
     """Keep how large files are that are about to be ingested, beside the checkpoint's list of them."""
     filesystem, root = filesystem_of(_sizes_folder(checkpoint(settings)))
-    there = _numbered(filesystem, root)
+    there = numbered_files(filesystem, root)
     sizes = {relative_path(settings, file.path): file.size_bytes for file in files}
     if is_full := len(there) >= _SIZE_FILES:
         sizes = {**_ingested_sizes(checkpoint(settings)), **sizes}
@@ -416,7 +432,7 @@ def _ingested_sizes(checkpoint_folder: str) -> dict[str, int]:
     """Bytes of ingested files by relative path; files of older releases are not among them."""
     filesystem, root = filesystem_of(_sizes_folder(checkpoint_folder))
     sizes: dict[str, int] = {}
-    for _, path in sorted(_numbered(filesystem, root).items()):
+    for _, path in sorted(numbered_files(filesystem, root).items()):
         with suppress(FileNotFoundError, ValueError), filesystem.open_input_stream(path) as stream:
             sizes |= json.loads(stream.read())
     return sizes
@@ -446,6 +462,8 @@ def archive_ingested(settings: Settings) -> int:
     """
     if not settings.archive_dir:
         return 0
+    with suppress(OSError):  # said where a file cannot be moved there
+        make_private(settings.archive_dir)
     current = checkpoint(settings)
     last_done = _last_committed_batch(current)
     taken = _taken_files(current)
@@ -582,7 +600,7 @@ def _remove(location: str) -> None:
 # Files and folders
 
 
-def _numbered(filesystem: fs.FileSystem, root: str) -> dict[int, str]:
+def numbered_files(filesystem: fs.FileSystem, root: str) -> dict[int, str]:
     """Spark's metadata files `N` and `N.compact` by number; a compacted one stands for its plain twin."""
     from pyarrow import fs
 

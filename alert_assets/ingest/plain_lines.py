@@ -242,6 +242,10 @@ class PlainLines:
                 maps, are_adapted = _maps(field, lines.filter(is_there))
                 values = found[field.name] = maps.take(_places(is_there))
                 fits = pc.and_(fits, pc.equal(values.is_valid(), is_there))
+                if field.kind == "texts":
+                    # Which of too many are kept is for the judge to say.
+                    is_few = pc.less_equal(_lengths(values), self.judge.limits.max_labels)
+                    fits = pc.and_(fits, pc.fill_null(is_few, True))
                 if any(are_adapted):
                     # Numbers are taken as they are: of the maps only labels can be adapted here.
                     is_adapted = _filled(pa.array(are_adapted, pa.bool_()).take(_places(is_there)))

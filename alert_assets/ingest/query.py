@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -26,6 +27,7 @@ from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wai
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE, EVENT
 from alert_assets.errors import UserError
+from alert_assets.ingest.apart import set_aside, take_apart
 from alert_assets.ingest.batch_gate import BatchFigures, BatchLimits, broken_limits
 from alert_assets.ingest.landing import (
     IS_A_LINK,
@@ -37,11 +39,13 @@ from alert_assets.ingest.landing import (
     broken_files,
     by_reason,
     checkpoint,
+    inflation_of,
     relative_path,
     remember_sizes,
 )
 from alert_assets.kernel.clock import utc_now
-from alert_assets.kernel.filesystems import filesystem_of, glob_literal, only_these
+from alert_assets.kernel.filesystems import filesystem_of, glob_literal, make_private, only_these
+from alert_assets.kernel.sql import literal
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.lake.snapshot import BATCH_APP, Snapshot
 
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
 
     from alert_assets.ingest.judge import Judge, Limits
     from alert_assets.ingest.plain_lines import PlainLines
+    from alert_assets.lake.writer import StagedWrite
     from alert_assets.settings import Settings
 
 #: Application transaction that numbers the replays of quarantine, in bronze and in quarantine.
@@ -97,6 +102,14 @@ class BatchHeld(UserError):
     """A batch was set aside instead of being published."""
 
 
+class BatchFailed(UserError):
+    """The landing query failed in a batch, for a reason that is not known to be the machine's."""
+
+
+class ServerGone(BatchFailed):
+    """The Spark server died."""
+
+
 class _LimitsBroken(Exception):
     """What a batch's audit found; its files are gone when this is raised."""
 
@@ -122,6 +135,8 @@ def ingest(
     """
     with lakehouse.writing(BRONZE_EVENTS):
         lakehouse.check_writable()
+        with suppress(OSError):  # said where Spark cannot write there
+            make_private(settings.checkpoint_dir)
         lakehouse.bring_up_to_date(BRONZE_EVENTS, BRONZE_QUARANTINE, BRONZE_HELD)
         before = lakehouse.snapshot(BRONZE_EVENTS).version
         held_before = lakehouse.snapshot(BRONZE_HELD).version
@@ -155,12 +170,31 @@ def ingest(
                 for commit in lakehouse.commits(BRONZE_HELD, held_before):
                     if "because" in commit:
                         raise BatchHeld(_explain_hold(commit)) from error
-                raise
+                if not _is_mended(error, waiting, lakehouse, settings, log):
+                    raise
             _archive(settings, log)
         not_read = tuple(by_reason(waiting.skipped))
         for left in not_read:
             log(f"Not read in the landing zone: {left}")
         return _report(lakehouse, before, broken, not_read)
+
+
+def _is_mended(
+    error: UserError, begun: Backlog, lakehouse: Lakehouse, settings: Settings, log: Callable[[str], None]
+) -> bool:
+    """Set aside what a batch fails on, if it killed the server or failed before; whether it can be tried at once.
+
+    Args:
+        begun: where the query stood before it failed.
+    """
+    unfinished = backlog(settings).unfinished
+    has_failed_before = bool(unfinished) and unfinished == begun.unfinished
+    if not unfinished or not (isinstance(error, ServerGone) or (isinstance(error, BatchFailed) and has_failed_before)):
+        return False
+    found = take_apart(LandingBatch(settings, lakehouse.run_id), unfinished, log)
+    if found and isinstance(error, ServerGone):
+        raise ServerGone(f"{error} What killed it, {found:,} of its parts, is set aside.") from error
+    return bool(found)
 
 
 def _archive(settings: Settings, log: Callable[[str], None]) -> None:
@@ -210,6 +244,7 @@ def _run_query(
     spark: SparkSession, lakehouse: Lakehouse, settings: Settings, files: Sequence[str], log: Callable[[str], None]
 ) -> None:
     """Run the landing query over these files to its end."""
+    from py4j.protocol import Py4JError  # type: ignore[import-untyped]
     from pyspark.errors import PySparkException
     from pyspark.sql import functions as F
 
@@ -245,7 +280,10 @@ def _run_query(
         while not query.awaitTermination(2):
             version = _tell(lakehouse, version, log)
     except PySparkException as error:
-        raise UserError(_explain(error, settings)) from error
+        raise _explained(error, settings) from error
+    except (ConnectionError, Py4JError) as error:
+        # A JVM in this process.
+        raise ServerGone(_GONE) from error
     _tell(lakehouse, version, log)
 
 
@@ -286,28 +324,55 @@ class LandingBatch:
                 quarantine.write(quarantine_rows(unpublished(judged, lakehouse, app)))
                 quarantine.commit(transactions, {"batch": batch_number})
 
+    def rehearse(self, landed: DataFrame, only: tuple[int, int] | None = None) -> None:
+        """Do what publishing does up to the commit, and remove it.
+
+        Args:
+            only: lines of each file, (first, behind the last).
+        """
+        lakehouse = Lakehouse(self.settings)
+        with (
+            suppress(_Rehearsed),
+            lakehouse.stage(BRONZE_EVENTS) as events,
+            lakehouse.stage(BRONZE_QUARANTINE) as broken,
+        ):
+            self._write(lakehouse, landed, events, broken, only)
+            _ = events.written
+            raise _Rehearsed
+
+    def _write(
+        self,
+        lakehouse: Lakehouse,
+        landed: DataFrame,
+        events: StagedWrite,
+        broken: StagedWrite,
+        only: tuple[int, int] | None = None,
+    ) -> tuple[int, int]:
+        """Write the files of a batch; returns how many lines are blank, and how many for quarantine."""
+        from pyspark.sql import Observation
+        from pyspark.sql import functions as F
+
+        counts = Observation()
+        plain = plain_lines(self.settings, watermark(lakehouse, self.settings), events.folder, events.batch_id)
+        others = _lines(landed, self.settings, plain, only).observe(
+            counts,
+            F.count_if(F.col("reasons").isNull()).alias("blank"),
+            F.count_if(F.col("reasons").isNotNull()).alias("quarantined"),
+        )
+        broken.write(quarantine_rows(others.where(F.col("reasons").isNotNull())))
+        return counts.get["blank"], counts.get["quarantined"]
+
     def _publish(self, lakehouse: Lakehouse, landed: DataFrame, transactions: Mapping[str, int]) -> None:
         """Put a batch's lines into bronze and quarantine.
 
         Raises:
             _LimitsBroken: the batch breaks a gating limit; its files are gone.
         """
-        from pyspark.sql import Observation
-        from pyspark.sql import functions as F
-
         started = time.monotonic()
         (batch_number,) = transactions.values()
-        late_before = watermark(lakehouse, self.settings)
-        counts = Observation()
         with lakehouse.stage(BRONZE_EVENTS) as events, lakehouse.stage(BRONZE_QUARANTINE) as broken:
-            plain = plain_lines(self.settings, late_before, events.folder, events.batch_id)
-            others = _lines(landed, self.settings, plain).observe(
-                counts,
-                F.count_if(F.col("reasons").isNull()).alias("blank"),
-                F.count_if(F.col("reasons").isNotNull()).alias("quarantined"),
-            )
-            broken.write(quarantine_rows(others.where(F.col("reasons").isNotNull())))
-            written, blank, quarantined = events.written, counts.get["blank"], counts.get["quarantined"]
+            blank, quarantined = self._write(lakehouse, landed, events, broken)
+            written = events.written
             lines = written.rows + quarantined
             on_time = written.nulls.get("_late_by_seconds", written.rows)
             figures = {
@@ -332,12 +397,25 @@ class LandingBatch:
             return str(json.loads(stream.read())["id"])
 
 
-def _lines(landed: DataFrame, settings: Settings, then: PlainLines | None = None) -> DataFrame:
-    """The lines of landed files; with `then`, those that it passes on, and their `reasons`."""
+class _Rehearsed(Exception):
+    """Ends a rehearsal, so that what it wrote is removed."""
+
+
+def _lines(
+    landed: DataFrame, settings: Settings, then: PlainLines | None = None, only: tuple[int, int] | None = None
+) -> DataFrame:
+    """The lines of landed files, or `only` some; with `then`, those that it passes on, and their `reasons`."""
     from alert_assets.ingest import landed_lines as sent_along
 
     _send_along(sent_along)
-    read = partial(sent_along.landed_lines, root=settings.landing_dir, max_line_bytes=settings.max_line_bytes)
+    read = partial(
+        sent_along.landed_lines,
+        root=settings.landing_dir,
+        max_line_bytes=settings.max_line_bytes,
+        inflation=inflation_of(settings),
+        aside=set_aside(settings),
+        only=only,
+    )
     if then is None:
         return landed.mapInArrow(read, sent_along.LINE)
     return landed.mapInArrow(lambda files: then(read(files)), f"{sent_along.LINE}, reasons array<string>")
@@ -443,6 +521,8 @@ def replay_quarantine(
 ) -> ReplayReport:
     """Judge the open lines of quarantine again and move those that pass now to bronze, once.
 
+    Lines that no mapping fitted are mapped again first (:mod:`alert_assets.ingest.remapped`), without Spark.
+
     Two tables cannot change in one commit. Bronze goes first, and its commit names the replay by number
     and says how it was done (quarantine's last batch, the clock, the reason asked for). If the process dies
     before quarantine is marked, the next replay sees the number missing there, repeats the same judgement
@@ -457,9 +537,10 @@ def replay_quarantine(
     with lakehouse.writing(BRONZE_EVENTS):
         lakehouse.bring_up_to_date(BRONZE_EVENTS, BRONZE_QUARANTINE)
         _finish_replay(spark, lakehouse, settings, log)
+        mapped, moved = _map_again(lakehouse, settings, log, reason)
+        if not _others_are_open(lakehouse, reason):
+            return ReplayReport(mapped, moved)
         quarantine = lakehouse.snapshot(BRONZE_QUARANTINE)
-        if quarantine.table is None:
-            return ReplayReport()
         plan = {
             "quarantine_batch_id": quarantine.last_batch_id,
             "judged_at": utc_now().isoformat(),
@@ -475,7 +556,30 @@ def replay_quarantine(
             replayed = events.commit({REPLAY_APP: number}, {"replay": plan})
         _mark_replayed(lakehouse, quarantine, judged, number)
         log(f"{replayed:,} of them passed and are in bronze now")
-        return ReplayReport(open_lines, replayed)
+        return ReplayReport(moved + open_lines, moved + replayed)
+
+
+def _map_again(
+    lakehouse: Lakehouse, settings: Settings, log: Callable[[str], None], reason: str | None
+) -> tuple[int, int]:
+    """Map what no mapping fitted again; returns lines tried, and lines that moved."""
+    from alert_assets.ingest.remapped import replay_unmapped
+
+    tried, moved = replay_unmapped(lakehouse, settings, partial(plain_lines, settings, None), reason)
+    if tried:
+        log(f"{tried:,} lines that no mapping fitted are mapped again; {moved:,} of them are events in bronze now")
+    return tried, moved
+
+
+def _others_are_open(lakehouse: Lakehouse, reason: str | None) -> bool:
+    """Whether lines wait for the judge, not for a mapping."""
+    from alert_assets.ingest.remapped import IS_UNMAPPED
+
+    asked = f"AND array_has(reasons, {literal(reason)})" if reason else ""
+    found = lakehouse.rows(
+        BRONZE_QUARANTINE, f"SELECT 1 FROM t WHERE replayed_at IS NULL AND NOT {IS_UNMAPPED} {asked} LIMIT 1"
+    )
+    return bool(found.num_rows)
 
 
 def _finish_replay(
@@ -652,23 +756,26 @@ def _explain_hold(commit: dict[str, Any]) -> str:
     )
 
 
-def _explain(error: Exception, settings: Settings) -> str:
+_GONE = "The Spark server is gone: stopped, killed or out of memory. The next run starts one and continues."
+
+
+def _explained(error: Exception, settings: Settings) -> UserError:
     """The cause in one line; Spark's own message carries plans and stack traces."""
     text = str(error)
     if "StatusCode.UNAVAILABLE" in text:
-        return "The Spark server is gone: stopped, killed or out of memory. The next run starts one and continues."
+        return ServerGone(_GONE)
     for line in reversed(text.splitlines()):
         if "No space left on device" in line or "Read-only file system" in line or "Permission denied" in line:
             if "Permission denied" in line and settings.landing_dir in line:
-                return (
+                return UserError(
                     f"A file in the landing zone {settings.landing_dir} cannot be read: {line.strip()}. Grant the "
                     "right to the user that Spark's workers run as, and run again; the batch is read whole then."
                 )
-            return (
+            return UserError(
                 f"The lake {settings.lake_dir} or the checkpoint {settings.checkpoint_dir} cannot be written: "
                 f"{line.strip()}. Nothing of the batch is visible; make room or grant the right, and run again."
             )
     # What a batch raised stands under Python's own traceback, at the margin.
     _, _, traceback = text.partition("Traceback (most recent call last):\n")
     cause = next((line for line in traceback.splitlines() if line and not line.startswith(" ")), text.splitlines()[0])
-    return f"The landing query failed; the next run continues where it stopped. {cause[:2000]}"
+    return BatchFailed(f"The landing query failed; the next run continues where it stopped. {cause[:2000]}")

@@ -6,7 +6,7 @@ once: one that comes again finds the episode acknowledged or over, and changes n
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -15,16 +15,14 @@ from alert_assets.errors import UserError
 from alert_assets.intake.auth import RefusedError, hmac_hex, is_one_of
 from alert_assets.intake.json_lines import load
 from alert_assets.intake.senders.fields import first, mapping
+from alert_assets.notify.channels.slack import ACKNOWLEDGE, RESOLVE, SILENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
     from alert_assets.notify.episode import Episode
     from alert_assets.notify.store.notifications import Notifications
-
-#: Ids of the buttons of our Slack messages; the value of each is the episode's id.
-ACKNOWLEDGE, SILENCE, RESOLVE = "alert_assets_acknowledge", "alert_assets_silence_1h", "alert_assets_resolve"
 
 _SILENCED_FOR = timedelta(hours=1)
 _SLACK_SIGNATURE, _SLACK_TIMESTAMP = "x-slack-signature", "x-slack-request-timestamp"
@@ -104,8 +102,34 @@ class Answers:
         return None
 
 
-def verify_slack(body: bytes, headers: Mapping[str, str], secret: str, now: datetime) -> None:
-    """Check signature and age of a request of Slack.
+class Clicks:
+    """The signatures of clicks that were taken while they were young enough: none is taken again."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, datetime] = {}
+
+    @contextmanager
+    def once(self, signature: str, now: datetime) -> Iterator[None]:
+        """Take a click for as long as the block runs, and after it; one whose block failed may come again.
+
+        Raises:
+            RefusedError: it was taken before.
+        """
+        # A timestamp may be as far in the future as in the past.
+        for old in [one for one, at in self._taken.items() if now - at > 2 * timedelta(seconds=_MAX_AGE_SECONDS)]:
+            del self._taken[old]
+        if signature in self._taken:
+            raise RefusedError(403, f"{_SLACK_SIGNATURE} was there before")
+        self._taken[signature] = now
+        try:
+            yield
+        except BaseException:
+            self._taken.pop(signature, None)
+            raise
+
+
+def verify_slack(body: bytes, headers: Mapping[str, str], secret: str, now: datetime) -> str:
+    """Check signature and age of a request of Slack; returns the signature.
 
     Raises:
         RefusedError: it is not from Slack, or too old.
@@ -117,3 +141,4 @@ def verify_slack(body: bytes, headers: Mapping[str, str], secret: str, now: date
     is_number = timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 12
     if not is_number or abs(now.timestamp() - int(timestamp)) > _MAX_AGE_SECONDS:
         raise RefusedError(403, f"{_SLACK_TIMESTAMP} is not of the last five minutes")
+    return expected

@@ -7,10 +7,8 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from alert_assets.intake import otlp
 from alert_assets.intake.envelope import UNMAPPED
-from alert_assets.intake.json_lines import dump
-from alert_assets.intake.server import mapped
+from alert_assets.intake.payload import CANNOT_MAP, mapped, mapped_otlp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,9 +23,9 @@ def remap(line: str, senders: Mapping[str, Sender], settings: Settings) -> list[
     The events have the identities that they would have had then, so to do it twice does no harm.
 
     Args:
-        line: a quarantined line.
-        senders: by name (:func:`alert_assets.intake.server.all_senders`).
-        settings: for the deduplication window.
+        line: a quarantined line; of one that was cut, its parts joined.
+        senders: by name (:func:`alert_assets.intake.payload.all_senders`).
+        settings: for the deduplication window, and the longest line.
 
     Returns:
         the lines that it becomes, without those that landed then; None when it is no envelope, or no mapping fits.
@@ -38,11 +36,10 @@ def remap(line: str, senders: Mapping[str, Sender], settings: Settings) -> list[
         raw = base64.b64decode(kept["raw_base64"]) if "raw_base64" in kept else kept["raw"].encode()
         received_at = datetime.fromisoformat(kept["received_at"])
         if name == "otlp":
-            signal = headers["x-otlp-signal"]
-            return [dump(found) for found in otlp.to_events(signal, otlp.parse(signal, raw, is_json=True), received_at)]
+            return mapped_otlp(headers["x-otlp-signal"], raw, received_at, is_json=True)
         lines = mapped(senders[name], raw, headers, received_at, settings)
         landed = set(kept["landed"])
-    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+    except CANNOT_MAP:
         return None
     found = [json.loads(line) for line in lines]
     if any(UNMAPPED in event for event in found):

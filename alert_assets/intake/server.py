@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,14 +18,13 @@ from starlette.routing import Route
 
 from alert_assets.intake import heartbeats, otlp
 from alert_assets.intake.activity import Activity, Spoken
-from alert_assets.intake.answers import Answers, verify_slack
+from alert_assets.intake.answers import Answers, Clicks, verify_slack
 from alert_assets.intake.auth import RefusedError, check_token
 from alert_assets.intake.body import LARGE_BYTES, Admission, BodyError, BodyLimits, as_text
-from alert_assets.intake.envelope import unmapped
+from alert_assets.intake.envelope import in_lines, unmapped
 from alert_assets.intake.json_lines import dump, lines_of, load
-from alert_assets.intake.mapping import load_mappings
-from alert_assets.intake.senders.registry import SENDERS
-from alert_assets.intake.senders.sender import Delivery, Unmapped, UnmappedError
+from alert_assets.intake.ledger import Ledger
+from alert_assets.intake.payload import CANNOT_MAP, all_senders, mapped, mapped_otlp, reason
 from alert_assets.intake.shipping import Shipper, spool_of
 from alert_assets.intake.sns import Sns
 from alert_assets.intake.writer import DurableWriter, NotWrittenError, WriterRules
@@ -57,9 +55,6 @@ _TEND_SECONDS = 5
 #: How the line of what could not be mapped begins, as it is written here.
 _KEPT = b'{"_unmapped":'
 
-#: What a mapping may raise at a payload it does not know. Anything else is a bug, and answered 500.
-_CANNOT_MAP = (UnmappedError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
-
 
 class Intake:
     """Takes requests, and answers once their lines are durable."""
@@ -80,8 +75,10 @@ class Intake:
                 roll_bytes=intake.intake_roll_mb * _MB,
                 max_pending_bytes=intake.intake_max_pending_mb * _MB,
             ),
+            Ledger(settings.state_dir),
         )
         self._answers = Answers(Notifications(State(settings.state_url), clock=clock), clock)
+        self._clicks = Clicks()
         self._sns = Sns(intake.intake_sns_topics)
         self._admission = Admission(
             BodyLimits(
@@ -197,11 +194,12 @@ class Intake:
 
         async def take(raw: bytes, _body: bytes) -> list[bytes]:
             nonlocal said
-            verify_slack(raw, request.headers, secret, self._clock())
-            try:
-                said = await self._beside(lambda: self._answers.slack(raw))
-            except (LookupError, TypeError, ValueError, AttributeError):
-                raise BodyError(400, "The request is no click on a button of ours") from None
+            signature = verify_slack(raw, request.headers, secret, self._clock())
+            with self._clicks.once(signature, self._clock()):
+                try:
+                    said = await self._beside(lambda: self._answers.slack(raw))
+                except (LookupError, TypeError, ValueError, AttributeError):
+                    raise BodyError(400, "The request is no click on a button of ours") from None
             return []
 
         answer = {"response_type": "ephemeral", "replace_original": False}
@@ -274,51 +272,17 @@ class Intake:
     def _otlp_lines(self, signal: str, content_type: str, body: bytes) -> list[bytes]:
         now, is_json = self._clock(), content_type == _JSON
         try:
-            return [dump(found) for found in otlp.to_events(signal, otlp.parse(signal, body, is_json=is_json), now)]
-        except _CANNOT_MAP as error:
+            return mapped_otlp(signal, body, now, is_json=is_json)
+        except CANNOT_MAP as error:
             if not is_json:
-                raise BodyError(400, _because(error)) from None
-            return [dump(unmapped("otlp", body, _because(error), now, {"x-otlp-signal": signal}))]
-
-
-def all_senders(intake: IntakeSettings) -> dict[str, Sender]:
-    """Return the senders of the package and those of the mapping files, by name.
-
-    Raises:
-        MappingError: a mapping file is wrong.
-    """
-    mappings = load_mappings(intake.senders_dir)
-    return {**SENDERS, **{name: mapping.sender() for name, mapping in mappings.items()}}
+                raise BodyError(400, reason(error)) from None
+            envelope = unmapped("otlp", body, reason(error), now, {"x-otlp-signal": signal})
+            return in_lines(envelope, self._settings.max_line_bytes)
 
 
 async def _beside_if_large(body: bytes, make: Callable[[], list[bytes]]) -> list[bytes]:
     """Run what takes long for a large body beside the event loop."""
     return await asyncio.to_thread(make) if len(body) > LARGE_BYTES else make()
-
-
-def mapped(
-    sender: Sender, text: bytes, headers: dict[str, str], received_at: datetime, settings: Settings
-) -> list[bytes]:
-    """Return the lines that a payload becomes: events, and the payload whole where a part of it cannot be mapped."""
-    try:
-        delivery = Delivery(load(text), headers, received_at, timedelta(minutes=settings.dedup_window_minutes))
-        found = list(sender.to_events(delivery))
-        events = [each for each in found if not isinstance(each, Unmapped)]
-        lines = [dump(each) for each in events]
-        if rest := [each for each in found if isinstance(each, Unmapped)]:
-            because = f"{len(rest)} of {len(found)} parts: {rest[0].because}"
-            landed = [each["event_id"] for each in events]
-            lines.append(dump(unmapped(sender.name, text, because, received_at, headers, landed)))
-    except _CANNOT_MAP as error:
-        return [dump(unmapped(sender.name, text, _because(error), received_at, headers))]
-    return lines
-
-
-def _because(error: Exception) -> str:
-    text = str(error)
-    if isinstance(error, UnmappedError):
-        return text
-    return f"{type(error).__name__}: {text}"
 
 
 def _is_of_sns(text: bytes) -> bool:

@@ -25,8 +25,8 @@ Megabytes = Annotated[int, Field(ge=1, le=4096)]
 _Pairs = tuple[tuple[str, str], ...]
 
 
-class IntakeSettings(BaseSettings):
-    """What `serve` listens on, whom it believes, and how much it takes."""
+class SlackClicks(BaseSettings):
+    """Whether clicks on the buttons of our Slack messages come back: what sends them has to know too."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -37,6 +37,19 @@ class IntakeSettings(BaseSettings):
         frozen=True,
         validate_default=True,
     )
+
+    intake_slack_signing_secret: SecretStr = Field(
+        SecretStr(""), description="Signing secret of the Slack app whose buttons come back; messages have them then."
+    )
+
+    @property
+    def are_taken(self) -> bool:
+        """Whether `serve` takes clicks."""
+        return bool(self.intake_slack_signing_secret.get_secret_value())
+
+
+class IntakeSettings(SlackClicks):
+    """What `serve` listens on, whom it believes, and how much it takes."""
 
     serve_host: str = Field("127.0.0.1", description="Address that `alert-assets serve` listens on.")
     serve_port: int = Field(8080, ge=0, le=65_535, description="Port that it listens on; 0 is any that is free.")
@@ -49,9 +62,6 @@ class IntakeSettings(BaseSettings):
         SecretStr(""),
         description="Secrets of senders that sign: sender=secret, comma-separated, e.g. github=...,pagerduty=...; "
         "a sender may be there twice while its secret changes.",
-    )
-    intake_slack_signing_secret: SecretStr = Field(
-        SecretStr(""), description="Signing secret of the Slack app whose buttons come back."
     )
     intake_sns_topics: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="ARNs of the SNS topics that are taken, and subscribed to, comma-separated; * ends a prefix."

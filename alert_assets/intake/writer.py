@@ -20,13 +20,19 @@ import secrets
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from alert_assets.intake.ledger import Entry
+from alert_assets.kernel.clock import utc_now
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from alert_assets.intake.ledger import Ledger
 
 _PREFIX, _SUFFIX = "intake-", ".jsonl"
 
@@ -67,8 +73,8 @@ class WriterRules:
 class DurableWriter:
     """Appends lines to the landing zone from one thread; asyncio tasks wait for their lines to be durable."""
 
-    def __init__(self, folder: Path, rules: WriterRules | None = None) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, rules: WriterRules | None = None, ledger: Ledger | None = None) -> None:
+        self._folder, self._ledger = folder, ledger
         self._rules = rules or WriterRules()
         self._queue: deque[tuple[bytes, Callable[[Exception | None], object]]] = deque()
         self._pending_bytes = 0
@@ -92,6 +98,10 @@ class DurableWriter:
             return []
         self._folder.mkdir(parents=True, exist_ok=True)
         recovered = recover(self._folder)
+        for path in recovered:
+            # Its entry, if there is one, is of before it was cut.
+            content = path.read_bytes()
+            self._record(path.name, content.count(b"\n"), len(content))
         self._thread = threading.Thread(target=self._run, name="landing-writer", daemon=True)
         self._thread.start()
         return recovered
@@ -209,12 +219,20 @@ class DurableWriter:
         if self._unnamed:
             self._rolled_at = time.monotonic()
         while self._unnamed:
+            file = self._unnamed[0]
+            self._record(file.path.name[1:], file.durable_lines, file.durable_bytes)
             try:
-                self._unnamed[0].publish()
+                file.publish()
             except OSError as error:
                 self.failure = _explained(error, self._folder)
                 return
             del self._unnamed[0]
+
+    def _record(self, name: str, lines: int, size_bytes: int) -> None:
+        """Write down what was answered for, before the file has its name; without room for it, it goes unchecked."""
+        if self._ledger and lines:
+            with suppress(OSError):
+                self._ledger.record(Entry(name, lines, size_bytes), utc_now())
 
 
 class _OpenFile:
@@ -223,7 +241,7 @@ class _OpenFile:
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._descriptor = descriptor
-        self.durable_bytes = 0
+        self.durable_bytes = self.durable_lines = 0
         #: Whether a failed write may have left bytes behind the durable ones.
         self._is_torn = False
 
@@ -253,6 +271,7 @@ class _OpenFile:
             self._is_torn = True
             raise
         self.durable_bytes += len(data)
+        self.durable_lines += data.count(b"\n")
 
     def publish(self) -> None:
         """Rename it into sight, durably; an empty one is removed. May be called again after an error."""

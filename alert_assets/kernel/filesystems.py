@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -59,6 +60,12 @@ def is_utf8(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def make_private(location: str) -> None:
+    """Make a local folder that this user alone can look into; one that is there, or an object store, stays as it is."""
+    if "://" not in location:
+        Path(location).mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def filesystem_of(location: str) -> tuple[fs.FileSystem, str]:

@@ -15,12 +15,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 from filelock import FileLock, Timeout
 
+from alert_assets.kernel.filesystems import make_private
 from alert_assets.kernel.sql import literal
 from alert_assets.lake.rows import query
 from alert_assets.lake.schema import STATISTICS, LakehouseError, evolve, shaped, stored_schema
@@ -116,7 +118,7 @@ class Lakehouse:
             return
         probe = Path(lake) / ".writable"
         try:
-            probe.parent.mkdir(parents=True, exist_ok=True)
+            make_private(lake)
             probe.write_bytes(b"x")
             probe.unlink()
         except OSError as error:
@@ -264,7 +266,13 @@ class Lakehouse:
         table = self.table(contract)
         return 0 if table is None else int(table.delete(predicate)["num_deleted_rows"] or 0)
 
-    def update(self, contract: Contract, predicate: str, values: Mapping[str, Any]) -> int:
+    def update(
+        self,
+        contract: Contract,
+        predicate: str,
+        values: Mapping[str, Any],
+        transactions: Mapping[str, int] = MappingProxyType({}),
+    ) -> int:
         """Set columns of the rows for which the SQL holds; returns how many there were."""
         table = self.table(contract)
         if table is None:
@@ -274,7 +282,7 @@ class Lakehouse:
             predicate=predicate,
             # Not `new_values`: delta-rs puts a text between quotes as it is, with the quotes that are in it.
             updates={name: literal(value) for name, value in {**values, "_batch_id": batch_id}.items()},
-            commit_properties=self._commit({BATCH_APP: batch_id}, {}),
+            commit_properties=self._commit({**transactions, BATCH_APP: batch_id}, {}),
         )
         return int(changed["num_updated_rows"] or 0)
 

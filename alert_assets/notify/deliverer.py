@@ -234,7 +234,7 @@ class Deliverer:
             return self._failed(name, delivery, unknown, clock())
         with self._state.writing() as connection:
             _sent(connection, delivery, delivered, clock())
-            take_back(connection, delivery.row, self._channels, clock())
+            take_back(connection, delivery.row, clock())
             works_again(connection, delivery.row, clock())
         return True
 

@@ -19,7 +19,7 @@ from alert_assets.notify.store.outbox import raise_alert
 from alert_assets.state.tables import channel_states, decisions, deliveries
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from alert_assets.state.database import State
@@ -53,15 +53,17 @@ def retire(connection: Connection, row: RowMapping, reason: str, channels: Colle
     _decide(connection, row, "dead", f"{reason}; handed to {to}" if to else reason, now)
     note_failure(connection, row, reason, now)
     if to is not None and row["action"] in OPENINGS:
-        # It knows nothing of the episode, so it is not to hear of its end.
-        _retire_followers(connection, row, reason, channels, now)
+        _drop_followers(connection, row, reason)
     return True
 
 
 def hand_over(
     connection: Connection, row: RowMapping, reason: str, channels: Collection[str], now: datetime
 ) -> str | None:
-    """Add a delivery to the next of its fallbacks that is not sent the same anyway; return which, None without one."""
+    """Add a delivery to the next of its fallbacks that is not sent the same anyway; return which, None without one.
+
+    What waits behind an opening goes the same way: who was told that it began is told when it is over.
+    """
     same = select(deliveries).where(deliveries.c.episode == row["episode"], deliveries.c.status != "dead")
     others = connection.execute(same.order_by(deliveries.c.id)).mappings().all()
     reached = {other["destination"] for other in others if _news(other) == _news(row)}
@@ -77,6 +79,10 @@ def hand_over(
         is_for_it = row["action"] not in _ENDINGS or str(to) in knowing
         if channel in channels and str(to) not in {*reached, row["destination"]} and is_for_it:
             _add(connection, row, to, reason, fallbacks[position:], now, is_known=str(to) in knowing)
+            sent = {_news(other) for other in others if other["destination"] == str(to)}
+            for follower in _followers(connection, row) if row["action"] in OPENINGS else ():
+                if _news(follower) not in sent:
+                    _add(connection, follower, to, reason, [], now, is_known=True)
             return str(to)
     return None
 
@@ -92,8 +98,13 @@ def hand_over_late(
         _decide(connection, row, "handed_over", f"{reason}; handed to {to}", now)
 
 
-def take_back(connection: Connection, row: RowMapping, channels: Collection[str], now: datetime) -> None:
-    """Drop what is pending elsewhere of a delivery that has arrived; what others are sent of the same news stays."""
+def take_back(connection: Connection, row: RowMapping, now: datetime) -> None:
+    """Drop what is pending elsewhere of a delivery that has arrived; what others are sent of the same news stays.
+
+    An end goes with its opening: who has that, though it arrived elsewhere at the same time, hears the end too.
+    """
+    if row["action"] in _ENDINGS:
+        return
     if _ORIGIN not in row["payload"] and row["fallbacks"] != []:
         return
     free = or_(deliveries.c.claimed_until.is_(None), deliveries.c.claimed_until <= now)
@@ -106,7 +117,7 @@ def take_back(connection: Connection, row: RowMapping, channels: Collection[str]
             change(connection, other, {"status": "dead", "last_error": reason})
             _decide(connection, other, "handed_over", reason, now)
             if other["action"] in OPENINGS:
-                _retire_followers(connection, other, reason, channels, now)
+                _drop_followers(connection, other, reason)
 
 
 def note_failure(connection: Connection, row: RowMapping, reason: str, now: datetime) -> None:
@@ -189,21 +200,20 @@ def _origin(row: RowMapping) -> str:
     return str(row["payload"].get(_ORIGIN) or row["idempotency_key"])
 
 
-def _retire_followers(
-    connection: Connection, row: RowMapping, reason: str, channels: Collection[str], now: datetime
-) -> None:
-    followers = (
-        select(deliveries)
-        .where(
-            deliveries.c.episode == row["episode"],
-            deliveries.c.destination == row["destination"],
-            deliveries.c.status == "pending",
-            deliveries.c.seq > row["seq"],
-        )
-        .order_by(deliveries.c.seq)
+def _followers(connection: Connection, row: RowMapping) -> Sequence[RowMapping]:
+    """What waits behind a delivery, for the same destination."""
+    behind = select(deliveries).where(
+        deliveries.c.episode == row["episode"],
+        deliveries.c.destination == row["destination"],
+        deliveries.c.status == "pending",
+        deliveries.c.seq > row["seq"],
     )
-    for follower in connection.execute(followers).mappings().all():
-        hand_over(connection, follower, reason, channels, now)
+    return connection.execute(behind.order_by(deliveries.c.seq)).mappings().all()
+
+
+def _drop_followers(connection: Connection, row: RowMapping, reason: str) -> None:
+    """Who knows nothing of an episode is not to hear of its end."""
+    for follower in _followers(connection, row):
         change(connection, follower, {"status": "dead", "last_error": reason, **UNCLAIMED})
 
 

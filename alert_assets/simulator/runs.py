@@ -94,7 +94,7 @@ class _Run:
         """Write a portion, in time order, into `files` files of about equal length."""
         if not moments:
             return
-        events = [moment.stamped(when, self._timeline.seed) for when, moment in moments]
+        events = [moment.stamped(when, self._timeline.run) for when, moment in moments]
         if self._demo:
             events = [_of_a_demo(event) if event["event_type"] == "alert" else event for event in events]
         lines = self._injector.inject(events)

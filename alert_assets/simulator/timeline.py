@@ -31,9 +31,9 @@ class Moment(NamedTuple):
     number: int
     event: Event
 
-    def stamped(self, when: datetime, seed: int) -> Event:
-        """The event as it is sent at `when`; with the seed the moment gives its event_id."""
-        return stamp(self.event, when, f"{seed}/{self.origin}/{self.number}")
+    def stamped(self, when: datetime, run: str) -> Event:
+        """The event as it is sent at `when`; with the name of its run the moment gives its event_id."""
+        return stamp(self.event, when, f"{run}/{self.origin}/{self.number}")
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,11 @@ class Timeline:
                 f"{self.events_per_hour} events an hour are too few: the chosen scenarios ({chosen}) have {needed}. "
                 f"Ask for at least {needed} or for fewer scenarios."
             )
+
+    @property
+    def run(self) -> str:
+        """What tells this run's events from those of every other."""
+        return f"{self.seed}/{rfc3339(self.start)}"
 
     def hour(self, number: int) -> list[Moment]:
         """The moments of hour `number` (from 0), by time."""
@@ -85,4 +90,4 @@ class Timeline:
         return self.start + timedelta(milliseconds=round(moment.second * 1000))
 
     def _rng(self, hour: int, part: str) -> Random:
-        return Random(f"{self.seed}/{rfc3339(self.start)}/{hour}/{part}")
+        return Random(f"{self.run}/{hour}/{part}")

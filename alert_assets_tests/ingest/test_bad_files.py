@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alert_assets_tests.support.pipeline import Pipeline
 
 
-def alert(name: str, **more: str) -> bytes:
+def alert(name: str, **more: object) -> bytes:
     event = {"event_id": name, "event_type": "alert", "application_id": "a", "alert_type": name, "severity": "LOW"}
     return json.dumps({**event, "timestamp": "2026-02-14T10:05:00Z", **more}).encode()
 

@@ -188,6 +188,32 @@ def test_a_file_of_nothing_but_line_ends_is_counted(pipeline: Pipeline) -> None:
     assert event_ids(pipeline) == ["good"]
 
 
+def test_an_archive_that_unpacks_to_too_much_stays_until_it_may(new_pipeline: NewPipeline, tmp_path: Path) -> None:
+    """Nothing of it is lost: it is said, the rest goes on, and a higher limit takes it whole."""
+    pipeline = new_pipeline(tmp_path / "data", max_inflated_mib=1)
+    lines = [alert(f"a-{n:03}", message="x" * 20_000) for n in range(100)]
+    (pipeline.landing / "bomb.jsonl.gz").write_bytes(gzip.compress(b"\n".join(lines)))
+    pipeline.land("good.jsonl", alert("good"))
+
+    (because,) = (pipeline.ingest().broken or {}).values()
+    assert because == "it unpacks to more than 1 MiB (ALERTS_MAX_INFLATED_MIB)"
+    assert event_ids(pipeline) == ["good"]
+
+    raised = new_pipeline(tmp_path / "data", max_inflated_mib=2)
+    assert (raised.ingest().broken, len(event_ids(raised))) == ({}, 101)
+
+
+def test_labels_beyond_the_limit_are_kept_beside_the_others(new_pipeline: NewPipeline, tmp_path: Path) -> None:
+    pipeline = new_pipeline(tmp_path / "data", max_labels=8)
+    labels = {f"l{n}": "v" for n in range(9)}
+    pipeline.land("a.jsonl", alert("nine", labels=labels), alert("eight", labels=dict(list(labels.items())[:8])))
+    pipeline.ingest()
+    nine, eight = (next(row for row in pipeline.rows(BRONZE_EVENTS) if row["event_id"] == n) for n in ("nine", "eight"))
+    assert nine["labels"] == eight["labels"] == {f"l{n}": "v" for n in range(8)}
+    assert (nine["_adapted"], json.loads(nine["_rescued"])) == (["labels"], {"labels": {"l8": "v"}})
+    assert (eight["_adapted"], eight["_rescued"]) == (None, None)
+
+
 # What comes too late, or under another name
 
 

@@ -135,7 +135,13 @@ def every_kind_of_line() -> list[bytes]:
 
 def contract() -> Judge:
     """The judge of the event contract, with the default limits."""
-    limits = Limits(max_future_skew_minutes=SKEW_MINUTES, max_depth=64, max_line_bytes=1 << 20, max_field_chars=1 << 15)
+    limits = Limits(
+        max_future_skew_minutes=SKEW_MINUTES,
+        max_depth=64,
+        max_line_bytes=1 << 20,
+        max_field_chars=1 << 15,
+        max_labels=256,
+    )
     return contract_judge(limits)
 
 
@@ -263,6 +269,11 @@ ADAPTED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a host that is an object": ({"host": {"name": "a"}}, {"host": None}),
     "labels that are a text": ({"labels": "team=core"}, {"labels": None}),
     "a label that is an object": ({"labels": {"team": "core", "pod": {"ip": 1}}}, {"labels": {"team": "core"}}),
+    "too many labels": (
+        {"labels": {f"l{n:03}": n for n in reversed(range(258))}},
+        {"labels": {f"l{n:03}": str(n) for n in range(256)}},
+    ),
+    "a label whose name is too long": ({"labels": {"a": "b", "x" * 40_000: "c"}}, {"labels": {"a": "b"}}),
 }
 #: Of these nothing is left that means what the producer wrote: it is kept as it came.
 RESCUED = {
@@ -275,6 +286,8 @@ RESCUED = {
     "a host that is an object": {"host": {"name": "a"}},
     "labels that are a text": {"labels": "team=core"},
     "a label that is an object": {"labels": {"pod": {"ip": 1}}},
+    "too many labels": {"labels": {"l256": 256, "l257": 257}},
+    "a label whose name is too long": {"labels": {"x" * 40_000: "c"}},
 }
 
 

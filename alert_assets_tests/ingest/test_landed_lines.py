@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import zlib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alert_assets.ingest import landed_lines as module
-from alert_assets.ingest.landed_lines import NotRegular, landed_lines, plain_path, read_to_end
+from alert_assets.ingest.landed_lines import Inflated, Inflation, NotRegular, landed_lines, plain_path, read_to_end
 from alert_assets_tests.oracle.reference import read_lines
 
 if TYPE_CHECKING:
@@ -149,6 +150,28 @@ def test_what_is_no_regular_file_in_real_folders_is_a_note(
     assert _raw(table) == [b"\nunreadable_file: it is no longer a regular file in real folders"]
     with pytest.raises(NotRegular):
         read_to_end(str(tmp_path / name), str(tmp_path))
+
+
+@pytest.mark.parametrize("line", [b"{}\n", b"0"])
+def test_a_bomb_of_many_lines_or_one_is_unpacked_as_far_as_it_may(folder: Path, line: bytes) -> None:
+    path = folder / "bomb.jsonl.gz"
+    path.write_bytes(gzip.compress(line * (5 << 20)))
+    inflation = Inflation(4 << 20, 2_000)
+    because = "it unpacks to more than 4 MiB (ALERTS_MAX_INFLATED_MIB)"
+    with pytest.raises(Inflated, match=re.escape(because)):
+        read_to_end(str(path), str(folder), inflation)
+    read_to_end(str(path), str(folder), Inflation(16 << 20, 10))
+    last = list(landed_lines([_files(path)], str(folder), LIMIT, inflation))[-1]
+    assert last["raw"].to_pylist() == [f"\nunreadable_file: {because}"]
+
+
+def test_a_large_file_unpacks_to_so_many_times_its_size_and_no_more(folder: Path) -> None:
+    packed = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    path = folder / "ratio.jsonl.gz"
+    path.write_bytes(b"".join(packed.compress(b"\0" * (1 << 20)) for _ in range(258)) + packed.flush())
+    with pytest.raises(Inflated, match=r"more than 100 times its size \(ALERTS_MAX_INFLATION_RATIO\)"):
+        read_to_end(str(path), str(folder), Inflation(1 << 40, 100))
+    read_to_end(str(path), str(folder), Inflation(1 << 40, 2_000))
 
 
 @pytest.mark.parametrize("content", [b"{}", gzip.compress(b"{}")[:-3], gzip.compress(b"{}") + b"{}"])

@@ -11,7 +11,7 @@ from pyspark import cloudpickle
 
 from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets.ingest.landing import backlog
-from alert_assets.ingest.query import LandingBatch, _explain
+from alert_assets.ingest.query import LandingBatch, _explained
 from alert_assets.kernel.clock import utc_now
 from alert_assets.settings import Settings
 from alert_assets.simulator.landing import LandingWriter
@@ -40,7 +40,7 @@ Identifier: [id = 4, runId = 6]"""
     ],
 )
 def test_the_cause_is_told_in_one_line(settings, text, told):
-    message = _explain(RuntimeError(text), settings)
+    message = str(_explained(RuntimeError(text), settings))
     assert re.search(told, message)
     assert "\n" not in message
 
@@ -48,7 +48,7 @@ def test_the_cause_is_told_in_one_line(settings, text, told):
 @pytest.mark.parametrize(("folder", "told"), [("landing_dir", "cannot be read: "), ("lake_dir", "cannot be written: ")])
 def test_a_file_without_the_right_to_it_is_named(settings, folder, told):
     cause = f"PermissionError: Failed to open local file '{getattr(settings, folder)}/a'. Permission denied"
-    message = _explain(RuntimeError(_STREAM_FAILED.format(cause=cause)), settings)
+    message = str(_explained(RuntimeError(_STREAM_FAILED.format(cause=cause)), settings))
     assert told + cause in message
 
 

@@ -9,14 +9,14 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-from alert_assets.intake.answers import ACKNOWLEDGE, RESOLVE, SILENCE
 from alert_assets.intake.auth import hmac_hex
 from alert_assets.intake.server import Intake
 from alert_assets.intake.settings import load_intake_settings
+from alert_assets.notify.channels.slack import ACKNOWLEDGE, RESOLVE, SILENCE
 from alert_assets.notify.store.notifications import Notifications
 from alert_assets.state.database import State
 from alert_assets_tests.intake.site import landed_lines
-from alert_assets_tests.notify.desk import T0, Desk
+from alert_assets_tests.notify.desk import SECOND, T0, Desk
 
 SECRETS = {"intake_secrets": "pagerduty=hush-hush-hush", "intake_slack_signing_secret": "slack-hush-hush"}
 
@@ -102,15 +102,16 @@ async def test_an_incident_that_is_not_ours_is_an_alert(phone, digits):
 async def test_a_button_of_slack(phone, button, state):
     first = await phone.slack(button)
     assert "by ada (Slack)" in first.json()["text"]
-    again = await phone.slack(button)
+    assert (await phone.slack(button)).status_code == 403
+    again = await phone.slack(button, sent_at=T0 + SECOND)
     assert again.status_code == 200
     assert phone.state == state
     assert len(phone.notifications.audit()) == 1
 
 
 async def test_silence_for_an_hour_is_one_silence(phone):
-    for _ in range(2):
-        assert (await phone.slack(SILENCE)).json()["text"] == "Silenced until 11:00 UTC."
+    for seconds in range(2):
+        assert (await phone.slack(SILENCE, sent_at=T0 + seconds * SECOND)).json()["text"] == "Silenced until 11:00 UTC."
     [silence] = phone.notifications.silences()
     assert silence.who == "ada (Slack)"
     assert silence.match.matches(phone.episode.alert)

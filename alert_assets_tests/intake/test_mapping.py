@@ -15,9 +15,9 @@ import pytest
 from alert_assets.intake.envelope import unmapped
 from alert_assets.intake.json_lines import dump
 from alert_assets.intake.mapping import MappingError, load_mappings
+from alert_assets.intake.payload import mapped
 from alert_assets.intake.remap import remap
 from alert_assets.intake.senders.sender import Delivery, Unmapped
-from alert_assets.intake.server import mapped
 from alert_assets.settings import load_settings
 from alert_assets_tests.intake.site import serving
 

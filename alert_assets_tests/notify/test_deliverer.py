@@ -158,13 +158,11 @@ def test_a_broken_channel_is_left_alone_and_then_tried_with_one(desk: Desk) -> N
 def test_a_slow_channel_holds_up_no_other(desk: Desk) -> None:
     class Slow(Recorder):
         def send(self, message):
-            time.sleep(0.3)
+            time.sleep(1)
             return super().send(message)
 
     slow = Slow("slack")
-    desk.deliverer = Deliverer(
-        desk.state, {**desk.channels, "slack": slow}, DeliveryRules(budget=timedelta(seconds=0.5))
-    )
+    desk.deliverer = Deliverer(desk.state, {**desk.channels, "slack": slow}, DeliveryRules(budget=timedelta(seconds=2)))
     for number in range(10):
         desk.fire(f"a{number}")
     send(desk)
@@ -292,7 +290,7 @@ def test_a_thousand_alerts_while_everything_fails(
             raise_alert(connection, alert(f"a{number}", now), f"open/{number}")
             raise_alert(connection, alert(f"a{number}", now, status="resolved"), f"resolve/{number}")
     chance, kills = random.Random(11), 0
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 300
     command = [sys.executable, "-m", "alert_assets_tests.notify.deliver_until_killed", location, url]
     while ledger_totals(state).pending or waiting(state):
         assert time.monotonic() < deadline, (waiting(state), kills)

@@ -194,7 +194,7 @@ def test_what_a_webhook_refuses_goes_another_way_and_is_an_alert(state: State, s
 def test_the_end_follows_the_beginning(state: State) -> None:
     slack, mail = Recorder("slack", fails=[refused(permanent=True)]), Recorder("email")
     plan(state, Destination("slack"), fallbacks=(MAIL,))
-    plan(state, Destination("slack"), Action.RESOLVE, (MAIL,), T0 + SECOND)
+    plan(state, Destination("slack"), Action.RESOLVE, at=T0 + SECOND)
     deliverer = Deliverer(state, {"slack": slack, "email": mail})
     deliverer.tick(T0 + SECOND)
     deliverer.tick(T0 + MINUTE)
@@ -256,6 +256,20 @@ def test_what_arrives_after_all_is_taken_back_elsewhere(state: State) -> None:
     Deliverer(state, channels).tick(T0 + 90 * MINUTE)
     assert len(channels["slack"].messages) == 7
     assert channels["email"].messages == []
+
+
+def test_who_heard_of_the_beginning_hears_of_the_end_though_both_ways_work_again_at_once(state: State) -> None:
+    """One channel, so that one look claims the delivery and the one that stands in for it."""
+    slack = Recorder("slack", fails=[refused()] * 2)
+    a, default = Destination("slack", ("#a",)), Destination("slack")
+    plan(state, a, fallbacks=(default,))
+    plan(state, a, Action.RESOLVE, at=T0 + SECOND)
+    deliverer = Deliverer(state, {"slack": slack}, DeliveryRules(pause=SECOND))
+    for minute in (0, 16, 20, 21, 22):
+        deliverer.tick(T0 + minute * MINUTE)
+    heard = [(message.recipients, message.action) for message in slack.messages]
+    for to in {recipients for recipients, _ in heard}:
+        assert [action for other, action in heard if other == to] == [Action.OPEN, Action.RESOLVE]
 
 
 def test_who_arrives_late_takes_nothing_from_another_who_is_sent_the_same(state: State) -> None:

@@ -35,6 +35,7 @@ BOM = b"\xef\xbb\xbf"
 MAX_NESTING = 64
 MAX_LINE_BYTES = 1_048_576
 MAX_FIELD_CHARS = 32_768
+MAX_LABELS = 256
 BLANK_CHARACTERS = " \t\n\r\v\f"
 
 EVENT_TYPES = ("alert", "log", "metric", "deployment", "dependency")
@@ -204,6 +205,12 @@ def judge(line: bytes, now: datetime, future_skew_minutes: int) -> Event | Quara
         if isinstance(found, str) and len(found) > MAX_FIELD_CHARS and name in needed:
             reasons.add(f"too_long:{name}")
             continue
+        if name == "labels" and found:
+            kept = [label for label in sorted(found) if len(label) <= MAX_FIELD_CHARS][:MAX_LABELS]
+            for label in found.keys() - kept:
+                left = {**(left or {}), label: value[label]}
+                del found[label]
+                is_changed = True
         short = _shortened(found)
         stored[name] = short
         if is_changed or short != found:

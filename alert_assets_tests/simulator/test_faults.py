@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 BEGIN = datetime(2026, 2, 14, 9, 30, tzinfo=UTC)
 TIMELINE = Timeline(7, BEGIN)
-EVENTS = [moment.stamped(TIMELINE.when(moment), 7) for moment in TIMELINE.hour(0)]
+EVENTS = [moment.stamped(TIMELINE.when(moment), TIMELINE.run) for moment in TIMELINE.hour(0)]
 GOOD = [to_line(event) for event in EVENTS]
 
 few = settings(max_examples=25, deadline=None)

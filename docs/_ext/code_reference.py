@@ -1,15 +1,18 @@
-"""Reference pages that are written from the code at every build: settings, tables, commands.
+"""Reference pages that are written at every build: settings, tables, commands; licences of what is installed.
 
 They are made into docs/reference/, which git ignores, before Sphinx reads its sources.
 """
 
 from __future__ import annotations
 
+import re
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from importlib.metadata import PackageMetadata
 
     import click
     from sphinx.application import Sphinx
@@ -25,7 +28,12 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 def _write(_: Sphinx) -> None:
     _FOLDER.mkdir(exist_ok=True)
-    for name, lines in {"settings": _settings(), "tables": _tables(), "commands": _commands()}.items():
+    for name, lines in {
+        "settings": _settings(),
+        "tables": _tables(),
+        "commands": _commands(),
+        "licences": _licences(),
+    }.items():
         text = "\n".join(lines) + "\n"
         path = _FOLDER / f"{name}.md"
         if not path.exists() or path.read_text("utf-8") != text:
@@ -34,6 +42,35 @@ def _write(_: Sphinx) -> None:
 
 def _row(cells: Iterable[object]) -> str:
     return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _licences() -> Iterator[str]:
+    """What running needs, as pinned, with the licence that each distribution names; one that names none is an error."""
+    pins = re.findall(r"(?m)^([A-Za-z0-9._-]+)==", (_FOLDER.parents[1] / "requirements-lock.txt").read_text("utf-8"))
+    yield from (
+        "# Licences",
+        "",
+        "Of what running needs, as `requirements-lock.txt` pins it and its own metadata says.",
+        "",
+    )
+    yield from (_row(("package", "version", "licence")), _row(["---"] * 3))
+    for name in sorted(set(pins), key=str.lower):
+        try:
+            about = metadata(name)
+        except PackageNotFoundError:
+            continue  # for another system or Python
+        yield _row((name, about["Version"], _licence(about)))
+
+
+def _licence(about: PackageMetadata) -> str:
+    classified = [
+        text.rpartition(" :: ")[2] for text in about.get_all("Classifier") or () if text.startswith("License ::")
+    ]
+    # Some put the whole text there, below its title.
+    named = about.get("License-Expression") or next(iter((about.get("License") or "").strip().splitlines()), "")
+    if not (found := named or ", ".join(classified)):
+        raise ValueError(f"{about['Name']} {about['Version']} names no licence: look it up, and say it here")
+    return found
 
 
 def _settings() -> Iterator[str]:

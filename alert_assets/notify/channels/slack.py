@@ -8,6 +8,9 @@ channel and knows no threads.
 Text from outside is escaped as https://docs.slack.dev/messaging/formatting-message-text has it, and Slack is asked
 to parse nothing in it, so an alert can neither mention `@channel` nor hide a link. Slack promises no idempotency:
 the key goes with the message as `client_msg_id` and metadata, which makes a repeat recognisable.
+
+Where `alert-assets serve` takes clicks (its signing secret is set), a message has buttons. What they do is in
+:mod:`alert_assets.intake.answers`; each carries the episode's id.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, SecretStr, model_validator
 
+from alert_assets.intake.settings import SlackClicks
 from alert_assets.kernel.text import one_line
 from alert_assets.notify.channels import wording
 from alert_assets.notify.channels.channel import Action, ChannelError, Delivered, Message
@@ -42,6 +46,16 @@ _MAX_FIELD, _MAX_LABELS, _MAX_FIELDS, _MAX_LINKS, _MAX_URL = 150, 700, 10, 5, 30
 _SHOWN_IN_CHANNEL = frozenset({Action.REMIND, Action.ESCALATE, Action.RESOLVE})
 #: What changes the first message.
 _EDITS = frozenset({Action.UPDATE, Action.ACKNOWLEDGE, Action.RESOLVE})
+
+#: Ids of the buttons; the value of each is the episode's id.
+ACKNOWLEDGE, SILENCE, RESOLVE = "alert_assets_acknowledge", "alert_assets_silence_1h", "alert_assets_resolve"
+_LABELS = {ACKNOWLEDGE: "Acknowledge", SILENCE: "Silence 1 h", RESOLVE: "Resolve"}
+#: Those of a message, by what it says; others have all three. A summary ends with its storm, and matches no silence.
+_BUTTONS: Mapping[Action, tuple[str, ...]] = {
+    Action.ACKNOWLEDGE: (SILENCE, RESOLVE),
+    Action.SUMMARY: (ACKNOWLEDGE,),
+    Action.RESOLVE: (),
+}
 
 #: Errors in a 200 answer that pass; the others stay until their cause is removed.
 _TRANSIENT = frozenset(
@@ -71,9 +85,10 @@ class SlackSettings(ChannelSettings, env_prefix="ALERTS_SLACK_"):
 
     def build(self, http: Http) -> Channel:
         """Build the channel for the webhook or for the bot."""
+        clicks = SlackClicks().are_taken
         if webhook_url := self.webhook_url.get_secret_value():
-            return SlackWebhook(webhook_url, http)
-        return SlackBot(self.token.get_secret_value(), self.channel, http, self.url)
+            return SlackWebhook(webhook_url, http, has_buttons=clicks)
+        return SlackBot(self.token.get_secret_value(), self.channel, http, self.url, has_buttons=clicks)
 
 
 @dataclass(frozen=True)
@@ -84,10 +99,16 @@ class SlackWebhook:
     http: Http
     name: str = "slack"
     defaults: None = None
+    has_buttons: bool = False
 
     def send(self, message: Message) -> Delivered:
         """Post it. There is no reference: a webhook does not say where its message went."""
-        exchange(self.http, self.name, Request("POST", self.url, payload=content(message)), _webhook_reason)
+        exchange(
+            self.http,
+            self.name,
+            Request("POST", self.url, payload=content(message, has_buttons=self.has_buttons)),
+            _webhook_reason,
+        )
         return Delivered()
 
 
@@ -100,6 +121,7 @@ class SlackBot:
     http: Http
     url: str = DEFAULT_URL
     name: str = "slack"
+    has_buttons: bool = False
 
     @property
     def defaults(self) -> tuple[str, ...]:
@@ -137,7 +159,12 @@ class SlackBot:
     def _edit(self, message: Message, recipient: str, thread: list[str]) -> None:
         """Let the first message show what is so now; one that cannot be edited any more has its thread."""
         now = replace(message, action=Action.OPEN) if message.action is Action.UPDATE else message
-        body = {"channel": thread[0], "ts": thread[1], "text": _text(now), "blocks": blocks(now)}
+        body = {
+            "channel": thread[0],
+            "ts": thread[1],
+            "text": _text(now),
+            "blocks": blocks(now, has_buttons=self.has_buttons),
+        }
         try:
             self._call(f"{self.url.rpartition('/')[0]}/chat.update", body, recipient)
         except ChannelError as error:
@@ -159,7 +186,7 @@ class SlackBot:
             "client_msg_id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{message.key}\x1f{recipient}")),
             "metadata": {"event_type": "alert_assets", "event_payload": {"key": message.key}},
         }
-        post = {"channel": recipient, **content(message), **identity}
+        post = {"channel": recipient, **content(message, has_buttons=self.has_buttons), **identity}
         if thread is None:
             return post
         return {
@@ -176,16 +203,17 @@ class SlackBot:
         return ChannelError(f"{self.name}: refused for {recipient}: {code}", permanent=code not in _TRANSIENT)
 
 
-def content(message: Message) -> dict[str, Any]:
+def content(message: Message, *, has_buttons: bool = False) -> dict[str, Any]:
     """Text for notifications and screen readers, and blocks for the eye."""
-    return {"text": _text(message), "blocks": blocks(message), "unfurl_links": False, "unfurl_media": False}
+    shown = blocks(message, has_buttons=has_buttons)
+    return {"text": _text(message), "blocks": shown, "unfurl_links": False, "unfurl_media": False}
 
 
 def _text(message: Message) -> str:
     return f"{wording.symbol(message)} {escape(wording.headline(message, 500))}"
 
 
-def blocks(message: Message) -> list[dict[str, Any]]:
+def blocks(message: Message, *, has_buttons: bool = False) -> list[dict[str, Any]]:
     """The message in Block Kit."""
     alert = wording.presented(message)
     header = one_line(f"{wording.symbol(message)} {wording.headline(message, _MAX_HEADER)}", _MAX_HEADER)
@@ -204,8 +232,22 @@ def blocks(message: Message) -> list[dict[str, Any]]:
         _section("*Error*\n", wording.prose(alert.error, _MAX_ERROR), _MAX_ERROR),
         _section("```", trace, _MAX_TRACE, "```"),
         {"type": "section", "text": _mrkdwn(" · ".join(links))} if links else {},
+        _actions(message) if has_buttons else {},
     ]
     return [part for part in parts if part]
+
+
+def _actions(message: Message) -> dict[str, Any]:
+    buttons = [
+        {
+            "type": "button",
+            "action_id": button,
+            "text": {"type": "plain_text", "text": _LABELS[button]},
+            "value": message.episode,
+        }
+        for button in _BUTTONS.get(message.action, tuple(_LABELS))
+    ]
+    return {"type": "actions", "elements": buttons} if buttons else {}
 
 
 def escape(text: str) -> str:

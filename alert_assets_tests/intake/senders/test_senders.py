@@ -20,10 +20,10 @@ from alert_assets.ingest.judge import Limits
 from alert_assets.ingest.query import contract_judge
 from alert_assets.intake.auth import RefusedError
 from alert_assets.intake.json_lines import dump
+from alert_assets.intake.payload import mapped
 from alert_assets.intake.senders import fields
 from alert_assets.intake.senders.registry import SENDERS
 from alert_assets.intake.senders.sender import Delivery, Unmapped
-from alert_assets.intake.server import mapped
 from alert_assets.settings import load_settings
 
 SETTINGS = load_settings(_env_file=None)
