@@ -100,6 +100,7 @@ class Stream:
                 cwd=site.folder,
                 env=site.environment(),
                 stderr=log,
+                text=True,
                 start_new_session=True,
             )
 
