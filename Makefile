@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTANCE := $(or $(DAGSTER_HOME),$(CURDIR)/data/state/dagster)
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 
-.PHONY: help run test test-all test-pythons bench bench-quick ui monitor-circuits lint format docs venv dev lock stop clean \
+.PHONY: help run test test-all test-pythons bench bench-quick ui up monitor-circuits lint format docs venv dev lock stop clean \
   java instance
 
 help:
@@ -33,6 +33,15 @@ bench-quick: java dev ## the ratios that must not get worse, in minutes
 
 ui: java venv instance ## the Dagster UI, on the same state as `make run`
 	@DAGSTER_HOME="$(INSTANCE)" PYTHONWARNINGS='ignore:Function `dev_command` is superseded' $(BIN)/dagster dev -w workspace.yaml
+
+# Each in a process group of its own (-m), so that Ctrl-C is passed on once; when one ends, so do the others.
+up: java venv instance ## everything: HTTP in, `alert-assets stream`, and the Dagster UI; Ctrl-C ends them together
+	@export DAGSTER_HOME="$(INSTANCE)" PYTHONWARNINGS='ignore:Function `dev_command` is superseded'; set -m; pids=(); \
+	trap 'for pid in "$${pids[@]}"; do kill -INT -- -$$pid 2>/dev/null; done; wait' EXIT; trap 'exit 130' INT TERM; \
+	for command in 'alert-assets serve' 'alert-assets stream' 'dagster dev -w workspace.yaml'; do \
+	  $(BIN)/$$command & pids+=($$!); \
+	done; \
+	while [ "$$(jobs -r | grep -c .)" -eq 3 ]; do sleep 1; done
 
 monitor-circuits: venv ## the circuit breakers, live; Ctrl-C ends it
 	@$(BIN)/alert-assets breaker status --watch

@@ -38,6 +38,7 @@ COMMANDS = {
     "senders": "Who can send over HTTP, who did, how to configure them, what a payload becomes.",
     "serve": "Take what other tools send over HTTP: durable before it is answered.",
     "intake": "Other ways in than HTTP: topics of Kafka.",
+    "stream": "Work as soon as something lands, from bronze to the notification: seconds instead of minutes.",
     "simulate": "Fill the landing zone with three incidents in the noise of an ordinary hour.",
     "maintenance": "Keep tables, logs, landing zone and state database small: what is due, and do it now.",
     "contracts": "Contracts of the tables and the event: list, show, export as ODCS, diff.",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PREFIX = "ALERTS_"
 
 #: Never shown; the URL of a database may hold its password.
-_SECRETS = frozenset({"llm_api_key", "state_url"})
+_SECRETS = frozenset({"llm_api_key", "state_url", "heartbeat_url"})
 
 Minutes = Annotated[int, Field(gt=0, le=10_080)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -150,6 +150,10 @@ class Settings(BaseSettings):
         30, description="What fires so soon after it was resolved is the same episode again."
     )
 
+    heartbeat_url: SecretStr = Field(
+        SecretStr(""), description="Asked by the resident process after each cycle: who watches it from outside."
+    )
+
     target_file_mb: int = Field(
         32,
         ge=1,
@@ -213,6 +217,13 @@ class Settings(BaseSettings):
                 raise ValueError("a URL: write a ? in the path as %3F and a % as %25")
             if unusable := unusable_in_path(unquote(path)):
                 raise ValueError(f"a path without {unusable}")
+        return value
+
+    @field_validator("heartbeat_url")
+    @classmethod
+    def _web(cls, value: SecretStr) -> SecretStr:
+        if value and not re.match(r"https?://[^/\s]", value.get_secret_value()):
+            raise ValueError("a URL that starts with http:// or https://")
         return value
 
     @field_validator("dedup_fields", mode="before")

@@ -1,7 +1,8 @@
-"""Landed to webhook by sensors alone: alerts at random moments in a quiet `dagster dev`.
+"""Landed to webhook: alerts at random moments, by `alert-assets stream` or by the sensors of a `dagster dev`.
 
-`python -m benchmarks.notified --alerts 20` prints each time and the median and 95th percentile, in seconds. The
-receiver is a web server on loopback.
+`python -m benchmarks.notified --alerts 200` prints each time and the median and 95th percentile, in seconds, with
+`--events-per-second` of other telemetry around them. `--by sensors` measures a quiet `dagster dev`. The receiver is a
+web server on loopback.
 """
 
 from __future__ import annotations
@@ -11,18 +12,24 @@ import json
 import random
 import secrets
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alert_assets_tests.support.dagster_site import DagsterDev, Site, kill
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 #: Longest that one alert is waited for, and pauses between two of them.
-_PATIENCE_SECONDS, _PAUSE_SECONDS = 300.0, (0.0, 30.0)
+_PATIENCE_SECONDS, _PAUSE_SECONDS = 300.0, {"stream": (0.0, 5.0), "sensors": (0.0, 30.0)}
 
 
 class Receiver:
@@ -81,7 +88,62 @@ def alert(name: str) -> dict[str, Any]:
     }
 
 
-def measure(alerts: int, folder: Path) -> list[float]:
+class Stream:
+    """`alert-assets stream` in a process of its own."""
+
+    def __init__(self, site: Site) -> None:
+        """Start it; what it says goes to a file."""
+        self.log = site.folder / "stream.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "alert_assets.cli", "stream"],
+                cwd=site.folder,
+                env=site.environment(),
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+
+    def stop(self) -> None:
+        """End it after the batch under way."""
+        self.process.terminate()
+        self.process.wait(120)
+
+
+@contextmanager
+def noise(site: Site, events_per_second: int) -> Iterator[None]:
+    """Land a file of other telemetry each second, for as long as the block runs."""
+    over = threading.Event()
+
+    def land() -> None:
+        number = 0
+        while events_per_second and not over.wait(1.0):
+            site.land(f"noise-{number}.jsonl", *(log(number, part) for part in range(events_per_second)))
+            number += 1
+
+    thread = threading.Thread(target=land)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def log(second: int, number: int) -> dict[str, Any]:
+    """A line of a service's log, of now."""
+    return {
+        "event_id": f"log-{second}-{number}",
+        "event_type": "log",
+        "application_id": f"service-{number % 20}",
+        "host": f"host-{number % 5}",
+        "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+        "log_level": "ERROR" if number % 10 == 0 else "INFO",
+        "message": f"request {number} took {number % 7} ms",
+    }
+
+
+def measure(by: str, alerts: int, events_per_second: int, folder: Path) -> list[float]:
     """Seconds from the rename of each alert's file to its message, but for the first alert, which starts Spark."""
     receiver, seconds = Receiver(), []
     (folder / "routing.yaml").write_text("routes:\n  - {name: everything, add: {webhook: []}}\n")
@@ -92,30 +154,37 @@ def measure(alerts: int, folder: Path) -> list[float]:
         ALERTS_ALLOWED_HOSTS="127.0.0.1",
         ALERTS_ROUTING_FILE=str(folder / "routing.yaml"),
     )
-    dev = DagsterDev(site)
+    works = Stream(site) if by == "stream" else DagsterDev(site)
     try:
-        dev.await_loaded()
-        for number in range(alerts + 1):
-            name = f"application-{number}-"
-            site.land(f"{name}.jsonl", alert(name))
-            landed = time.monotonic()
-            heard = receiver.await_(name)
-            if number:
-                seconds.append(_PATIENCE_SECONDS if heard is None else heard - landed)
-                print(f"{number:>3} {seconds[-1]:7.1f} s", flush=True)
-            time.sleep(random.uniform(*_PAUSE_SECONDS))  # noqa: S311
+        if isinstance(works, DagsterDev):
+            works.await_loaded()
+        with noise(site, events_per_second):
+            for number in range(alerts + 1):
+                name = f"application-{number}-"
+                site.land(f"{name}.jsonl", alert(name))
+                landed = time.monotonic()
+                heard = receiver.await_(name)
+                if number:
+                    seconds.append(_PATIENCE_SECONDS if heard is None else heard - landed)
+                    print(f"{number:>3} {seconds[-1]:7.1f} s", flush=True)
+                time.sleep(random.uniform(*_PAUSE_SECONDS[by]))  # noqa: S311
     finally:
-        dev.stop()
-        kill(dev.process)
+        works.stop()
+        kill(works.process)
+        if isinstance(works, Stream):
+            print(works.log.read_text()[-4000:], file=sys.stderr)
     return seconds
 
 
 def main() -> None:
     """Print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--by", choices=_PAUSE_SECONDS, default="stream")
     parser.add_argument("--alerts", type=int, default=20)
+    parser.add_argument("--events-per-second", type=int, default=50)
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        seconds = measure(parser.parse_args().alerts, Path(folder))
+        seconds = measure(given.by, given.alerts, given.events_per_second, Path(folder))
     p95 = statistics.quantiles(seconds, n=20)[-1] if len(seconds) > 1 else seconds[0]
     found = {"alerts": len(seconds), "median_seconds": statistics.median(seconds), "p95_seconds": p95}
     print(json.dumps({name: round(value, 1) for name, value in found.items()}))

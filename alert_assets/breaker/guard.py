@@ -40,14 +40,18 @@ class BreakerOpen(UserError):
 
 
 class RunGuard:
-    """One run's way past the breakers of the tables it writes."""
+    """One run's way past the breakers of the tables it writes.
+
+    Attributes:
+        outcomes: how writing has ended so far, by breaker, with the error of a failure.
+    """
 
     def __init__(self, breakers: CircuitBreakers, run_id: str, job: str, on_refusal: Callable[[], None]) -> None:
         self.run_id = run_id
         self._breakers = breakers
         self._job = job
         self._on_refusal = on_refusal
-        self._outcomes: dict[str, tuple[Outcome, str | None]] = {}
+        self.outcomes: dict[str, tuple[Outcome, str | None]] = {}
 
     @contextmanager
     def writing(self, contract: Contract) -> Iterator[None]:
@@ -68,15 +72,15 @@ class RunGuard:
         try:
             yield
         except Exception as error:
-            self._outcomes[contract.breaker] = ("failure", f"{contract.name}: {error}")
+            self.outcomes[contract.breaker] = ("failure", f"{contract.name}: {error}")
             raise
-        self._outcomes.setdefault(contract.breaker, ("success", None))
+        self.outcomes.setdefault(contract.breaker, ("success", None))
 
     def report(self) -> None:
         """Report how the run ended to its breakers, unless a gated executor does."""
         if os.environ.get(GATED_RUN_VARIABLE) == self.run_id:
             return
-        for breaker, (outcome, error) in self._outcomes.items():
+        for breaker, (outcome, error) in self.outcomes.items():
             self._breakers.record(self.run_id, outcome, [breaker], reported_by="guard", error=error, job=self._job)
 
 

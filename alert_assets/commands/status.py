@@ -21,6 +21,8 @@ from alert_assets.ingest.landing import NotRead, backlog, by_reason
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings, load_settings
+from alert_assets.state.database import State
+from alert_assets.stream.lease import resident
 
 app = typer.Typer(add_completion=False)
 
@@ -77,6 +79,26 @@ class QuarantineStatus:
     open_percent: float
 
 
+@dataclass(frozen=True)
+class StreamStatus:
+    """The resident process; `running` is false, and the rest empty, when there is none.
+
+    Attributes:
+        waiting_since: when the oldest file landed that it has seen and not taken.
+        problem: what went wrong at its last attempt; None when it went well.
+    """
+
+    running: bool
+    process: str | None = None
+    began_at: datetime | None = None
+    heard_at: datetime | None = None
+    cycles: int = 0
+    last_cycle_at: datetime | None = None
+    last_cycle_seconds: float | None = None
+    waiting_since: datetime | None = None
+    problem: str | None = None
+
+
 @app.command(epilog="Example, for cron: alert-assets status --max-age-minutes 15 --max-backlog 100")
 def status(
     max_age_minutes: Annotated[
@@ -95,6 +117,7 @@ def status(
         quarantine = _quarantine(lakehouse, {table.name: table.rows for table in tables}[BRONZE_EVENTS.name])
         landing = _landing(settings)
         balance = Balance(0, 0, ()) if landing.problem else intake_balance(lakehouse, settings)
+    stream = _stream(settings, now)
     problems = [
         *_age_problems(tables, max_age_minutes, now),
         *_backlog_problems(landing, max_backlog),
@@ -110,11 +133,13 @@ def status(
                 "landing": {**_with_ages(landing, now), "not_read": list(map(asdict, landing.not_read))},
                 "intake": asdict(balance),
                 "quarantine": asdict(quarantine),
+                "stream": _with_ages(stream, now),
                 "problems": problems,
             }
         )
     else:
         _print(settings, tables, landing, balance, quarantine, now)
+        _print_stream(stream, now)
         for problem in problems:
             typer.echo(f"Problem: {problem}", err=True)
     if problems:
@@ -181,6 +206,24 @@ def _landing(settings: Settings) -> LandingStatus:
     )
 
 
+def _stream(settings: Settings, now: datetime) -> StreamStatus:
+    found = resident(State(settings.state_url), settings, now)
+    if found is None:
+        return StreamStatus(running=False)
+    moments = {name: at and datetime.fromisoformat(at) for name, at in found.facts.items() if name.endswith("_at")}
+    return StreamStatus(
+        running=True,
+        process=found.where,
+        began_at=found.began_at,
+        heard_at=found.heard_at,
+        cycles=found.facts.get("cycles", 0),
+        last_cycle_at=moments.get("last_cycle_at"),
+        last_cycle_seconds=found.facts.get("last_cycle_seconds"),
+        waiting_since=moments.get("waiting_since_at"),
+        problem=found.facts.get("problem"),
+    )
+
+
 def _age_problems(tables: list[TableStatus], max_age_minutes: float | None, now: datetime) -> list[str]:
     if max_age_minutes is None:
         return []
@@ -215,12 +258,12 @@ def _balance_problems(balance: Balance) -> list[str]:
     ]
 
 
-def _with_ages(part: TableStatus | LandingStatus, now: datetime) -> dict[str, Any]:
+def _with_ages(part: TableStatus | LandingStatus | StreamStatus, now: datetime) -> dict[str, Any]:
     """The fields, and after each time how many seconds ago it is."""
     shown: dict[str, Any] = {}
     for name, value in asdict(part).items():
         shown[name] = value
-        if name in ("last_commit", "newest", "oldest_pending"):
+        if name in ("last_commit", "newest", "oldest_pending", "waiting_since"):
             shown[f"{name}_age_seconds"] = value and round((now - value).total_seconds(), 3)
     return shown
 
@@ -275,6 +318,26 @@ def _print(
     output.say(
         f"\nQuarantine: {output.count(quarantine.open, 'line')} open ({quarantine.open_percent:.2f}% of all lines), "
         f"{quarantine.replayed:,} replayed"
+    )
+
+
+def _print_stream(stream: StreamStatus, now: datetime) -> None:
+    if not stream.running:
+        output.say("\nStream: not running; sensors and runs work on what lands")
+        return
+    output.say(f"\nStream: {stream.process}, since {output.stamp_and_age(stream.began_at, now)}")
+    took = f", which took {stream.last_cycle_seconds:.1f} s" if stream.last_cycle_seconds is not None else ""
+    lag = f"{(now - stream.waiting_since).total_seconds():.1f} s" if stream.waiting_since else "none"
+    last = output.stamp_and_age(stream.last_cycle_at, now) + took if stream.last_cycle_at else "none yet"
+    output.Output().prose(
+        output.facts(
+            [
+                ("Cycles", f"{stream.cycles:,}"),
+                ("Last cycle", last),
+                ("Lag", lag),
+                ("Problem", stream.problem),
+            ]
+        )
     )
 
 

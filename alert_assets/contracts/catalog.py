@@ -243,6 +243,9 @@ BRONZE_HELD = Contract(
     time_column="_ingested_at",
     lock="bronze_events",
 )
+#: The stage of `pipeline_latency` that ends where people get a message, and in no table of the lake.
+NOTIFIED_STAGE = "landed_to_notified"
+
 PIPELINE_LATENCY = Contract(
     name="pipeline_latency",
     version=1,

@@ -10,7 +10,7 @@ import dagster as dg
 
 from alert_assets.breaker.store import CircuitBreakers
 from alert_assets.checks.check import Check, Finding
-from alert_assets.checks.evaluate import evaluate, record
+from alert_assets.checks.evaluate import Evaluation, evaluate, record
 from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import Contract
 from alert_assets.defs.metadata import plain
@@ -58,18 +58,22 @@ def _table_checks(contract: Contract, checks: list[Check]) -> dg.AssetChecksDefi
         if skipped := [evaluation for evaluation in done if evaluation.skipped]:
             context.log.warning(f"{len(skipped)} checks are skipped: {skipped[0].finding.description}")
         for evaluation in done:
-            if evaluation.skipped:
-                continue
-            yield dg.AssetCheckResult(
-                asset_key=contract.name,
-                check_name=evaluation.check.name,
-                passed=evaluation.finding.passed,
-                severity=dg.AssetCheckSeverity[evaluation.severity],
-                description=escape_invisible(evaluation.finding.description),
-                metadata=_metadata(evaluation.finding, evaluation.mark),
-            )
+            if not evaluation.skipped:
+                yield check_result(contract.name, evaluation)
 
     return run_checks
+
+
+def check_result(table: str, evaluation: Evaluation) -> dg.AssetCheckResult:
+    """An evaluation as Dagster has it."""
+    return dg.AssetCheckResult(
+        asset_key=table,
+        check_name=evaluation.check.name,
+        passed=evaluation.finding.passed,
+        severity=dg.AssetCheckSeverity[evaluation.severity],
+        description=escape_invisible(evaluation.finding.description),
+        metadata=_metadata(evaluation.finding, evaluation.mark),
+    )
 
 
 def _spec(contract: Contract, check: Check) -> dg.AssetCheckSpec:

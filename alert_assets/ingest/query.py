@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -119,13 +119,19 @@ class _LimitsBroken(Exception):
 
 
 def ingest(
-    spark: Callable[[], SparkSession], lakehouse: Lakehouse, settings: Settings, log: Callable[[str], None]
+    spark: Callable[[], SparkSession],
+    lakehouse: Lakehouse,
+    settings: Settings,
+    log: Callable[[str], None],
+    *,
+    only: Collection[str] | None = None,
 ) -> IngestReport:
     """Take everything into bronze and quarantine that had landed when this began; what lands meanwhile waits.
 
     Args:
         spark: gives the session; not called when there is nothing to do.
         log: told about every batch and every file left behind.
+        only: paths of the files to take; all that had landed, when not given.
     """
     with lakehouse.writing(BRONZE_EVENTS):
         lakehouse.check_writable()
@@ -139,7 +145,7 @@ def ingest(
         done = -1
         _archive(settings, log)
         # Fixed here: while something keeps landing a run would not end, and nothing downstream have its turn.
-        landed = {file.path for file in backlog(settings).pending}
+        landed = {file.path for file in backlog(settings).pending if only is None or file.path in only}
         while waiting := backlog(settings).among(landed):
             if waiting.ingested == done and set(asked) <= {file.path for file in waiting.pending}:
                 raise UserError(

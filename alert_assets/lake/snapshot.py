@@ -17,6 +17,7 @@ from alert_assets.lake.schema import require_readable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pyarrow as pa
     from deltalake import DeltaTable
     from pyspark.sql import DataFrame, SparkSession
 
@@ -116,6 +117,19 @@ class Snapshot:
         if not paths:
             return spark.createDataFrame([], schema)
         return spark.read.schema(schema).parquet(*map(glob_literal, paths))
+
+    def query(self, sql: str) -> pa.Table:
+        """Rows of SQL over `t`, this version of the table, without Spark: for what is few, or added up of many.
+
+        Raises:
+            LakehouseError: the files are not what the table's rows are.
+        """
+        import pyarrow as pa
+        from deltalake import QueryBuilder
+
+        assert self.table is not None
+        require_readable(self.table, self.contract)
+        return pa.RecordBatchReader.from_stream(QueryBuilder().register("t", self.table).execute(sql)).read_all()
 
 
 def transaction_version(table: DeltaTable | None, app: str, default: int = 0) -> int:

@@ -19,7 +19,8 @@ def with_links(alert: Alert, dagster_url: str) -> Alert:
     if not root:
         return alert
     links = dict(alert.links)
-    if alert.run_id:
+    # What the resident process does is no run of Dagster's, and has no page.
+    if alert.run_id and not alert.run_id.startswith("stream/"):
         links.setdefault("Run", f"{root}/runs/{quote(alert.run_id, safe='')}")
     if alert.table:
         view = "checks" if alert.kind in ("check_failure", "contract_break") else "events"

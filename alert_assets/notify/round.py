@@ -56,15 +56,18 @@ class Round:
     sent: int = 0
 
 
-def notify(stack: NotificationStack, settings: Settings, *, budget_seconds: float) -> Round:
+def notify(stack: NotificationStack, settings: Settings, *, budget_seconds: float, incidents: bool = True) -> Round:
     """Do what is due now; nothing is begun after `budget_seconds`, and the next round goes on.
 
     What has begun is finished: one transaction, or one request of each channel.
+
+    Args:
+        incidents: whether to look for those that are new; not while their analysis is under way.
     """
     begun = time.monotonic()
     done: dict[str, int] = {}
     steps: dict[str, Callable[[], int]] = {
-        "raised": lambda: look_for_incidents(stack.state, settings).raised,
+        "raised": lambda: look_for_incidents(stack.state, settings).raised if incidents else 0,
         "dispatched": lambda: stack.dispatcher.tick(utc_now()),
         "escalated": lambda: stack.escalator.tick(utc_now()),
         "sent": lambda: stack.deliverer.tick(utc_now()),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 #: A stage that no SLO is about is measured against this.
-_DEFAULT_THRESHOLD_SECONDS = 300.0
+DEFAULT_THRESHOLD_SECONDS = 300.0
 
 #: What finds an incident's first firing in bronze, with its time.
 _FIRST_FIRING = ("alert_id", "application_id")
@@ -62,7 +62,7 @@ def measure_latency(lakehouse: Lakehouse, thresholds: Mapping[str, float]) -> li
                     committed_at=commit["committed_at"],
                     started_at=times[stages[stage]],
                     event_times=times[event_time],
-                    threshold_seconds=thresholds.get(stage, _DEFAULT_THRESHOLD_SECONDS),
+                    threshold_seconds=thresholds.get(stage, DEFAULT_THRESHOLD_SECONDS),
                     run_id=commit.get("run_id"),
                 )
                 for stage in due

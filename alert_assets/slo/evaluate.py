@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from alert_assets.contracts import ALL_CONTRACTS, PIPELINE_LATENCY, QUALITY_SCORES, SLO_STATUS
+from alert_assets.contracts import ALL_CONTRACTS, NOTIFIED_STAGE, PIPELINE_LATENCY, QUALITY_SCORES, SLO_STATUS
 from alert_assets.errors import UserError
 from alert_assets.ingest.landing import waiting_since
 from alert_assets.kernel.sql import literal
@@ -13,9 +13,11 @@ from alert_assets.lake.lakehouse import append_rows, rows_in
 from alert_assets.notify.facts import slo_alert
 from alert_assets.notify.store.outbox import raise_alert
 from alert_assets.slo.budget import breakers_to_open, burn_rate_windows, latency_thresholds, longest_window, slo_status
-from alert_assets.slo.commit_latency import measure_latency
+from alert_assets.slo.commit_latency import DEFAULT_THRESHOLD_SECONDS, measure_latency
+from alert_assets.slo.notified import measure_notified
 from alert_assets.slo.openslo import load_slos
 from alert_assets.slo.sli import History, Latency
+from alert_assets.state.database import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,14 +31,17 @@ if TYPE_CHECKING:
 
 
 def refresh_latency(lakehouse: Lakehouse, settings: Settings) -> tuple[list[dict[str, Any]], list[str]]:
-    """Measure the commits of bronze and gold that have not been measured yet.
+    """Measure the commits of bronze and gold, and the messages to people, that have not been measured yet.
 
     Returns:
         the new rows of `pipeline_latency`, and a sentence for each of them that breaks an SLO's threshold.
     """
     with lakehouse.writing(PIPELINE_LATENCY):
         slos = load_slos(settings.slo_dir)
-        rows = measure_latency(lakehouse, latency_thresholds(slos))
+        thresholds = latency_thresholds(slos)
+        rows = measure_latency(lakehouse, thresholds)
+        threshold = thresholds.get(NOTIFIED_STAGE, DEFAULT_THRESHOLD_SECONDS)
+        rows += measure_notified(lakehouse, State(settings.state_url), threshold)
         append_rows(lakehouse, PIPELINE_LATENCY, rows)
     breaches = [
         f"SLO {slo.name}: {row['over_threshold']:,} of {row['row_count']:,} rows of commit {row['table_version']} took "

@@ -72,7 +72,7 @@ class _Metadata(_Model):
 
 class _LatencySource(_Model):
     measure: Literal["latency"]
-    stage: Literal["landed_to_bronze", "ingested_to_bronze", "event_to_bronze", "event_to_gold"]
+    stage: Literal["landed_to_bronze", "ingested_to_bronze", "event_to_bronze", "event_to_gold", "landed_to_notified"]
     max_over_threshold_per_batch: int | None = Field(None, ge=0)
 
     def indicator(self, value: float) -> Indicator:

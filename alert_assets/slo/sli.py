@@ -24,7 +24,7 @@ from fractions import Fraction
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol
 
-from alert_assets.contracts import ALL_CONTRACTS, CONTRACTS
+from alert_assets.contracts import ALL_CONTRACTS, CONTRACTS, GOLD_INCIDENTS, NOTIFIED_STAGE
 from alert_assets.kernel.clock import EPOCH
 
 if TYPE_CHECKING:
@@ -35,8 +35,11 @@ Amount = int | Fraction
 #: A row of a table, by the column names of its contract.
 Row = Mapping[str, Any]
 
-#: The table in which a stage of `pipeline_latency` ends.
-STAGE_TABLES = {stage: contract.name for contract in CONTRACTS.values() for stage in contract.stages}
+#: The table in which a stage of `pipeline_latency` ends, or behind which people are notified.
+STAGE_TABLES = {
+    **{stage: contract.name for contract in CONTRACTS.values() for stage in contract.stages},
+    NOTIFIED_STAGE: GOLD_INCIDENTS.name,
+}
 #: The stage whose rows say when a table was committed to, and how new it was then.
 FRESHNESS_STAGES = {contract.name: list(contract.stages)[-1] for contract in CONTRACTS.values() if contract.stages}
 

@@ -174,6 +174,20 @@ lookouts = Table(
     Column("cursor", JSON, nullable=False),
 )
 
+#: The resident process, one row a lake; `facts` is what it says of itself. With an old `heard_at` it is dead.
+residents = Table(
+    "residents",
+    metadata,
+    Column("lake", Words, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("host", Words, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("process_started", Float, nullable=False),
+    Column("began_at", Utc, nullable=False),
+    Column("heard_at", Utc, nullable=False),
+    Column("facts", JSON, nullable=False),
+)
+
 #: The audit log: who did what by hand, and why; append-only.
 audit_log = Table(
     "audit",

@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
-from alert_assets.kernel.buckets import spark_bucket
+from alert_assets.kernel.buckets import spark_bucket, sql_bucket
 from alert_assets.kernel.intervals import Interval, bucket_intervals
-from alert_assets.kernel.sql import sql_envelope
+from alert_assets.kernel.sql import micros, sql_envelope, within
 from alert_assets.lake.audit import audit, audit_staged
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
-from alert_assets.transforms.refresh import Refresh, above, only_in
+from alert_assets.lake.schema import shaped, stored_schema
+from alert_assets.transforms.refresh import Refresh, only_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -58,7 +59,7 @@ def refresh_gold(
         from alert_assets.contracts.spark import spark_schema
         from alert_assets.transforms.changes import changed_rows
 
-        touched = _touched(spark(), silver, bronze, silver_cursor, bronze_cursor, lookback)
+        touched = _touched(silver, bronze, silver_cursor, bronze_cursor, lookback)
         if not touched.num_rows:
             lakehouse.move_cursors(GOLD_INCIDENTS, transactions)
             return Refresh(committed=True)
@@ -78,52 +79,66 @@ def refresh_gold(
 
 
 def _touched(
-    spark: SparkSession,
-    silver: Snapshot,
-    bronze: Snapshot,
-    silver_cursor: int,
-    bronze_cursor: int,
-    lookback: timedelta,
+    silver: Snapshot, bronze: Snapshot, silver_cursor: int, bronze_cursor: int, lookback: timedelta
 ) -> pa.Table:
     """Silver rows that are new or changed, or may have new evidence in their lookback.
 
     Few enough to come here: gold's rows for them will too. What is built on them then starts from them, and not from
-    all that told them.
+    all that told them. They are found without Spark: a query of its costs more than all of this.
     """
-    from pyspark.sql import functions as F
+    schema = pa.schema(stored_schema(SILVER_ALERTS).to_arrow())
 
-    changed = _incidents(silver.read(spark, silver.files(newer_than=silver_cursor))).where(above(silver_cursor))
+    def incidents(where: str) -> pa.Table:
+        return shaped(silver.query(f"SELECT * FROM t WHERE alert_count > 0 AND {where}"), schema)
+
+    changed = incidents(f"_batch_id > {silver_cursor}")
     # Every alert is new: there is none that new events could touch.
     if not silver_cursor:
-        return changed.toArrow()
-    new_events = bronze.read(spark, bronze.files(newer_than=bronze_cursor)).where(above(bronze_cursor))
-    found = new_events.groupBy("application_id", spark_bucket(F.col("timestamp"), lookback).alias("bucket")).agg(
-        F.min("timestamp").alias("first"), F.max("timestamp").alias("last")
+        return changed
+    news = _news(bronze, bronze_cursor, lookback)
+    reached = {number + after for _, number in news for after in (0, 1)}
+    if not reached:
+        return changed
+    reach = within("first_seen_timestamp", bucket_intervals(reached, lookback))
+    known = incidents(f"_batch_id <= {silver_cursor} AND {reach}")
+    return pa.concat_tables([changed, known.filter(_has_news(known, news, lookback))])
+
+
+#: By application and stretch of the lookback's width, the first and the last new event: microseconds since the epoch.
+_News = dict[tuple[str, int], tuple[int, int]]
+
+
+def _news(bronze: Snapshot, cursor: int, lookback: timedelta) -> _News:
+    """When something new happened to which application."""
+    found = bronze.query(
+        f"SELECT application_id, {sql_bucket('timestamp', lookback)} AS bucket, "
+        f"min({micros('timestamp')}) AS first, max({micros('timestamp')}) AS last "
+        f"FROM t WHERE _batch_id > {cursor} GROUP BY application_id, bucket"
     )
-    news = found.toArrow()
-    reached = {n + after for n in news["bucket"].unique().to_pylist() for after in (0, 1)}
-    if reached:
-        reach = bucket_intervals(reached, lookback)
-        in_reach = _incidents(silver.read(spark, silver.files(time_column="first_seen_timestamp", intervals=reach)))
-        first_seen = F.col("first_seen_timestamp")
-        begin = first_seen - F.make_dt_interval(mins=F.lit(lookback // timedelta(minutes=1)))
-        looked_into = F.array_distinct(F.array(spark_bucket(begin, lookback), spark_bucket(first_seen, lookback)))
-        known = only_in(in_reach, spark_bucket(first_seen, lookback), reached).where(~above(silver_cursor))
-        # The extremes of a bucket stand for its events: an incident too many is recomputed to what it was.
-        with_news = (
-            known.withColumn("bucket", F.explode(looked_into))
-            .join(F.broadcast(spark.createDataFrame(news)), ["application_id", "bucket"])
-            .where((F.col("first") <= first_seen) & (F.col("last") >= begin))
-        )
-        again = with_news.select(*SILVER_ALERTS.columns).dropDuplicates(list(_SILVER_KEY))
-        changed = changed.unionByName(again)
-    return changed.toArrow()
+    columns = (found[name].to_pylist() for name in ("application_id", "bucket", "first", "last"))
+    return {(application, number): (first, last) for application, number, first, last in zip(*columns, strict=True)}
+
+
+def _has_news(known: pa.Table, news: _News, lookback: timedelta) -> pa.Array:
+    """Whether each silver row may have new evidence.
+
+    The extremes of a stretch stand for its events: an incident too many is recomputed to what it was.
+    """
+    width = lookback // timedelta(microseconds=1)
+
+    def any_news(application: str, first_seen: int) -> bool:
+        begin = first_seen - width
+        found = (news.get((application, number)) for number in (begin // width, first_seen // width))
+        return any(new is not None and new[0] <= first_seen and new[1] >= begin for new in found)
+
+    moments = known["first_seen_timestamp"].cast(pa.int64()).to_pylist()
+    return pa.array(map(any_news, known["application_id"].to_pylist(), moments), pa.bool_())
 
 
 def _buckets(rows: pa.Table, width: timedelta) -> list[int]:
     """The stretches of a width, counted from the epoch, that silver rows were first seen in."""
-    micros = rows["first_seen_timestamp"].cast(pa.int64())
-    return sorted(pc.unique(pc.divide(micros, width // timedelta(microseconds=1))).to_pylist())
+    moments = rows["first_seen_timestamp"].cast(pa.int64())
+    return sorted(pc.unique(pc.divide(moments, width // timedelta(microseconds=1))).to_pylist())
 
 
 def _correlate(

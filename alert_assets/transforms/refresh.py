@@ -32,23 +32,6 @@ class Refresh:
     committed: bool = False
 
 
-def bucket_counts(frame: DataFrame, number: Column) -> dict[int, int]:
-    """Rows by the value of a whole-number expression, in its order."""
-    from pyspark.sql import functions as F
-
-    counted = frame.groupBy(number.alias("n")).agg(F.count("*").alias("rows")).where("n IS NOT NULL")
-    return dict(sorted((row["n"], row["rows"]) for row in counted.collect()))
-
-
-def above(cursor: int) -> Column:
-    """Whether a row's `_batch_id` is above a cursor. For rows with an `application_id`."""
-    from pyspark.sql import functions as F
-
-    from alert_assets.spark.late_bound import late_bound
-
-    return F.col("_batch_id") > late_bound(F.lit(cursor).cast("long"), F.col("application_id"))
-
-
 def only_in(frame: DataFrame, number: Column, numbers: Iterable[int]) -> DataFrame:
     """The rows for which a whole-number expression is one of `numbers`."""
     from pyspark.sql import functions as F

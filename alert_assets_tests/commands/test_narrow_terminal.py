@@ -59,6 +59,7 @@ ELSEWHERE = {
         ("run",),
         ("serve",),
         ("intake", "kafka"),
+        ("stream",),
         ("senders", "show"),
         ("senders", "try"),
         ("quarantine", "replay"),

@@ -22,6 +22,10 @@ def test_an_alert_links_to_its_run_and_its_table() -> None:
     assert with_links(replace(alert, links={}), "http://d").links["Run"] == "http://d/runs/a%20b%2Fc"
 
 
+def test_what_the_resident_process_does_has_no_run_in_dagster() -> None:
+    assert with_links(replace(ALERT, run_id="stream/1"), "http://d").links == {}
+
+
 def test_a_breaker_links_to_its_steps_and_without_a_url_there_are_no_links() -> None:
     step = replace(ALERT, kind="breaker_transition")
     assert list(with_links(step, "http://d").links) == ["Circuit breakers"]

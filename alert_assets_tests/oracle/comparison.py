@@ -36,8 +36,8 @@ class Expected:
     gold: dict[Any, Row]
 
 
-def expected_of(lines: list[bytes], settings: Settings) -> Expected:
-    events, quarantined, blank = reference.judge_all(lines, NOW, settings.max_future_skew_minutes)
+def expected_of(lines: list[bytes], settings: Settings, now: datetime = NOW) -> Expected:
+    events, quarantined, blank = reference.judge_all(lines, now, settings.max_future_skew_minutes)
     silver = reference.silver(events, settings)
     return Expected(events, quarantined, blank, silver, reference.gold(events, silver, settings))
 

@@ -350,7 +350,8 @@ def counted(indicator: object, history: History) -> Counts:
 
 
 def test_the_stages_are_those_of_the_contract() -> None:
-    assert tuple(STAGE_TABLES) == ("landed_to_bronze", "ingested_to_bronze", "event_to_bronze", "event_to_gold")
+    of_tables = ("landed_to_bronze", "ingested_to_bronze", "event_to_bronze", "event_to_gold")
+    assert tuple(STAGE_TABLES) == (*of_tables, "landed_to_notified")
     assert FRESHNESS_STAGES == {"bronze_events": "event_to_bronze", "gold_incidents": "event_to_gold"}
     assert {table: STAGE_TABLES[stage] for table, stage in FRESHNESS_STAGES.items()} == {
         table: table for table in FRESHNESS_STAGES

@@ -156,6 +156,7 @@ def test_what_ships() -> None:
         "landed-to-bronze-latency": Latency("landed_to_bronze", 120),
         "event-to-bronze-latency": Latency("event_to_bronze", 300),
         "event-to-gold-latency": Latency("event_to_gold", 900),
+        "landed-to-notified-latency": Latency("landed_to_notified", 300),
         "bronze-freshness": Freshness("bronze_events", 600),
         "gold-freshness": Freshness("gold_incidents", 900),
         "quarantine-ratio": ValidLines(),

@@ -7,7 +7,7 @@ import pyspark.sql.types as T
 from pandera.pyspark import DataFrameModel, Field
 
 import alert_assets.contracts.models.struct_dtype  # noqa: F401  (registers the struct dtype)
-from alert_assets.contracts.catalog import CONTRACTS
+from alert_assets.contracts.catalog import CONTRACTS, NOTIFIED_STAGE
 from alert_assets.contracts.vocabulary import DIMENSIONS
 
 _BATCH_ID = "Commit that last changed the row; grows with every commit that changes rows."
@@ -30,11 +30,16 @@ class PipelineLatency(DataFrameModel):
     """How long the rows of one commit took."""
 
     stage: T.StringType() = Field(
-        isin=[stage for contract in CONTRACTS.values() for stage in contract.stages],
+        isin=[*(stage for contract in CONTRACTS.values() for stage in contract.stages), NOTIFIED_STAGE],
         description="From where to where: the file landed, its batch began, or the event happened.",
     )
-    table_version: T.LongType() = Field(ge=0, description="Delta version of the commit in the stage's table.")
-    committed_at: T.TimestampType() = Field(description="When the commit made the rows visible, UTC.")
+    table_version: T.LongType() = Field(
+        ge=0,
+        description="Delta version of the commit in the stage's table; to notified, the last delivery's number.",
+    )
+    committed_at: T.TimestampType() = Field(
+        description="When the commit made the rows visible, or the last of the messages was sent, UTC."
+    )
     newest_event_at: T.TimestampType() = Field(nullable=True, description="Highest event time among the rows, UTC.")
     row_count: T.LongType() = Field(
         ge=0, description="Rows of the commit that the figures are about: none that was old when it landed."

@@ -12,7 +12,9 @@ from alert_assets.defs.medallion.bronze import BRONZE_TABLES, LANDING_ZONE
 from alert_assets.defs.metadata import rows_shown
 from alert_assets.errors import UserError
 from alert_assets.ingest.landing import Backlog, backlog, by_reason
+from alert_assets.kernel.clock import utc_now
 from alert_assets.settings import Settings
+from alert_assets.stream.lease import resident
 
 #: After a failed run over the same files, so long until the next one.
 RETRY_AFTER_SECONDS = 300
@@ -33,7 +35,8 @@ def landing_sensor(job_name: str) -> dg.SensorDefinition:
 
     Its cursor remembers which files the last run was asked for. When that run has ended and they are
     still there, the run failed (then it is asked for again after a while) or left them as unreadable
-    (then a new file has to land, or one of them to change).
+    (then a new file has to land, or one of them to change). While a resident process is alive, there is no run to ask
+    for.
     """
 
     @dg.sensor(
@@ -57,6 +60,8 @@ def landing_sensor(job_name: str) -> dg.SensorDefinition:
             said = f"Nothing has landed: all {waiting.ingested} files in the landing zone are ingested.{left}"
             return dg.SkipReason(said)
         files = f"{len(waiting.pending)} landed, {len(waiting.unfinished)} in an unfinished batch"
+        if works := resident(breakers.state, settings, utc_now()):
+            return dg.SkipReason(f"`alert-assets stream` works on what lands ({works.where}); {files}.")
         under_way = context.instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=_UNDER_WAY), limit=1)
         if under_way:
             return dg.SkipReason(f"Run {under_way[0].run_id} of {job_name} is under way; {files}.")

@@ -15,6 +15,8 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from alert_assets.breaker.store import circuit_breakers
 from alert_assets.defs.medallion import landing_sensor as landing
 from alert_assets.settings import Settings
+from alert_assets.state.database import State
+from alert_assets.stream.lease import Lease
 
 ROOT = Path(__file__).parents[3]
 JOB = "bronze_to_gold"
@@ -310,3 +312,16 @@ def test_a_tick_starts_no_java(settings: Settings, zone: Path, tmp_path: Path) -
     subprocess.run([sys.executable, "-c", TICK], env=environment, cwd=tmp_path, check=True)
 
     assert not called.exists()
+
+
+def test_a_resident_process_takes_what_lands_and_the_sensor_takes_over_when_it_is_gone(
+    daemon: Daemon, zone: Path
+) -> None:
+    (zone / "a.jsonl").touch()
+    lease = Lease(State(daemon.settings.state_url), daemon.settings)
+    lease.take()
+    said = daemon.tick()
+    assert said is not None
+    assert f"`alert-assets stream` works on what lands (process {os.getpid()} on " in said
+    lease.release()
+    assert daemon.tick() is None

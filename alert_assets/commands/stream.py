@@ -1,0 +1,48 @@
+"""`alert-assets stream`: the resident process."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import typer
+
+from alert_assets.breaker.store import circuit_breakers
+from alert_assets.commands import output
+from alert_assets.kernel.clock import utc_now
+from alert_assets.kernel.text import escape_invisible
+from alert_assets.settings import load_settings
+from alert_assets.stream.resident import ResidentProcess
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(epilog="Example: alert-assets stream")
+def stream() -> None:
+    """Work as soon as something lands, from bronze to the notification, until Ctrl-C or SIGTERM. Starts Spark.
+
+    One process for each lake. It ends after the batch that is under way; one that is killed loses nothing.
+    """
+    settings = load_settings()
+    report = None
+    if "DAGSTER_HOME" in os.environ:
+        from alert_assets.defs.runless import RunlessReports
+
+        report = RunlessReports(settings)
+    process = ResidentProcess(settings, circuit_breakers(settings), _say, report)
+
+    def stop(*_: object) -> None:
+        if process.stop.is_set():
+            # Who asks a second time does not want to wait for the batch.
+            os._exit(130)
+        process.stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    _say(f"Watching {output.without_credentials(settings.landing_dir)}; Ctrl-C stops after the batch under way.")
+    process.run()
+    _say("Stopped.")
+
+
+def _say(text: str) -> None:
+    typer.echo(f"{utc_now():%H:%M:%S} {escape_invisible(text)}", err=True)

@@ -1,0 +1,1 @@
+"""The resident process: works as soon as something lands, with the functions that the assets call."""

@@ -1,0 +1,180 @@
+"""One cycle: what has landed up to platinum, by the functions that the assets call."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from alert_assets.analysis.refresh import PlatinumRefresh, incidents_wait, refresh_platinum
+from alert_assets.contracts import (
+    BRONZE_EVENTS,
+    BRONZE_QUARANTINE,
+    GOLD_INCIDENTS,
+    GOLD_PROBLEMS,
+    PLATINUM_INCIDENTS,
+    SILVER_ALERTS,
+    SILVER_DEPENDENCIES,
+)
+from alert_assets.ingest.held import tell
+from alert_assets.ingest.landing import LandingFile, backlog
+from alert_assets.ingest.query import IngestReport, ingest
+from alert_assets.transforms.dependencies import refresh_dependencies
+from alert_assets.transforms.gold import refresh_gold
+from alert_assets.transforms.problems import refresh_problems
+from alert_assets.transforms.refresh import Refresh
+from alert_assets.transforms.silver import refresh_silver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+    from datetime import datetime
+
+    from pyspark.sql import SparkSession
+
+    from alert_assets.lake.lakehouse import Lakehouse
+    from alert_assets.settings import Settings
+    from alert_assets.state.database import State
+    from alert_assets.stream.shift import Shift, Tables
+
+#: Micro-batches that one cycle takes: however much has landed, gold gets its turn, and who waits for bronze's lock.
+_BATCHES = 10
+
+
+@dataclass
+class Cycle:
+    """What one cycle did, and the seconds that each table took."""
+
+    bronze: IngestReport = field(default_factory=IngestReport)
+    silver: Refresh = field(default_factory=Refresh)
+    gold: Refresh = field(default_factory=Refresh)
+    platinum: PlatinumRefresh = field(default_factory=PlatinumRefresh)
+    dependencies: Refresh = field(default_factory=Refresh)
+    problems: Refresh = field(default_factory=Refresh)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def numbers(self) -> dict[str, dict[str, Any]]:
+        """By table what its asset says of a run, as far as it can be added up."""
+        read = {"rows_in": self.bronze.lines, "batches": self.bronze.batches}
+        refreshes = {
+            SILVER_ALERTS: self.silver,
+            GOLD_INCIDENTS: self.gold,
+            SILVER_DEPENDENCIES: self.dependencies,
+            GOLD_PROBLEMS: self.problems,
+        }
+        found: dict[str, dict[str, Any]] = {
+            BRONZE_EVENTS.name: {**read, "rows_out": self.bronze.rows, "late_events": self.bronze.late},
+            BRONZE_QUARANTINE.name: {**read, "rows_out": self.bronze.quarantined},
+            **{table.name: {"rows_in": done.read, "rows_out": done.changed} for table, done in refreshes.items()},
+            PLATINUM_INCIDENTS.name: {"rows_in": self.platinum.analyzed, "rows_out": self.platinum.incidents},
+        }
+        return {
+            name: {**numbers, "seconds": self.seconds.get(name, 0.0), "cycles": 1}
+            for name, numbers in found.items()
+            if (BRONZE_EVENTS.name if name == BRONZE_QUARANTINE.name else name) in self.seconds
+        }
+
+    @contextmanager
+    def timed(self, table: str) -> Iterator[None]:
+        """Take the time of a table."""
+        began = time.monotonic()
+        yield
+        self.seconds[table] = round(time.monotonic() - began, 3)
+
+
+class Landed:
+    """What waits in the landing zone, without the files that were found to be broken and are as they were."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Look at nothing yet."""
+        self._settings = settings
+        self._broken: set[LandingFile] = set()
+        self._waiting: list[LandingFile] = []
+
+    def look(self) -> list[str] | None:
+        """Paths of what one cycle takes, oldest first; empty to finish a batch that was cut short; None for nothing."""
+        found = backlog(self._settings)
+        self._broken &= set(found.pending)
+        self._waiting = [file for file in found.pending if file not in self._broken]
+        files = [file.path for file in self._waiting[: _BATCHES * self._settings.max_files_per_trigger]]
+        return files if files or found.unfinished else None
+
+    def leave(self, broken: Collection[str]) -> None:
+        """Take note of files that cannot be read."""
+        self._broken |= {file for file in self._waiting if file.path in broken}
+
+    @property
+    def oldest(self) -> datetime | None:
+        """When the oldest file landed that waited at the last look."""
+        return min((file.modified_at for file in self._waiting), default=None)
+
+
+def is_behind(lakehouse: Lakehouse, settings: Settings, tables: Tables) -> bool:
+    """Whether one of these tables has not seen all of the one before, as after a replay or a cycle cut short."""
+    bronze, silver, gold = (
+        lakehouse.snapshot(table).last_batch_id for table in (BRONZE_EVENTS, SILVER_ALERTS, GOLD_INCIDENTS)
+    )
+    if SILVER_ALERTS in tables and lakehouse.cursor(SILVER_ALERTS, BRONZE_EVENTS) < bronze:
+        return True
+    seen = {table: lakehouse.cursor(GOLD_INCIDENTS, table) for table in (SILVER_ALERTS, BRONZE_EVENTS)}
+    if GOLD_INCIDENTS in tables and silver and (seen[SILVER_ALERTS] < silver or seen[BRONZE_EVENTS] < bronze):
+        return True
+    return PLATINUM_INCIDENTS in tables and bool(gold) and incidents_wait(lakehouse, settings)
+
+
+def run_cycle(
+    spark: Callable[[], SparkSession],
+    shift: Shift,
+    settings: Settings,
+    state: State,
+    files: Collection[str] | None,
+    log: Callable[[str], None],
+) -> Cycle:
+    """Bring the tables of a shift up to date, one after the other.
+
+    Args:
+        files: landing files to take; None leaves the landing zone alone.
+        log: told about held batches and files left behind.
+
+    Raises:
+        Exception: what the functions of the assets raise; the tables before are up to date then.
+    """
+    cycle, lakehouse = Cycle(), shift.lakehouse
+    shift.begin_cycle()
+
+    def bronze() -> None:
+        try:
+            cycle.bronze = ingest(spark, lakehouse, settings, log, only=files)
+        finally:
+            tell(lakehouse, state, log)
+
+    def silver() -> None:
+        cycle.silver = refresh_silver(spark, lakehouse, settings)
+
+    def gold() -> None:
+        cycle.gold = refresh_gold(spark, lakehouse, settings)
+
+    def platinum() -> None:
+        cycle.platinum = refresh_platinum(lakehouse, settings)
+
+    def dependencies() -> None:
+        cycle.dependencies = refresh_dependencies(lakehouse)
+
+    def problems() -> None:
+        cycle.problems = refresh_problems(lakehouse, settings)
+
+    steps = {
+        BRONZE_EVENTS: bronze,
+        SILVER_ALERTS: silver,
+        GOLD_INCIDENTS: gold,
+        PLATINUM_INCIDENTS: platinum,
+        SILVER_DEPENDENCIES: dependencies,
+        GOLD_PROBLEMS: problems,
+    }
+    for table in shift.tables:
+        if table is BRONZE_EVENTS and files is None:
+            continue
+        with cycle.timed(table.name):
+            steps[table]()
+        shift.done.add(table.name)
+    return cycle

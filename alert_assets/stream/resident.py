@@ -1,0 +1,294 @@
+"""The resident process: cycles as something lands, notification and signs of life beside them.
+
+The first thread works on the tables, and is the only one that does. Beside it one notifies after each cycle, and every
+few seconds for what is due by time: a slow channel holds up no table. One says that the process is alive, to the lease,
+to the breakers and outside. One evaluates the checks of what has changed, once a minute, and reports to Dagster.
+
+Whatever breaks is tried again after a while, which doubles up to a minute, with a new Spark session: a server that was
+killed, a lake that is gone for five minutes. What has landed waits.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from alert_assets.breaker.guard import BreakerOpen
+from alert_assets.checks.evaluate import evaluate, record
+from alert_assets.checks.tables import CHECKS
+from alert_assets.errors import UserError
+from alert_assets.kernel.clock import utc_now
+from alert_assets.kernel.text import one_line
+from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.spark.session import SparkResource, spark_resource
+from alert_assets.stream.cycle import Cycle, Landed, is_behind, run_cycle
+from alert_assets.stream.heartbeat import ping
+from alert_assets.stream.lease import RENEW_SECONDS, Lease, LeaseLost
+from alert_assets.stream.shift import JOB, Shift, allowed
+from alert_assets.stream.tally import Tally
+from alert_assets.stream.watch import looks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from alert_assets.breaker.store import CircuitBreakers
+    from alert_assets.checks.evaluate import Evaluation
+    from alert_assets.settings import Settings
+    from alert_assets.stream.shift import Tables
+    from alert_assets.stream.tally import Numbers
+
+    #: Called with an id for logs, sums by table, and evaluations by table.
+    Report = Callable[[str, Numbers, Mapping[str, Sequence[Evaluation]]], None]
+
+#: How often somebody is notified of what is due by time alone, and how long a round may take.
+_NOTIFY_SECONDS, _NOTIFY_BUDGET_SECONDS = 5.0, 20.0
+
+#: How often the checks of what changed are evaluated, and Dagster hears of it.
+REPORT_SECONDS = 60.0
+
+#: After a failure, so long until the next attempt: the first time, and at most.
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
+
+
+class ResidentProcess:
+    """Works until it is stopped.
+
+    Attributes:
+        stop: set to end it after the batch that is under way.
+        facts: what it says of itself, as the lease has it.
+    """
+
+    def __init__(
+        self, settings: Settings, breakers: CircuitBreakers, log: Callable[[str], None], report: Report | None = None
+    ) -> None:
+        """Keep the arguments; nothing is begun.
+
+        Args:
+            log: told in one line what each cycle did, and what went wrong.
+            report: told once a minute at most what was done.
+        """
+        self.stop = threading.Event()
+        self._settings, self._breakers, self._log = settings, breakers, log
+        self._report_to, self._tally = report, Tally()
+        self._lease = Lease(breakers.state, settings)
+        self._landed = Landed(settings)
+        self._spark: SparkResource | None = None
+        self._shift: Shift | None = None
+        self._refused: list[str] = []
+        self._looked = False
+        self._news, self._in_cycle = threading.Event(), False
+        self.facts: dict[str, Any] = {"cycles": 0}
+        self._lost: LeaseLost | None = None
+
+    def run(self, *, warm: bool = True) -> None:
+        """Take the lease, and work until :attr:`stop` is set.
+
+        Args:
+            warm: ask for the Spark session at once, and not with the first file.
+
+        Raises:
+            UserError: another process is resident, or has become it.
+        """
+        self._lease.take()
+        threads = [
+            threading.Thread(target=work, name=f"alert-assets-{work.__name__.strip('_')}", daemon=True)
+            for work in (self._notify, self._beat, self._report_on)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            self._work(warm=warm)
+        finally:
+            self.stop.set()
+            self._news.set()
+            for thread in threads:
+                thread.join()
+            self._end_shift()
+            self._report()
+            self._lease.release()
+        if self._lost:
+            raise self._lost
+
+    # Tables
+
+    def _work(self, *, warm: bool) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        while not self.stop.is_set():
+            try:
+                if warm:
+                    self._session()
+                self._look(happened=False)
+                self.facts["problem"] = None
+                for happened in looks(self._settings, self.stop):
+                    self._look(happened=happened)
+                    pause = _FIRST_PAUSE_SECONDS
+            except Exception as error:  # noqa: BLE001  whatever it is, going on is what this process is for
+                said = one_line(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}", 500)
+                self.facts["problem"] = said
+                self._log(f"Failed, and tried again in {pause:.0f} s: {said}")
+                self._end_shift(said)
+                self._forget_spark()
+                self.stop.wait(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    def _look(self, *, happened: bool) -> None:
+        """Run cycles as long as there is work."""
+        while not self.stop.is_set():
+            tables, refusals = allowed(self._settings, self._breakers)
+            if refusals != self._refused:
+                self._refused = refusals
+                self._log(" ".join(refusals) or "Nothing is refused any more.")
+            if not tables:
+                return
+            files = self._landed.look()
+            self.facts["waiting_since_at"] = self._landed.oldest and self._landed.oldest.isoformat()
+            self._looked = True
+            if files is None and (happened or not is_behind(Lakehouse(self._settings), self._settings, tables)):
+                return
+            try:
+                self._cycle(self._of_now(tables), files)
+            except BreakerOpen:
+                # Refused since it was looked at; the next look says why.
+                return
+            if files is None:
+                # What is behind now is not caught up with by the same again.
+                return
+
+    def _of_now(self, tables: Tables) -> Shift:
+        """The shift that a cycle over these tables belongs to."""
+        if self._shift is None or not self._shift.goes_on(tables):
+            self._end_shift()
+            self._shift = Shift(self._settings, self._breakers, tables)
+        return self._shift
+
+    def _cycle(self, shift: Shift, files: list[str] | None) -> None:
+        began = time.monotonic()
+        self._in_cycle = True
+        try:
+            cycle = run_cycle(self._session, shift, self._settings, self._breakers.state, files, self._log)
+        finally:
+            self._in_cycle = False
+            self._news.set()
+        self._tally.add(cycle.numbers())
+        self._landed.leave(cycle.bronze.broken or {})
+        seconds = round(time.monotonic() - began, 3)
+        self.facts |= {
+            "cycles": self.facts["cycles"] + 1,
+            "last_cycle_at": utc_now().isoformat(),
+            "last_cycle_seconds": seconds,
+        }
+        self._log(_line(cycle, seconds))
+        if shift.is_probe():
+            self._end_shift()
+
+    def _session(self) -> Any:
+        if self._spark is None:
+            self._spark = spark_resource(self._settings)
+        return self._spark.spark_session
+
+    def _forget_spark(self) -> None:
+        """Have the next cycle ask for a session of its own; the server may be another one by then."""
+        spark, self._spark = self._spark, None
+        if spark is not None:
+            with suppress(Exception):
+                spark.spark_session.stop()
+
+    def _end_shift(self, error: str | None = None) -> None:
+        shift, self._shift = self._shift, None
+        if shift is not None:
+            # The database may be what is broken. What was committed says so by itself.
+            try:
+                shift.end(error)
+            except Exception as problem:  # noqa: BLE001
+                self._log(f"How the last minute went could not be recorded: {one_line(str(problem), 500)}")
+            self._news.set()
+
+    # Beside them
+
+    def _notify(self) -> None:
+        from alert_assets.notify.round import notify
+        from alert_assets.notify.stack import NotificationStack
+
+        stack: NotificationStack | None = None
+        said = ""
+        while not self.stop.is_set():
+            self._news.wait(_NOTIFY_SECONDS)
+            self._news.clear()
+            try:
+                stack = stack or NotificationStack(self._settings, budget_seconds=_NOTIFY_BUDGET_SECONDS)
+                # Within a cycle an incident may be there whose analysis is a moment away, and belongs to its message.
+                done = notify(
+                    stack, self._settings, budget_seconds=_NOTIFY_BUDGET_SECONDS, incidents=not self._in_cycle
+                )
+                said = ""
+            except Exception as error:  # noqa: BLE001  the next round does what is left
+                stack, problem = None, one_line(f"Could not notify: {error}", 500)
+                if problem != said:
+                    self._log(problem)
+                said = problem
+                continue
+            if done.sent:
+                self._log(f"Sent {done.sent:,} notification{'s' if done.sent > 1 else ''}.")
+
+    def _beat(self) -> None:
+        while not self.stop.wait(RENEW_SECONDS):
+            try:
+                self._lease.renew(self.facts)
+                if (shift := self._shift) is not None:
+                    shift.is_probe()
+            except LeaseLost as error:
+                self._lost = error
+                self.stop.set()
+            except Exception as error:  # noqa: BLE001  the database may be back the next time
+                self._log(f"No sign of life could be given: {one_line(str(error), 500)}")
+            if self._looked and self.facts.get("problem") is None:
+                self._looked = False
+                self._ping()
+
+    def _ping(self) -> None:
+        try:
+            ping(self._settings)
+        except Exception as error:  # noqa: BLE001  the next one may get there
+            self._log(one_line(str(error), 500))
+
+    def _report_on(self) -> None:
+        while not self.stop.wait(REPORT_SECONDS):
+            self._report()
+
+    def _report(self) -> None:
+        """Evaluate the checks of the tables that cycles have been over, and report; what fails is in the next one."""
+        numbers = self._tally.take()
+        if not numbers:
+            return
+        run_id = f"{JOB}/{uuid.uuid4()}"
+        try:
+            checked = {name: self._check(name, run_id) for name in numbers}
+            if self._report_to:
+                self._report_to(run_id, numbers, checked)
+        except Exception as error:  # noqa: BLE001  what was done is done, and is reported with what follows
+            self._tally.add(numbers)
+            self._log(f"Could not report: {one_line(str(error), 500)}")
+
+    def _check(self, name: str, run_id: str) -> list[Evaluation]:
+        contract, checks = CHECKS[name]
+        now, lakehouse = utc_now(), Lakehouse(self._settings)
+        done = list(evaluate(lakehouse, self._settings, self._breakers, contract, checks(), now=now))
+        record(self._breakers.state, contract, done, at=now, run_id=run_id)
+        return done
+
+
+def _line(cycle: Cycle, seconds: float) -> str:
+    """What a cycle did, for people."""
+    numbers = {
+        "events": cycle.bronze.rows,
+        "quarantined": cycle.bronze.quarantined,
+        "alert windows": cycle.silver.changed,
+        "incidents": cycle.gold.changed,
+        "analysed": cycle.platinum.analyzed,
+    }
+    took = ", ".join(f"{name.partition('_')[0]} {spent:.1f}" for name, spent in cycle.seconds.items())
+    done = ", ".join(f"{number:,} {name}" for name, number in numbers.items() if number) or "Nothing new"
+    return f"{done} in {seconds:.1f} s ({took})"

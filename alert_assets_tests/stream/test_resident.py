@@ -1,0 +1,102 @@
+"""What goes on beside the cycles, and after something broke. Spark is not needed for any of it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import SecretStr
+
+from alert_assets.breaker.store import circuit_breakers
+from alert_assets.errors import UserError
+from alert_assets.kernel.clock import utc_now
+from alert_assets.stream import resident as module
+from alert_assets.stream.lease import resident
+from alert_assets.stream.resident import ResidentProcess
+from alert_assets_tests.notify.channels.service import answer, running
+
+if TYPE_CHECKING:
+    from alert_assets.settings import Settings
+
+
+class Running:
+    """A resident process in a thread, and what it says."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._said: list[str] = []
+        self._news = threading.Condition()
+        self.process = ResidentProcess(settings, circuit_breakers(settings), self._hear)
+        self._thread = threading.Thread(target=self.process.run, kwargs={"warm": False}, daemon=True)
+        self._thread.start()
+
+    def _hear(self, text: str) -> None:
+        with self._news:
+            self._said.append(text)
+            self._news.notify_all()
+
+    def await_(self, words: str) -> str:
+        def found() -> str | None:
+            return next((text for text in self._said if words in text), None)
+
+        with self._news:
+            assert self._news.wait_for(found, timeout=60), self._said
+        return found() or ""
+
+    def end(self) -> list[str]:
+        self.process.stop.set()
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+        return self._said
+
+
+def test_a_landing_zone_that_is_gone_for_a_while_ends_nothing(settings: Settings) -> None:
+    landing = Path(settings.landing_dir)
+    landing.rmdir()
+    stream = Running(settings)
+    said = stream.await_("Failed, and tried again in 1 s")
+    assert f"The landing folder {landing} does not exist." in said
+    landing.mkdir()
+    (landing / "notes.txt").touch()
+    while stream.process.facts.get("problem", "none yet") is not None:
+        stream.process.stop.wait(0.05)
+    assert [text for text in stream.end() if "notif" in text] == []
+
+
+def test_it_is_resident_while_it_runs_and_a_second_one_is_refused(settings: Settings) -> None:
+    breakers = circuit_breakers(settings)
+    stream = Running(settings)
+    while resident(breakers.state, settings, utc_now()) is None:
+        stream.process.stop.wait(0.02)
+    with pytest.raises(UserError, match="One is enough"):
+        ResidentProcess(settings, breakers, print).run()
+    assert resident(breakers.state, settings, utc_now()) is not None
+    stream.end()
+    assert resident(breakers.state, settings, utc_now()) is None
+
+
+def test_who_watches_from_outside_is_asked_while_all_is_well(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0.05)
+    with running() as service:
+        watched = settings.model_copy(
+            update={"heartbeat_url": SecretStr(f"{service.url}/ping/s3cret"), "allowed_hosts": "127.0.0.1"}
+        )
+        stream = Running(watched)
+        while not service.requests:
+            stream.process.stop.wait(0.02)
+        said = stream.end()
+        assert (service.requests[0].method, service.requests[0].path) == ("GET", "/ping/s3cret")
+        assert said == []
+
+        service.failure = answer(500)
+        stream = Running(watched)
+        assert "s3cret" not in stream.await_("ALERTS_HEARTBEAT_URL")
+        stream.end()
+
+    private = watched.model_copy(update={"allowed_hosts": ""})
+    stream = Running(private)
+    assert "ALERTS_HEARTBEAT_URL" in stream.await_("127.0.0.1")
+    stream.end()
