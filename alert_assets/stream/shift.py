@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 #: Name of the job, where runs have one.
 JOB = "stream"
 
-#: The tables that a cycle fills, in order: first what people are notified of. bronze_quarantine comes with bronze_events.
+#: The tables that a cycle fills, first what people are notified of; bronze_quarantine comes with bronze_events.
 CHAIN = (BRONZE_EVENTS, SILVER_ALERTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_DEPENDENCIES, GOLD_PROBLEMS)
 
 _SHIFT_SECONDS = 60.0
