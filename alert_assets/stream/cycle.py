@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
+    from alert_assets.contracts import Contract
     from alert_assets.lake.lakehouse import Lakehouse
     from alert_assets.settings import Settings
     from alert_assets.state.database import State
@@ -119,6 +120,8 @@ def is_behind(lakehouse: Lakehouse, settings: Settings, tables: Tables) -> bool:
     seen = {table: lakehouse.cursor(GOLD_INCIDENTS, table) for table in (SILVER_ALERTS, BRONZE_EVENTS)}
     if GOLD_INCIDENTS in tables and silver and (seen[SILVER_ALERTS] < silver or seen[BRONZE_EVENTS] < bronze):
         return True
+    if GOLD_PROBLEMS in tables and gold and lakehouse.cursor(GOLD_PROBLEMS, BRONZE_EVENTS) < bronze:
+        return True
     return PLATINUM_INCIDENTS in tables and bool(gold) and incidents_wait(lakehouse, settings)
 
 
@@ -129,11 +132,13 @@ def run_cycle(
     state: State,
     files: Collection[str] | None,
     log: Callable[[str], None],
+    leave: Collection[Contract] = (),
 ) -> Cycle:
     """Bring the tables of a shift up to date, one after the other.
 
     Args:
         files: landing files to take; None leaves the landing zone alone.
+        leave: tables that a later cycle brings up to date.
         log: told about held batches and files left behind.
 
     Raises:
@@ -172,7 +177,7 @@ def run_cycle(
         GOLD_PROBLEMS: problems,
     }
     for table in shift.tables:
-        if table is BRONZE_EVENTS and files is None:
+        if table in leave or (table is BRONZE_EVENTS and files is None):
             continue
         with cycle.timed(table.name):
             steps[table]()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from alert_assets.breaker.guard import BreakerOpen
 from alert_assets.checks.evaluate import evaluate, record
 from alert_assets.checks.tables import CHECKS
+from alert_assets.contracts import GOLD_PROBLEMS, SILVER_DEPENDENCIES
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import one_line
@@ -48,6 +49,10 @@ _NOTIFY_SECONDS, _NOTIFY_BUDGET_SECONDS = 5.0, 20.0
 
 #: How often the checks of what changed are evaluated, and Dagster hears of it.
 REPORT_SECONDS = 60.0
+
+#: While something always waits, who calls whom and the problems, of which nobody is notified, have their turn so often.
+_GROUP_SECONDS = 60.0
+_GROUPED = (SILVER_DEPENDENCIES, GOLD_PROBLEMS)
 
 #: After a failure, so long until the next attempt: the first time, and at most.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
@@ -79,6 +84,7 @@ class ResidentProcess:
         self._shift: Shift | None = None
         self._refused: list[str] = []
         self._looked = False
+        self._grouped_at = time.monotonic()
         self._news, self._in_cycle = threading.Event(), False
         self.facts: dict[str, Any] = {"cycles": 0}
         self._lost: LeaseLost | None = None
@@ -166,9 +172,12 @@ class ResidentProcess:
 
     def _cycle(self, shift: Shift, files: list[str] | None) -> None:
         began = time.monotonic()
+        leave = _GROUPED if files is not None and began - self._grouped_at < _GROUP_SECONDS else ()
+        if not leave:
+            self._grouped_at = began
         self._in_cycle = True
         try:
-            cycle = run_cycle(self._session, shift, self._settings, self._breakers.state, files, self._log)
+            cycle = run_cycle(self._session, shift, self._settings, self._breakers.state, files, self._log, leave)
         finally:
             self._in_cycle = False
             self._news.set()

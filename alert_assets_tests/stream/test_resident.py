@@ -10,11 +10,15 @@ import pytest
 from pydantic import SecretStr
 
 from alert_assets.breaker.store import circuit_breakers
+from alert_assets.contracts import BRONZE_EVENTS, GOLD_PROBLEMS
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.stream import resident as module
+from alert_assets.stream.cycle import is_behind
 from alert_assets.stream.lease import resident
 from alert_assets.stream.resident import ResidentProcess
+from alert_assets.stream.shift import CHAIN
+from alert_assets_tests.checks.lake import HOUR, T0, Lake, alert, metric
 from alert_assets_tests.notify.channels.service import answer, running
 
 if TYPE_CHECKING:
@@ -74,6 +78,21 @@ def test_it_is_resident_while_it_runs_and_a_second_one_is_refused(settings: Sett
     assert resident(breakers.state, settings, utc_now()) is not None
     stream.end()
     assert resident(breakers.state, settings, utc_now()) is None
+
+
+def test_problems_follow_when_nothing_waits(settings: Settings) -> None:
+    """They are left out while files land; the next look without any finds them behind, once."""
+    lake = Lake(settings)
+    lake.land(alert("a1", T0))
+    lake.refresh()
+    lake.land(metric("m1", T0 - 3 * HOUR, application_id="other", cpu_percent=12.5))
+    assert is_behind(lake.lakehouse, settings, CHAIN)
+    stream = Running(settings)
+    stream.await_("Nothing new in")
+    stream.end()
+    assert lake.lakehouse.cursor(GOLD_PROBLEMS, BRONZE_EVENTS) == lake.batch(BRONZE_EVENTS) == 2
+    assert not is_behind(lake.lakehouse, settings, CHAIN)
+    assert stream.process.facts["cycles"] == 1
 
 
 def test_who_watches_from_outside_is_asked_while_all_is_well(
