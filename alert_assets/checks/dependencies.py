@@ -27,7 +27,7 @@ def dependency_checks() -> list[Check]:
         ),
         Check(
             "references",
-            "consistency",
+            "accuracy",
             "Each pair that a new dependency event names has a row whose times enclose the event's.",
             _references,
             gating=True,

@@ -28,7 +28,7 @@ def problem_checks() -> list[Check]:
         ),
         Check(
             "references",
-            "consistency",
+            "accuracy",
             "Each problem's severity, times and alert count are those of its incidents.",
             _references,
             gating=True,

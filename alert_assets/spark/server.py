@@ -99,7 +99,7 @@ exec {python} "$@"
 """
 
 #: A JVM with nothing to do ends within a second or two of being asked.
-_STOP_SECONDS = 20.0
+_STOP_SECONDS = 60.0
 
 
 @dataclass(frozen=True)

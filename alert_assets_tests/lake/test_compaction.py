@@ -18,6 +18,7 @@ from alert_assets.contracts import (
     BRONZE_QUARANTINE,
     CONTRACTS,
     GOLD_INCIDENTS,
+    GOLD_PROBLEMS,
     PIPELINE_HEALTH,
     PLATINUM_INCIDENTS,
     SILVER_ALERTS,
@@ -231,7 +232,8 @@ def test_the_cost_depends_on_what_is_new(lakehouse: Lakehouse, state: State, mon
 
 def test_every_table_can_be_compacted(healthy: Lake):
     for number in range(3):
-        healthy.land(alert(f"x{number}", T0, application_id=f"app-{number}"), line(f"b{number}", "never"))
+        called = line(f"c{number}", T0, "dependency", application_id="gateway", depends_on=f"vault-{number}")
+        healthy.land(alert(f"x{number}", T0, application_id=f"app-{number}"), called, line(f"b{number}", "never"))
         healthy.refresh()
     state = State(healthy.settings.state_url)
     for contract in CONTRACTS.values():
@@ -248,7 +250,8 @@ def test_checks_and_latency_read_on_as_if_nothing_had_happened(healthy: Lake):
     def land_more(number: int) -> None:
         healthy.now = T0 + 50 * MINUTE + number * MINUTE
         at = T0 + 42 * MINUTE + number * MINUTE
-        healthy.land(alert(f"n{number}", at), metric(f"nm{number}", at, cpu_percent=number), b"not json")
+        called = line(f"c{number}", at, "dependency", application_id="gateway", depends_on=f"vault-{number}")
+        healthy.land(alert(f"n{number}", at), metric(f"nm{number}", at, cpu_percent=number), called, b"not json")
         healthy.refresh()
 
     def verdicts(*, full: bool) -> dict[str, Any]:
@@ -271,7 +274,9 @@ def test_checks_and_latency_read_on_as_if_nothing_had_happened(healthy: Lake):
     assert any(row["row_count"] for row in measured)
 
     for contract in CONTRACTS.values():
-        assert run(healthy.lakehouse, state, contract).compacted > 1, contract.name
+        # The alerts are of one problem, whose row is written anew each time.
+        is_due = contract is not GOLD_PROBLEMS
+        assert (run(healthy.lakehouse, state, contract).compacted > 1) is is_due, contract.name
 
     assert verdicts(full=True) == everything
     assert {c.name: healthy.lakehouse.cursor(c, BRONZE_EVENTS) for c in (SILVER_ALERTS, GOLD_INCIDENTS)} == cursors

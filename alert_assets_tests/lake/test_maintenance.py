@@ -23,7 +23,7 @@ from alert_assets.lake.lakehouse import Lakehouse, cursor_app
 from alert_assets.lake.maintenance import TABLES, newest_checkpoint, table_named
 from alert_assets.lake.schema import LakehouseError
 from alert_assets.settings import Settings, SettingsError, load_settings
-from alert_assets_tests.checks.lake import MINUTE, T0, Lake, alert
+from alert_assets_tests.checks.lake import MINUTE, T0, Lake, alert, line
 from alert_assets_tests.checks.lake import healthy as fill
 from alert_assets_tests.commands.lake import event
 from alert_assets_tests.conftest import NewPipeline, settings_in
@@ -46,7 +46,8 @@ def settings(tmp_path: Path) -> Settings:
 def lake(settings: Settings) -> Lake:
     lake = Lake(settings)
     fill(lake)
-    lake.land(alert("x", T0, application_id="other"))
+    called = line("x2", T0, "dependency", application_id="gateway", depends_on="vault")
+    lake.land(alert("x", T0, application_id="other"), called)
     lake.refresh()
     return lake
 
