@@ -298,6 +298,9 @@ def _line(cycle: Cycle, seconds: float) -> str:
         "incidents": cycle.gold.changed,
         "analysed": cycle.platinum.analyzed,
     }
-    took = ", ".join(f"{name.partition('_')[0]} {spent:.1f}" for name, spent in cycle.seconds.items())
+    grouped = {table.name: table.name.partition("_")[2] for table in _GROUPED}
+    took = ", ".join(
+        f"{grouped.get(name, name.partition('_')[0])} {spent:.1f}" for name, spent in cycle.seconds.items()
+    )
     done = ", ".join(f"{number:,} {name}" for name, number in numbers.items() if number) or "Nothing new"
     return f"{done} in {seconds:.1f} s ({took})"
