@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,8 +30,6 @@ SECONDS = 15.0
 #: For what includes the start of Spark.
 PATIENCE_SECONDS = 300.0
 
-NOW = datetime.now(UTC).replace(microsecond=0)
-
 
 @pytest.fixture
 def service() -> Iterator[Service]:
@@ -50,12 +48,13 @@ def site(tmp_path: Path, service: Service) -> Site:
 
 
 def event(application: str, status: str = "firing") -> dict[str, Any]:
+    """An event of this moment."""
     return {
         "event_id": f"{application}-{status}",
         "event_type": "alert",
         "application_id": application,
         "host": "h1",
-        "timestamp": (NOW + timedelta(seconds=status == "resolved")).isoformat(),
+        "timestamp": datetime.now(UTC).isoformat(),
         "alert_type": "cpu_high",
         "severity": "CRITICAL",
         "status": status,
