@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,9 @@ NewPipeline = Callable[..., "Pipeline"]
 @pytest.fixture(scope="session", autouse=True)
 def _environment_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The developer's own settings and warm Spark server are left alone; the tests' server ends with them."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A background shell's doing, which all that the tests start would inherit: `dagster dev` ends by SIGINT.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     discovery = tmp_path_factory.mktemp("spark") / "connect.json"
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("ALERTS_") or name == "SPARK_REMOTE"]:
