@@ -39,8 +39,8 @@ def stream() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    _say(f"Watching {output.without_credentials(settings.landing_dir)}; Ctrl-C stops after the batch under way.")
-    process.run()
+    landing = output.without_credentials(settings.landing_dir)
+    process.run(begun=lambda: _say(f"Watching {landing}; Ctrl-C stops after the batch under way."))
     _say("Stopped.")
 
 

@@ -20,6 +20,7 @@ from alert_assets.contracts import (
 from alert_assets.ingest.held import tell
 from alert_assets.ingest.landing import LandingFile, backlog
 from alert_assets.ingest.query import IngestReport, ingest
+from alert_assets.stream.shift import CHAIN
 from alert_assets.transforms.dependencies import refresh_dependencies
 from alert_assets.transforms.gold import refresh_gold
 from alert_assets.transforms.problems import refresh_problems
@@ -111,18 +112,18 @@ class Landed:
 
 
 def is_behind(lakehouse: Lakehouse, settings: Settings, tables: Tables) -> bool:
-    """Whether one of these tables has not seen all of the one before, as after a replay or a cycle cut short."""
-    bronze, silver, gold = (
-        lakehouse.snapshot(table).last_batch_id for table in (BRONZE_EVENTS, SILVER_ALERTS, GOLD_INCIDENTS)
-    )
-    if SILVER_ALERTS in tables and lakehouse.cursor(SILVER_ALERTS, BRONZE_EVENTS) < bronze:
-        return True
-    seen = {table: lakehouse.cursor(GOLD_INCIDENTS, table) for table in (SILVER_ALERTS, BRONZE_EVENTS)}
-    if GOLD_INCIDENTS in tables and silver and (seen[SILVER_ALERTS] < silver or seen[BRONZE_EVENTS] < bronze):
-        return True
-    if GOLD_PROBLEMS in tables and gold and lakehouse.cursor(GOLD_PROBLEMS, BRONZE_EVENTS) < bronze:
-        return True
-    return PLATINUM_INCIDENTS in tables and bool(gold) and incidents_wait(lakehouse, settings)
+    """Whether one of these tables has not seen all of those before, as after a replay or a cycle cut short."""
+    last = {table: lakehouse.snapshot(table).last_batch_id for table in CHAIN}
+
+    def is_behind_of(table: Contract) -> bool:
+        # Where the nearest of those before has nothing, there is nothing to see yet.
+        if table is BRONZE_EVENTS or not last[table.derived_from[0]]:
+            return False
+        if table is PLATINUM_INCIDENTS:
+            return incidents_wait(lakehouse, settings)
+        return any(lakehouse.cursor(table, before) < last[before] for before in table.derived_from)
+
+    return any(map(is_behind_of, tables))
 
 
 def run_cycle(

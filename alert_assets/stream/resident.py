@@ -89,16 +89,18 @@ class ResidentProcess:
         self.facts: dict[str, Any] = {"cycles": 0}
         self._lost: LeaseLost | None = None
 
-    def run(self, *, warm: bool = True) -> None:
+    def run(self, *, warm: bool = True, begun: Callable[[], None] = lambda: None) -> None:
         """Take the lease, and work until :attr:`stop` is set.
 
         Args:
             warm: ask for the Spark session at once, and not with the first file.
+            begun: called when it is the resident process.
 
         Raises:
             UserError: another process is resident, or has become it.
         """
         self._lease.take()
+        begun()
         threads = [
             threading.Thread(target=work, name=f"alert-assets-{work.__name__.strip('_')}", daemon=True)
             for work in (self._notify, self._beat, self._report_on)
