@@ -47,8 +47,8 @@ class Contract:
         unique_key: whether no two rows share a key; a redelivered event comes with the key of the first.
         time_column: by which the table is read, and its files are sorted; empty for what is no table.
         newest_column: the time that says how new the newest row is.
-        is_merged: rows are merged into the table. A merge rewrites every file that holds one of them, so files are
-            kept smaller.
+        is_merged: rows are computed from the tables before and merged into this one; a full refresh computes them all
+            anew. A merge rewrites every file that holds one of them, so files are kept smaller.
         lock: the table whose lock the table's writers hold, when it is another; None when they need none, because
             rows are only ever appended.
         checks: where the function is that gives the table's checks, as `module:function`.

@@ -13,13 +13,6 @@ from typing import TYPE_CHECKING, Any
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, Schema, write_deltalake
 from deltalake.exceptions import DeltaError
 
-from alert_assets.contracts import (
-    GOLD_INCIDENTS,
-    GOLD_PROBLEMS,
-    PLATINUM_INCIDENTS,
-    SILVER_ALERTS,
-    SILVER_DEPENDENCIES,
-)
 from alert_assets.contracts.columns import delta_schema
 from alert_assets.contracts.drift import schema_drift
 from alert_assets.errors import UserError
@@ -31,12 +24,6 @@ if TYPE_CHECKING:
 
     from alert_assets.contracts import Contract
     from alert_assets.contracts.drift import Drift
-
-#: Tables that a full refresh computes anew from the one before.
-_COMPUTED = frozenset(
-    contract.name
-    for contract in (SILVER_ALERTS, SILVER_DEPENDENCIES, GOLD_INCIDENTS, GOLD_PROBLEMS, PLATINUM_INCIDENTS)
-)
 
 #: Features of Delta's reader protocol that change the log or the types, and not what a Parquet file of the table says.
 _HARMLESS_FEATURES = frozenset({"timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"})
@@ -200,7 +187,7 @@ def _refusal(contract: Contract, drifts: list[Drift]) -> LakehouseError:
         "unexpected": "{0.column} ({0.found}) is in the table and not in the contract",
         "missing": "{0.column} ({0.expected}) is new and required, and the rows that are there have no value",
     }
-    if contract.name in _COMPUTED:
+    if contract.is_merged:
         remedy = f"Rebuild it: materialize {contract.name} with `full_refresh: true` in the run config."
     elif any(drift.kind == "missing" for drift in drifts):
         remedy = "Declare the column nullable in the contract."
