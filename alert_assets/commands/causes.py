@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,7 +13,7 @@ from alert_assets.commands import output
 from alert_assets.commands.lake import reading
 from alert_assets.commands.options import JsonOption, since
 from alert_assets.contracts import BRONZE_EVENTS
-from alert_assets.contracts.topology import read_topology
+from alert_assets.contracts.topology import calls_written_down
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.durations import parse_duration
@@ -50,7 +49,7 @@ def causes(
     Four intervals of each series before the moment and two after it are compared with the week before.
     """
     settings, moment = load_settings(), at or utc_now()
-    written_down = read_topology(Path(settings.topology_file)) if settings.topology_file else []
+    written_down = calls_written_down(settings.topology_file)
     with reading(settings) as lakehouse:
         edges = [Edge(Node(caller), Node(callee)) for caller, callee in written_down]
         seen = read_observations(lakehouse.table(BRONZE_EVENTS), moment, moment, edges=edges)
@@ -82,16 +81,7 @@ def _as_json(ranking: Ranking, moment: datetime, lookback: timedelta) -> dict[st
         "lookback_seconds": lookback.total_seconds(),
         "answer": ranking.answer.application_id if ranking.answer else None,
         "confidence": round(ranking.confidence, 4),
-        "causes": [
-            {
-                "application_id": cause.application_id,
-                "host": cause.host,
-                "share": round(cause.share, 4),
-                "because": cause.because,
-                "change": cause.change,
-            }
-            for cause in ranking.causes
-        ],
+        "causes": [cause.as_row() for cause in ranking.causes],
     }
 
 

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from alert_assets.commands import output
-from alert_assets.commands.lake import reading, records
+from alert_assets.commands.lake import ambiguous, id_prefix, newest, reading, records
 from alert_assets.commands.options import JsonOption, LimitOption, refuse_before, since
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS
 from alert_assets.errors import UserError
@@ -121,10 +121,7 @@ def print_newest(settings: Settings, limit: int) -> None:
 
 def _find(lakehouse: Lakehouse, conditions: list[str], limit: int) -> tuple[int, list[dict[str, Any]]]:
     """How many incidents meet the conditions, and the newest of them with their analysis under `analysis`."""
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    counted = records(lakehouse.rows(GOLD_INCIDENTS, f"SELECT count(*) AS total FROM t {where}"))
-    newest_first = f"ORDER BY alert_timestamp DESC, incident_id {f'LIMIT {limit}' if limit else ''}"
-    incidents = records(lakehouse.rows(GOLD_INCIDENTS, f"SELECT * FROM t {where} {newest_first}"))
+    total, incidents = newest(lakehouse, GOLD_INCIDENTS, conditions, "alert_timestamp DESC, incident_id", limit)
     analyses = _analyses(lakehouse, [incident["alert_timestamp"] for incident in incidents])
     for incident in incidents:
         incident["error_summary"] = dict(incident["error_summary"] or ())
@@ -133,7 +130,7 @@ def _find(lakehouse: Lakehouse, conditions: list[str], limit: int) -> tuple[int,
         if analysis:
             # Late evidence changes the context; until the next analysis the old one stands.
             analysis["is_current"] = analysis["context_hash"] == incident["context_hash"]
-    return (counted[0]["total"] if counted else 0), incidents
+    return total, incidents
 
 
 def _analyses(lakehouse: Lakehouse, times: list[datetime]) -> dict[tuple[str, datetime], dict[str, Any]]:
@@ -157,9 +154,7 @@ def _key(row: dict[str, Any]) -> tuple[str, datetime]:
 
 def _by_id(lakehouse: Lakehouse, state: State, given: str) -> dict[str, Any]:
     """The incident with the id, or else the one that people were told of under the id."""
-    prefix = given.lower()
-    if not re.fullmatch("[0-9a-f]{1,16}", prefix):
-        raise UserError(f"{given!r} is not an incident id: that is 16 hex digits, or the first of them.")
+    prefix = id_prefix(given, "an incident")
     total, incidents = _find(lakehouse, [f"starts_with(incident_id, {literal(prefix)})"], 6)
     if not total:
         # An id is made of the first firing: another one is the first when it arrives later.
@@ -171,10 +166,7 @@ def _by_id(lakehouse: Lakehouse, state: State, given: str) -> dict[str, Any]:
         return incidents[0]
     if not total:
         raise UserError(f"No incident's id begins with {prefix}; `alert-assets incidents` lists them.")
-    ids = ", ".join(sorted(found["incident_id"] for found in incidents[:5]))
-    raise UserError(
-        f"{total:,} incidents begin with {prefix}: {ids}{', ...' if total > 5 else ''}. Give more of the id."
-    )
+    raise ambiguous("incidents", prefix, total, (found["incident_id"] for found in incidents))
 
 
 def _one_of(column: str, values: list[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -11,7 +10,7 @@ import typer
 
 from alert_assets.analysis.causes.ranking import KNOWN
 from alert_assets.commands import output
-from alert_assets.commands.lake import reading, records
+from alert_assets.commands.lake import ambiguous, id_prefix, newest, reading, records
 from alert_assets.commands.options import JsonOption, LimitOption, since
 from alert_assets.contracts import GOLD_INCIDENTS, GOLD_PROBLEMS
 from alert_assets.errors import UserError
@@ -98,26 +97,17 @@ def show(
 
 
 def _find(lakehouse: Lakehouse, conditions: list[str], limit: int) -> tuple[int, list[dict[str, Any]]]:
-    where = f"WHERE {' AND '.join(conditions)}"
-    counted = records(lakehouse.rows(GOLD_PROBLEMS, f"SELECT count(*) AS total FROM t {where}"))
-    newest_first = f"ORDER BY opened_at DESC, problem_id {f'LIMIT {limit}' if limit else ''}"
-    rows = records(lakehouse.rows(GOLD_PROBLEMS, f"SELECT * FROM t {where} {newest_first}"))
-    return (counted[0]["total"] if counted else 0), rows
+    return newest(lakehouse, GOLD_PROBLEMS, conditions, "opened_at DESC, problem_id", limit)
 
 
 def _by_id(lakehouse: Lakehouse, given: str) -> dict[str, Any]:
     """The problem with the id, or the one that it became part of."""
-    prefix = given.lower()
-    if not re.fullmatch("[0-9a-f]{1,16}", prefix):
-        raise UserError(f"{given!r} is not a problem id: that is 16 hex digits, or the first of them.")
+    prefix = id_prefix(given, "a problem")
     total, found = _find(lakehouse, [f"starts_with(problem_id, {literal(prefix)})"], 6)
     if not total:
         raise UserError(f"No problem's id begins with {prefix}; `alert-assets problems list` lists them.")
     if total > 1:
-        ids = ", ".join(sorted(one["problem_id"] for one in found[:5]))
-        raise UserError(
-            f"{total:,} problems begin with {prefix}: {ids}{', ...' if total > 5 else ''}. Give more of the id."
-        )
+        raise ambiguous("problems", prefix, total, (one["problem_id"] for one in found))
     into = found[0]["merged_into"]
     if into is None:
         return found[0]

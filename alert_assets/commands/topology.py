@@ -14,7 +14,7 @@ from alert_assets.commands import output
 from alert_assets.commands.lake import reading
 from alert_assets.commands.options import JsonOption
 from alert_assets.contracts import SILVER_DEPENDENCIES
-from alert_assets.contracts.topology import read_topology
+from alert_assets.contracts.topology import calls_written_down, read_topology
 from alert_assets.errors import UserError
 from alert_assets.kernel.text import one_line
 from alert_assets.lake.lakehouse import rows_in
@@ -113,7 +113,7 @@ def _seen(settings: Settings) -> list[dict[str, Any]]:
 
 def _calls(settings: Settings) -> list[dict[str, Any]]:
     """Every call once, with when and how often it was seen; those that are only written down without."""
-    written = read_topology(Path(settings.topology_file)) if settings.topology_file else []
+    written = calls_written_down(settings.topology_file)
     facts = ("first_seen", "last_seen", "requests")
     calls: dict[tuple[str, str], dict[str, Any]] = {pair: dict.fromkeys(facts) for pair in written}
     calls |= {(row["caller"], row["callee"]): {name: row[name] for name in facts} for row in _seen(settings)}

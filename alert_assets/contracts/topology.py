@@ -11,15 +11,13 @@ What it says is added to the calls that dependency events show.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from alert_assets.errors import UserError
 from alert_assets.kernel.yaml_lines import YamlDocument, listed, path_within, read_documents
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _Application = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
@@ -35,6 +33,11 @@ class _Topology(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     calls: dict[_Application, list[_Application]]
+
+
+def calls_written_down(file: str) -> list[tuple[str, str]]:
+    """Read the calls of the file that ALERTS_TOPOLOGY_FILE names; none where it names none."""
+    return read_topology(Path(file)) if file else []
 
 
 def read_topology(file: Path) -> list[tuple[str, str]]:

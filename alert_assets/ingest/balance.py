@@ -59,9 +59,7 @@ def intake_balance(lakehouse: Lakehouse, settings: Settings) -> Balance:
 def _in_tables(lakehouse: Lakehouse, names: Iterable[str]) -> set[str]:
     found: set[str] = set()
     for contract in (BRONZE_EVENTS, BRONZE_QUARANTINE, BRONZE_HELD):
-        rows = lakehouse.rows(
-            contract, "SELECT DISTINCT _source_file FROM t WHERE _landed_at >= now() - INTERVAL '8 days'"
-        )
+        rows = lakehouse.rows(contract, f"SELECT DISTINCT _source_file FROM t WHERE {_RECENT}")
         found |= {_name(path) for path in (rows["_source_file"].to_pylist() if rows.num_rows else ())}
     return found & set(names)
 

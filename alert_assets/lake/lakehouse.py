@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from alert_assets.kernel.filesystems import make_private
 from alert_assets.kernel.sql import literal
-from alert_assets.lake.rows import query
+from alert_assets.lake.rows import as_arrow, query
 from alert_assets.lake.schema import STATISTICS, LakehouseError, evolve, shaped, stored_schema
 from alert_assets.lake.snapshot import BATCH_APP, Snapshot, transaction_version
 
@@ -198,7 +198,7 @@ class Lakehouse:
         builder = QueryBuilder()
         for name, contract in tables.items():
             builder.register(name, DeltaTable(self.uri(contract)))
-        return _arrow(builder.execute(sql).read_all())
+        return as_arrow(builder.execute(sql).read_all())
 
     def commits(self, contract: Contract, after_version: int = -1) -> list[dict[str, Any]]:
         """Our commits above a version, oldest first: `{"version", "committed_at", **what we wrote into it}`."""
@@ -432,13 +432,6 @@ def _restored_version(commit: dict[str, Any]) -> int:
         f"Version {commit['version']} of the table is a RESTORE to a time ({parameters}); restore to a version, "
         "or rebuild the table with `full_refresh: true` in the run config."
     )
-
-
-def _arrow(stream: Any) -> pa.Table:
-    """What delta-rs returns, as pyarrow has it. `pa.table()` does the same and imports pandas for it."""
-    import pyarrow as pa
-
-    return pa.RecordBatchReader.from_stream(stream).read_all()
 
 
 def records(table: pa.Table) -> list[dict[str, Any]]:

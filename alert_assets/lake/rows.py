@@ -8,10 +8,13 @@ done on them, pyarrow is right (:mod:`alert_assets.lake.lakehouse`).
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def query(sql: str, **tables: DeltaTable) -> list[dict[str, Any]]:
@@ -36,6 +39,13 @@ def rows_of(result: Any) -> list[dict[str, Any]]:
     names = list(table.column_names)
     columns = [_values(table.column(number)) for number in range(len(names))]
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def as_arrow(result: Any) -> pa.Table:
+    """A result of delta-rs as pyarrow has it. `pa.table()` does the same and imports pandas for it."""
+    import pyarrow as pa
+
+    return pa.RecordBatchReader.from_stream(result).read_all()
 
 
 def file_statistics(table: DeltaTable, *names: str) -> list[dict[str, Any]]:

@@ -58,16 +58,7 @@ def row_of(problem: Problem, incidents: Mapping[str, Row], resolved_after: Resol
         "fingerprints": list(dict.fromkeys(row["fingerprint"] for row in members)),
         "alert_count": sum(row["alert_count"] for row in members),
         "changes": list(evidence.changes)[-CHANGES:],
-        "causes": [
-            {
-                "application_id": cause.application_id,
-                "host": cause.host,
-                "share": round(cause.share, 4),
-                "because": cause.because,
-                "change": cause.change,
-            }
-            for cause in evidence.ranking.causes
-        ],
+        "causes": [cause.as_row() for cause in evidence.ranking.causes],
         "confidence": round(evidence.ranking.confidence, 4),
         "merged_into": None,
     }

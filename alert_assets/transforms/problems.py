@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deltalake.exceptions import DeltaError
@@ -20,7 +19,7 @@ from alert_assets.analysis.causes.bronze import AROUND, PAST, read_observations
 from alert_assets.analysis.causes.graph import FORGOTTEN_AFTER, SEEN_AFTER, Calls
 from alert_assets.analysis.causes.problems import LONGEST, Incident, Problem, group
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, GOLD_PROBLEMS, SILVER_ALERTS, SILVER_DEPENDENCIES
-from alert_assets.contracts.topology import read_topology
+from alert_assets.contracts.topology import calls_written_down
 from alert_assets.kernel.buckets import bucket_of, sql_bucket
 from alert_assets.kernel.clock import EPOCH
 from alert_assets.kernel.intervals import Interval, bucket_intervals, merge_intervals
@@ -96,7 +95,7 @@ def refresh_problems(lakehouse: Lakehouse, settings: Settings, *, full_refresh: 
 
 def calls_of(lakehouse: Lakehouse, settings: Settings) -> Calls:
     """The calls that were seen, and those that somebody wrote down."""
-    written_down = read_topology(Path(settings.topology_file)) if settings.topology_file else []
+    written_down = calls_written_down(settings.topology_file)
     return Calls(((*pair, *times) for pair, times in _pairs(lakehouse).items()), written_down)
 
 

@@ -6,8 +6,8 @@ The rules and their reasons are in docs/causes.md; the numbers in them are the c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from alert_assets.analysis.causes.blame import UNUSUAL, Blame, Case
 from alert_assets.analysis.causes.sentences import because, change_text
@@ -51,6 +51,10 @@ class Cause:
     share: float
     because: str
     change: str | None
+
+    def as_row(self) -> dict[str, Any]:
+        """Return it as `gold_problems` and `alert-assets causes --json` have it, the share to four digits."""
+        return {**asdict(self), "share": round(self.share, 4)}
 
 
 @dataclass(frozen=True, slots=True)
