@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from alert_assets.contracts import GOLD_INCIDENTS, SILVER_ALERTS
+from alert_assets.contracts import GOLD_INCIDENTS, SILVER_ALERTS, Contract
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.notify.round import Round, look_for_incidents, notify
 from alert_assets.notify.stack import NotificationStack
 from alert_assets.state.tables import outbox
-from alert_assets_tests.commands.lake import incident, window
+from alert_assets_tests.commands.lake import Row, incident, window
 from alert_assets_tests.notify.channels.service import running, stall
 
 if TYPE_CHECKING:
@@ -25,16 +25,22 @@ if TYPE_CHECKING:
     from alert_assets.settings import Settings
 
 
-def fire(settings: Settings, number: int) -> None:
-    """Silver has one more dedup window, of now, and gold its incident."""
+def fire(settings: Settings, number: int) -> Row:
+    """Silver has one more dedup window, of now, and gold its incident, which is returned."""
     at = utc_now().replace(microsecond=0) - timedelta(minutes=number)
     times = dict.fromkeys(("alert_timestamp", "first_seen_timestamp", "last_seen_timestamp", "window_start"), at)
     gold = incident(number, **times)
+    merge(settings, SILVER_ALERTS, window(gold))
+    merge(settings, GOLD_INCIDENTS, gold)
+    return gold
+
+
+def merge(settings: Settings, table: Contract, row: Row) -> None:
+    """The table has the row, in place of that with its key."""
     lakehouse = Lakehouse(settings)
-    for table, row in ((SILVER_ALERTS, window(gold)), (GOLD_INCIDENTS, gold)):
-        schema = pa.schema(lakehouse.create(table).schema().to_arrow())
-        columns = pa.schema([field for field in schema if field.name != "_batch_id"])
-        lakehouse.merge(table, table.key, pa.Table.from_pylist([row], columns), {})
+    schema = pa.schema(lakehouse.create(table).schema().to_arrow())
+    columns = pa.schema([field for field in schema if field.name != "_batch_id"])
+    lakehouse.merge(table, table.key, pa.Table.from_pylist([row], columns), {})
 
 
 @pytest.fixture

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from alert_assets.contracts import SILVER_ALERTS
+from alert_assets_tests.commands.lake import window
 from alert_assets_tests.notify.channels.service import answer, running
-from alert_assets_tests.notify.test_round import fire
+from alert_assets_tests.notify.test_round import fire, merge
 from alert_assets_tests.support.dagster_site import Site, materialize
 
 if TYPE_CHECKING:
@@ -84,3 +88,28 @@ def test_what_the_sensors_would_take_up_is_taken_up_by_the_command(site: Site, s
     assert (found["raised"], found["taken_up"]) == (2, 2)
     assert titles(service) == ["Run of __ASSET_JOB failed", "cpu_high: payments-api on host-a"]
     assert notify(site)["sent"] == 0
+
+
+@pytest.mark.timeout(300)
+def test_who_is_told_in_place_of_another_is_told_of_the_end_too(tmp_path: Path) -> None:
+    """Slack has trouble while the alert fires, and refuses for good when it is over."""
+    with running(lambda got: answer(500 if got.path == "/slack" else 200)) as service:
+        site = Site(
+            tmp_path,
+            ALERTS_SLACK_WEBHOOK_URL=f"{service.url}/slack",
+            ALERTS_WEBHOOK_URL=f"{service.url}/hook",
+            ALERTS_WEBHOOK_SECRET="a-secret-of-the-tests",
+            ALERTS_ALLOWED_HOSTS="127.0.0.1",
+        )
+        gold = fire(site.settings, 1)
+        site.command("alerts", "notify")
+        over = gold["last_seen_timestamp"] + timedelta(seconds=30)
+        merge(site.settings, SILVER_ALERTS, window(gold, resolved_at=over))
+        service.answers = lambda got: answer(404 if got.path == "/slack" else 200)
+        for minutes in (10, 11, 12):
+            # Exit code 1: a channel does not deliver.
+            with suppress(AssertionError):
+                site.command("alerts", "notify", ahead=timedelta(minutes=minutes))
+        hook = [request.json for request in service.requests if request.path == "/hook"]
+        about = [one["action"] for one in hook if one["alert"]["kind"] == "incident"]
+        assert about == ["open", "resolve"]

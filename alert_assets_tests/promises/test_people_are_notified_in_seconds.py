@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from alert_assets.contracts import NOTIFIED_STAGE, PIPELINE_LATENCY
 from alert_assets_tests.notify.channels.service import Service, running
 from alert_assets_tests.oracle.comparison import assert_same_tables, expected_of
 from alert_assets_tests.promises.conftest import site_in, tables
@@ -111,6 +112,9 @@ def test_an_alert_is_heard_in_seconds_and_a_kill_loses_nothing(site: Site, servi
         | {("first", "resolve"): 1, ("shop", "resolve"): 1}
     )
     site.check_tables()
+    site.materialize("pipeline_latency")
+    stage = f"SELECT sum(row_count) AS openings FROM t WHERE stage = '{NOTIFIED_STAGE}'"
+    assert site.lakehouse.rows(PIPELINE_LATENCY, stage)["openings"].to_pylist() == [3]
     landed = sorted((site.settings.data_dir / "landing").iterdir())
     lines = [line for path in landed for line in path.read_bytes().splitlines()]
     assert_same_tables(tables(site), expected_of(lines, site.settings, datetime.now(UTC)))
