@@ -159,7 +159,7 @@ def _print_in_full(problem: dict[str, Any], incidents: list[dict[str, Any]]) -> 
                 ("Resolved", output.stamp_and_age(problem["resolved_at"], now)),
                 ("Applications", ", ".join(map(output.line, problem["applications"]))),
                 ("Alerts", f"{problem['alert_count']:,} in {output.count(len(incidents), 'incident')}"),
-                ("Cause", _answer(problem)),
+                ("Why", _answer(problem)),
             ]
         )
     )
