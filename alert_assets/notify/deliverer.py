@@ -37,7 +37,7 @@ from alert_assets.notify.handover import (
 from alert_assets.state.tables import channel_states, deliveries
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from alert_assets.state.database import State
 
@@ -108,9 +108,19 @@ class _Claimed:
 class Deliverer:
     """Sends what is due. Several at once, in threads or processes, share the work."""
 
-    def __init__(self, state: State, channels: Mapping[str, Channel], rules: DeliveryRules | None = None) -> None:
-        """Take the channels by name; deliveries of others stay until those are configured."""
+    def __init__(
+        self,
+        state: State,
+        channels: Mapping[str, Channel],
+        rules: DeliveryRules | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the channels by name; deliveries of others stay until those are configured.
+
+        `monotonic` gives the seconds that a tick has taken.
+        """
         self._state = state
+        self._monotonic = monotonic
         self._channels = channels
         self._rules = rules or DeliveryRules()
         self._name = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
@@ -156,10 +166,10 @@ class Deliverer:
 
     def _serve(self, name: str, now: datetime) -> int:
         """Send what is due through one channel; returns how many were sent."""
-        started, sent = time.monotonic(), 0
+        started, sent = self._monotonic(), 0
 
         def clock() -> datetime:
-            return now + timedelta(seconds=time.monotonic() - started)
+            return now + timedelta(seconds=self._monotonic() - started)
 
         while clock() - now < self._rules.budget:
             claimed = self._claim(name, clock())
