@@ -27,6 +27,7 @@ from alert_assets.intake.ledger import Ledger
 from alert_assets.intake.payload import CANNOT_MAP, all_senders, mapped, mapped_otlp, reason
 from alert_assets.intake.shipping import Shipper, spool_of
 from alert_assets.intake.sns import Sns
+from alert_assets.intake.standing import EVENTS
 from alert_assets.intake.writer import DurableWriter, NotWrittenError, WriterRules
 from alert_assets.kernel.clock import utc_now
 from alert_assets.notify.store.notifications import Notifications
@@ -47,8 +48,6 @@ _T = TypeVar("_T")
 _MB = 1 << 20
 _JSON, _PROTOBUF = "application/json", "application/x-protobuf"
 
-#: Our own contract needs no mapping: its lines land as they come.
-EVENTS = "events"
 
 _TEND_SECONDS = 5
 
