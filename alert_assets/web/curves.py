@@ -15,6 +15,7 @@ from alert_assets.web.problems import span_around
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from alert_assets.web.lake import Lake
 
@@ -60,9 +61,9 @@ class Curve:
         return f"{self.name} of {self.application}: {usual}{self.peak:,.4g}{self.unit} at most since"
 
 
-def curves(lake: Lake, problem: Mapping[str, Any]) -> list[Curve]:
+def curves(lake: Lake, problem: Mapping[str, Any], now: datetime) -> list[Curve]:
     """Return the curves that moved most, of the candidates for the cause and of the applications that hurt."""
-    begin, end = span_around(problem)
+    begin, end = span_around(problem, now)
     step = timedelta(seconds=max(30.0, (end - begin).total_seconds() / _POINTS))
     causes = [cause["application_id"] for cause in problem["causes"]]
     names = list(dict.fromkeys([*causes, *problem["applications"]]))[:_APPLICATIONS]

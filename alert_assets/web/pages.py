@@ -190,7 +190,7 @@ class Pages:
                 return RedirectResponse(f"/problems/{found['merged_into']}?part={found['problem_id']}", 303)
             episodes = problems.all_episodes(self._state, found)
             entries = timeline(self._lake, self._state, found, episodes)
-            drawn = curves.curves(self._lake, found)
+            drawn = curves.curves(self._lake, found, self._clock())
         except (UserError, DeltaError, OSError) as error:
             return self._broken(request, visitor, error)
         open_ = [episode for episode in episodes if episode.state != "resolved"]

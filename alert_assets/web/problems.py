@@ -186,7 +186,9 @@ def _fingerprint(episode: Episode) -> str:
     return episode.fingerprint.removeprefix(incident_episode(""))
 
 
-def span_around(problem: Mapping[str, Any]) -> tuple[datetime, datetime]:
-    """Return the stretch of time that its curves show: from half an hour before, to a quarter after, six hours long."""
+def span_around(problem: Mapping[str, Any], now: datetime) -> tuple[datetime, datetime]:
+    """Return the stretch of time that its curves show: from half an hour before, six hours at most."""
     begin = problem["opened_at"] - timedelta(minutes=30)
-    return begin, min(problem["last_seen_at"] + timedelta(minutes=15), begin + timedelta(hours=6))
+    # To the minute, so that what is asked again is found among the kept results.
+    minute = now.replace(second=0, microsecond=0)
+    return begin, min(problem["last_seen_at"] + timedelta(minutes=15), begin + timedelta(hours=6), minute)

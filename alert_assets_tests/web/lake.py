@@ -27,7 +27,7 @@ def sha(text: str) -> str:
 
 
 def problem(number: int, **fields: Any) -> Row:
-    """A row of gold_problems that opened so many minutes before now; its id begins with the number as four hex digits."""
+    """A row of gold_problems that opened so many minutes ago; its id begins with the number as four hex digits."""
     at = utc_now().replace(microsecond=0) - number * MINUTE
     name = fields.get("applications", ["shop"])[0]
     return {
