@@ -51,7 +51,7 @@ class Live:
                     select(func.count()).where(episodes.c.state != "resolved").scalar_subquery(),
                 )
             ).one()
-        return "-".join([self._lake.version(GOLD_PROBLEMS).replace("/", "-"), *map(str, known)])
+        return "-".join([self._lake.version(GOLD_PROBLEMS), *map(str, known)])
 
     async def respond(self) -> Response:
         """Answer with the stream."""

@@ -21,7 +21,6 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from alert_assets.breaker.store import circuit_breakers
-from alert_assets.contracts import GOLD_PROBLEMS
 from alert_assets.contracts.masking import without_secrets
 from alert_assets.errors import UserError
 from alert_assets.kernel import wording
@@ -157,7 +156,6 @@ class Pages:
         wanted = problems.Wanted.of(request.query_params)
         try:
             listed = problems.list_problems(self._lake, self._state, wanted, self._clock())
-            is_empty = not listed.total and not self._lake.version(GOLD_PROBLEMS)
         except (UserError, DeltaError, OSError) as error:
             return self._broken(request, visitor, error)
 
@@ -173,7 +171,6 @@ class Pages:
             listed=listed,
             wanted=wanted,
             link=link,
-            is_empty=is_empty,
             states=problems.STATES,
             severities=SEVERITIES,
             ages=problems.AGES,

@@ -18,13 +18,13 @@ from alert_assets.notify.store.episodes import chunks, episode_of
 from alert_assets.state.tables import episodes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy import ColumnElement
 
     from alert_assets.notify.episode import Episode
     from alert_assets.state.database import State
-    from alert_assets.web.lake import Lake
+    from alert_assets.web.lake import Lake, Table
 
 PAGE_ROWS = 50
 #: What the age filter offers: heard of within.
@@ -99,11 +99,13 @@ class Listed:
     Attributes:
         counts: by state, of those that meet the other conditions.
         rows: of this page; each has `episodes` too.
+        has_table: whether gold_problems is there at all.
     """
 
     wanted: Wanted
     counts: dict[str, int]
     rows: list[dict[str, Any]]
+    has_table: bool
 
     @property
     def total(self) -> int:
@@ -119,20 +121,32 @@ class Listed:
 def list_problems(lake: Lake, state: State, wanted: Wanted, now: datetime) -> Listed:
     """Read a page of the list: what fires by severity, what is over by when it began, the newest first."""
     where = wanted.conditions(now)
-    counted = lake.rows(GOLD_PROBLEMS, f"SELECT state, count(*) AS number FROM t WHERE {where} GROUP BY state")
+    table = lake.table(GOLD_PROBLEMS)
+    counted = table.rows(f"SELECT state, count(*) AS number FROM t WHERE {where} GROUP BY state")
     counts = {"firing": 0, "resolved": 0} | {row["state"]: row["number"] for row in counted}
     counts["all"] = sum(counts.values())
     if wanted.state != "all":
         where += f" AND state = {literal(wanted.state)}"
     order = f"CASE severity {_WORST_FIRST} END, " if wanted.state == "firing" else ""
-    # First which, by the few columns that say so; then those whole.
-    rows = lake.rows(
-        GOLD_PROBLEMS,
-        f"SELECT {_LISTED} FROM t WHERE {where} ORDER BY {order}opened_at DESC, problem_id "
-        f"LIMIT {PAGE_ROWS} OFFSET {(wanted.page - 1) * PAGE_ROWS}",
+    # First which, by the few columns that say so; then what is shown of those, from the files of their times.
+    page = table.rows(
+        f"SELECT problem_id, opened_at FROM t WHERE {where} ORDER BY {order}opened_at DESC, problem_id "
+        f"LIMIT {PAGE_ROWS} OFFSET {(wanted.page - 1) * PAGE_ROWS}"
     )
+    rows = _shown(table, page)
     open_ = open_episodes(state, (fingerprint for row in rows for fingerprint in row["fingerprints"]))
-    return Listed(wanted, counts, [{**row, "episodes": episodes_of(row, open_)} for row in rows])
+    return Listed(wanted, counts, [{**row, "episodes": episodes_of(row, open_)} for row in rows], bool(table.version))
+
+
+def _shown(table: Table, page: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    if not page:
+        return []
+    ids, times = [row["problem_id"] for row in page], [row["opened_at"] for row in page]
+    found = table.rows(
+        f"SELECT {_LISTED} FROM t WHERE opened_at BETWEEN {literal(min(times))} AND {literal(max(times))} "
+        f"AND problem_id IN ({', '.join(map(literal, ids))})"
+    )
+    return sorted(found, key=lambda row: ids.index(row["problem_id"]))
 
 
 def problem(lake: Lake, given: str) -> dict[str, Any] | None:
