@@ -67,7 +67,7 @@ def serve(
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     typer.echo(
-        f"Pages on {web.web_url or f'http://{shown}:{port}'}/{'' if pages.access.is_usable else _CLOSED}", err=True
+        f"Pages on {settings.web_url or f'http://{shown}:{port}'}/{'' if pages.access.is_usable else _CLOSED}", err=True
     )
     typer.echo(f"Listening on http://{shown}:{port}; POST /intake/SENDER, Ctrl-C stops.", err=True)
     server.run(sockets=[listening])

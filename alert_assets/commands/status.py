@@ -72,6 +72,8 @@ def status(
     else:
         _print(settings, tables, landing, balance, quarantine, now)
         _print_stream(stream, now)
+        if settings.web_url:
+            output.say(f"\nPages: {settings.web_url}/")
         for problem in problems:
             typer.echo(f"Problem: {problem}", err=True)
     if problems:

@@ -61,16 +61,24 @@ class Access:
     """Decides who a request is from, and whether a form was ours."""
 
     def __init__(
-        self, settings: WebSettings, *, is_loopback: bool, login: str, key: bytes, clock: Callable[[], datetime]
+        self,
+        settings: WebSettings,
+        *,
+        url: str,
+        is_loopback: bool,
+        login: str,
+        key: bytes,
+        clock: Callable[[], datetime],
     ) -> None:
         """Take what the settings say.
 
         Args:
+            url: where people reach the pages; empty when nothing says so.
             is_loopback: whether only this machine can connect.
             login: who everybody is on loopback where nobody signs in.
             key: signs sessions and forms; :func:`signing_key` keeps one.
         """
-        self.settings, self._is_loopback, self._login = settings, is_loopback, login
+        self.settings, self._url, self._is_loopback, self._login = settings, url, is_loopback, login
         self._key, self._clock = key, clock
 
     @property
@@ -107,7 +115,7 @@ class Access:
     def _check_host(self, request: Request) -> None:
         """Refuse a name that somebody else's DNS leads here: a page from there could read ours."""
         host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-        if host in _LOCAL or host == urlsplit(self.settings.web_url).hostname:
+        if host in _LOCAL or host == urlsplit(self._url).hostname:
             return
         with suppress(ValueError):
             if ipaddress.ip_address(host).is_loopback:

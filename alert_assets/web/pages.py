@@ -86,7 +86,12 @@ class Pages:
         self._settings, self._intake, self._clock = settings, intake, clock
         self._state, self._lake = State(settings.state_url), Lake(settings)
         self.access = Access(
-            web, is_loopback=intake.is_loopback, login=login, key=signing_key(settings.state_dir), clock=clock
+            web,
+            url=settings.web_url,
+            is_loopback=intake.is_loopback,
+            login=login,
+            key=signing_key(settings.state_dir),
+            clock=clock,
         )
         self._live = Live(self._lake, self._state, is_stopping)
         self._templates = _templates()
@@ -286,7 +291,7 @@ class Pages:
             problem = "Nobody has this token. Ask who runs alert-assets for yours (ALERTS_WEB_TOKENS)."
             return _secured(self._page("sign_in", request, None, status=401, next=to, problem=problem))
         answer = RedirectResponse(to, 303)
-        is_https = request.url.scheme == "https" or self.access.settings.web_url.startswith("https:")
+        is_https = request.url.scheme == "https" or self._settings.web_url.startswith("https:")
         seconds = int(self.access.settings.web_session_hours * 3600)
         answer.set_cookie(COOKIE, cookie, seconds, httponly=True, samesite="strict", secure=is_https)
         return _secured(answer)

@@ -1,4 +1,4 @@
-"""Settings of the pages: who may see them, and under which address people find them."""
+"""Settings of the pages: who may see them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,6 @@ class WebSettings(BaseSettings):
         validate_default=True,
     )
 
-    web_url: str = Field(
-        "", description="Address under which people reach the pages, e.g. https://alerts.example; for links."
-    )
     web_tokens: SecretStr = Field(
         SecretStr(""),
         description="Who may see the pages and act: name=token, comma-separated; a name may be there twice while its "
@@ -44,13 +41,6 @@ class WebSettings(BaseSettings):
         description="Addresses and networks of proxies whose header is believed, comma-separated.",
     )
     web_session_hours: float = Field(12, gt=0, le=8_760, description="How long a sign-in lasts.")
-
-    @field_validator("web_url")
-    @classmethod
-    def _address(cls, value: str) -> str:
-        if value and not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", value):
-            raise ValueError("a URL that starts with http:// or https:// and has neither ? nor #")
-        return value.rstrip("/")
 
     @field_validator("web_tokens")
     @classmethod

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import RowMapping, select
 
 from alert_assets.contracts import SILVER_ALERTS
 from alert_assets.kernel.sql import literal
@@ -167,7 +167,7 @@ def _notified(state: State, episodes: Sequence[Episode]) -> list[Entry]:
     return _together(entries)
 
 
-def _delivery(row: Mapping[str, Any]) -> Entry:
+def _delivery(row: RowMapping) -> Entry:
     to = row["destination"]
     if row["status"] == "sent":
         return Entry(row["sent_at"] or row["created_at"], "sent", f"{row['action']} to {to}", row["reference"] or "")
@@ -177,7 +177,7 @@ def _delivery(row: Mapping[str, Any]) -> Entry:
     return Entry(row["created_at"], "failed" if error else "sent", f"{row['action']} to {to} waits to be sent", error)
 
 
-def _act(row: Mapping[str, Any]) -> Entry:
+def _act(row: RowMapping) -> Entry:
     return Entry(row["at"], "person", f"{row['who']} {_DONE[row['action']]} it", row["why"])
 
 

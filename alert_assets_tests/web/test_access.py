@@ -189,7 +189,6 @@ def test_the_key_is_its_owners_alone(client: TestClient, settings: Settings) -> 
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("web_url", "ftp://x", "starts with http:// or https://"),
         ("web_tokens", "short", "name=secret pairs"),
         ("web_proxy_header", "X Y", "the name of a header"),
         ("web_proxies", "10.0.0.300", "addresses and networks"),
