@@ -42,7 +42,14 @@ def serve(
         )
     settings, web = load_settings(), load_web_settings()
     service = Intake(settings, intake)
-    pages = Pages(settings, web, intake, login=login(), is_stopping=lambda: server.should_exit)
+    pages = Pages(
+        settings,
+        web,
+        intake,
+        login=login(),
+        is_stopping=lambda: server.should_exit,
+        requests=lambda: dict(service.requests),
+    )
     listening = _bind(intake.serve_host, intake.serve_port)
     recovered = service.writer.start()
     if recovered:

@@ -155,6 +155,18 @@ class Access:
             return None
         return Visitor(name, body, can_sign_out=True)
 
+    def check_scraper(self, request: Request) -> None:
+        """Let in who may see the pages, or presents a token as `Authorization: Bearer`: a scraper has no cookies.
+
+        Raises:
+            DeniedError: neither.
+        """
+        scheme, _, presented = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not _is_one_of(
+            presented.strip(), (token for _, token in self.settings.tokens)
+        ):
+            self.visitor(request)
+
     # Forms
 
     def form_token(self, visitor: Visitor) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from hashlib import sha256
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -36,11 +36,12 @@ from alert_assets.web.live import Live
 from alert_assets.web.timeline import timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from starlette.requests import Request
 
     from alert_assets.intake.settings import IntakeSettings
+    from alert_assets.observe.metrics import Metrics
     from alert_assets.settings import Settings
     from alert_assets.web.settings import WebSettings
 
@@ -54,6 +55,8 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 _STATIC = {"style.css": "text/css", "app.js": "text/javascript", "icon.svg": "image/svg+xml"}
+#: Of Prometheus's text format, which `generate_latest` writes.
+_EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 #: A form of ours is far smaller.
 _FORM_BYTES = 16_384
 _DONE = {
@@ -75,6 +78,7 @@ class Pages:
         *,
         login: str,
         is_stopping: Callable[[], bool] = lambda: False,
+        requests: Callable[[], Mapping[tuple[str, int], int]] = dict,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """Take the settings; the lake and the state database are read when a page is asked for.
@@ -82,6 +86,7 @@ class Pages:
         Args:
             login: who acts where nobody signs in.
             is_stopping: whether the server is about to stop, so that live streams end.
+            requests: how many requests of a sender intake has answered with a status.
         """
         self._settings, self._intake, self._clock = settings, intake, clock
         self._state, self._lake = State(settings.state_url), Lake(settings)
@@ -94,6 +99,7 @@ class Pages:
             clock=clock,
         )
         self._live = Live(self._lake, self._state, is_stopping)
+        self._requests = requests
         self._templates = _templates()
 
     def routes(self) -> list[Route]:
@@ -105,6 +111,7 @@ class Pages:
             *(Route(f"/{name}", self._answer(partial(self._system, name))) for name in system.PAGES),
             Route("/breakers/{name}/reset", self._answer(self._reset), methods=["POST"]),
             Route("/live", self._follow),
+            Route("/metrics", self._scraped),
             Route("/sign-in", self._sign_in, methods=["GET", "POST"]),
             Route("/sign-out", self._answer(self._sign_out), methods=["POST"]),
             Route("/static/{name}", _static),
@@ -276,6 +283,22 @@ class Pages:
         except DeniedError as denied:
             return Response(str(denied), denied.status, _HEADERS)
         return _secured(await self._live.respond())
+
+    @cached_property
+    def _metrics(self) -> Metrics:
+        from alert_assets.observe.metrics import Metrics
+
+        return Metrics(self._settings, self._requests, self._clock)
+
+    async def _scraped(self, request: Request) -> Response:
+        try:
+            self.access.check_scraper(request)
+            text = await asyncio.to_thread(lambda: self._metrics.text())
+        except DeniedError as denied:
+            return Response(str(denied), denied.status, {**_HEADERS, "WWW-Authenticate": "Bearer"})
+        except (UserError, DeltaError, OSError) as error:
+            return _secured(Response(wording.without_credentials(str(error)), 503, media_type="text/plain"))
+        return _secured(Response(text, media_type=_EXPOSITION))
 
     # Sign-in
 
