@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from alert_assets.notify.channels.channel import Action
 from alert_assets.notify.episode import Episode
 from alert_assets.notify.limits import Limit, Limits
-from alert_assets.notify.routing.rules import Destination
 from alert_assets.notify.stages.fanout import Fanout
 from alert_assets.notify.stages.group import Group
 from alert_assets.notify.stages.inhibit import Inhibit
@@ -25,9 +23,12 @@ from alert_assets_tests.notify.desk import HOUR, LOG, MINUTE, PAGER, SECOND, SLA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import timedelta
     from pathlib import Path
 
     from sqlalchemy import Connection
+
+    from alert_assets.notify.routing.rules import Destination
 
 EVERYONE = (PAGER, SLACK, LOG)
 #: By application, and every alert here is of one.
