@@ -50,10 +50,14 @@ _FEW = 16
 
 # A line as RE2 reads it, in one pass over its bytes. Escaped surrogates, days that not every year has and years that
 # an offset could leave are left to the judge.
-_TEXT = r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u(?:[0-9a-cA-CefEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}))*"'
+# RE2 takes the bytes of a lone surrogate for a character; Python and Parquet's readers take them for no text.
+_TEXT = (
+    r'"(?:[^"\\\x00-\x1f\x{d800}-\x{dfff}]|\\["\\/bfnrt]'
+    r'|\\u(?:[0-9a-cA-CefEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}))*"'
+)
 # Without blanks at its ends, which are for the judge to strip.
 _MARK = (
-    r'(?:[^"\\\x00-\x20]|\\["\\/b]'
+    r'(?:[^"\\\x00-\x20\x{d800}-\x{dfff}]|\\["\\/b]'
     r"|\\u(?:[1-9a-cA-CefEF][0-9a-fA-F]{3}|0[1-9a-fA-F][0-9a-fA-F]{2}|[dD][0-7][0-9a-fA-F]{2}))"
 )
 _WORD = rf'"(?:{_MARK}(?: *{_MARK})*)?"'
