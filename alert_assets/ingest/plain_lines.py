@@ -329,10 +329,13 @@ def _line_pattern(fields: Iterable[Field], *, unknown: bool = False) -> str:
 def _taken_apart(line: str, known: set[str]) -> tuple[str, str | None]:
     """A line without its unknown members, and these as JSON text the way the judge writes it.
 
-    When one is there twice nothing is taken out, so that the line is not plain.
+    When one is there twice, or a number is longer than Python reads, nothing is taken out: the line is not plain.
     """
-    # An object as a list of pairs, so that a key that is there twice is not lost.
-    members = json.loads(line, object_pairs_hook=list)
+    try:
+        # An object as a list of pairs, so that a key that is there twice is not lost.
+        members = json.loads(line, object_pairs_hook=list)
+    except ValueError:
+        return line, None
     rescued = {name: value for name, value in members if name not in known}
     kept = [(name, value) for name, value in members if name in known]
     if len(rescued) + len(kept) < len(members):

@@ -1,4 +1,4 @@
-"""A day of a producer who sends the worst of each kind, with good events between: every one of those arrives in time."""
+"""A day of a producer who sends the worst of each kind, with good events between: each of those arrives in time."""
 
 from __future__ import annotations
 
