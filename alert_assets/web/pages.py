@@ -107,6 +107,7 @@ class Pages:
         return [
             Route("/", self._answer(self._problems)),
             Route("/problems/{id}", self._answer(self._problem)),
+            Route("/incidents/{id}", self._answer(self._incident)),
             Route("/problems/{id}/{act}", self._answer(self._act), methods=["POST"]),
             *(Route(f"/{name}", self._answer(partial(self._system, name))) for name in system.PAGES),
             Route("/breakers/{name}/reset", self._answer(self._reset), methods=["POST"]),
@@ -224,6 +225,19 @@ class Pages:
             box=(curves.WIDTH, curves.HEIGHT),
             commands=_commands(found, open_),
         )
+
+    def _incident(self, request: Request, visitor: Visitor) -> Response:
+        """What a message links to: an incident's problem, whatever it is part of by now."""
+        try:
+            found = problems.problem_of(self._lake, request.path_params["id"])
+        except (UserError, DeltaError, OSError) as error:
+            return self._broken(request, visitor, error)
+        if found is None:
+            text = (
+                "No problem has this incident, or not yet: problems are grouped after incidents. Try again in a minute."
+            )
+            return self._said(request, visitor, 404, "There is no such problem", text)
+        return RedirectResponse(f"/problems/{found}", 303)
 
     def _silenced_until(self, episodes: list[Any]) -> datetime | None:
         """Until when nobody is notified of any of them by a silence of somebody's."""

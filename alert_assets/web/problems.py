@@ -157,6 +157,15 @@ def problem(lake: Lake, given: str) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
+def problem_of(lake: Lake, incident: str) -> str | None:
+    """Return the id of the problem that has an incident; None where none has it."""
+    found = lake.rows(
+        GOLD_PROBLEMS,
+        f"SELECT problem_id FROM t WHERE merged_into IS NULL AND array_has(incident_ids, {literal(incident)}) LIMIT 1",
+    )
+    return found[0]["problem_id"] if found else None
+
+
 def is_cause_known(problem: Mapping[str, Any]) -> bool:
     """Whether the first candidate is the cause."""
     return bool(problem["causes"]) and min(problem["causes"][0]["share"], problem["confidence"]) >= KNOWN

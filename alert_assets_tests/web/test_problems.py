@@ -125,6 +125,14 @@ def test_one_that_became_part_of_another_leads_there(client: TestClient, setting
     assert answer.headers["location"].startswith(f"/problems/{whole['problem_id']}?")
 
 
+def test_the_link_of_a_message_leads_to_the_incidents_problem(client: TestClient, settings: Settings) -> None:
+    whole = problem(9, incident_ids=["a" * 16, "b" * 16])
+    put(settings, whole, problem(8, incident_ids=["b" * 16], merged_into=whole["problem_id"]))
+    answer = client.get(f"/incidents/{'b' * 16}")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/problems/{whole['problem_id']}")
+    assert client.get("/incidents/none").status_code == 404
+
+
 @pytest.mark.parametrize("given", ["0123456789abcdef", "x", "'; DROP TABLE t", "0123"])
 def test_an_unknown_id(client: TestClient, given: str) -> None:
     answer = client.get(f"/problems/{given}")
