@@ -199,9 +199,9 @@ class _Events:
         snapshot = self._lakehouse.snapshot(BRONZE_EVENTS)
         if snapshot.table is None:
             return []
-        identity, last = snapshot.table.metadata().id, snapshot.last_batch_id
+        identity, last = str(snapshot.table.metadata().id), snapshot.last_batch_id
         if identity != self._table or last < self._seen:  # made anew, or restored
-            self._table, self._seen = str(identity), 0
+            self._table, self._seen = identity, 0
             self._counts.clear()
         if last > self._seen:
             rows = query(
