@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
-from math import sqrt
+from math import comb, sqrt
 from operator import attrgetter
 from statistics import median
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -19,13 +19,16 @@ INTERVALS_BEFORE, INTERVALS_AFTER = 4, 2
 #: The past of a series: at most so many values, not older than this.
 NEWEST, PAST_SECONDS = 300, 7 * 24 * 3600
 
+#: Robust deviations from which a value counts as unusual.
+UNUSUAL = 3.0
+
 #: The standard deviation of a normal distribution, in units of its median absolute deviation.
 _MAD = 1.4826
 #: No series is steadier than this share of its usual value.
 _STEADIEST = 0.05
 #: What one past sample leaves open, as a share of the usual value; n samples leave open an n-th of it.
 _OPEN = 0.5
-#: Requests by which a share of none in the past is still compatible with one failure.
+#: Requests by which a share of none in the past is still compatible with one failure; fewer where the past has fewer.
 _UNSEEN = 50
 
 
@@ -50,11 +53,19 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """The usual value of a series: median, robust standard deviation, and of how many samples."""
+    """The usual value of a series.
+
+    Attributes:
+        value: the median.
+        spread: robust standard deviation.
+        samples: how many values it rests on.
+        weight: requests, calls or lines behind them.
+    """
 
     value: float
     spread: float
     samples: int
+    weight: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +119,7 @@ class Excess:
     Attributes:
         amount: weight times (value - usual), summed; below 0 where it was below.
         deviations: of the most unusual sample, in robust standard deviations.
+        unusual: how many samples are.
         usual: None where the series has no past.
         level: mean by weight in the window.
         peak: highest value in the window.
@@ -116,23 +128,39 @@ class Excess:
 
     amount: float
     deviations: float
+    unusual: int
     usual: Usual | None
     level: float
     peak: float
     weight: float
 
-    def counts(self, least: float) -> bool:
-        """Whether it is above the usual by at least so many deviations."""
-        return self.amount > 0 and self.deviations >= least
+    @property
+    def counts(self) -> bool:
+        """Whether it is above the usual, and one of its samples unusual."""
+        return self.amount > 0 and self.unusual > 0
+
+    @property
+    def certainty(self) -> float:
+        """How sure it is that this is no chance, 0 to 1: the further from usual and the more values, the surer.
+
+        Were nothing wrong, the unusual values would be the highest of all, those of the past included, as seldom as
+        any other choice of so many (the exact p-value of the rank-sum test).
+        """
+        if not self.usual or not self.unusual:
+            return 0.0
+        chance = 1 / comb(self.usual.samples + self.unusual, self.unusual)
+        return (1 - chance) * (1 - (UNUSUAL / self.deviations) ** 2)
 
 
-def usual(values: Sequence[float], floor: float = 0.0) -> Usual | None:
+def usual(past: Sequence[Sample], floor: float = 0.0) -> Usual | None:
     """Median and robust spread of a series' past; None without one. Few samples widen the spread: they claim less."""
-    if not values:
+    if not past:
         return None
+    values = [sample.value for sample in past]
     middle = median(values)
     spread = max(_MAD * median(abs(value - middle) for value in values), _STEADIEST * abs(middle), floor)
-    return Usual(middle, spread + _OPEN * max(abs(middle), floor) / len(values), len(values))
+    weight = sum(sample.weight for sample in past)
+    return Usual(middle, spread + _OPEN * max(abs(middle), floor) / len(values), len(values), weight)
 
 
 def excess(measure: Measure, samples: Sequence[Sample], window: Window, data_begins: float) -> Excess | None:
@@ -141,14 +169,16 @@ def excess(measure: Measure, samples: Sequence[Sample], window: Window, data_beg
     weight = sum(sample.weight for sample in inside)
     if not weight:
         return None
-    before = usual([sample.value for sample in past], measure.floor)
+    before = usual(past, measure.floor)
     level = sum(sample.weight * sample.value for sample in inside) / weight
     peak = max(sample.value for sample in inside)
     if before is None:
-        return Excess(0.0, 0.0, None, level, peak, weight)
+        return Excess(0.0, 0.0, 0, None, level, peak, weight)
+    deviations = [(sample.value - before.value) / _noise(measure, before, sample.weight) for sample in inside]
     return Excess(
         amount=weight * (level - before.value),
-        deviations=max((sample.value - before.value) / _noise(measure, before, sample.weight) for sample in inside),
+        deviations=max(deviations),
+        unusual=sum(one >= UNUSUAL for one in deviations),
         usual=before,
         level=level,
         peak=peak,
@@ -161,5 +191,5 @@ def _noise(measure: Measure, before: Usual, weight: float) -> float:
     if measure.of == "gauge":
         return before.spread
     if measure.of == "share":
-        return sqrt(max(before.value, 1 / (weight + _UNSEEN)) / weight + before.spread**2)
+        return sqrt(max(before.value, 1 / (weight + min(before.weight, _UNSEEN))) / weight + before.spread**2)
     return before.spread * (1 + 1 / sqrt(weight))

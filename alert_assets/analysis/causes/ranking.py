@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from alert_assets.analysis.causes.blame import UNUSUAL, Blame, Case
+from alert_assets.analysis.causes.blame import Blame, Case
 from alert_assets.analysis.causes.sentences import because, change_text
 
 if TYPE_CHECKING:
@@ -193,13 +193,13 @@ def _host(case: Case, application_id: str, scores: Mapping[str | None, float]) -
 
 
 def _confidence(case: Case, causes: tuple[Cause, ...], symptom: str | None) -> float:
-    """Near 1 for blame that is undivided and far from usual; the less of either, the lower.
+    """Near 1 for blame that is undivided, far from usual, and seen against a long past; the less of any, the lower.
 
     Half where nothing is unusual at the symptom: it may be chance that something is elsewhere.
     """
     if not causes:
         return 0.0
     undivided = 1 - (1 - causes[0].share) ** 2
-    deviations = max((found.deviations for _, found in case.against(causes[0].application_id)), default=0.0)
+    certain = max((found.certainty for _, found in case.against(causes[0].application_id)), default=0.0)
     shows = 1.0 if symptom is None or case.is_unusual(symptom) else _UNSEEN
-    return shows * undivided * (1 - (UNUSUAL / max(UNUSUAL, deviations)) ** 2)
+    return shows * undivided * certain
