@@ -14,11 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from deltalake.exceptions import DeltaError
 
-from alert_assets.analysis.causes import Window, rank, worst_hit
-from alert_assets.analysis.causes.bronze import AROUND, PAST, read_observations
+from alert_assets.analysis.causes import Window, rank
+from alert_assets.analysis.causes.bronze import AROUND, PAST, History, Sources
 from alert_assets.analysis.causes.graph import FORGOTTEN_AFTER, SEEN_AFTER, Calls
 from alert_assets.analysis.causes.problems import LONGEST, RESOLVES_WITHIN, Incident, Problem, group
-from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, GOLD_PROBLEMS, SILVER_ALERTS, SILVER_DEPENDENCIES
+from alert_assets.contracts import (
+    BRONZE_EVENTS,
+    GOLD_INCIDENTS,
+    GOLD_PROBLEMS,
+    SILVER_ALERTS,
+    SILVER_BASELINES,
+    SILVER_DEPENDENCIES,
+)
 from alert_assets.contracts.topology import calls_written_down
 from alert_assets.kernel.buckets import bucket_of, sql_bucket
 from alert_assets.kernel.clock import EPOCH
@@ -41,7 +48,7 @@ if TYPE_CHECKING:
     from alert_assets.transforms.problem_facts import ResolvedAfter
 
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
-_UPSTREAM = (GOLD_INCIDENTS, SILVER_ALERTS, SILVER_DEPENDENCIES, BRONZE_EVENTS)
+_UPSTREAM = (GOLD_INCIDENTS, SILVER_ALERTS, SILVER_DEPENDENCIES, SILVER_BASELINES, BRONZE_EVENTS)
 
 #: What is read of gold_incidents.
 _INCIDENT = (
@@ -52,6 +59,9 @@ _INCIDENT = (
 _PROBLEM = (
     "problem_id, opened_at, last_seen_at, resolved_at, state, applications, incident_ids, fingerprints, merged_into"
 )
+
+#: Problems that are ranked together: at most so many, opened within this of each other.
+_AT_ONCE, _SPAN = 100, timedelta(hours=6)
 
 #: Up to so many texts are looked for one by one; beyond, all are read and looked through here.
 _SPELLED_OUT = 500
@@ -139,6 +149,7 @@ class _Run:
         # At one version each, however long it takes.
         self._tables = {contract: lakehouse.table(contract) for contract in (*_UPSTREAM, GOLD_PROBLEMS)}
         self._calls = calls_of(lakehouse, settings)
+        self._sources = Sources.of(lakehouse)
         self._incidents: dict[str, Row] = {}
         self.read = self.recomputed = 0
 
@@ -401,9 +412,11 @@ class _Run:
 
     def _rows(self, problems: Sequence[Problem]) -> Iterator[Row]:
         resolved_after = self._resolved_after(problems)
-        for problem in problems:
-            yield row_of(problem, self._incidents, resolved_after, self._evidence(problem))
-            yield from merged_rows(problem, self._incidents)
+        for some in _together(problems):
+            history = self._history(some)
+            for problem in some:
+                yield row_of(problem, self._incidents, resolved_after, self._evidence(problem, history))
+                yield from merged_rows(problem, self._incidents)
 
     def _resolved_after(self, problems: Sequence[Problem]) -> ResolvedAfter:
         """When a fingerprint of some problems is next resolved, from a moment on."""
@@ -429,15 +442,20 @@ class _Run:
                 times[row["fingerprint"]].append(row["resolved_at"])
         return times
 
-    def _evidence(self, problem: Problem) -> Evidence:
+    def _history(self, problems: Sequence[Problem]) -> History:
+        """What the ranking of some problems looks at, read at once."""
+        around = {name for problem in problems for name in self._around(problem.applications, problem.last_seen_at)}
+        windows = [(problem.opened_at, problem.last_seen_at) for problem in problems]
+        return History(self._sources, windows, lookback=self._lookback, applications=around)
+
+    def _evidence(self, problem: Problem, history: History) -> Evidence:
         start, end = problem.opened_at, problem.last_seen_at
         around = self._around(problem.applications, end)
         edges = [edge for edge in self._calls.written_down if edge.caller.application_id in around]
-        seen = read_observations(self._tables[BRONZE_EVENTS], start, end, edges=edges, applications=around)
+        seen = history.seen_from(start, end, edges=edges, applications=around)
         window = Window(start.timestamp(), end.timestamp())
-        symptom = worst_hit(seen, window, problem.applications)
         lookback = (end - start + self._lookback).total_seconds()
-        ranking = rank(seen, window, symptom=symptom, lookback_seconds=lookback)
+        ranking = rank(seen, window, among=problem.applications, lookback_seconds=lookback)
         theirs = {*problem.applications}
         theirs |= {
             callee for name in problem.applications for callee in self._calls.at(end).called_applications.get(name, ())
@@ -451,7 +469,7 @@ class _Run:
                 "timestamp": datetime.fromtimestamp(change.at, UTC),
             }
             for change in seen.changes
-            if change.application_id in theirs and window.end - lookback <= change.at <= window.end
+            if change.application_id in theirs
         ]
         return Evidence(ranking, changes)
 
@@ -462,6 +480,18 @@ class _Run:
     def _query(self, contract: Contract, sql: str) -> list[Row]:
         table = self._tables[contract]
         return [] if table is None else query(sql, t=table)
+
+
+def _together(problems: Iterable[Problem]) -> Iterator[list[Problem]]:
+    """Problems that are ranked by what is read at once: not too many, none opened long after the first."""
+    some: list[Problem] = []
+    for problem in sorted(problems, key=lambda one: (one.opened_at, one.problem_id)):
+        if some and (len(some) == _AT_ONCE or problem.opened_at - some[0].opened_at > _SPAN):
+            yield some
+            some = []
+        some.append(problem)
+    if some:
+        yield some
 
 
 def _of_any(fingerprints: Collection[str]) -> str:

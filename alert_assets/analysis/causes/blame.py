@@ -74,7 +74,8 @@ class Case:
         self._lookback_seconds = lookback_seconds
         self._found: dict[Measure, list[tuple[Key, Excess]]] = defaultdict(list)
         for key, samples in seen.series.items():
-            if found := excess(key.measure, samples, window, seen.begins[key.measure]):
+            hours = seen.hours.get(key, ())
+            if found := excess(key.measure, samples, window, seen.begins[key.measure], hours):
                 self._found[key.measure].append((key, found))
 
     def of(self, *measures: Measure) -> Iterator[tuple[Key, Excess]]:

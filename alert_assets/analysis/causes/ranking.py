@@ -13,7 +13,7 @@ from alert_assets.analysis.causes.blame import Blame, Case
 from alert_assets.analysis.causes.sentences import because, change_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from alert_assets.analysis.causes.baselines import Window
     from alert_assets.analysis.causes.blame import ByHost
@@ -99,16 +99,26 @@ class _Weights:
         return hosts
 
 
-def rank(seen: Observations, window: Window, *, symptom: str | None = None, lookback_seconds: float = 3600) -> Ranking:
+def rank(
+    seen: Observations,
+    window: Window,
+    *,
+    symptom: str | None = None,
+    among: Sequence[str] = (),
+    lookback_seconds: float = 3600,
+) -> Ranking:
     """Rank the causes of what happens in a window.
 
     Args:
         seen: what was measured in the window and before it.
         window: the problem's time.
         symptom: the application it shows in; None ranks over all.
+        among: applications of which the one whose requests hurt most is the symptom, the first where none does.
         lookback_seconds: how long before the window's end a change counts.
     """
     case = Case(seen, window, lookback_seconds)
+    if among:
+        symptom = _worst_hit(case, among)
     nearness = _nearness(case, symptom)
     blames = {name: blame for name, blame in case.blames.items() if nearness[name]}
     weights = _weights(case, blames, nearness, symptom)
@@ -132,15 +142,14 @@ def rank(seen: Observations, window: Window, *, symptom: str | None = None, look
     return Ranking(causes, symptom, _confidence(case, causes, symptom))
 
 
-def worst_hit(seen: Observations, window: Window, applications: Iterable[str]) -> str:
+def _worst_hit(case: Case, applications: Sequence[str]) -> str:
     """Of some applications, the one whose requests hurt most beyond the usual; the first where none does."""
-    case, names = Case(seen, window, 0), list(applications)
 
     def hurt(name: str) -> float:
         failed, slow = case.suffering([name])
         return FAILED * failed + slow
 
-    return max(names, key=hurt)
+    return max(applications, key=hurt)
 
 
 def _nearness(case: Case, symptom: str | None) -> dict[str, float]:

@@ -16,6 +16,7 @@ from alert_assets.contracts import (
     GOLD_PROBLEMS,
     PLATINUM_INCIDENTS,
     SILVER_ALERTS,
+    SILVER_BASELINES,
     SILVER_DEPENDENCIES,
     Contract,
 )
@@ -74,6 +75,22 @@ def silver_dependencies(
     )
 
 
+@dg.asset(**described(SILVER_BASELINES, "python", "silver"), deps=[BRONZE_EVENTS.name], pool=SILVER_BASELINES.name)
+def silver_baselines(
+    context: dg.AssetExecutionContext, config: RefreshConfig, lakehouse: _Lakehouse
+) -> dg.MaterializeResult[None]:
+    """Compute the hours in which something was measured that is new in bronze."""
+    from alert_assets.transforms.baselines import refresh_baselines
+
+    watch = Stopwatch()
+    with clear_errors():
+        done = refresh_baselines(lakehouse, full_refresh=config.full_refresh)
+    numbers = {"rows_in": done.read, "hours_recomputed": done.recomputed, "rows_out": done.changed}
+    return dg.MaterializeResult(
+        metadata=table_metadata(context.run.run_id, lakehouse, SILVER_BASELINES, **numbers, seconds=watch.seconds)
+    )
+
+
 @dg.asset(
     **described(GOLD_INCIDENTS, "pyspark", "gold"),
     deps=[SILVER_ALERTS.name, BRONZE_EVENTS.name],
@@ -101,7 +118,13 @@ def gold_incidents(
 
 @dg.asset(
     **described(GOLD_PROBLEMS, "python", "gold"),
-    deps=[GOLD_INCIDENTS.name, SILVER_ALERTS.name, SILVER_DEPENDENCIES.name, BRONZE_EVENTS.name],
+    deps=[
+        GOLD_INCIDENTS.name,
+        SILVER_ALERTS.name,
+        SILVER_DEPENDENCIES.name,
+        SILVER_BASELINES.name,
+        BRONZE_EVENTS.name,
+    ],
     pool=GOLD_PROBLEMS.name,
 )
 def gold_problems(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alert_assets.analysis.causes.baselines import Measure, Sample, Window, excess, usual
+from alert_assets.analysis.causes.baselines import Measure, Past, Sample, Window, excess, usual
 from alert_assets.analysis.causes.observations import CPU, ERRORS, LATENCY, LOGS
 
 LONG_AGO = -1e9
@@ -19,9 +19,13 @@ def minutes(*numbers: float, weight: float = 100.0) -> list[Sample]:
     return [Sample(60.0 * (n + 1), 60.0, weight, value) for n, value in enumerate(numbers)]
 
 
+def past(*numbers: float) -> Past:
+    return Past([*numbers], [], len(numbers), 100.0 * len(numbers))
+
+
 @given(values)
 def test_the_usual_value_is_one_of_the_middle_and_never_certain(numbers: list[float]) -> None:
-    found = usual(minutes(*numbers), floor=1.0)
+    found = usual(past(*numbers), floor=1.0)
     assert found is not None
     assert min(numbers) <= found.value <= max(numbers)
     assert found.spread >= 1.0
@@ -30,7 +34,7 @@ def test_the_usual_value_is_one_of_the_middle_and_never_certain(numbers: list[fl
 
 @given(values, st.integers(2, 5))
 def test_more_of_the_same_past_makes_it_surer(numbers: list[float], times: int) -> None:
-    few, many = usual(minutes(*numbers), 1.0), usual(minutes(*numbers * times), 1.0)
+    few, many = usual(past(*numbers), 1.0), usual(past(*numbers * times), 1.0)
     assert few is not None
     assert many is not None
     assert many.value == few.value
@@ -40,13 +44,13 @@ def test_more_of_the_same_past_makes_it_surer(numbers: list[float], times: int) 
 @given(values, st.data())
 def test_a_few_outliers_do_not_move_it_beyond_what_was_seen(numbers: list[float], data: st.DataObject) -> None:
     outliers = data.draw(st.lists(st.floats(1e7, 1e9), max_size=(len(numbers) - 1) // 2))
-    found = usual(minutes(*numbers, *outliers))
+    found = usual(past(*numbers, *outliers))
     assert found is not None
     assert found.value <= max(numbers)
 
 
 def test_no_past_is_no_usual_value() -> None:
-    assert usual([]) is None
+    assert usual(past()) is None
 
 
 def test_four_intervals_before_and_two_after_belong_to_a_window() -> None:
