@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from deltalake.exceptions import DeltaError
 
 from alert_assets.analysis.causes import Window, rank
-from alert_assets.analysis.causes.bronze import AROUND, PAST, History, Sources
+from alert_assets.analysis.causes.bronze import AROUND, EARLIEST_END, PAST, History, Sources
 from alert_assets.analysis.causes.graph import FORGOTTEN_AFTER, SEEN_AFTER, Calls
 from alert_assets.analysis.causes.problems import LONGEST, RESOLVES_WITHIN, Incident, Problem, group
 from alert_assets.contracts import (
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from alert_assets.transforms.problem_facts import ResolvedAfter
 
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+#: How far before a problem a measurement may say what was usual: full hours, from two before it on.
+_PAST = PAST + AROUND + _HOUR
 _UPSTREAM = (GOLD_INCIDENTS, SILVER_ALERTS, SILVER_DEPENDENCIES, SILVER_BASELINES, BRONZE_EVENTS)
 
 #: What is read of gold_incidents.
@@ -266,22 +268,24 @@ class _Run:
 
     def _with_measurements(self, cursor: int) -> list[Row]:
         """Stored problems whose ranking looks at a time and an application of which events are new."""
+        # The earliest end of a window that they may belong to, not their own time: of a problem that was last seen
+        # minutes before, what is measured now says nothing any more.
         new = self._query(
             BRONZE_EVENTS,
-            "SELECT application_id, min(timestamp) AS first, max(timestamp) AS last FROM t "
+            f"SELECT application_id, min({EARLIEST_END}) AS first, max(timestamp) AS last FROM t "
             f"WHERE event_type <> 'alert' AND _batch_id > {cursor} GROUP BY application_id",
         )
         if not new:
             return []
+        for row in new:
+            row["first"] = EPOCH + timedelta(microseconds=row["first"])
         first, last = min(row["first"] for row in new), max(row["last"] for row in new)
-        near = (
-            f"merged_into IS NULL AND last_seen_at >= {literal(first - AROUND)} AND opened_at <= {literal(last + PAST)}"
-        )
+        near = f"merged_into IS NULL AND last_seen_at >= {literal(first)} AND opened_at <= {literal(last + _PAST)}"
         found = []
         for problem in self._query(GOLD_PROBLEMS, f"SELECT {_PROBLEM} FROM t WHERE {near}"):
             around = self._around(problem["applications"], problem["last_seen_at"])
-            begin, end = problem["opened_at"] - PAST, problem["last_seen_at"] + AROUND
-            if any(row["application_id"] in around and row["first"] <= end and row["last"] > begin for row in new):
+            begin, end = problem["opened_at"] - _PAST, problem["last_seen_at"]
+            if any(row["application_id"] in around and row["first"] <= end and row["last"] >= begin for row in new):
                 found.append(problem)
         return found
 

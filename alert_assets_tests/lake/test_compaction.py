@@ -22,7 +22,6 @@ from alert_assets.contracts import (
     PIPELINE_HEALTH,
     PLATINUM_INCIDENTS,
     SILVER_ALERTS,
-    SILVER_BASELINES,
     Contract,
 )
 from alert_assets.ingest.maintenance import checked_batch_id

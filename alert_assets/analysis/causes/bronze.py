@@ -17,8 +17,25 @@ from typing import TYPE_CHECKING, Any
 
 from deltalake import QueryBuilder
 
-from alert_assets.analysis.causes.baselines import AROUND_SECONDS, NEWEST, PAST_SECONDS, Hour, Sample, base
-from alert_assets.analysis.causes.observations import CALLS, LOGS, Change, Observations, Series, assemble, in_time
+from alert_assets.analysis.causes.baselines import (
+    AROUND_SECONDS,
+    INTERVALS_AFTER,
+    NEWEST,
+    PAST_SECONDS,
+    Hour,
+    Sample,
+    base,
+)
+from alert_assets.analysis.causes.observations import (
+    CALLS,
+    INTERVAL_SECONDS,
+    LOGS,
+    Change,
+    Observations,
+    Series,
+    assemble,
+    in_time,
+)
 from alert_assets.analysis.causes.samples import HOUR, MEASURED, SERIES, hours_sql, samples_sql
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_BASELINES
 from alert_assets.kernel.intervals import Interval, merge_intervals
@@ -135,7 +152,10 @@ class History:
         hours: dict[Series, list[Hour]] = {}
         for series in self._of(applications):
             known, since = self._samples.get(series, []), oldest.get(series.measure, begin - PAST_SECONDS)
-            if found := known[bisect_left(known, begin, key=_end) : bisect_left(known, until, key=_end)]:
+            after = bisect_left(known, end.timestamp(), key=_end)
+            found = known[bisect_left(known, begin, key=_end) : after]
+            found += [one for one in known[after : bisect_left(known, until, key=_end)] if is_near_end(one, end)]
+            if found:
                 samples[series] = found
             if before := [hour for hour in self._hours.get(series, ()) if since <= hour.start < begin]:
                 hours[series] = before
@@ -156,12 +176,14 @@ class History:
 
     def _read_samples(self, bronze: DeltaTable, hours: list[Interval], of: str) -> None:
         *about, ends, seconds, weights, values = _columns(
-            f'SELECT {SERIES}, CAST("end" AS BIGINT) AS "end", seconds, weight, value '
+            f'SELECT {SERIES}, CAST("end" AS BIGINT) / 1e6 AS "end", seconds, weight, value '
             f'FROM ({samples_sql(bronze, hours, of=of)}) ORDER BY "end"',
             bronze,
         )
-        for series, end, *rest in zip(map(_series, *about), ends, seconds, weights, values, strict=True):
-            self._samples.setdefault(series, []).append(Sample(end / 1e6, *rest))
+        found: dict[tuple[Any, ...], list[Sample]] = {}
+        for series, sample in zip(zip(*about, strict=True), map(Sample, ends, seconds, weights, values), strict=True):
+            found.setdefault(series, []).append(sample)
+        self._samples = {_series(*series): samples for series, samples in found.items()}
 
     def _read_changes(self, bronze: DeltaTable, since: datetime, until: datetime, of: str) -> None:
         columns = _columns(
@@ -202,6 +224,20 @@ class History:
             self._hours[series].append(Hour(start / 1e6, *rest))
 
 
+def is_near_end(sample: Sample, end: datetime) -> bool:
+    """Whether a sample that ends after a window may belong to it; what comes later changes nothing of what is seen."""
+    return sample.end < end.timestamp() + (INTERVALS_AFTER + 1) * sample.seconds
+
+
+#: SQL of the end of the earliest window that an event may still belong to, in microseconds; of logs the minute counts.
+EARLIEST_END = (
+    "CAST(timestamp AS BIGINT) - CASE event_type WHEN 'deployment' THEN 0 "
+    f"WHEN 'log' THEN {(INTERVALS_AFTER + 1) * 60_000_000} "
+    f"ELSE {(INTERVALS_AFTER + 1) * 1_000_000} * "
+    f"coalesce(nullif(map_extract(metrics, 'interval_seconds')[1], 0), {INTERVAL_SECONDS}) END"
+)
+
+
 def _columns(sql: str, table: DeltaTable) -> list[list[Any]]:
     """The columns of SQL over a table that it calls `t`; as many rows as that makes, without a dictionary each."""
     result = as_arrow(QueryBuilder().register("t", table).execute(sql))
@@ -209,10 +245,15 @@ def _columns(sql: str, table: DeltaTable) -> list[list[Any]]:
 
 
 def _values(column: Any) -> list[Any]:
+    if str(column.type) in ("string", "string_view", "large_string"):
+        # Names of which there are few: one text each.
+        codes = column.dictionary_encode()
+        names = [*codes.dictionary.to_pylist(), None]
+        return [names[code] for code in codes.indices.fill_null(-1).to_numpy(zero_copy_only=False).tolist()]
     if not hasattr(column, "offsets"):
-        return column.to_pylist()
+        return column.to_numpy(zero_copy_only=False).tolist() if not column.null_count else column.to_pylist()
     # A list of lists is made element by element otherwise, which takes ten times as long.
-    numbers, offsets = column.values.to_pylist(), column.offsets.to_pylist()
+    numbers, offsets = _values(column.values), _values(column.offsets)
     return [numbers[begin:end] for begin, end in pairwise(offsets)]
 
 
