@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from deltalake import QueryBuilder
 
-from alert_assets.analysis.causes.samples import MEASURED, SERIES, hour_of, hours_sql
+from alert_assets.analysis.causes.samples import KEPT, MEASURED, SERIES, hour_of, hours_sql, kept
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_BASELINES
 from alert_assets.kernel.buckets import sql_bucket
 from alert_assets.kernel.intervals import Interval, bucket_intervals
@@ -108,5 +108,11 @@ def _schema() -> pa.Schema:
 
 
 def _shaped(rows: pa.Table) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     schema = _schema()
+    if rows.num_rows and pc.max(rows["samples"]).as_py() > KEPT:
+        values = [kept(some) for some in rows["values"].to_pylist()]
+        rows = rows.set_column(rows.schema.get_field_index("values"), "values", pa.array(values))
     return rows.select(schema.names).cast(schema)

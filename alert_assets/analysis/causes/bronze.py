@@ -36,7 +36,7 @@ from alert_assets.analysis.causes.observations import (
     assemble,
     in_time,
 )
-from alert_assets.analysis.causes.samples import HOUR, MEASURED, SERIES, hours_sql, samples_sql
+from alert_assets.analysis.causes.samples import HOUR, MEASURED, SERIES, hours_sql, kept, samples_sql
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_BASELINES
 from alert_assets.kernel.intervals import Interval, merge_intervals
 from alert_assets.kernel.sql import literal
@@ -143,7 +143,7 @@ class History:
             edges: calls that are known apart from the events.
             applications: those that are looked at; all when not given.
         """
-        begin, until = _base(start).timestamp(), _until(end).timestamp()
+        begin, ended, until = _base(start).timestamp(), end.timestamp(), _until(end).timestamp()
         oldest = {
             LOGS.name: begin - PAST_OF_LOGS.total_seconds(),
             CALLS.name: ceil((end - PAST).timestamp() / 3600) * 3600,
@@ -152,9 +152,11 @@ class History:
         hours: dict[Series, list[Hour]] = {}
         for series in self._of(applications):
             known, since = self._samples.get(series, []), oldest.get(series.measure, begin - PAST_SECONDS)
-            after = bisect_left(known, end.timestamp(), key=_end)
+            after = bisect_left(known, ended, key=_end)
             found = known[bisect_left(known, begin, key=_end) : after]
-            found += [one for one in known[after : bisect_left(known, until, key=_end)] if is_near_end(one, end)]
+            # What may not belong to the window changes nothing of what is seen, once it comes.
+            later = known[after : bisect_left(known, until, key=_end)]
+            found += [one for one in later if one.end < ended + (INTERVALS_AFTER + 1) * one.seconds]
             if found:
                 samples[series] = found
             if before := [hour for hour in self._hours.get(series, ()) if since <= hour.start < begin]:
@@ -220,13 +222,9 @@ class History:
             f"WHERE NOT ({is_before}) OR newer < {NEWEST}",
             table,
         )
-        for series, start, *rest in zip(map(_series, *about), starts, samples, weights, values, strict=True):
+        found = zip(map(_series, *about), starts, samples, weights, map(kept, values), strict=True)
+        for series, start, *rest in found:
             self._hours[series].append(Hour(start / 1e6, *rest))
-
-
-def is_near_end(sample: Sample, end: datetime) -> bool:
-    """Whether a sample that ends after a window may belong to it; what comes later changes nothing of what is seen."""
-    return sample.end < end.timestamp() + (INTERVALS_AFTER + 1) * sample.seconds
 
 
 #: SQL of the end of the earliest window that an event may still belong to, in microseconds; of logs the minute counts.
@@ -234,7 +232,7 @@ EARLIEST_END = (
     "CAST(timestamp AS BIGINT) - CASE event_type WHEN 'deployment' THEN 0 "
     f"WHEN 'log' THEN {(INTERVALS_AFTER + 1) * 60_000_000} "
     f"ELSE {(INTERVALS_AFTER + 1) * 1_000_000} * "
-    f"coalesce(nullif(map_extract(metrics, 'interval_seconds')[1], 0), {INTERVAL_SECONDS}) END"
+    f"coalesce(nullif(metrics['interval_seconds'], 0), {INTERVAL_SECONDS}) END"
 )
 
 

@@ -92,20 +92,24 @@ def samples_sql(table: DeltaTable, hours: Iterable[Interval], *, of: str = "true
 
 
 def hours_sql(table: DeltaTable, hours: Iterable[Interval], *, of: str = "true") -> str:
-    """SQL of what each series was in some hours: its columns, `hour`, `samples`, `weight`, `values` by their size."""
-    place = f"(place * {KEPT} + samples / 2) / samples"
-    before = f"((place - 1) * {KEPT} + samples / 2) / samples"
-    placed = (
-        f"SELECT {SERIES}, value, hour, "
-        f"CAST(row_number() OVER (PARTITION BY {SERIES}, hour ORDER BY value) AS BIGINT) AS place, "
-        f"count(*) OVER (PARTITION BY {SERIES}, hour) AS samples, "
-        f"sum(CAST(round(least(weight, 1e15)) AS BIGINT)) OVER (PARTITION BY {SERIES}, hour) AS weight "
-        f"FROM (SELECT *, date_trunc('hour', \"end\") AS hour FROM ({samples_sql(table, hours, of=of)}))"
-    )
+    """SQL of what each series was in some hours: its columns, `hour`, `samples`, `weight`, all `values` by their size.
+
+    Of these :func:`kept` are kept.
+    """
+    hour = "date_trunc('hour', \"end\")"
     return (
-        f'SELECT {SERIES}, hour, samples, weight, array_agg(value ORDER BY value) AS "values" FROM ({placed}) '
-        f"WHERE samples <= {KEPT} OR {place} > {before} GROUP BY {SERIES}, hour, samples, weight"
+        f"SELECT {SERIES}, {hour} AS hour, count(*) AS samples, "
+        'sum(CAST(round(least(weight, 1e15)) AS BIGINT)) AS weight, array_sort(array_agg(value)) AS "values" '
+        f"FROM ({samples_sql(table, hours, of=of)}) GROUP BY {SERIES}, {hour}"
     )
+
+
+def kept(values: list[float]) -> list[float]:
+    """The values of an hour that are kept: of more than :data:`KEPT` those in the middle of as many equal parts."""
+    number = len(values)
+    if number <= KEPT:
+        return values
+    return [values[-(-(part * number + (number + 1) // 2) // KEPT) - 1] for part in range(KEPT)]
 
 
 def _events(table: DeltaTable, hours: list[Interval], of: str) -> str:
@@ -116,7 +120,7 @@ def _events(table: DeltaTable, hours: list[Interval], of: str) -> str:
         f"nullif({name}, '') AS {name}" if name in known else f"CAST(NULL AS VARCHAR) AS {name}"
         for name in ("depends_on", "depends_on_host")
     )
-    numbers = ", ".join(f"min(map_extract(metrics, {literal(name)})[1]) AS {name}" for name in _NUMBERS)
+    numbers = ", ".join(f"min(metrics[{literal(name)}]) AS {name}" for name in _NUMBERS)
     return (
         'SELECT event_type, application_id, host, depends_on, depends_on_host, timestamp AS "end", '
         f"min(cpu_percent) AS cpu_percent, min(error_rate) AS error_rate, {numbers} "
