@@ -110,7 +110,7 @@ def measure(folder: Path, size: Size, *, seed: int = 1, say: Callable[[str], Non
         Seconds: `history_SECONDS_PER_100_problems` of the first run, and those of the cycle by table.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    settings = Settings(_env_file=None, data_dir=folder)  # type: ignore[call-arg]
+    settings = Settings(_env_file=None, data_dir=folder)
     lakehouse, mesh = Lakehouse(settings), Mesh(size, seed)
     took: dict[str, float] = {}
 

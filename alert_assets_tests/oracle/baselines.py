@@ -21,11 +21,12 @@ def measurements(events: list[Any]) -> dict[Series, list[tuple[datetime, float, 
     for event in events:
         if event.event_type in ("metric", "dependency", "log"):
             callee = (event.depends_on, event.depends_on_host) if event.event_type == "dependency" else (None, None)
-            about = (event.event_type, event.application_id, event.host or None, *callee)
-            deliveries[about, event.event_id, event.timestamp].append(event)
+            series = (event.event_type, event.application_id, event.host or None, *callee)
+            deliveries[series, event.event_id, event.timestamp].append(event)
     found: dict[Series, list[tuple[datetime, float, float]]] = defaultdict(list)
     minutes: dict[Series, dict[datetime, list[bool]]] = defaultdict(lambda: defaultdict(list))
-    for ((kind, *about), _, at), same in deliveries.items():
+    for ((kind, *names), _, at), same in deliveries.items():
+        about = (names[0], names[1], names[2], names[3])
         if kind == "log":
             minute = at.replace(second=0, microsecond=0)
             is_bad = all(event.log_level in ("WARN", "ERROR", "FATAL") for event in same)
@@ -51,7 +52,7 @@ def measurements(events: list[Any]) -> dict[Series, list[tuple[datetime, float, 
             values["call_error_share"] = requests, share
         for measure, (weight, value) in values.items():
             if value is not None and weight is not None and weight > 0:
-                found[(measure, *about)].append((at, weight, value))  # type: ignore[index]
+                found[(measure, *about)].append((at, weight, value))
     for series, by_minute in minutes.items():
         for minute, lines in by_minute.items():
             found[series].append((minute + timedelta(minutes=1), len(lines), sum(lines) / len(lines)))

@@ -129,8 +129,9 @@ def landed(draw: st.DrawFn) -> bytes:
     metrics = draw(measured)
     if kind == "call":
         return call(number, application, draw(names), minute, **metrics)
-    return metric(number, application, minute, cpu_percent=draw(some), error_rate=draw(st.none() | st.just(0.5)),
-                  **({"metrics": metrics} if metrics else {}))  # fmt: skip
+    fields: dict[str, Any] = {"metrics": metrics} if metrics else {}
+    error_rate = draw(st.none() | st.just(0.5))
+    return metric(number, application, minute, cpu_percent=draw(some), error_rate=error_rate, **fields)
 
 
 events = st.lists(landed(), min_size=1, max_size=12)

@@ -124,7 +124,7 @@ class History:
         self._read_samples(sources.bronze, around, of)
         self._read_changes(sources.bronze, min(s for s, _ in windows) - lookback, max(e for _, e in windows), of)
         bases = [_base(start) for start, _ in windows]
-        self._read_hours(sources, min(bases), max(bases), of)
+        self._read_hours(sources, sources.bronze, min(bases), max(bases), of)
         for series in {**self._samples, **self._hours}:
             self._by_application[series.application_id].append(series)
 
@@ -198,10 +198,10 @@ class History:
         changes = (Change(name, at / 1e6, *rest) for name, at, *rest in zip(*columns, strict=True))
         self._changes = sorted(changes, key=in_time)
 
-    def _read_hours(self, sources: Sources, first: datetime, last: datetime, of: str) -> None:
+    def _read_hours(self, sources: Sources, bronze: DeltaTable, first: datetime, last: datetime, of: str) -> None:
         """The hours before the windows: of each series the newest, until it has values enough for the first of them."""
         oldest, of_logs = first - PAST, first - PAST_OF_LOGS
-        if sources.has_all(oldest, last):
+        if sources.baselines is not None and sources.has_all(oldest, last):
             table = sources.baselines
             of += f" AND (measure <> {literal(LOGS.name)} OR hour >= {literal(of_logs)})"
             hours = (
@@ -209,7 +209,7 @@ class History:
                 f"WHERE hour >= {literal(oldest)} AND hour < {literal(last)} AND {of}"
             )
         else:
-            table = sources.bronze
+            table = bronze
             of += f" AND (event_type <> 'log' OR timestamp >= {literal(of_logs - HOUR)})"
             hours = hours_sql(table, [Interval(oldest, last)], of=of)
         is_before = f"hour < {literal(first)}"
@@ -249,7 +249,8 @@ def _values(column: Any) -> list[Any]:
         names = [*codes.dictionary.to_pylist(), None]
         return [names[code] for code in codes.indices.fill_null(-1).to_numpy(zero_copy_only=False).tolist()]
     if not hasattr(column, "offsets"):
-        return column.to_numpy(zero_copy_only=False).tolist() if not column.null_count else column.to_pylist()
+        found: list[Any] = column.to_pylist() if column.null_count else column.to_numpy(zero_copy_only=False).tolist()
+        return found
     # A list of lists is made element by element otherwise, which takes ten times as long.
     numbers, offsets = _values(column.values), _values(column.offsets)
     return [numbers[begin:end] for begin, end in pairwise(offsets)]
