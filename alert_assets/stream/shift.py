@@ -24,6 +24,7 @@ from alert_assets.contracts import (
     GOLD_PROBLEMS,
     PLATINUM_INCIDENTS,
     SILVER_ALERTS,
+    SILVER_BASELINES,
     SILVER_DEPENDENCIES,
     Contract,
 )
@@ -38,7 +39,15 @@ if TYPE_CHECKING:
 JOB = "stream"
 
 #: The tables that a cycle fills, first what people are notified of; bronze_quarantine comes with bronze_events.
-CHAIN = (BRONZE_EVENTS, SILVER_ALERTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_DEPENDENCIES, GOLD_PROBLEMS)
+CHAIN = (
+    BRONZE_EVENTS,
+    SILVER_ALERTS,
+    GOLD_INCIDENTS,
+    PLATINUM_INCIDENTS,
+    SILVER_DEPENDENCIES,
+    SILVER_BASELINES,
+    GOLD_PROBLEMS,
+)
 
 _SHIFT_SECONDS = 60.0
 

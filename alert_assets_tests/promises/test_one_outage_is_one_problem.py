@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 MINUTE = timedelta(minutes=1)
-TABLES = "bronze_events,bronze_quarantine,silver_alerts,silver_dependencies,gold_incidents,gold_problems"
+TABLES = (
+    "bronze_events,bronze_quarantine,silver_alerts,silver_dependencies,silver_baselines,gold_incidents,gold_problems"
+)
 CALLS = (("shop", "cart"), ("cart", "ledger"))
 
 

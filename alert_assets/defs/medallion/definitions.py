@@ -12,6 +12,7 @@ from alert_assets.defs.medallion.incidents import (
     gold_problems,
     platinum_incidents,
     silver_alerts,
+    silver_baselines,
     silver_dependencies,
 )
 from alert_assets.defs.medallion.landing_sensor import landing_sensor
@@ -27,7 +28,7 @@ _ANALYSED = [platinum_incidents] if settings.analyst == "rules" else []
 bronze_to_gold = dg.define_asset_job(
     "bronze_to_gold",
     selection=dg.AssetSelection.assets(
-        bronze, silver_alerts, silver_dependencies, gold_incidents, gold_problems, *_ANALYSED
+        bronze, silver_alerts, silver_dependencies, silver_baselines, gold_incidents, gold_problems, *_ANALYSED
     ),
     description="What has landed, up to incidents with their context, and their analysis where rules write it.",
 )
@@ -44,6 +45,7 @@ defs = dg.Definitions(
         bronze,
         silver_alerts,
         silver_dependencies,
+        silver_baselines,
         gold_incidents,
         gold_problems,
         platinum_incidents,

@@ -31,6 +31,7 @@ from alert_assets.defs.medallion.incidents import (
     gold_problems,
     platinum_incidents,
     silver_alerts,
+    silver_baselines,
     silver_dependencies,
 )
 from alert_assets.defs.medallion.landing_sensor import landing_sensor
@@ -45,7 +46,15 @@ if TYPE_CHECKING:
 
     from alert_assets.settings import Settings
 
-ASSETS = [bronze, silver_alerts, silver_dependencies, gold_incidents, gold_problems, platinum_incidents]
+ASSETS = [
+    bronze,
+    silver_alerts,
+    silver_dependencies,
+    silver_baselines,
+    gold_incidents,
+    gold_problems,
+    platinum_incidents,
+]
 NOON = datetime(2026, 2, 14, 12, tzinfo=UTC)
 
 
@@ -157,6 +166,7 @@ def test_a_run_says_what_it_did_and_another_has_nothing_to_do(instance: Instance
         "bronze_quarantine": 2,
         "silver_alerts": 2,
         "silver_dependencies": 0,
+        "silver_baselines": 0,
         "gold_incidents": 2,
         "gold_problems": 1,
         "platinum_incidents": 2,
