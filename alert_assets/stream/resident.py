@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from alert_assets.breaker.guard import BreakerOpen
 from alert_assets.checks.evaluate import evaluate, record
 from alert_assets.checks.tables import CHECKS
-from alert_assets.contracts import GOLD_PROBLEMS, SILVER_DEPENDENCIES
+from alert_assets.contracts import GOLD_PROBLEMS, PLATINUM_PROBLEMS, SILVER_DEPENDENCIES
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import one_line
@@ -52,7 +52,7 @@ REPORT_SECONDS = 60.0
 
 #: While something always waits, who calls whom and the problems, of which nobody is notified, have their turn so often.
 _GROUP_SECONDS = 60.0
-_GROUPED = (SILVER_DEPENDENCIES, GOLD_PROBLEMS)
+_GROUPED = (SILVER_DEPENDENCIES, GOLD_PROBLEMS, PLATINUM_PROBLEMS)
 
 #: After a failure, so long until the next attempt: the first time, and at most.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
@@ -300,7 +300,11 @@ def _line(cycle: Cycle, seconds: float) -> str:
         "incidents": cycle.gold.changed,
         "analysed": cycle.platinum.analyzed,
     }
-    grouped = {table.name: table.name.partition("_")[2] for table in _GROUPED}
+    grouped = {
+        SILVER_DEPENDENCIES.name: "dependencies",
+        GOLD_PROBLEMS.name: "problems",
+        PLATINUM_PROBLEMS.name: "causes",
+    }
     took = ", ".join(
         f"{grouped.get(name, name.partition('_')[0])} {spent:.1f}" for name, spent in cycle.seconds.items()
     )

@@ -23,6 +23,7 @@ from alert_assets.contracts import (
     GOLD_INCIDENTS,
     GOLD_PROBLEMS,
     PLATINUM_INCIDENTS,
+    PLATINUM_PROBLEMS,
     SILVER_ALERTS,
     SILVER_DEPENDENCIES,
     Contract,
@@ -38,7 +39,15 @@ if TYPE_CHECKING:
 JOB = "stream"
 
 #: The tables that a cycle fills, first what people are notified of; bronze_quarantine comes with bronze_events.
-CHAIN = (BRONZE_EVENTS, SILVER_ALERTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_DEPENDENCIES, GOLD_PROBLEMS)
+CHAIN = (
+    BRONZE_EVENTS,
+    SILVER_ALERTS,
+    GOLD_INCIDENTS,
+    PLATINUM_INCIDENTS,
+    SILVER_DEPENDENCIES,
+    GOLD_PROBLEMS,
+    PLATINUM_PROBLEMS,
+)
 
 _SHIFT_SECONDS = 60.0
 
@@ -50,7 +59,7 @@ def allowed(settings: Settings, breakers: CircuitBreakers) -> tuple[Tables, list
 
     A model may be slow and holds up no incident: what it analyses is left to runs of its own.
     """
-    chain = [table for table in CHAIN if settings.analyst == "rules" or table != PLATINUM_INCIDENTS]
+    chain = [table for table in CHAIN if settings.analyst == "rules" or table != PLATINUM_PROBLEMS]
     free: list[Contract] = []
     refusals: dict[str, None] = {}
     for table in chain:
