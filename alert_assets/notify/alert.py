@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from alert_assets.contracts.masking import mask, masked, masked_labels, without_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 Severity = Literal["CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO"]
 #: From the highest to the lowest.
@@ -75,6 +75,8 @@ class Alert:
         alert_type, host, message, url: of the alert itself, as its sender gave them; data from outside.
         value, threshold: what was measured, and against what.
         incident_id: of the newest incident of the lake that it reports of.
+        problem_id: of the problem that the incident is part of.
+        problem_alerts: names of all alerts of that problem, as members are named in messages.
         routed_priority: that of the routing, where a route sets one.
         cause, confidence: of the analysis, once there is one; the first action is `suggested_action`.
     """
@@ -110,6 +112,8 @@ class Alert:
     value: float | None = None
     threshold: float | None = None
     incident_id: str | None = None
+    problem_id: str | None = None
+    problem_alerts: Sequence[str] = ()
     cause: str | None = None
     confidence: float | None = None
     routed_priority: str | None = None

@@ -13,19 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, select
 
-from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_ALERTS
+from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS, PLATINUM_PROBLEMS, SILVER_ALERTS
 from alert_assets.kernel.intervals import bucket_intervals
 from alert_assets.kernel.sql import any_of, hour_of, literal, within
 from alert_assets.lake.rows import query
 from alert_assets.notify.facts import incident_alert, incident_episode
+from alert_assets.notify.problems import newly_analysed, with_problems
 from alert_assets.notify.store.outbox import raise_alert
 from alert_assets.state.tables import episodes, outbox
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from deltalake import DeltaTable
 
+    from alert_assets.kernel.intervals import Interval
     from alert_assets.lake.lakehouse import Lakehouse
     from alert_assets.state.database import State
 
@@ -40,15 +42,22 @@ class IncidentsSeen:
     Attributes:
         gold, platinum, silver: the highest `_batch_id` of theirs in each table. Gold's is not looked at: more context
             is no news.
+        problems: the same of the analyses of problems.
     """
 
     gold: int = 0
     platinum: int = 0
     silver: int = 0
+    problems: int = 0
 
     def still_there(self, lakehouse: Lakehouse) -> IncidentsSeen:
         """Return it with 0 for tables that were restored or made anew: they have given out fewer numbers since."""
-        tables = {"gold": GOLD_INCIDENTS, "platinum": PLATINUM_INCIDENTS, "silver": SILVER_ALERTS}
+        tables = {
+            "gold": GOLD_INCIDENTS,
+            "platinum": PLATINUM_INCIDENTS,
+            "silver": SILVER_ALERTS,
+            "problems": PLATINUM_PROBLEMS,
+        }
         last = {name: lakehouse.snapshot(contract).last_batch_id for name, contract in tables.items()}
         return IncidentsSeen(**{name: seen if seen <= last[name] else 0 for name, seen in asdict(self).items()})
 
@@ -94,7 +103,8 @@ def changed_incidents(lakehouse: Lakehouse, seen: IncidentsSeen, *, since: datet
         # Of the release before: its next run brings it up to date.
         platinum = None
     tables = {name: table for name, table in {"s": silver, "g": gold, "p": platinum}.items() if table is not None}
-    rows = _changed_rows(tables, seen)
+    analysed, analysed_at = newly_analysed(lakehouse, seen.problems) if gold is not None else (set(), [])
+    rows = _changed_rows(tables, seen, analysed, analysed_at)
     highest = {name: snapshots[name].last_batch_id for name in tables}
     is_recent = f"coalesce(last_seen_timestamp >= {literal(since)} OR resolved_at >= {literal(since)}, false)"
     is_over = "resolved_at IS NOT NULL AND (last_seen_timestamp IS NULL OR resolved_at >= last_seen_timestamp)"
@@ -107,14 +117,20 @@ def changed_incidents(lakehouse: Lakehouse, seen: IncidentsSeen, *, since: datet
             gold=max(seen.gold, highest.get("g", 0)),
             platinum=max(seen.platinum, highest.get("p", 0)),
             silver=max(seen.silver, highest.get("s", 0)),
+            problems=max(seen.problems, lakehouse.snapshot(PLATINUM_PROBLEMS).last_batch_id),
         ),
-        recent=query(f"SELECT * FROM ({rows}) WHERE {is_recent} {in_order}", **tables),
+        recent=with_problems(lakehouse, query(f"SELECT * FROM ({rows}) WHERE {is_recent} {in_order}", **tables)),
         ended=query(ended, **tables) if ended else [],
     )
 
 
-def _changed_rows(tables: Mapping[str, DeltaTable], seen: IncidentsSeen) -> str:
-    """Return SQL of silver's changed or newly analysed rows, with what gold `g` and platinum `p` add where they are."""
+def _changed_rows(
+    tables: Mapping[str, DeltaTable], seen: IncidentsSeen, analysed: Collection[str], analysed_at: Sequence[Interval]
+) -> str:
+    """Return SQL of silver's changed or newly analysed rows, with what gold `g` and platinum `p` add where they are.
+
+    `analysed` are incidents of problems that were analysed, and `analysed_at` is when these are.
+    """
 
     def hours(column: str, table: str, after: int) -> set[int]:
         changed = f"SELECT DISTINCT {hour_of(column)} AS hour FROM {table} WHERE _batch_id > {after}"
@@ -125,6 +141,7 @@ def _changed_rows(tables: Mapping[str, DeltaTable], seen: IncidentsSeen) -> str:
         return within(column, bucket_intervals(sorted(numbers), timedelta(hours=1)))
 
     analysed_in = hours("alert_timestamp", "p", seen.platinum)
+    analysed_in |= {hour for span in analysed_at for hour in range(_hour(span.start), _hour(span.end) + 1)}
     fired_in = analysed_in | hours("first_seen_timestamp", "s", seen.silver)
     began_in = hours("window_start", "s", seen.silver)
     windows = any_of([near("window_start", began_in), near("first_seen_timestamp", analysed_in)])
@@ -142,7 +159,13 @@ def _changed_rows(tables: Mapping[str, DeltaTable], seen: IncidentsSeen) -> str:
         """
     if "p" in tables:
         is_changed += f" OR analysis_batch > {seen.platinum}"
+    if analysed:
+        is_changed += f" OR incident_id IN ({', '.join(map(literal, sorted(analysed)))})"
     return f"SELECT {', '.join(columns)} FROM (SELECT * FROM s WHERE {windows}) s {joins} WHERE {is_changed}"
+
+
+def _hour(moment: datetime) -> int:
+    return int(moment.timestamp()) // 3600
 
 
 def raise_incident_alerts(state: State, incidents: ChangedIncidents) -> int:
@@ -180,7 +203,11 @@ def _open_episodes(connection: Connection) -> set[str]:
 def _raise_incident_alert(connection: Connection, window: dict[str, Any]) -> bool:
     alert = incident_alert(window)
     # A repeated look, a second analysis and more context make nothing new.
-    stage = "analysed" if window["analysis_batch"] else "found"
+    problem = window.get("problem")
+    if problem is not None:
+        stage = "explained" if problem.analysis else "grouped"
+    else:
+        stage = "analysed" if window["analysis_batch"] else "found"
     return raise_alert(connection, alert, f"{alert.episode}/{alert.occurrence}/{window['_batch_id']}/{stage}")
 
 
