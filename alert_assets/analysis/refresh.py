@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from alert_assets.contracts import GOLD_INCIDENTS, GOLD_PROBLEMS, PLATINUM_INCIDENTS, PLATINUM_PROBLEMS, Contract
 from alert_assets.kernel.clock import utc_now
-from alert_assets.kernel.intervals import Interval, bucket_intervals, merge_intervals
+from alert_assets.kernel.intervals import Interval, bucket_intervals, whole_hours
 from alert_assets.kernel.sql import hour_of, literal, sql_envelope, within
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
 from alert_assets.lake.rows import query
@@ -404,7 +404,7 @@ class _Run:
         if table is None or not problems:
             return {}
         spans = [Interval(row["opened_at"], row["last_seen_at"]) for row in problems]
-        near = within("alert_timestamp", merge_intervals(spans))
+        near = within("alert_timestamp", whole_hours(spans))
         wanted = {one for row in problems for one in row["incident_ids"]}
         rows = query(f"SELECT incident_id, max_value, threshold FROM g WHERE {near}", g=table)
         return {row["incident_id"]: row for row in rows if row["incident_id"] in wanted}

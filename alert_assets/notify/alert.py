@@ -78,6 +78,7 @@ class Alert:
         problem_id: of the problem that the incident is part of.
         problem_alerts: names of all alerts of that problem, as members are named in messages.
         routed_priority: that of the routing, where a route sets one.
+        surge: how far it is above its usual rate, in words, where that is news.
         cause, confidence: of the analysis, once there is one; the first action is `suggested_action`.
     """
 
@@ -114,6 +115,7 @@ class Alert:
     incident_id: str | None = None
     problem_id: str | None = None
     problem_alerts: Sequence[str] = ()
+    surge: str | None = None
     cause: str | None = None
     confidence: float | None = None
     routed_priority: str | None = None

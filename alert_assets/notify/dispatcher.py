@@ -19,7 +19,7 @@ from alert_assets.notify.alert import SEVERITIES, Alert, Severity
 from alert_assets.notify.channels.channel import Action
 from alert_assets.notify.episode import Episode, Occurrence, Rules, Step, observe, recount, review
 from alert_assets.notify.routing.escalation import next_reminder
-from alert_assets.notify.stages.group import PROBLEM
+from alert_assets.notify.stages.group import PROBLEM, member_of
 from alert_assets.notify.stages.pipeline import Pipeline
 from alert_assets.notify.store.digests import GROUPED, RATE_LIMITED
 from alert_assets.state.database import State, StateError
@@ -162,6 +162,8 @@ class Dispatcher:
         action, reason = step.action, step.reason
         if action is None and is_reminder_due(episode, plan, self._routing, pipeline.now):
             action, reason = Action.REMIND, "it is still firing, and a reminder is due"
+        if action is None and alert.surge:
+            return self._surge(pipeline, episode, plan, alert, number)
         if action is None:
             return pipeline.decide_all(plan, number, episode.id, "recorded", reason)
         pipeline.notify(episode, action, plan, reason, number)
@@ -179,6 +181,17 @@ class Dispatcher:
             return
         ended = current.resolved(alert.source, pipeline.now)
         pipeline.resolve(ended, step.reason if number else "it is over", number, alert)
+
+    def _surge(self, pipeline: Pipeline, episode: Episode, plan: Plan, alert: Alert, number: int) -> None:
+        """Notify of an alert that fires far more often than usual, though its episode and its problem are known."""
+        first = pipeline.transaction.episode(episode.grouped_under) if episode.grouped_under else episode
+        reason = f"{member_of(episode).name}: {alert.surge}"
+        is_told = first is not None and first.notified_as == "notified" and first.flapping_since is None
+        if first is None or first.is_over or not is_told or pipeline.is_suppressed(episode):
+            return pipeline.decide_all(plan, number, episode.id, "recorded", reason)
+        plan = plan if first is episode else self._routing.route(first.current_alert)
+        pipeline.notify(first, Action.UPDATE, plan, reason, number)
+        return None
 
     def _hear(self, pipeline: Pipeline, member: Episode) -> None:
         """Have the first episode of a problem, which stands for its members, be no quieter than they are."""

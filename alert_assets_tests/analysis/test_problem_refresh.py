@@ -139,6 +139,14 @@ def test_a_broken_model_fails_no_run_and_is_asked_again_up_to_the_limit(lake: La
     assert {(row["attempts"], row["error"]) for row in analyses(lake).values()} == {(3, None)}
 
 
+def test_what_is_over_fired_once_and_stayed_low_may_be_noise(lake: Lake) -> None:
+    over = alert("o", T0 + MINUTE, current_value=93.0, threshold=90.0, status="resolved")
+    land(lake, alert("a", T0, current_value=93.0, threshold=90.0), over)
+    refresh_platinum_problems(lake.lakehouse, lake.settings)
+    (row,) = analyses(lake).values()
+    assert row["root_cause"].endswith("it may be noise.")
+
+
 # What is benign, from landed lines on
 
 BENIGN: dict[str, list[bytes]] = {

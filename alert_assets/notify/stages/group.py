@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 PROBLEM = "problem/"
 
 
+def member_of(episode: Episode) -> Member:
+    """Return an episode as a message names it among others."""
+    return Member(episode.alert, episode.severity, episode.count, episode.is_over)
+
+
 def group_key(episode: Episode, plan: Plan) -> str:
     """Return the group of an episode: its problem where that is known."""
     problem = episode.alert.problem_id
@@ -72,7 +77,7 @@ class Group:
             return notification
         if is_worse(episode.severity, first.severity):
             self._worsen(first, episode)
-        if Member(episode.alert, episode.severity, episode.count).name not in self._named.get(leader, ()):
+        if member_of(episode).name not in self._named.get(leader, ()):
             # Updates come a window apart at most, whatever joins meanwhile.
             since = opened_at + max(now - opened_at, timedelta()) // window * window if window else now
             self._transaction.digests.join_group(leader, since, since + window, episode.id)

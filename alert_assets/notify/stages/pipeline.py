@@ -15,7 +15,7 @@ from alert_assets.notify.episode import NOTIFIED_OUTCOMES, SUMMARY, Episode, Out
 from alert_assets.notify.limits import Member, summary
 from alert_assets.notify.routing.rules import LOG, Destination
 from alert_assets.notify.stages.fanout import Fanout, because, resolution
-from alert_assets.notify.stages.group import Group, group_key, update_of
+from alert_assets.notify.stages.group import Group, group_key, member_of, update_of
 from alert_assets.notify.stages.inhibit import Inhibit
 from alert_assets.notify.stages.rate_limit import RateLimit
 from alert_assets.notify.stages.silence import Silence
@@ -92,7 +92,7 @@ class Pipeline:
 
     def _worsen(self, leader: Episode, member: Episode) -> None:
         """Have the first episode of a problem be as severe as a member, and say so."""
-        name = Member(member.alert, member.severity, member.count).name
+        name = member_of(member).name
         worse = self.transaction.episodes.keep(replace(leader, severity=member.severity, look_at=None))
         plan = self.routing.route(worse.current_alert)
         self.notify(worse, Action.UPDATE, plan, f"it was {leader.severity}, and {name} is {member.severity}")

@@ -139,6 +139,17 @@ def test_resolving_the_first_by_hand_notifies_of_what_goes_on(desk: Desk) -> Non
     assert desk.notified() == ["open ledger", "resolve ledger", "open shop"]
 
 
+def test_what_surges_is_named_though_its_problem_is_known(desk: Desk) -> None:
+    fire(desk, "ledger", "shop", named=ALL)
+    desk.now += MINUTE
+    fire(desk, "shop", named=ALL, surge="60 alerts in 5 minutes, 15 times its usual rate")
+    assert desk.notified() == ["open ledger", "update ledger"]
+    assert desk.texts("update")[0][1].startswith("Slow on shop: 60 alerts in 5 minutes, 15 times its usual rate.")
+    desk.people.silence(["application=shop"], desk.now + HOUR, "ann", "known")
+    fire(desk, "shop", named=ALL, surge="600 alerts in 5 minutes, 150 times its usual rate")
+    assert desk.notified() == ["open ledger", "update ledger"]
+
+
 def test_another_problem_is_another_opening(desk: Desk) -> None:
     fire(desk, "ledger", named=ALL)
     fire(desk, "batch", problem="p2", named=("slow on batch",))
