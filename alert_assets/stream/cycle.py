@@ -150,7 +150,7 @@ def run_cycle(
 
     Args:
         files: landing files to take; None leaves the landing zone alone.
-        leave: tables that a later cycle brings up to date.
+        leave: tables that a later cycle brings up to date, unless gold has changed.
         log: told about held batches and files left behind.
 
     Raises:
@@ -193,7 +193,7 @@ def run_cycle(
         PLATINUM_PROBLEMS: causes,
     }
     for table in shift.tables:
-        if table in leave or (table is BRONZE_EVENTS and files is None):
+        if (table in leave and not cycle.gold.changed) or (table is BRONZE_EVENTS and files is None):
             continue
         with cycle.timed(table.name):
             steps[table]()

@@ -50,7 +50,8 @@ _NOTIFY_SECONDS, _NOTIFY_BUDGET_SECONDS = 5.0, 20.0
 #: How often the checks of what changed are evaluated, and Dagster hears of it.
 REPORT_SECONDS = 60.0
 
-#: While something always waits, who calls whom and the problems, of which nobody is notified, have their turn so often.
+#: While something always waits, who calls whom and the problems have their turn so often where no incident is new: of
+#: those that are, people hear by problem.
 _GROUP_SECONDS = 60.0
 _GROUPED = (SILVER_DEPENDENCIES, GOLD_PROBLEMS, PLATINUM_PROBLEMS)
 
