@@ -44,6 +44,9 @@ _ERROR_LENGTH, _TRACE_LINES = 2_000, 15
 _FREE_TEXTS = ("description", "error", "stack_trace", "message", "cause", "suggested_action")
 _NAMES = ("application", "table", "pipeline", "alert_type", "host", "source", "url", "runbook_url")
 
+#: How a cause begins that is none.
+UNKNOWN = "Unknown:"
+
 _MOMENTS = ("at", "since", "fired_at", "resolved_at")
 
 
@@ -124,6 +127,11 @@ class Alert:
     def priority(self) -> str:
         """P1 to P4: as a route says, else by the severity."""
         return self.routed_priority or PRIORITIES[self.severity]
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether an analysis names a cause; one that says it is unknown is no news."""
+        return self.cause is not None and not self.cause.startswith(UNKNOWN)
 
     def shortened(self) -> Alert:
         """Return the alert with its error and stack trace cut to what people read."""

@@ -207,7 +207,7 @@ def _raise_incident_alert(connection: Connection, window: dict[str, Any]) -> boo
     # A repeated look, a second analysis and more context make nothing new.
     problem = window.get("problem")
     if problem is not None:
-        stage = "explained" if problem.analysis else "grouped"
+        stage = "explained" if alert.is_explained else "analysed" if problem.analysis else "grouped"
     else:
         stage = "analysed" if window["analysis_batch"] else "found"
     return raise_alert(connection, alert, f"{alert.episode}/{alert.occurrence}/{window['_batch_id']}/{stage}")

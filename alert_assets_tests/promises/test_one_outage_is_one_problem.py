@@ -63,7 +63,7 @@ def timeline(begin: datetime) -> dict[str, list[dict[str, Any]]]:
         return event("alert", application, minute, alert_type="latency_high", severity="HIGH", status=status)
 
     rollout = event("deployment", "ledger", 58, deployment_id="d-7", version="v7", change_type="rolling_update")
-    usual, outage, after = range(60), range(60, 72), range(72, 90)
+    usual, outage, after = range(64), range(64, 72), range(72, 90)
     hurt = ("ledger", "cart", "shop")
     return {
         "fires": [*(each for m in usual for each in calls(m)), rollout, *(alert(name, 62) for name in hurt)],

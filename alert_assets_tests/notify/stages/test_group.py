@@ -139,6 +139,17 @@ def test_resolving_the_first_by_hand_notifies_of_what_goes_on(desk: Desk) -> Non
     assert desk.notified() == ["open ledger", "resolve ledger", "open shop"]
 
 
+def test_a_cause_that_is_found_later_is_an_update_and_that_it_is_unknown_is_none(desk: Desk) -> None:
+    fire(desk, "ledger", named=ALL)
+    desk.now += MINUTE
+    fire(desk, "ledger", named=ALL, cause="Unknown: no candidate stands out.", confidence=0.2)
+    assert desk.notified() == ["open ledger"]
+    desk.now += MINUTE
+    fire(desk, "ledger", named=ALL, cause="Hypothesis: ledger [R1].", confidence=0.8)
+    fire(desk, "ledger", named=ALL, cause="Hypothesis: cart [R1].", confidence=0.8)
+    assert desk.notified() == ["open ledger", "update ledger"]
+
+
 def test_what_surges_is_named_though_its_problem_is_known(desk: Desk) -> None:
     fire(desk, "ledger", "shop", named=ALL)
     desk.now += MINUTE
