@@ -93,6 +93,9 @@ class Settings(BaseSettings):
         description="So is one that unpacks to more than 256 MiB and to more than so many times its size.",
     )
     max_files_per_trigger: int = Field(10, gt=0, le=100_000, description="Landing files in one micro-batch.")
+    landing_engine: Literal["auto", "spark", "arrow"] = Field(
+        "auto", description="What lands files in bronze: auto takes few and small ones without Spark, in seconds less."
+    )
 
     spark_mode: Literal["connect", "classic"] = Field(
         "connect", description="connect: a warm local server that outlives the run; classic: a JVM in this process."

@@ -73,6 +73,11 @@ class LandingFile:
         """The path's last part."""
         return PurePosixPath(self.path).name
 
+    @property
+    def modified_ms(self) -> int:
+        """`modified_at` in milliseconds since the epoch, as Spark tells it."""
+        return (self.modified_at - _EPOCH) // timedelta(milliseconds=1)
+
 
 @dataclass(frozen=True)
 class Skipped:
@@ -376,7 +381,7 @@ class _Taken:
 
     def is_of(self, file: LandingFile) -> bool:
         """Whether it is this file, and not another one that came under its name or has replaced it."""
-        return self.modified_ms == (file.modified_at - _EPOCH) // timedelta(milliseconds=1)
+        return self.modified_ms == file.modified_ms
 
 
 def _taken_files(checkpoint_folder: str) -> list[_Taken]:

@@ -50,10 +50,14 @@ _FEW = 16
 
 # A line as RE2 reads it, in one pass over its bytes. Escaped surrogates, days that not every year has and years that
 # an offset could leave are left to the judge.
-_TEXT = r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u(?:[0-9a-cA-CefEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}))*"'
+# RE2 takes the bytes of a lone surrogate for a character; Python and Parquet's readers take them for no text.
+_TEXT = (
+    r'"(?:[^"\\\x00-\x1f\x{d800}-\x{dfff}]|\\["\\/bfnrt]'
+    r'|\\u(?:[0-9a-cA-CefEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}))*"'
+)
 # Without blanks at its ends, which are for the judge to strip.
 _MARK = (
-    r'(?:[^"\\\x00-\x20]|\\["\\/b]'
+    r'(?:[^"\\\x00-\x20\x{d800}-\x{dfff}]|\\["\\/b]'
     r"|\\u(?:[1-9a-cA-CefEF][0-9a-fA-F]{3}|0[1-9a-fA-F][0-9a-fA-F]{2}|[dD][0-7][0-9a-fA-F]{2}))"
 )
 _WORD = rf'"(?:{_MARK}(?: *{_MARK})*)?"'
@@ -325,10 +329,13 @@ def _line_pattern(fields: Iterable[Field], *, unknown: bool = False) -> str:
 def _taken_apart(line: str, known: set[str]) -> tuple[str, str | None]:
     """A line without its unknown members, and these as JSON text the way the judge writes it.
 
-    When one is there twice nothing is taken out, so that the line is not plain.
+    When one is there twice, or a number is longer than Python reads, nothing is taken out: the line is not plain.
     """
-    # An object as a list of pairs, so that a key that is there twice is not lost.
-    members = json.loads(line, object_pairs_hook=list)
+    try:
+        # An object as a list of pairs, so that a key that is there twice is not lost.
+        members = json.loads(line, object_pairs_hook=list)
+    except ValueError:
+        return line, None
     rescued = {name: value for name, value in members if name not in known}
     kept = [(name, value) for name, value in members if name in known]
     if len(rescued) + len(kept) < len(members):

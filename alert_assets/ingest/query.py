@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wait_exponential
@@ -43,6 +44,7 @@ from alert_assets.ingest.landing import (
     relative_path,
     remember_sizes,
 )
+from alert_assets.ingest.query_log import QueryLog
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.filesystems import filesystem_of, glob_literal, make_private, only_these
 from alert_assets.kernel.sql import literal
@@ -50,6 +52,7 @@ from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.lake.snapshot import BATCH_APP, Snapshot
 
 if TYPE_CHECKING:
+    from pyarrow import RecordBatch, Table
     from pyspark.sql import Column, DataFrame, SparkSession
 
     from alert_assets.ingest.judge import Judge, Limits
@@ -64,6 +67,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: Files that one query names: they become a pattern, and a job of Spark's that looks at them.
 _FILES_PER_QUERY = 2_000
+
+#: Bytes of landed lines up to which a batch is taken without Spark, and what a packed byte is reckoned for.
+_SMALL_BYTES, _PACKED = 4 << 20, 20
 
 #: Spark gives the Python worker of a query ten seconds to come up, which a busy machine may not do the
 #: first time. Nothing of the query has run then. The pause lets a worker that came too late end first.
@@ -165,7 +171,8 @@ def ingest(
             done = waiting.ingested
             remember_sizes(settings, good)
             try:
-                _run_query(spark(), lakehouse, settings, asked, log)
+                if waiting.unfinished or not _take_here(lakehouse, settings, good, log):
+                    _run_query(spark(), lakehouse, settings, asked, log)
             except UserError as error:
                 for commit in lakehouse.commits(BRONZE_HELD, held_before):
                     if "because" in commit:
@@ -287,6 +294,41 @@ def _run_query(
     _tell(lakehouse, version, log)
 
 
+def _take_here(
+    lakehouse: Lakehouse, settings: Settings, files: Sequence[LandingFile], log: Callable[[str], None]
+) -> bool:
+    """Take files without Spark, where they are few and small, or all are to be taken so; whether it did.
+
+    What goes wrong is not told apart here: the batch is in the checkpoint, and Spark's query, which has a server of its
+    own to lose, runs it again.
+    """
+    query_log = QueryLog.of(settings)
+    if query_log is None or not is_small(settings, files):
+        return False
+    version = lakehouse.snapshot(BRONZE_EVENTS).version
+    batch = LandingBatch(settings, lakehouse.run_id)
+    for first in range(0, len(files), settings.max_files_per_trigger):
+        taken = files[first : first + settings.max_files_per_trigger]
+        began_ms = time.time_ns() // 1_000_000
+        number = query_log.begin(taken, began_ms)
+        try:
+            batch.here(taken, number, began_ms)
+        except Exception as error:  # noqa: BLE001 - whatever it is, Spark's way is the one that can be taken apart
+            log(f"Batch {number} is left to Spark: {error}")
+            return False
+        query_log = query_log.commit(number)
+        version = _tell(lakehouse, version, log)
+    return True
+
+
+def is_small(settings: Settings, files: Sequence[LandingFile]) -> bool:
+    """Whether a batch of these files is to be taken without Spark."""
+    if settings.landing_engine == "spark" or not all(map(QueryLog.can_list, files)):
+        return False
+    unpacked = sum(file.size_bytes * (_PACKED if file.path.endswith(".gz") else 1) for file in files)
+    return settings.landing_engine == "arrow" or unpacked <= _SMALL_BYTES
+
+
 @dataclass(frozen=True)
 class LandingBatch:
     """The query's `foreachBatch`: runs beside the Spark server, for one micro-batch after another."""
@@ -308,7 +350,7 @@ class LandingBatch:
             return
         if lakehouse.transaction(BRONZE_EVENTS, app) < batch_number:
             try:
-                self._publish(lakehouse, landed, transactions)
+                self._publish(lakehouse, partial(self._write, lakehouse, landed), transactions)
             except _LimitsBroken as broken:
                 with lakehouse.stage(BRONZE_HELD) as held:
                     held.write(held_rows(_lines(landed, self.settings), lakehouse, broken.because))
@@ -323,6 +365,38 @@ class LandingBatch:
             with lakehouse.stage(BRONZE_QUARANTINE) as quarantine:
                 quarantine.write(quarantine_rows(unpublished(judged, lakehouse, app)))
                 quarantine.commit(transactions, {"batch": batch_number})
+
+    def here(self, files: Sequence[LandingFile], batch_number: int, began_ms: int) -> None:
+        """Judge a batch of files in this process and commit it; it was just begun.
+
+        Raises:
+            Exception: anything; nothing of the batch is in bronze, or it is in bronze and not yet in quarantine.
+        """
+        from pyarrow import RecordBatch, array, timestamp
+
+        lakehouse = Lakehouse(self.settings, run_id=self.run_id)
+        moment = timestamp("ms", "UTC")
+        columns = {
+            "path": array([f"file:{quote(file.path)}" for file in files]),
+            "_landed_at": array([file.modified_ms for file in files], moment),
+            "_ingested_at": array([began_ms] * len(files), moment),
+        }
+        landed = RecordBatch.from_pydict(columns)
+        transactions = {f"alert_assets/landing/{self._query_id()}": batch_number}
+        self._publish(lakehouse, partial(self._write_here, lakehouse, landed), transactions)
+
+    def _write_here(
+        self, lakehouse: Lakehouse, landed: RecordBatch, events: StagedWrite, broken: StagedWrite
+    ) -> tuple[int, int]:
+        """As :meth:`_write`, without Spark."""
+        plain = plain_lines(self.settings, watermark(lakehouse, self.settings), events.folder, events.batch_id)
+        blank = quarantined = 0
+        for others in plain(_reader(self.settings)([landed])):
+            refused = others.filter(others["reasons"].is_valid())
+            blank += others.num_rows - refused.num_rows
+            quarantined += refused.num_rows
+            broken.add(_quarantine_table(refused))
+        return blank, quarantined
 
     def rehearse(self, landed: DataFrame, only: tuple[int, int] | None = None) -> None:
         """Do what publishing does up to the commit, and remove it.
@@ -362,8 +436,13 @@ class LandingBatch:
         broken.write(quarantine_rows(others.where(F.col("reasons").isNotNull())))
         return counts.get["blank"], counts.get["quarantined"]
 
-    def _publish(self, lakehouse: Lakehouse, landed: DataFrame, transactions: Mapping[str, int]) -> None:
-        """Put a batch's lines into bronze and quarantine.
+    def _publish(
+        self,
+        lakehouse: Lakehouse,
+        write: Callable[[StagedWrite, StagedWrite], tuple[int, int]],
+        transactions: Mapping[str, int],
+    ) -> None:
+        """Put a batch's lines into bronze and quarantine; `write` writes their files (:meth:`_write`).
 
         Raises:
             _LimitsBroken: the batch breaks a gating limit; its files are gone.
@@ -371,7 +450,7 @@ class LandingBatch:
         started = time.monotonic()
         (batch_number,) = transactions.values()
         with lakehouse.stage(BRONZE_EVENTS) as events, lakehouse.stage(BRONZE_QUARANTINE) as broken:
-            blank, quarantined = self._write(lakehouse, landed, events, broken)
+            blank, quarantined = write(events, broken)
             written = events.written
             lines = written.rows + quarantined
             on_time = written.nulls.get("_late_by_seconds", written.rows)
@@ -408,17 +487,25 @@ def _lines(
     from alert_assets.ingest import landed_lines as sent_along
 
     _send_along(sent_along)
-    read = partial(
-        sent_along.landed_lines,
+    read = _reader(settings, only)
+    if then is None:
+        return landed.mapInArrow(read, sent_along.LINE)
+    return landed.mapInArrow(lambda files: then(read(files)), f"{sent_along.LINE}, reasons array<string>")
+
+
+def _reader(
+    settings: Settings, only: tuple[int, int] | None = None
+) -> Callable[[Iterable[RecordBatch]], Iterator[RecordBatch]]:
+    from alert_assets.ingest.landed_lines import landed_lines
+
+    return partial(
+        landed_lines,
         root=settings.landing_dir,
         max_line_bytes=settings.max_line_bytes,
         inflation=inflation_of(settings),
         aside=set_aside(settings),
         only=only,
     )
-    if then is None:
-        return landed.mapInArrow(read, sent_along.LINE)
-    return landed.mapInArrow(lambda files: then(read(files)), f"{sent_along.LINE}, reasons array<string>")
 
 
 def plain_lines(settings: Settings, late_before: datetime | None, folder: str, batch_id: int) -> PlainLines:
@@ -685,6 +772,22 @@ def _as_quarantined() -> dict[str, Column]:
         "contract_version": F.lit(EVENT.version),
         "replayed_at": F.lit(None).cast("timestamp"),
     }
+
+
+def _quarantine_table(refused: RecordBatch) -> Table:
+    """As :func:`quarantine_rows`, of lines that this process has judged."""
+    import pyarrow as pa
+
+    raw = refused["raw"].view(pa.binary()).to_pylist()
+    texts = [line.decode(errors="replace") for line in raw]
+    is_text = [text.encode() == line for text, line in zip(texts, raw, strict=True)]
+    columns = {
+        **{name: refused[name] for name in ("reasons", "_source_file", "_landed_at", "_ingested_at")},
+        "raw": pa.array(texts, pa.string()),
+        "raw_bytes": pa.array([None if fits else line for fits, line in zip(is_text, raw, strict=True)], pa.binary()),
+        "contract_version": pa.repeat(EVENT.version, len(raw)),
+    }
+    return pa.table(columns)
 
 
 def held_rows(lines: DataFrame, lakehouse: Lakehouse, because: list[str]) -> DataFrame:

@@ -7,12 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alert_assets.kernel.filesystems import filesystem_of, glob_literal, local_path
 from alert_assets.lake.parquet_files import filled_rows, new_folder, remove_folder, written_files
+from alert_assets.lake.schema import shaped
 from alert_assets.lake.snapshot import BATCH_APP, transaction_version
 
 if TYPE_CHECKING:
@@ -89,6 +91,18 @@ class StagedWrite:
         """
         columns = self._stored(rows.columns)
         rows.select(*columns.values()).write.option("compression", "zstd").parquet(self.folder)
+
+    def add(self, rows: pa.Table) -> None:
+        """Write rows that this process has as a file; none without rows.
+
+        Args:
+            rows: columns of the contract, a missing one is null; `_batch_id` becomes this write's.
+        """
+        if rows.num_rows:
+            filesystem, folder = filesystem_of(self.folder)
+            filesystem.create_dir(folder, recursive=True)
+            stored = shaped(rows, pa.schema(self._schema.to_arrow()), {"_batch_id": self.batch_id})
+            pq.write_table(stored, f"{folder}/{uuid4().hex}.parquet", filesystem=filesystem, compression="zstd")
 
     @cached_property
     def _actions(self) -> list[AddAction]:

@@ -161,6 +161,23 @@ def test_an_awkward_line_spoils_nothing_for_the_lines_around_it(plain: PlainLine
     assert accepted.num_rows in (0, 3)
 
 
+@pytest.mark.parametrize("surrogate", [b"\xed\xa0\x80", b"\xed\xbf\xbf", b"\xed\xa0\xbd\xed\xb8\x80"])
+@pytest.mark.parametrize("unknown", [{}, {"trace_id": "t"}])
+def test_a_surrogate_in_bytes_is_no_text_beside_an_unknown_member_either(
+    plain: PlainLines, surrogate: bytes, unknown: dict[str, str]
+) -> None:
+    good = json.dumps({**unknown, **RECORDS["metric"]}).encode()
+    bad = json.dumps({**unknown, **RECORDS["metric"], "message": "MARK"}).encode().replace(b"MARK", surrogate)
+    accepted, others = plain.split(_table([good, bad]))
+    assert (accepted.num_rows, others["raw"].cast(pa.binary()).to_pylist()) == (1, [bad])
+
+
+def test_a_number_that_python_does_not_read_is_passed_on(plain: PlainLines) -> None:
+    line = json.dumps({"trace_id": "t", **RECORDS["metric"], "cpu_percent": "MARK"}).encode()
+    line = line.replace(b'"MARK"', b"9" * 5_000)
+    assert plain.split(_table([line]))[1]["raw"].to_pylist() == [line.decode()]
+
+
 def test_a_line_that_arrow_does_not_take_apart_takes_only_a_few_along(plain: PlainLines) -> None:
     lines = [json.dumps({**RECORDS["metric"], "event_id": f"m-{n}"}).encode() for n in range(1_000)]
     lines[500] = lines[500][:-1] + b', "host": "again"}'

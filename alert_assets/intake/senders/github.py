@@ -48,7 +48,7 @@ def to_events(delivery: Delivery) -> Iterable[Event]:
             needed(moment(status.get("created_at")), "deployment_status.created_at"),
             application_id=needed(first(repository.get("name")), "repository.name"),
             deployment_id=str(deployment["id"]),
-            version=first(deployment.get("ref")) if deployment.get("ref") != sha else sha[:12],
+            version="@".join(dict.fromkeys(part for part in (first(deployment.get("ref")), sha) if part)) or None,
             change_type=f"{_ENDED[status['state']]} to {environment}" if environment else _ENDED[status["state"]],
             message=first(status.get("description"), deployment.get("description")),
             url=link(status.get("log_url")) or link(status.get("target_url")) or link(repository.get("html_url")),

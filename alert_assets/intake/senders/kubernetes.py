@@ -15,10 +15,6 @@ from alert_assets.intake.senders.sender import Delivery, Event, Sender, Unmapped
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: Warnings after which something does not run.
-_FAILURES = re.compile(
-    r"Fail|BackOff|OOM|Evict|Err|Unhealthy|Killing|NotReady|Unavailable|Insufficient|DeadlineExceeded|Preempt|Pressure"
-)
 _NAMES = ("app.kubernetes.io/name", "app", "k8s-app", "app.kubernetes.io/instance")
 #: What controllers append to a name: the hash of a replica set and of a pod, the number of a stateful set or job.
 _SUFFIX = re.compile(r"(-[a-z0-9]{6,10}-[a-z0-9]{5}|-[0-9a-f]{8,10}|-\d+(-[a-z0-9]{5})?)$")
@@ -76,7 +72,7 @@ def _events(given: Any) -> list[Event]:
                 **common,
             )
         ]
-    level = "INFO" if found.get("type") != "Warning" else "ERROR" if _FAILURES.search(reason) else "WARN"
+    level = "WARN" if found.get("type") == "Warning" else "INFO"
     code = reason if level != "INFO" else None
     return [event("kubernetes", "log", identity, when, log_level=level, error_code=code, **common)]
 

@@ -33,7 +33,7 @@ def to_events(delivery: Delivery) -> Iterable[Event]:
             host=first(change.get("cmdb_ci")) if change.get("cmdb_ci") != application else None,
             deployment_id=number,
             version=first(change.get("version")) or number,
-            change_type=f"{(first(change.get('type')) or 'normal').lower()} change",
+            change_type=(first(change.get("type")) or "normal").lower(),
             message=first(change.get("short_description")),
             url=link(change.get("url")),
             labels=labels(

@@ -1,0 +1,165 @@
+"""A small batch without Spark: the same rows, and a checkpoint that Spark goes on with."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE
+from alert_assets.ingest import query
+from alert_assets.ingest.landing import backlog, checkpoint
+from alert_assets.ingest.query import BatchHeld, LandingBatch
+from alert_assets.ingest.query_log import QueryLog
+from alert_assets_tests.ingest.mutated import mutated_lines
+from alert_assets_tests.ingest.test_bad_files import alert, event_ids
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from alert_assets_tests.conftest import NewPipeline
+    from alert_assets_tests.support.pipeline import Pipeline
+
+
+def no_spark() -> Any:
+    raise AssertionError("Spark was asked for")
+
+
+def begun(new_pipeline: NewPipeline, folder: Path, **settings: object) -> Pipeline:
+    """A pipeline whose first batch Spark has taken."""
+    pipeline = new_pipeline(folder, **settings)
+    pipeline.land("first.jsonl", alert("first"))
+    pipeline.ingest()
+    return pipeline
+
+
+def without_spark(pipeline: Pipeline) -> query.IngestReport:
+    return query.ingest(no_spark, pipeline.lakehouse, pipeline.settings, pipeline.log.append)
+
+
+def stored(pipeline: Pipeline) -> list[str]:
+    """Rows of bronze and quarantine but for when they were taken and by which batch."""
+    when = ("_landed_at", "_ingested_at", "_batch_id")
+    rows = [*pipeline.rows(BRONZE_EVENTS), *pipeline.rows(BRONZE_QUARANTINE)]
+    for row in rows:
+        row["_source_file"] = row["_source_file"].rpartition("/")[2]
+    return sorted(
+        json.dumps({k: v for k, v in row.items() if k not in when}, default=repr, sort_keys=True) for row in rows
+    )
+
+
+def test_both_ways_give_the_same_rows(new_pipeline: NewPipeline, tmp_path: Path) -> None:
+    """Of lines as they should be and of mutated ones, in the same files."""
+    here, there = (
+        begun(new_pipeline, tmp_path / engine, landing_engine=engine, gate_max_quarantine_percent=100)
+        for engine in ("arrow", "spark")
+    )
+    rng = random.Random(7)
+    reports = []
+    for number in range(2):
+        lines = list(mutated_lines(rng, 1_500))
+        for pipeline in (here, there):
+            pipeline.land(f"day-{number}.jsonl", *lines)
+        reports.append((without_spark(here), there.ingest()))
+    for mine, sparks in reports:
+        assert (mine.lines, mine.rows, mine.quarantined, mine.blank) == (
+            *(sparks.lines, sparks.rows),
+            *(sparks.quarantined, sparks.blank),
+        )
+    assert sum(mine.quarantined for mine, _ in reports) > 1_000
+    assert sum(mine.rows for mine, _ in reports) > 100
+    assert stored(here) == stored(there)
+
+
+def test_thirty_batches_by_turns_take_each_file_once(new_pipeline: NewPipeline, tmp_path: Path) -> None:
+    """Beyond three compactions of the list of files, each engine seeing what the other wrote."""
+    pipeline = begun(new_pipeline, tmp_path / "data")
+    for number in range(1, 31):
+        pipeline.land(f"{number:02}.jsonl", alert(f"{number:02}"))
+        if number in (8, 9, 10, 19, 25, 30):
+            spark = pipeline.settings.model_copy(update={"landing_engine": "spark"})
+            query.ingest(pipeline.spark, pipeline.lakehouse, spark, pipeline.log.append)
+        else:
+            without_spark(pipeline)
+    assert event_ids(pipeline) == sorted([f"{number:02}" for number in range(1, 31)] + ["first"])
+    assert not backlog(pipeline.settings)
+    assert QueryLog.of(pipeline.settings) is not None
+
+
+def test_old_batches_are_forgotten(new_pipeline: NewPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alert_assets.ingest.query_log._KEPT_BATCHES", 5)
+    pipeline = begun(new_pipeline, tmp_path / "data")
+    for number in range(30):
+        pipeline.land(f"{number:02}.jsonl", alert(f"{number:02}"))
+        without_spark(pipeline)
+    kept = [path for path in (tmp_path / "data/checkpoints/landing/commits").iterdir() if path.name[0] != "."]
+    assert len(kept) < 16
+    pipeline.land("last.jsonl", alert("last"))
+    spark = pipeline.settings.model_copy(update={"landing_engine": "spark"})
+    query.ingest(pipeline.spark, pipeline.lakehouse, spark, pipeline.log.append)
+    assert len(event_ids(pipeline)) == 32
+
+
+@pytest.mark.parametrize("done", ["begun", "in bronze"])
+def test_what_is_cut_short_spark_finishes_with_the_same_clock(
+    new_pipeline: NewPipeline, tmp_path: Path, done: str
+) -> None:
+    pipeline = begun(new_pipeline, tmp_path / "data")
+    pipeline.land("cut.jsonl", alert("cut"), b"no event")
+    files = backlog(pipeline.settings).pending
+    log = QueryLog.of(pipeline.settings)
+    assert log is not None
+    began = time.time_ns() // 1_000_000 - 90_000
+    number = log.begin(files, began)
+    if done == "in bronze":
+        LandingBatch(pipeline.settings).here(files, number, began)
+    assert QueryLog.of(pipeline.settings) is None
+    assert pipeline.ingest().broken == {}
+    assert event_ids(pipeline) == ["cut", "first"]
+    [row] = [row for row in pipeline.rows(BRONZE_EVENTS) if row["event_id"] == "cut"]
+    assert int(row["_ingested_at"].timestamp() * 1_000) == began
+    assert len(pipeline.rows(BRONZE_QUARANTINE)) == 1
+
+
+def test_what_fails_here_is_left_to_spark(
+    new_pipeline: NewPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = begun(new_pipeline, tmp_path / "data")
+    pipeline.land("bad.jsonl", alert("bad"))
+
+    def fails(*_: object) -> None:
+        raise MemoryError("no more of it")
+
+    monkeypatch.setattr(LandingBatch, "_write_here", fails)
+    pipeline.ingest()
+    assert event_ids(pipeline) == ["bad", "first"]
+    assert any("is left to Spark: no more of it" in line for line in pipeline.log)
+
+
+def test_a_batch_that_breaks_a_limit_is_held(new_pipeline: NewPipeline, tmp_path: Path) -> None:
+    pipeline = begun(new_pipeline, tmp_path / "data", gate_max_quarantine_percent=50, gate_min_lines=1)
+    pipeline.land("bad.jsonl", alert("bad"), b"no", b"event", b"here")
+    with pytest.raises(BatchHeld):
+        pipeline.ingest()
+    assert len(pipeline.rows(BRONZE_HELD)) == 4
+    assert event_ids(pipeline) == ["first"]
+
+
+@pytest.mark.parametrize("name", ["a b.jsonl", "ä.jsonl", "50%25.jsonl"])
+def test_a_name_that_a_uri_spells_otherwise_is_sparks(new_pipeline: NewPipeline, tmp_path: Path, name: str) -> None:
+    pipeline = begun(new_pipeline, tmp_path / "data")
+    pipeline.land(name, alert("named"))
+    pipeline.ingest()
+    assert event_ids(pipeline) == ["first", "named"]
+
+
+def test_much_is_sparks(pipeline: Pipeline) -> None:
+    big = pipeline.land("big.jsonl", b" " * query._SMALL_BYTES)
+    assert not query.is_small(pipeline.settings, backlog(pipeline.settings).pending)
+    big.unlink()
+    (pipeline.landing / "packed.jsonl.gz").write_bytes(b"x" * (query._SMALL_BYTES // query._PACKED + 1))
+    assert not query.is_small(pipeline.settings, backlog(pipeline.settings).pending)
+    assert checkpoint(pipeline.settings).endswith("landing")
