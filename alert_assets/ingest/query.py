@@ -69,7 +69,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FILES_PER_QUERY = 2_000
 
 #: Bytes of landed lines up to which a batch is taken without Spark, and what a packed byte is reckoned for.
-_SMALL_BYTES, _PACKED = 4 << 20, 20
+_SMALL_BYTES, _PACKED = 32 << 20, 20
 
 #: Spark gives the Python worker of a query ten seconds to come up, which a busy machine may not do the
 #: first time. Nothing of the query has run then. The pause lets a worker that came too late end first.
