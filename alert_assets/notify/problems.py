@@ -58,11 +58,13 @@ def is_grouping(lakehouse: Lakehouse, now: datetime) -> bool:
     if problems.table is None or gold.table is None:
         return False
     for table, before in ((GOLD_INCIDENTS, SILVER_ALERTS), (GOLD_PROBLEMS, GOLD_INCIDENTS)):
-        upstream = lakehouse.snapshot(before)
-        if upstream.table is None or lakehouse.cursor(table, before) >= upstream.last_batch_id:
+        seen = lakehouse.cursor(table, before)
+        if seen >= lakehouse.snapshot(before).last_batch_id:
             continue
-        written_ms: int = upstream.table.history(1)[0]["timestamp"]
-        if now.timestamp() - written_ms / 1000 < GROUPING.total_seconds():
+        # The oldest that it has not seen: however often gold is written, nobody waits for problems that are not made.
+        version = lakehouse.version_at(before, seen)
+        unseen = [] if version is None else lakehouse.commits(before, after_version=version)
+        if unseen and now - unseen[0]["committed_at"] < GROUPING:
             return True
     return False
 

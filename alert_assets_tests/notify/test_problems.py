@@ -106,6 +106,7 @@ def test_problems_are_waited_for_a_minute_after_gold_was_written(look: Look, set
     assert not is_grouping(look.lakehouse, utc_now())
     look.put(GOLD_INCIDENTS, fired(20))
     assert is_grouping(look.lakehouse, utc_now())
-    assert not is_grouping(look.lakehouse, utc_now() + timedelta(minutes=2))
+    late = utc_now() + timedelta(minutes=2)
+    assert not is_grouping(look.lakehouse, late)
     refresh_problems(look.lakehouse, settings)
     assert not is_grouping(look.lakehouse, utc_now())
