@@ -188,7 +188,7 @@ class Settings(BaseSettings):
     llm_max_concurrency: int = Field(4, ge=1, le=256, description="Requests in flight at once.")
     llm_max_retries: int = Field(4, ge=0, le=20, description="Retries of one request on 429, 5xx and timeouts.")
     llm_max_backoff_seconds: Seconds = Field(20, description="Cap of the exponential backoff.")
-    llm_max_incidents_per_run: int = Field(200, ge=1, description="Budget: incidents sent to the model in one run.")
+    llm_max_incidents_per_run: int = Field(200, ge=1, description="Budget: problems sent to the model in one run.")
     llm_max_tokens_per_run: int = Field(200_000, ge=1, description="Budget: prompt plus completion tokens in one run.")
 
     @field_validator("data_dir")
