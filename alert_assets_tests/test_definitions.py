@@ -58,6 +58,13 @@ ASSETS = {
         {"gold_incidents"},
         "platinum_incidents",
     ),
+    "platinum_problems": (
+        "platinum",
+        ["team:on-call"],
+        {"deltalake", "python", "platinum"},
+        {"gold_problems"},
+        "platinum_problems",
+    ),
 }
 #: The tables that watch: group, owners, kinds, upstream.
 WATCHING = {
@@ -78,8 +85,11 @@ CHECKS = {
     "gold_incidents": f"{COMMON} contract_rules! key_unique! business_rules! references! reconciliation! evidence "
     "missing_hours",
     "gold_problems": f"{COMMON} contract_rules! key_unique! business_rules! references! reconciliation!",
-    "platinum_incidents": f"{COMMON} contract_rules! key_unique! business_rules! references! current_context "
-    "failed_analyses missing_hours",
+    **dict.fromkeys(
+        ("platinum_incidents", "platinum_problems"),
+        f"{COMMON} contract_rules! key_unique! business_rules! references! current_context failed_analyses "
+        "missing_hours",
+    ),
     "notifications": "ledger",
     # What measures is not kept from measuring: none blocks.
     **dict.fromkeys(WATCHING, "required_not_null contract_rules schema key_unique freshness"),
@@ -90,10 +100,9 @@ JOBS = {
     "bronze_to_gold": {
         *("bronze_events", "bronze_quarantine", "bronze_held", "silver_alerts", "silver_dependencies"),
         *("silver_baselines", "gold_incidents", "gold_problems"),
-        *("gold_incidents",),
-        "platinum_incidents",
+        *("platinum_incidents", "platinum_problems"),
     },
-    "platinum": {"platinum_incidents"},
+    "platinum": {"platinum_incidents", "platinum_problems"},
     "reliability": set(WATCHING),
     "maintenance": {"maintenance"},
     "replay_quarantine": set(),

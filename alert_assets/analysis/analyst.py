@@ -1,7 +1,7 @@
 """What goes into an analysis, what comes out, and what an analyst is.
 
-An analysis is stored under the hash of its context and reused for every incident with that hash.
-That is only sound if an analyst sees nothing that the context text does not show, so
+An analysis is stored under the hash of its context and reused for every incident or problem with that
+hash. That is only sound if an analyst sees nothing that the context text does not show, so
 :class:`IncidentContext` holds values as the text prints them: two decimals, whole seconds, no
 deployment id, no incident time.
 """
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
+#: The highest confidence an analysis may claim with this many kinds of evidence. Of an incident: values, deployments,
+#: errors, metrics, other alerts. Never 1: no count of telemetry is proof.
+CEILINGS = (0.2, 0.4, 0.65, 0.8, 0.9, 0.95)
+
+
 @dataclass(frozen=True)
 class Deployment:
     """One correlated deployment, as its line in the context text shows it."""
@@ -38,6 +43,26 @@ class Metrics:
     cpu_avg: float | None = None
     memory_max: float | None = None
     error_rate_max: float | None = None
+
+
+class Context(Protocol):
+    """What an analyst is asked about: an incident or a problem."""
+
+    @property
+    def context_hash(self) -> str:
+        """What the analysis is stored under."""
+
+    @property
+    def text(self) -> str:
+        """All of it as text: what a model reads."""
+
+    @property
+    def evidence_ids(self) -> frozenset[str]:
+        """Ids of the evidence in the text that an answer may cite, e.g. `A1`; empty where it has none."""
+
+    @property
+    def confidence_ceiling(self) -> float:
+        """How confident an analysis may be, by rules or model: less evidence, less confidence."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +102,23 @@ class IncidentContext:
             # Null in rows that the release before made, whose text does not show it either.
             other_alert_count=int(row.get("other_alert_count") or 0),
         )
+
+    @property
+    def evidence_ids(self) -> frozenset[str]:
+        """None: the lines of its text have no ids."""
+        return frozenset()
+
+    @property
+    def confidence_ceiling(self) -> float:
+        """By how many kinds of evidence there are."""
+        kinds = (
+            self.current_value is not None and self.threshold is not None,
+            bool(self.deployments),
+            bool(self.errors),
+            self.metrics != Metrics(),
+            self.other_alert_count > 0,
+        )
+        return CEILINGS[sum(kinds)]
 
 
 def _two_decimals(value: Any) -> float | None:
@@ -173,23 +215,6 @@ class Analysis(BaseModel):
     recommended_action: Annotated[Prose, Field(description="What to do first, then next. One to four sentences.")]
 
 
-#: The highest confidence an analysis may claim with this many kinds of evidence: values, deployments,
-#: errors, metrics, other alerts. Never 1: no count of telemetry is proof.
-_CEILINGS = (0.2, 0.4, 0.65, 0.8, 0.9, 0.95)
-
-
-def confidence_ceiling(context: IncidentContext) -> float:
-    """Return how confident an analysis of `context` may be, by rules or model: less evidence, less confidence."""
-    kinds = (
-        context.current_value is not None and context.threshold is not None,
-        bool(context.deployments),
-        bool(context.errors),
-        context.metrics != Metrics(),
-        context.other_alert_count > 0,
-    )
-    return _CEILINGS[sum(kinds)]
-
-
 @dataclass(frozen=True)
 class Answer:
     """An analysis and what it cost."""
@@ -211,11 +236,11 @@ class AnalysisFailed(Exception):
 
 
 class BudgetExhausted(Exception):
-    """The run's budget has no room for this incident; nothing was sent."""
+    """The run's budget has no room for this context; nothing was sent."""
 
 
 class Analyst(Protocol):
-    """Reads one incident at a time. Many `analyze` calls may be in flight at once."""
+    """Reads one context at a time. Many `analyze` calls may be in flight at once."""
 
     @property
     def name(self) -> str:
@@ -225,7 +250,7 @@ class Analyst(Protocol):
     def prompt_version(self) -> str:
         """Changes whenever the same context could be read differently."""
 
-    async def analyze(self, context: IncidentContext) -> Answer:
+    async def analyze(self, context: Context) -> Answer:
         """Analyse `context`.
 
         Raises:

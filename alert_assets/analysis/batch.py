@@ -1,4 +1,4 @@
-"""Analyses for a batch of incidents, within bounds: requests in flight, incidents, tokens, failures.
+"""Analyses for a batch of incidents or problems, within bounds: requests in flight, contexts, tokens, failures.
 
 Every context gets an outcome. What the model did not answer, for any reason, the rules answer,
 and the outcome says why, so that a later run can ask the model again.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from alert_assets.analysis.analyst import Analysis, AnalysisFailed, Analyst, Answer, BudgetExhausted, IncidentContext
+from alert_assets.analysis.analyst import Analysis, AnalysisFailed, Analyst, Answer, BudgetExhausted, Context
 from alert_assets.analysis.budget import TokenBudget
 from alert_assets.analysis.llm import LlmAnalyst
 from alert_assets.analysis.rules import RulesAnalyst
@@ -54,7 +54,7 @@ class Outcome:
 
 
 def analyze_all(
-    contexts: Iterable[IncidentContext],
+    contexts: Iterable[Context],
     settings: Settings,
     *,
     progress: Progress | None = None,
@@ -67,7 +67,7 @@ def analyze_all(
     its own.
 
     Args:
-        contexts: the incidents.
+        contexts: the incidents or problems.
         settings: which analyst is asked, and within what limits.
         progress: called after each context.
         rules: stands in for the rule-based analyst.
@@ -90,13 +90,13 @@ def _loop_runs_here() -> bool:
 
 
 async def _run(
-    contexts: list[IncidentContext],
+    contexts: list[Context],
     settings: Settings,
     progress: Progress | None,
     rules: Analyst,
     breaker_failures: int,
 ) -> list[Outcome]:
-    distinct: dict[str, IncidentContext] = {}
+    distinct: dict[str, Context] = {}
     for context in contexts:
         distinct.setdefault(context.context_hash, context)
     outcomes: dict[str, Outcome] = {}
@@ -125,7 +125,7 @@ async def _run_workers(work: Callable[[], Coroutine[Any, Any, None]], count: int
         await asyncio.gather(*workers, return_exceptions=True)
 
 
-async def _outcome(context: IncidentContext, model: _Model | None, rules: Analyst) -> Outcome:
+async def _outcome(context: Context, model: _Model | None, rules: Analyst) -> Outcome:
     if model is None:
         return await _by_rules(context, rules)
     try:
@@ -138,7 +138,7 @@ async def _outcome(context: IncidentContext, model: _Model | None, rules: Analys
 
 
 async def _by_rules(
-    context: IncidentContext,
+    context: Context,
     rules: Analyst,
     *,
     error: str | None = None,
@@ -165,7 +165,7 @@ async def _by_rules(
     )
 
 
-def _outcome_of(answer: Answer, context: IncidentContext, analyst: Analyst) -> Outcome:
+def _outcome_of(answer: Answer, context: Context, analyst: Analyst) -> Outcome:
     return Outcome(
         context_hash=context.context_hash,
         analysis=answer.analysis,
@@ -191,7 +191,7 @@ class _Model:
         self._failures_in_a_row = 0
         self._open_because = ""
 
-    async def ask(self, context: IncidentContext) -> Answer:
+    async def ask(self, context: Context) -> Answer:
         """Ask the model.
 
         Raises:
@@ -201,7 +201,7 @@ class _Model:
         if self._open_because:
             raise _NotAsked(self._open_because)
         if self._asked >= self._max_incidents:
-            raise _NotAsked(f"budget: {self._max_incidents} incidents were sent in this run, its limit")
+            raise _NotAsked(f"budget: {self._max_incidents} contexts were sent in this run, its limit")
         self._asked += 1
         try:
             answer = await self.analyst.analyze(context)
@@ -218,7 +218,7 @@ class _Model:
         self._failures_in_a_row = 0
         return answer
 
-    def _count_failure(self, context: IncidentContext, reason: str) -> None:
+    def _count_failure(self, context: Context, reason: str) -> None:
         self._failures_in_a_row += 1
         _log.warning("llm_failed", context_hash=context.context_hash, model=self.analyst.name, reason=reason)
         if self._failures_in_a_row >= self._breaker_failures and not self._open_because:

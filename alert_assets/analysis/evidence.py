@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from alert_assets.analysis.causes.blame import is_harmless
 from alert_assets.analysis.error_codes import MEMORY, by_count, error_class, words
 from alert_assets.analysis.wording import change_name, number, safe_name, time_of
 
@@ -20,7 +20,6 @@ class Kind(Enum):
     """What a fact is about."""
 
     ALERT = "the alert and its value"
-    BORDERLINE = "the value is just past the threshold"
     ABOUT_CPU = "the alert's name says CPU"
     ABOUT_MEMORY = "the alert's name says memory"
     ABOUT_ERRORS = "the alert's name says errors"
@@ -33,7 +32,6 @@ class Kind(Enum):
     ERROR_RATE = "requests fail"
     CPU_SUSTAINED = "high CPU on average"
     CPU_PEAK = "high CPU at its peak"
-    CPU_SPIKE = "a peak far above the average"
     MEMORY = "high memory"
     OTHER_ALERTS = "other alerts of the application"
     ALERT_STORM = "enough of them to be a storm"
@@ -59,34 +57,24 @@ def observe(context: IncidentContext) -> dict[Kind, Fact]:
 
 
 def _read_alert(context: IncidentContext) -> Iterator[tuple[Kind, Fact]]:
-    value, threshold = context.current_value, context.threshold
-    if value is None:
-        yield Kind.ALERT, Fact(0.05)
-    elif threshold is None:
-        yield Kind.ALERT, Fact(0.1)
-    else:
-        distance = 0.0 if value == threshold else abs(value - threshold) / (abs(threshold) or math.ulp(0))
-        yield Kind.ALERT, Fact(0.15 + 0.1 * _ramp(distance, 0, 0.3))
-        if distance < 0.1:
-            text = f"The value is within {distance:.0%} of the threshold"
-            yield Kind.BORDERLINE, Fact(0.2 * (1 - distance / 0.1), text)
+    # How far a value lies beyond its threshold says nothing: 93 of 99 may be worse than 80 of 60.
+    yield Kind.ALERT, Fact(0.05 if context.current_value is None else 0.1 if context.threshold is None else 0.15)
     about = words(context.alert_type)
     for kind, pattern in _ABOUT:
         if re.search(pattern, about):
             yield kind, Fact(0.2)
 
 
-_CPU = r"\b(cpu|load)\b"
 _ABOUT = (
-    (Kind.ABOUT_CPU, _CPU),
+    (Kind.ABOUT_CPU, r"\b(cpu|load)\b"),
     (Kind.ABOUT_MEMORY, r"\b(memory|mem|heap|oom|swap)\b"),
     (Kind.ABOUT_ERRORS, r"\b(errors?|failures?|failed|5 ?xx|exceptions?)\b"),
 )
 
 
 def _read_changes(context: IncidentContext) -> Iterator[tuple[Kind, Fact]]:
-    restarts = [deployment for deployment in context.deployments if is_restart(deployment)]
-    changes = [deployment for deployment in context.deployments if not is_restart(deployment)]
+    restarts = [deployment for deployment in context.deployments if is_restart(deployment.change_type)]
+    changes = effective_changes(context)
     if changes:
         kind = Kind.ROLLBACK if _is_rollback(changes[-1]) else Kind.DEPLOYMENT
         more = f"; {len(changes)} changes in the window, this is the latest" if len(changes) > 1 else ""
@@ -96,9 +84,14 @@ def _read_changes(context: IncidentContext) -> Iterator[tuple[Kind, Fact]]:
         yield Kind.RESTART, Fact(0.45, text)
 
 
-def is_restart(deployment: Deployment) -> bool:
-    """A change that runs what ran before."""
-    return bool(re.search(r"\b(restart|reboot|maintenance)", words(deployment.change_type or "")))
+def effective_changes(context: IncidentContext) -> list[Deployment]:
+    """Its deployments after which something else runs than before: no restarts, no documentation."""
+    return [one for one in context.deployments if not is_restart(one.change_type) and not is_harmless(one.change_type)]
+
+
+def is_restart(change_type: str | None) -> bool:
+    """Whether a change runs what ran before."""
+    return re.search(r"\b(restart|reboot|maintenance)", words(change_type or "")) is not None
 
 
 def _is_rollback(deployment: Deployment) -> bool:
@@ -128,10 +121,6 @@ def _read_cpu(context: IncidentContext) -> Iterator[tuple[Kind, Fact]]:
         yield Kind.CPU_SUSTAINED, Fact(0.5 * _ramp(average, 55, 95), f"CPU averaged {number(average)}%")
     if peak is not None and peak >= 85:
         yield Kind.CPU_PEAK, Fact(0.1 + 0.2 * _ramp(peak, 85, 100), f"CPU peaked at {number(peak)}%")
-    about_cpu = re.search(_CPU, words(context.alert_type))
-    if about_cpu and peak is not None and average is not None and peak - average >= 20:
-        text = f"CPU averaged {number(average)}%, far below its peak"
-        yield Kind.CPU_SPIKE, Fact(0.5 * _ramp(peak - average, 15, 40), text)
 
 
 def _read_memory(context: IncidentContext) -> Iterator[tuple[Kind, Fact]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -20,14 +21,7 @@ import structlog
 import tenacity
 from pydantic import BaseModel, Field, ValidationError
 
-from alert_assets.analysis.analyst import (
-    Analysis,
-    AnalysisFailed,
-    Answer,
-    BudgetExhausted,
-    IncidentContext,
-    confidence_ceiling,
-)
+from alert_assets.analysis.analyst import HYPOTHESIS, Analysis, AnalysisFailed, Answer, BudgetExhausted, Context
 from alert_assets.analysis.budget import TokenBudget, estimate_tokens
 from alert_assets.analysis.prompt import PROMPT_VERSION, Message, build_messages, response_format, with_correction
 from alert_assets.errors import UserError
@@ -46,6 +40,9 @@ MAX_ANSWERS = 2
 _FIRST_BACKOFF_SECONDS = 0.5
 #: A usage report above this is nonsense and is estimated instead.
 _MAX_BELIEVABLE_TOKENS = 10_000_000
+
+#: Ids of evidence as an answer cites them: `[A1]`, or `[A1, C2]`.
+_CITATION = re.compile(r"\[([A-Z]\d{1,4}(?:[,;] ?[A-Z]\d{1,4})*)\]")
 
 _log = structlog.get_logger(__name__)
 
@@ -144,19 +141,20 @@ class LlmAnalyst:
         """Close the connections."""
         await self._client.aclose()
 
-    async def analyze(self, context: IncidentContext) -> Answer:
+    async def analyze(self, context: Context) -> Answer:
         """Ask, and once more if the answer is refused. The confidence is held to what the evidence allows."""
         tally = _Tally()
         messages = build_messages(context)
         for _ in range(MAX_ANSWERS):
             try:
                 analysis = _parse_analysis(await self._ask(messages, tally))
+                _check_citations(analysis, context.evidence_ids)
             except _BadAnswer as problem:
                 tally.last_problem = str(problem)
                 messages = with_correction(build_messages(context), str(problem))
                 _log.info("llm_answer_refused", context_hash=context.context_hash, problem=str(problem))
             else:
-                capped = min(analysis.confidence_score, confidence_ceiling(context))
+                capped = min(analysis.confidence_score, context.confidence_ceiling)
                 analysis = analysis.model_copy(update={"confidence_score": capped})
                 return Answer(analysis, tally.prompt_tokens, tally.completion_tokens)
         raise tally.failed(f"answer refused {MAX_ANSWERS} times, last: {tally.last_problem}")
@@ -344,6 +342,18 @@ def _parse_analysis(content: str) -> Analysis:
         return Analysis.model_validate_json(content)
     except ValidationError as error:
         raise _BadAnswer("; ".join(_explain(error))) from None
+
+
+def _check_citations(analysis: Analysis, given: frozenset[str]) -> None:
+    """Refuse an answer that cites evidence that is not there, or that claims a cause and cites none."""
+    if not given:
+        return
+    said = [analysis.summary, *analysis.patterns, analysis.root_cause, analysis.recommended_action]
+    cited = {one.strip() for text in said for ids in _CITATION.findall(text) for one in re.split("[,;]", ids)}
+    if unknown := sorted(cited - given):
+        raise _BadAnswer(f"cites evidence that is not in the data: {', '.join(unknown[:4])}")
+    if analysis.root_cause.startswith(HYPOTHESIS) and not _CITATION.search(analysis.root_cause):
+        raise _BadAnswer("root_cause: cites no evidence; name the ids it rests on, e.g. [R1]")
 
 
 def _explain(error: ValidationError) -> list[str]:

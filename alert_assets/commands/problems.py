@@ -12,7 +12,7 @@ from alert_assets.analysis.causes.ranking import KNOWN
 from alert_assets.commands import output
 from alert_assets.commands.lake import ambiguous, id_prefix, newest, reading, records
 from alert_assets.commands.options import JsonOption, LimitOption, since
-from alert_assets.contracts import GOLD_INCIDENTS, GOLD_PROBLEMS
+from alert_assets.contracts import GOLD_INCIDENTS, GOLD_PROBLEMS, PLATINUM_PROBLEMS
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.sql import literal
@@ -87,10 +87,10 @@ def show(
     """Show one problem in full: its alerts, what changed, and the candidates for the cause with their numbers."""
     with reading(load_settings()) as lakehouse:
         found = _by_id(lakehouse, problem)
-        incidents = _incidents(lakehouse, found)
+        incidents, analysis = _incidents(lakehouse, found), _analysis(lakehouse, found)
     if as_json:
-        return output.print_json({**found, "incidents": incidents})
-    return _print_in_full(found, incidents)
+        return output.print_json({**found, "incidents": incidents, "analysis": analysis})
+    return _print_in_full(found, incidents, analysis)
 
 
 # Reading
@@ -127,6 +127,13 @@ def _incidents(lakehouse: Lakehouse, problem: dict[str, Any]) -> list[dict[str, 
     return [row for row in rows if row["incident_id"] in ids]
 
 
+def _analysis(lakehouse: Lakehouse, problem: dict[str, Any]) -> dict[str, Any] | None:
+    """What it means, of platinum; None while it waits for that."""
+    where = f"opened_at = {literal(problem['opened_at'])} AND problem_id = {literal(problem['problem_id'])}"
+    found = records(lakehouse.rows(PLATINUM_PROBLEMS, f"SELECT * FROM t WHERE {where}"))
+    return found[0] if found else None
+
+
 # Printing
 
 
@@ -145,7 +152,7 @@ def _answer(problem: dict[str, Any]) -> str:
     return f"cause: {output.line(causes[0]['application_id'])}, confidence {problem['confidence']:.0%}"
 
 
-def _print_in_full(problem: dict[str, Any], incidents: list[dict[str, Any]]) -> None:
+def _print_in_full(problem: dict[str, Any], incidents: list[dict[str, Any]], analysis: dict[str, Any] | None) -> None:
     now, out = utc_now(), output.Output()
     output.say(f"Problem {problem['problem_id']}")
     out.prose(
@@ -163,6 +170,18 @@ def _print_in_full(problem: dict[str, Any], incidents: list[dict[str, Any]]) -> 
             ]
         )
     )
+    if analysis is not None and analysis["root_cause"]:
+        output.say(f"\nAnalysis by {output.line(analysis['model'])}")
+        out.prose(
+            output.facts(
+                [
+                    ("Summary", output.line(analysis["summary"], 600)),
+                    ("Cause", output.line(analysis["root_cause"], 1200)),
+                    ("Confidence", f"{analysis['confidence_score']:.0%}"),
+                    ("First", output.line(analysis["recommended_action"], 600)),
+                ]
+            )
+        )
     output.say("\nCandidates")
     for cause in problem["causes"]:
         host = f" on {output.line(cause['host'])}" if cause["host"] else ""

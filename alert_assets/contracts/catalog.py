@@ -221,7 +221,7 @@ GOLD_PROBLEMS = Contract(
     version=1,
     description="One outage, one row: its incidents, whether it goes on, what changed, and what may have caused it.",
     owner=_ON_CALL,
-    consumers=(_ON_CALL,),
+    consumers=("platinum_problems", _ON_CALL),
     key=("problem_id",),
     freshness_minutes=15,
     model_path="alert_assets.contracts.models.tables:GoldProblems",
@@ -233,7 +233,7 @@ GOLD_PROBLEMS = Contract(
 PLATINUM_INCIDENTS = Contract(
     name="platinum_incidents",
     version=1,
-    description="What each incident means and what to do about it, by a model or by rules.",
+    description="What each incident means and what to do about it, by rules.",
     owner=_ON_CALL,
     consumers=(_ON_CALL,),
     key=("fingerprint", "alert_timestamp"),
@@ -244,6 +244,21 @@ PLATINUM_INCIDENTS = Contract(
     newest_column="analyzed_at",
     is_merged=True,
     checks="alert_assets.checks.platinum:platinum_checks",
+)
+PLATINUM_PROBLEMS = Contract(
+    name="platinum_problems",
+    version=1,
+    description="What each problem means and what to do about it, by a model or by rules.",
+    owner=_ON_CALL,
+    consumers=(_ON_CALL,),
+    key=("problem_id",),
+    freshness_minutes=20,
+    model_path="alert_assets.contracts.models.tables:PlatinumProblems",
+    breaker="analysis",
+    time_column="opened_at",
+    newest_column="analyzed_at",
+    is_merged=True,
+    checks="alert_assets.checks.platinum:platinum_problem_checks",
 )
 BRONZE_HELD = Contract(
     name="bronze_held",
@@ -325,6 +340,7 @@ CONTRACTS: dict[str, Contract] = {
         GOLD_INCIDENTS,
         GOLD_PROBLEMS,
         PLATINUM_INCIDENTS,
+        PLATINUM_PROBLEMS,
     )
 }
 

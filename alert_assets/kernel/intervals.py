@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from alert_assets.kernel.clock import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
 
 @dataclass(frozen=True)
@@ -36,3 +37,14 @@ def bucket_intervals(numbers: Iterable[int], width: timedelta, *, before: int = 
     return merge_intervals(
         Interval(EPOCH + width * (number - before), EPOCH + width * (number + 1 + after)) for number in numbers
     )
+
+
+def hours_touched(spans: Iterable[Interval]) -> set[int]:
+    """Return the hours that some stretches of time touch, counted from the epoch."""
+    hour = timedelta(hours=1)
+    return {n for span in spans for n in range((span.start - EPOCH) // hour, (span.end - EPOCH) // hour + 1)}
+
+
+def whole_hours(spans: Iterable[Interval]) -> list[Interval]:
+    """Return the whole hours that some stretches of time touch, as intervals."""
+    return bucket_intervals(sorted(hours_touched(spans)), timedelta(hours=1))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from alert_assets.contracts.masking import mask, masked, masked_labels, without_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 Severity = Literal["CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO"]
 #: From the highest to the lowest.
@@ -43,6 +43,9 @@ _ERROR_LENGTH, _TRACE_LINES = 2_000, 15
 #: Fields that anybody may have written, and those that name something, from which only secrets are taken.
 _FREE_TEXTS = ("description", "error", "stack_trace", "message", "cause", "suggested_action")
 _NAMES = ("application", "table", "pipeline", "alert_type", "host", "source", "url", "runbook_url")
+
+#: How a cause begins that is none.
+UNKNOWN = "Unknown:"
 
 _MOMENTS = ("at", "since", "fired_at", "resolved_at")
 
@@ -75,7 +78,10 @@ class Alert:
         alert_type, host, message, url: of the alert itself, as its sender gave them; data from outside.
         value, threshold: what was measured, and against what.
         incident_id: of the newest incident of the lake that it reports of.
+        problem_id: of the problem that the incident is part of.
+        problem_alerts: names of all alerts of that problem, as members are named in messages.
         routed_priority: that of the routing, where a route sets one.
+        surge: how far it is above its usual rate, in words, where that is news.
         cause, confidence: of the analysis, once there is one; the first action is `suggested_action`.
     """
 
@@ -110,6 +116,9 @@ class Alert:
     value: float | None = None
     threshold: float | None = None
     incident_id: str | None = None
+    problem_id: str | None = None
+    problem_alerts: Sequence[str] = ()
+    surge: str | None = None
     cause: str | None = None
     confidence: float | None = None
     routed_priority: str | None = None
@@ -118,6 +127,11 @@ class Alert:
     def priority(self) -> str:
         """P1 to P4: as a route says, else by the severity."""
         return self.routed_priority or PRIORITIES[self.severity]
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether an analysis names a cause; one that says it is unknown is no news."""
+        return self.cause is not None and not self.cause.startswith(UNKNOWN)
 
     def shortened(self) -> Alert:
         """Return the alert with its error and stack trace cut to what people read."""

@@ -19,6 +19,7 @@ from alert_assets.notify.alert import SEVERITIES, Alert, Severity
 from alert_assets.notify.channels.channel import Action
 from alert_assets.notify.episode import Episode, Occurrence, Rules, Step, observe, recount, review
 from alert_assets.notify.routing.escalation import next_reminder
+from alert_assets.notify.stages.group import PROBLEM, member_of
 from alert_assets.notify.stages.pipeline import Pipeline
 from alert_assets.notify.store.digests import GROUPED, RATE_LIMITED
 from alert_assets.state.database import State, StateError
@@ -79,8 +80,10 @@ class Dispatcher:
                 return taken
         while self._has_any(select(episodes.c.id).where(*_to_review(now))) and not is_late():
             self._review(now)
+        if self._has_any(select(episodes.c.id).where(*_ENDED_PROBLEM)):
+            self._end_all(now, _ENDED_PROBLEM)
         if self._has_any(select(episodes.c.id).where(*_ENDED_SUMMARY)):
-            self._end_summaries(now)
+            self._end_all(now, _ENDED_SUMMARY)
         return taken
 
     def _send_due(self, now: datetime) -> None:
@@ -149,21 +152,55 @@ class Dispatcher:
         if step.ends and step.action is None:
             stored.keep(step.episode, step.occurrence)
             return self._end(pipeline, step, alert, number)
+        if alert.problem_id and not step.episode.is_over:
+            step = replace(step, episode=replace(step.episode, group_key=f"{PROBLEM}{alert.problem_id}"))
+            if step.episode.notified_as == "notified":
+                pipeline.lead(step.episode)
         plan = self._routing.route(alert if step.episode.is_over else step.episode.current_alert)
         episode = stored.keep(self._scheduled(step.episode, before, plan, pipeline.now), step.occurrence)
+        self._hear(pipeline, episode)
         action, reason = step.action, step.reason
         if action is None and is_reminder_due(episode, plan, self._routing, pipeline.now):
             action, reason = Action.REMIND, "it is still firing, and a reminder is due"
+        if action is None and alert.surge:
+            return self._surge(pipeline, episode, plan, alert, number)
         if action is None:
             return pipeline.decide_all(plan, number, episode.id, "recorded", reason)
         pipeline.notify(episode, action, plan, reason, number)
         return self._end(pipeline, step, alert, None) if step.ends else None
 
     def _end(self, pipeline: Pipeline, step: Step, alert: Alert, number: int | None) -> None:
-        """End the episode of a step; `number` is None where its alert has a decision already."""
+        """End the episode of a step; `number` is None where its alert has a decision already.
+
+        One that was notified for a problem ends with the last alert of the problem.
+        """
         current = pipeline.transaction.episodes.current(step.episode)
+        if current.notified_as == "notified" and (current.group_key or "").startswith(PROBLEM):
+            if number:
+                pipeline.decide(current.id, None, "recorded", "its alert is over, and ends with its problem", number)
+            return
         ended = current.resolved(alert.source, pipeline.now)
         pipeline.resolve(ended, step.reason if number else "it is over", number, alert)
+
+    def _surge(self, pipeline: Pipeline, episode: Episode, plan: Plan, alert: Alert, number: int) -> None:
+        """Notify of an alert that fires far more often than usual, though its episode and its problem are known."""
+        first = pipeline.transaction.episode(episode.grouped_under) if episode.grouped_under else episode
+        reason = f"{member_of(episode).name}: {alert.surge}"
+        is_told = first is not None and first.notified_as == "notified" and first.flapping_since is None
+        if first is None or first.is_over or not is_told or pipeline.is_suppressed(episode):
+            return pipeline.decide_all(plan, number, episode.id, "recorded", reason)
+        plan = plan if first is episode else self._routing.route(first.current_alert)
+        pipeline.notify(first, Action.UPDATE, plan, reason, number)
+        return None
+
+    def _hear(self, pipeline: Pipeline, member: Episode) -> None:
+        """Have the first episode of a problem, which stands for its members, be no quieter than they are."""
+        first = pipeline.transaction.episode(member.grouped_under) if member.grouped_under else None
+        if first is None or first.is_over or member.heard_at != pipeline.now or first.heard_at == pipeline.now:
+            return
+        heard = replace(first, heard_at=pipeline.now, quiet_at=None)
+        plan = self._routing.route(heard.current_alert)
+        pipeline.transaction.episodes.keep(self._scheduled(heard, first, plan, pipeline.now))
 
     def _scheduled(self, episode: Episode, before: Episode | None, plan: Plan, now: datetime) -> Episode:
         """Return it with when to look at it next, if it was heard of."""
@@ -210,12 +247,13 @@ class Dispatcher:
         pipeline.transaction.episodes.keep(replace(episode, review_at=found.next_at))
         return None
 
-    def _end_summaries(self, now: datetime) -> None:
-        """End the summaries of which no member is open."""
+    def _end_all(self, now: datetime, where: tuple[ColumnElement[bool], ...]) -> None:
+        """End the episodes that waited for others: summaries, and those of problems."""
         with self._state.writing() as connection:
             pipeline = self._pipeline(connection, now)
-            for summary in pipeline.transaction.load(*_ENDED_SUMMARY, limit=_AT_ONCE):
-                pipeline.resolve(summary.resolved(summary.alert.source, now, now), "all of it is over")
+            for episode in pipeline.transaction.load(*where, limit=_AT_ONCE):
+                at = now if episode.is_summary else None
+                pipeline.resolve(episode.resolved(episode.alert.source, now, at), "all of it is over")
             pipeline.transaction.flush()
 
 
@@ -252,6 +290,25 @@ _ENDED_SUMMARY = (
     .join(digest_members, digest_members.c.episode == _member.c.id)
     .join(digests, digests.c.id == digest_members.c.digest)
     .where(digests.c.episode == episodes.c.id, _member.c.state != "resolved")
+    .exists(),
+)
+
+
+_other = episodes.alias("other")
+
+#: Episodes that were notified for a problem of which nothing fires any more.
+_ENDED_PROBLEM = (
+    episodes.c.group_key.startswith(PROBLEM),
+    episodes.c.state != "resolved",
+    episodes.c.notified_as == "notified",
+    episodes.c.flapping_since.is_(None),
+    or_(episodes.c.fired_at.is_(None), episodes.c.over_at >= episodes.c.fired_at),
+    ~select(_other.c.id)
+    .where(
+        or_(_other.c.group_key == episodes.c.group_key, _other.c.grouped_under == episodes.c.id),
+        _other.c.state != "resolved",
+        or_(_other.c.over_at.is_(None), _other.c.fired_at > _other.c.over_at),
+    )
     .exists(),
 )
 

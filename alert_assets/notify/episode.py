@@ -426,7 +426,7 @@ def _opening(
         after.opened_again(now),
         severity=alert.severity,
         alert=alert,
-        analysed=alert.cause is not None,
+        analysed=alert.is_explained,
         openings=openings,
     )
     action = Action.OPEN
@@ -450,7 +450,7 @@ def _with_alert(before: Episode, after: Episode, report: Occurrence, alert: Aler
         after,
         alert=replace(latest, since=min(latest.since, other.since)),
         severity=worst((before.severity, alert.severity)),
-        analysed=before.analysed or (before.notified_as == "notified" and alert.cause is not None),
+        analysed=before.analysed or (before.notified_as == "notified" and alert.is_explained),
     )
 
 

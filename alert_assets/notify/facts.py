@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from alert_assets.notify.problems import KnownProblem
+
+#: Alerts of a problem that a message names.
+_NAMED = 10
+
 #: The team that owns the pipeline itself.
 DATA_PLATFORM = "team:data-platform"
 
@@ -149,8 +154,13 @@ def incident_alert(window: Mapping[str, Any]) -> Alert:
 
     Args:
         window: a row of silver; with `incident_id` and `incident_context_text` of gold and `summary`, `root_cause`,
-            `confidence_score` and `recommended_action` of platinum, which are null or missing while there are none.
+            `confidence_score` and `recommended_action` of platinum, which are null or missing while there are none;
+            and with the :class:`~alert_assets.notify.problems.KnownProblem` as `problem`. What is known of the problem
+            goes before what is known of the incident.
     """
+    problem: KnownProblem | None = window.get("problem")
+    known = problem.analysis if problem else window
+
     fired, resolved = window["last_seen_timestamp"], window["resolved_at"]
     is_over = resolved is not None and (fired is None or resolved >= fired)
     host, incident, value = window["host"], window.get("incident_id"), window["max_value"]
@@ -162,7 +172,7 @@ def incident_alert(window: Mapping[str, Any]) -> Alert:
         status="resolved" if is_over else "firing",
         severity=window["severity"],
         title=f"{window['alert_type']}: {window['application_id']}{f' on {host}' if host else ''}",
-        description=window.get("summary") or window.get("incident_context_text") or "",
+        description=_description(window, problem),
         at=resolved if is_over else fired,
         since=window["first_seen_timestamp"] or resolved,
         fired_at=fired,
@@ -181,10 +191,22 @@ def incident_alert(window: Mapping[str, Any]) -> Alert:
         value=window["current_value"] if value is None else value,
         threshold=window["threshold"],
         incident_id=incident,
-        cause=window.get("root_cause"),
-        confidence=window.get("confidence_score"),
-        suggested_action=window.get("recommended_action"),
+        problem_id=problem.problem_id if problem else None,
+        problem_alerts=problem.alerts if problem else (),
+        cause=known.get("root_cause"),
+        confidence=known.get("confidence_score"),
+        suggested_action=known.get("recommended_action"),
     )
+
+
+def _description(window: Mapping[str, Any], problem: KnownProblem | None) -> str:
+    """What is known, with the alerts of the problem by name where it has others."""
+    said: str = window.get("summary") or window.get("incident_context_text") or ""
+    if problem is None or len(problem.alerts) < 2:
+        return said
+    lines = [f"  {name}" for name in problem.alerts[:_NAMED]]
+    more = [f"  and {len(problem.alerts) - _NAMED:,} more"] if len(problem.alerts) > _NAMED else []
+    return "\n".join([f"Part of: {problem.title}", *lines, *more, "", said]).rstrip()
 
 
 def incident_episode(fingerprint: str) -> str:

@@ -84,9 +84,13 @@ def look_for_incidents(state: State, settings: Settings) -> IncidentLook:
     Where that ended is remembered in the state database, after the outbox has taken what was found: a look that is cut
     short is repeated, and an alert that is there is not raised again.
     """
+    from alert_assets.notify.problems import is_grouping
     from alert_assets.notify.sources import changed_incidents, raise_incident_alerts
 
     lakehouse = Lakehouse(settings)
+    if is_grouping(lakehouse, utc_now()):
+        # One outage is one message: the next look knows what belongs together.
+        return IncidentLook()
     seen = _seen(state, lakehouse)
     oldest = utc_now() - timedelta(hours=settings.alert_max_age_hours)
     changed = changed_incidents(lakehouse, seen, since=oldest)

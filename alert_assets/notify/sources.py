@@ -7,22 +7,23 @@ is found twice is one alert, by its key.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, select
 
-from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_ALERTS
+from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS, PLATINUM_PROBLEMS, SILVER_ALERTS
 from alert_assets.kernel.intervals import bucket_intervals
 from alert_assets.kernel.sql import any_of, hour_of, literal, within
 from alert_assets.lake.rows import query
 from alert_assets.notify.facts import incident_alert, incident_episode
+from alert_assets.notify.problems import newly_analysed, surges, with_problems
 from alert_assets.notify.store.outbox import raise_alert
 from alert_assets.state.tables import episodes, outbox
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from deltalake import DeltaTable
 
@@ -40,15 +41,22 @@ class IncidentsSeen:
     Attributes:
         gold, platinum, silver: the highest `_batch_id` of theirs in each table. Gold's is not looked at: more context
             is no news.
+        problems: the same of the analyses of problems.
     """
 
     gold: int = 0
     platinum: int = 0
     silver: int = 0
+    problems: int = 0
 
     def still_there(self, lakehouse: Lakehouse) -> IncidentsSeen:
         """Return it with 0 for tables that were restored or made anew: they have given out fewer numbers since."""
-        tables = {"gold": GOLD_INCIDENTS, "platinum": PLATINUM_INCIDENTS, "silver": SILVER_ALERTS}
+        tables = {
+            "gold": GOLD_INCIDENTS,
+            "platinum": PLATINUM_INCIDENTS,
+            "silver": SILVER_ALERTS,
+            "problems": PLATINUM_PROBLEMS,
+        }
         last = {name: lakehouse.snapshot(contract).last_batch_id for name, contract in tables.items()}
         return IncidentsSeen(**{name: seen if seen <= last[name] else 0 for name, seen in asdict(self).items()})
 
@@ -62,6 +70,7 @@ class ChangedIncidents:
         seen: how far they reach.
         recent: rows of silver, each with its incident's id, context and analysis, that fired or were resolved lately;
             the oldest first.
+        surging: recent rows of problems that fire far more often than usual, each with that in words.
         ended: such rows of earlier times that are over. They matter to episodes that are open, and to nothing else.
     """
 
@@ -69,6 +78,7 @@ class ChangedIncidents:
     seen: IncidentsSeen
     recent: list[dict[str, Any]]
     ended: list[dict[str, Any]] = field(default_factory=list)
+    surging: list[tuple[dict[str, Any], str]] = field(default_factory=list)
 
 
 #: What gold and platinum add to a row of silver.
@@ -94,27 +104,37 @@ def changed_incidents(lakehouse: Lakehouse, seen: IncidentsSeen, *, since: datet
         # Of the release before: its next run brings it up to date.
         platinum = None
     tables = {name: table for name, table in {"s": silver, "g": gold, "p": platinum}.items() if table is not None}
-    rows = _changed_rows(tables, seen)
+    explained = lakehouse.snapshot(PLATINUM_PROBLEMS)
+    analysed, analysed_in = newly_analysed(lakehouse, explained, seen.problems) if gold is not None else (set(), set())
+    rows = _changed_rows(tables, seen, analysed, analysed_in)
     highest = {name: snapshots[name].last_batch_id for name in tables}
     is_recent = f"coalesce(last_seen_timestamp >= {literal(since)} OR resolved_at >= {literal(since)}, false)"
     is_over = "resolved_at IS NOT NULL AND (last_seen_timestamp IS NULL OR resolved_at >= last_seen_timestamp)"
     in_order = "ORDER BY window_start, fingerprint"
     # Where nothing was looked at before, no episode is open.
     ended = f"SELECT * FROM ({rows}) WHERE {is_over} AND NOT {is_recent} {in_order}" if seen.silver else None
+    recent = with_problems(lakehouse, query(f"SELECT * FROM ({rows}) WHERE {is_recent} {in_order}", **tables))
     return ChangedIncidents(
         number=query(f"SELECT count(*) AS number FROM ({rows})", **tables)[0]["number"],
         seen=IncidentsSeen(
             gold=max(seen.gold, highest.get("g", 0)),
             platinum=max(seen.platinum, highest.get("p", 0)),
             silver=max(seen.silver, highest.get("s", 0)),
+            problems=max(seen.problems, explained.last_batch_id),
         ),
-        recent=query(f"SELECT * FROM ({rows}) WHERE {is_recent} {in_order}", **tables),
+        recent=recent,
+        surging=surges(lakehouse, recent),
         ended=query(ended, **tables) if ended else [],
     )
 
 
-def _changed_rows(tables: Mapping[str, DeltaTable], seen: IncidentsSeen) -> str:
-    """Return SQL of silver's changed or newly analysed rows, with what gold `g` and platinum `p` add where they are."""
+def _changed_rows(
+    tables: Mapping[str, DeltaTable], seen: IncidentsSeen, analysed: Collection[str], explained_in: Collection[int]
+) -> str:
+    """Return SQL of silver's changed or newly analysed rows, with what gold `g` and platinum `p` add where they are.
+
+    `analysed` are incidents of problems that were analysed, and `explained_in` the hours in which these are.
+    """
 
     def hours(column: str, table: str, after: int) -> set[int]:
         changed = f"SELECT DISTINCT {hour_of(column)} AS hour FROM {table} WHERE _batch_id > {after}"
@@ -124,7 +144,7 @@ def _changed_rows(tables: Mapping[str, DeltaTable], seen: IncidentsSeen) -> str:
     def near(column: str, numbers: set[int]) -> str:
         return within(column, bucket_intervals(sorted(numbers), timedelta(hours=1)))
 
-    analysed_in = hours("alert_timestamp", "p", seen.platinum)
+    analysed_in = {*hours("alert_timestamp", "p", seen.platinum), *explained_in}
     fired_in = analysed_in | hours("first_seen_timestamp", "s", seen.silver)
     began_in = hours("window_start", "s", seen.silver)
     windows = any_of([near("window_start", began_in), near("first_seen_timestamp", analysed_in)])
@@ -142,6 +162,8 @@ def _changed_rows(tables: Mapping[str, DeltaTable], seen: IncidentsSeen) -> str:
         """
     if "p" in tables:
         is_changed += f" OR analysis_batch > {seen.platinum}"
+    if analysed:
+        is_changed += f" OR incident_id IN ({', '.join(map(literal, sorted(analysed)))})"
     return f"SELECT {', '.join(columns)} FROM (SELECT * FROM s WHERE {windows}) s {joins} WHERE {is_changed}"
 
 
@@ -157,7 +179,10 @@ def raise_incident_alerts(state: State, incidents: ChangedIncidents) -> int:
     with state.writing() as connection:
         open_before = _open_episodes(connection) if incidents.ended else set()
         ended = [window for window in incidents.ended if incident_episode(window["fingerprint"]) in open_before]
-        return sum(_raise_incident_alert(connection, window) for window in [*ended, *recent])
+        raised = sum(_raise_incident_alert(connection, window) for window in [*ended, *recent])
+        return raised + sum(
+            _raise_surge(connection, window, surge) for window, surge in incidents.surging if not is_demo(window)
+        )
 
 
 def is_demo(window: Mapping[str, Any]) -> bool:
@@ -180,8 +205,18 @@ def _open_episodes(connection: Connection) -> set[str]:
 def _raise_incident_alert(connection: Connection, window: dict[str, Any]) -> bool:
     alert = incident_alert(window)
     # A repeated look, a second analysis and more context make nothing new.
-    stage = "analysed" if window["analysis_batch"] else "found"
+    problem = window.get("problem")
+    if problem is not None:
+        stage = "explained" if alert.is_explained else "analysed" if problem.analysis else "grouped"
+    else:
+        stage = "analysed" if window["analysis_batch"] else "found"
     return raise_alert(connection, alert, f"{alert.episode}/{alert.occurrence}/{window['_batch_id']}/{stage}")
+
+
+def _raise_surge(connection: Connection, window: dict[str, Any], surge: str) -> bool:
+    """Say once of a window that it fires far more often than usual."""
+    alert = replace(incident_alert(window), surge=surge)
+    return raise_alert(connection, alert, f"{alert.episode}/{alert.occurrence}/surge")
 
 
 def told_windows(connection: Connection, incident: str) -> set[tuple[str, datetime]]:

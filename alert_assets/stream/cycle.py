@@ -7,13 +7,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from alert_assets.analysis.refresh import PlatinumRefresh, incidents_wait, refresh_platinum
+from alert_assets.analysis.refresh import (
+    PlatinumRefresh,
+    incidents_wait,
+    problems_wait,
+    refresh_platinum,
+    refresh_platinum_problems,
+)
 from alert_assets.contracts import (
     BRONZE_EVENTS,
     BRONZE_QUARANTINE,
     GOLD_INCIDENTS,
     GOLD_PROBLEMS,
     PLATINUM_INCIDENTS,
+    PLATINUM_PROBLEMS,
     SILVER_ALERTS,
     SILVER_BASELINES,
     SILVER_DEPENDENCIES,
@@ -56,6 +63,7 @@ class Cycle:
     dependencies: Refresh = field(default_factory=Refresh)
     baselines: Refresh = field(default_factory=Refresh)
     problems: Refresh = field(default_factory=Refresh)
+    causes: PlatinumRefresh = field(default_factory=PlatinumRefresh)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def numbers(self) -> dict[str, dict[str, Any]]:
@@ -72,7 +80,8 @@ class Cycle:
             BRONZE_EVENTS.name: {**read, "rows_out": self.bronze.rows, "late_events": self.bronze.late},
             BRONZE_QUARANTINE.name: {**read, "rows_out": self.bronze.quarantined},
             **{table.name: {"rows_in": done.read, "rows_out": done.changed} for table, done in refreshes.items()},
-            PLATINUM_INCIDENTS.name: {"rows_in": self.platinum.analyzed, "rows_out": self.platinum.incidents},
+            PLATINUM_INCIDENTS.name: {"rows_in": self.platinum.analyzed, "rows_out": self.platinum.written},
+            PLATINUM_PROBLEMS.name: {"rows_in": self.causes.analyzed, "rows_out": self.causes.written},
         }
         return {
             name: {**numbers, "seconds": self.seconds.get(name, 0.0), "cycles": 1}
@@ -125,6 +134,8 @@ def is_behind(lakehouse: Lakehouse, settings: Settings, tables: Tables) -> bool:
             return False
         if table is PLATINUM_INCIDENTS:
             return incidents_wait(lakehouse, settings)
+        if table is PLATINUM_PROBLEMS:
+            return problems_wait(lakehouse, settings)
         return any(lakehouse.cursor(table, before) < last[before] for before in table.derived_from)
 
     return any(map(is_behind_of, tables))
@@ -143,7 +154,7 @@ def run_cycle(
 
     Args:
         files: landing files to take; None leaves the landing zone alone.
-        leave: tables that a later cycle brings up to date.
+        leave: tables that a later cycle brings up to date, unless gold has changed.
         log: told about held batches and files left behind.
 
     Raises:
@@ -176,6 +187,9 @@ def run_cycle(
     def problems() -> None:
         cycle.problems = refresh_problems(lakehouse, settings)
 
+    def causes() -> None:
+        cycle.causes = refresh_platinum_problems(lakehouse, settings)
+
     steps = {
         BRONZE_EVENTS: bronze,
         SILVER_ALERTS: silver,
@@ -184,9 +198,10 @@ def run_cycle(
         SILVER_DEPENDENCIES: dependencies,
         SILVER_BASELINES: baselines,
         GOLD_PROBLEMS: problems,
+        PLATINUM_PROBLEMS: causes,
     }
     for table in shift.tables:
-        if table in leave or (table is BRONZE_EVENTS and files is None):
+        if (table in leave and not cycle.gold.changed) or (table is BRONZE_EVENTS and files is None):
             continue
         with cycle.timed(table.name):
             steps[table]()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from alert_assets.breaker.guard import BreakerOpen
 from alert_assets.checks.evaluate import evaluate, record
 from alert_assets.checks.tables import CHECKS
-from alert_assets.contracts import GOLD_PROBLEMS, SILVER_BASELINES, SILVER_DEPENDENCIES
+from alert_assets.contracts import GOLD_PROBLEMS, PLATINUM_PROBLEMS, SILVER_BASELINES, SILVER_DEPENDENCIES
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import one_line
@@ -50,9 +50,10 @@ _NOTIFY_SECONDS, _NOTIFY_BUDGET_SECONDS = 5.0, 20.0
 #: How often the checks of what changed are evaluated, and Dagster hears of it.
 REPORT_SECONDS = 60.0
 
-#: While something always waits, who calls whom and the problems, of which nobody is notified, have their turn so often.
+#: While something always waits, who calls whom and the problems have their turn so often where no incident is new: of
+#: those that are, people hear by problem.
 _GROUP_SECONDS = 60.0
-_GROUPED = (SILVER_DEPENDENCIES, SILVER_BASELINES, GOLD_PROBLEMS)
+_GROUPED = (SILVER_DEPENDENCIES, SILVER_BASELINES, GOLD_PROBLEMS, PLATINUM_PROBLEMS)
 
 #: After a failure, so long until the next attempt: the first time, and at most.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
@@ -300,7 +301,11 @@ def _line(cycle: Cycle, seconds: float) -> str:
         "incidents": cycle.gold.changed,
         "analysed": cycle.platinum.analyzed,
     }
-    grouped = {table.name: table.name.partition("_")[2] for table in _GROUPED}
+    grouped = {
+        SILVER_DEPENDENCIES.name: "dependencies",
+        GOLD_PROBLEMS.name: "problems",
+        PLATINUM_PROBLEMS.name: "causes",
+    }
     took = ", ".join(
         f"{grouped.get(name, name.partition('_')[0])} {spent:.1f}" for name, spent in cycle.seconds.items()
     )

@@ -23,6 +23,7 @@ from alert_assets.contracts import (
     GOLD_INCIDENTS,
     GOLD_PROBLEMS,
     PLATINUM_INCIDENTS,
+    PLATINUM_PROBLEMS,
     SILVER_ALERTS,
     SILVER_BASELINES,
     SILVER_DEPENDENCIES,
@@ -47,6 +48,7 @@ CHAIN = (
     SILVER_DEPENDENCIES,
     SILVER_BASELINES,
     GOLD_PROBLEMS,
+    PLATINUM_PROBLEMS,
 )
 
 _SHIFT_SECONDS = 60.0
@@ -59,7 +61,7 @@ def allowed(settings: Settings, breakers: CircuitBreakers) -> tuple[Tables, list
 
     A model may be slow and holds up no incident: what it analyses is left to runs of its own.
     """
-    chain = [table for table in CHAIN if settings.analyst == "rules" or table != PLATINUM_INCIDENTS]
+    chain = [table for table in CHAIN if settings.analyst == "rules" or table != PLATINUM_PROBLEMS]
     free: list[Contract] = []
     refusals: dict[str, None] = {}
     for table in chain:

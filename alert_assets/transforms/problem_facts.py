@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from alert_assets.contracts.vocabulary import SEVERITIES
+from alert_assets.kernel.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-#: Changes that a row keeps, the newest; alerts that its context lists, the first.
-CHANGES, ALERTS = 50, 20
+#: Changes that a row keeps, the newest; alerts and calls that its context lists, the first.
+CHANGES, ALERTS, CALLS = 50, 20, 30
+#: Characters of one piece of evidence in the context.
+_LINE = 400
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,12 @@ class Evidence:
 
     Attributes:
         changes: structs of the column `changes`, in order of time.
+        calls: pairs of caller and callee around its applications and the candidates, in order.
     """
 
     ranking: Ranking
     changes: Sequence[Row]
+    calls: Sequence[tuple[str, str]] = ()
 
 
 def row_of(problem: Problem, incidents: Mapping[str, Row], resolved_after: ResolvedAfter, evidence: Evidence) -> Row:
@@ -62,7 +67,7 @@ def row_of(problem: Problem, incidents: Mapping[str, Row], resolved_after: Resol
         "confidence": round(evidence.ranking.confidence, 4),
         "merged_into": None,
     }
-    return _with_context(row, members)
+    return with_context(row, members, evidence.calls)
 
 
 def merged_rows(problem: Problem, incidents: Mapping[str, Row]) -> list[Row]:
@@ -86,7 +91,7 @@ def merged_rows(problem: Problem, incidents: Mapping[str, Row]) -> list[Row]:
             "confidence": 0.0,
             "merged_into": problem.problem_id,
         }
-        rows.append(_with_context(row, []))
+        rows.append(with_context(row, []))
     return rows
 
 
@@ -107,45 +112,66 @@ def _title(worst: Row, applications: Sequence[str]) -> str:
     return f"{worst['alert_type']} on {worst['application_id']}{spread}"
 
 
-def _with_context(row: Row, members: Sequence[Row]) -> Row:
-    text = _context(row, members)
+def with_context(row: Row, members: Sequence[Row], calls: Sequence[tuple[str, str]] = ()) -> Row:
+    """Return a row with the text that an analyst reads, and its hash."""
+    text = _context(row, members, calls)
     return {**row, "context_text": text, "context_hash": sha256(text.encode("utf-8", "surrogatepass")).hexdigest()}
 
 
-def _context(row: Row, members: Sequence[Row]) -> str:
-    alerts: dict[tuple[Any, ...], int] = {}
-    for one in members:
-        key = (one["alert_type"], one["application_id"], one["host"])
-        alerts[key] = alerts.get(key, 0) + one["alert_count"]
-    listed = [
-        f"  - {kind} on {' '.join(filter(None, (application, host)))}: {count}"
-        for (kind, application, host), count in list(alerts.items())[:ALERTS]
-    ]
-    more = [f"  - and {len(alerts) - ALERTS} more"] if len(alerts) > ALERTS else []
+def _context(row: Row, members: Sequence[Row], calls: Sequence[tuple[str, str]]) -> str:
+    """What an analyst reads. Each line of evidence has an id, by which an answer cites it."""
+    until = f"resolved at {row['resolved_at']:%Y-%m-%dT%H:%M:%SZ}" if row["resolved_at"] else "firing"
     changes = [
-        f"  - {' '.join(filter(None, (c['application_id'], c['change_type'] or 'change', c['version'])))} "
+        f"{_named(c['application_id'], c['change_type'] or 'change', c['version'])} "
         f"at {c['timestamp']:%Y-%m-%dT%H:%M:%SZ}"
         for c in row["changes"]
     ]
-    causes = [
-        f"  - {' '.join(filter(None, (c['application_id'], c['host'])))}, {c['share']:.0%}: {c['because']}"
-        for c in row["causes"]
-    ]
-    until = f"resolved at {row['resolved_at']:%Y-%m-%dT%H:%M:%SZ}" if row["resolved_at"] else "firing"
+    causes = [f"{_named(c['application_id'], c['host'])}, {c['share']:.0%}: {c['because']}" for c in row["causes"]]
     return "\n".join(
         [
             "Problem:",
-            row["title"],
+            one_line(row["title"], _LINE),
             f"{row['severity']} since {row['opened_at']:%Y-%m-%dT%H:%M:%SZ}, {until}",
             "",
             "Alerts:",
-            *(listed or ["None"]),
-            *more,
+            *_evidence("A", _alerts(members), ALERTS),
             "",
             "Changes:",
-            *(changes or ["None"]),
+            *_evidence("C", changes, CHANGES),
+            "",
+            "Calls (caller -> callee):",
+            *_evidence("G", [f"{_named(caller)} -> {_named(callee)}" for caller, callee in calls], CALLS),
             "",
             f"Candidates for the cause (confidence {row['confidence']:.0%}):",
-            *(causes or ["None"]),
+            *_evidence("R", causes, len(causes)),
         ]
     )
+
+
+def _alerts(members: Sequence[Row]) -> list[str]:
+    alerts: dict[tuple[Any, ...], list[Row]] = {}
+    for one in members:
+        alerts.setdefault((one["alert_type"], one["application_id"], one["host"]), []).append(one)
+    return [
+        f"{_named(kind)} on {_named(application, host)}: {sum(one['alert_count'] for one in of_kind)}{_value(of_kind)}"
+        for (kind, application, host), of_kind in alerts.items()
+    ]
+
+
+def _value(of_kind: Sequence[Row]) -> str:
+    """The highest value of some incidents of one alert, and the threshold of the last."""
+    values = [one["max_value"] for one in of_kind if one["max_value"] is not None]
+    threshold = of_kind[-1]["threshold"]
+    value = f", highest value {max(values):.2f}" if values else ""
+    return value if threshold is None else f"{value}, threshold {threshold:.2f}"
+
+
+def _evidence(letter: str, lines: Sequence[str], most: int) -> list[str]:
+    """Lines of evidence with their ids, and how many are left out."""
+    listed = [f"  [{letter}{number}] {one_line(line, _LINE)}" for number, line in enumerate(lines[:most], 1)]
+    return [*(listed or ["None"]), *([f"  and {len(lines) - most} more"] if len(lines) > most else [])]
+
+
+def _named(*parts: str | None) -> str:
+    """Names from outside, on one line: nothing in them may pass for a line of evidence."""
+    return " ".join(one_line(part, 120) for part in parts if part)

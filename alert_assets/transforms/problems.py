@@ -54,8 +54,8 @@ _UPSTREAM = (GOLD_INCIDENTS, SILVER_ALERTS, SILVER_DEPENDENCIES, SILVER_BASELINE
 
 #: What is read of gold_incidents.
 _INCIDENT = (
-    "incident_id, fingerprint, application_id, host, alert_type, severity, alert_count, window_start, window_end, "
-    "first_seen_timestamp, last_seen_timestamp"
+    "incident_id, fingerprint, application_id, host, alert_type, severity, alert_count, max_value, threshold, "
+    "window_start, window_end, first_seen_timestamp, last_seen_timestamp"
 )
 #: What regrouping reads of gold_problems.
 _PROBLEM = (
@@ -460,10 +460,12 @@ class _Run:
         window = Window(start.timestamp(), end.timestamp())
         lookback = (end - start + self._lookback).total_seconds()
         ranking = rank(seen, window, among=problem.applications, lookback_seconds=lookback)
-        theirs = {*problem.applications}
-        theirs |= {
-            callee for name in problem.applications for callee in self._calls.at(end).called_applications.get(name, ())
-        }
+        called = self._calls.at(end).called_applications
+        theirs = {*problem.applications, *(to for name in problem.applications for to in called.get(name, ()))}
+        named = {*problem.applications, *(cause.application_id for cause in ranking.causes)}
+        calls = sorted(
+            (caller, callee) for caller in around for callee in called.get(caller, ()) if {caller, callee} & named
+        )
         changes = [
             {
                 "application_id": change.application_id,
@@ -475,7 +477,7 @@ class _Run:
             for change in seen.changes
             if change.application_id in theirs
         ]
-        return Evidence(ranking, changes)
+        return Evidence(ranking, changes, calls)
 
     def _around(self, applications: Iterable[str], end: datetime) -> frozenset[str]:
         """What the ranking of a problem of some applications looks at."""

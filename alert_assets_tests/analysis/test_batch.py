@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from alert_assets.analysis.analyst import Answer, BudgetExhausted, IncidentContext
+from alert_assets.analysis.analyst import Answer, BudgetExhausted, Context
 from alert_assets.analysis.batch import analyze_all
 from alert_assets.analysis.budget import TokenBudget, estimate_tokens
 from alert_assets.analysis.llm import MAX_COMPLETION_TOKENS, LlmAnalyst
@@ -19,7 +19,7 @@ from alert_assets_tests.analysis.fake_model import FakeModel, Handler, completio
 class BrokenRules(RulesAnalyst):
     """Fails on one context."""
 
-    async def analyze(self, context: IncidentContext) -> Answer:
+    async def analyze(self, context: Context) -> Answer:
         if context.context_hash == "incident-1":
             raise ZeroDivisionError
         return await super().analyze(context)
@@ -109,7 +109,7 @@ def test_a_failing_incident_does_not_disturb_the_others(model: FakeModel) -> Non
 
 
 def test_a_bug_in_the_analyst_is_one_incidents_failure(model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(self: LlmAnalyst, context: IncidentContext) -> Answer:
+    async def broken(self: LlmAnalyst, context: Context) -> Answer:
         raise TypeError("with a secret in it")
 
     monkeypatch.setattr(LlmAnalyst, "analyze", broken)

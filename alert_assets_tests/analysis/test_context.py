@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from alert_assets.analysis.analyst import Analysis, IncidentContext, Metrics, confidence_ceiling
+from alert_assets.analysis.analyst import Analysis, IncidentContext, Metrics
 from alert_assets_tests.analysis.examples import GOOD_ANSWER, context, gold_row
 
 
@@ -105,7 +105,7 @@ def test_the_ceiling_rises_with_each_kind_of_evidence() -> None:
         {"errors": {"E": 1}, "metrics": Metrics(cpu_max=1.0)},
         {"errors": {"E": 1}, "metrics": Metrics(cpu_max=1.0), "other_alert_count": 1},
     ]
-    ceilings = [confidence_ceiling(context(**step)) for step in steps]
+    ceilings = [context(**step).confidence_ceiling for step in steps]
 
     assert ceilings == sorted(set(ceilings))
     assert ceilings[-1] < 1

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from deltalake import CommitProperties, Transaction, write_deltalake
 
-from alert_assets.analysis.refresh import refresh_platinum
+from alert_assets.analysis.refresh import refresh_platinum, refresh_platinum_problems
 from alert_assets.breaker.rules import Rules
 from alert_assets.breaker.store import CircuitBreakers
 from alert_assets.checks.evaluate import Evaluation, evaluate, record
@@ -99,6 +99,7 @@ class Lake:
         refresh_problems(self.lakehouse, self.settings)
         if platinum:
             refresh_platinum(self.lakehouse, self.settings)
+            refresh_platinum_problems(self.lakehouse, self.settings)
 
     def _merge(self, contract: Contract, rows: Iterable[Row], cursors: Mapping[str, int]) -> None:
         stored = {_key(row): row for row in self.rows(contract)}

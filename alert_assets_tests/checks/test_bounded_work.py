@@ -129,7 +129,7 @@ def test_platinum_reads_of_gold_what_is_new(grown: Lake):
         PLATINUM_INCIDENTS, {"alert_assets/cursor/gold_incidents": grown.batch(GOLD_INCIDENTS) - 1}
     )
     assert take_old_files_away(grown, GOLD_INCIDENTS)
-    assert refresh_platinum(grown.lakehouse, grown.settings).incidents == 2
+    assert refresh_platinum(grown.lakehouse, grown.settings).written == 2
     assert len(grown.rows(PLATINUM_INCIDENTS)) == stored
     assert grown.lakehouse.cursor(PLATINUM_INCIDENTS, GOLD_INCIDENTS) == grown.batch(GOLD_INCIDENTS)
     before = grown.lakehouse.snapshot(PLATINUM_INCIDENTS).version
@@ -141,7 +141,7 @@ def test_platinum_heals_what_was_removed_by_hand(healthy: Lake):
     """The row counts in the two logs give it away."""
     whole = healthy.rows(PLATINUM_INCIDENTS)
     healthy.lakehouse.delete(PLATINUM_INCIDENTS, "alert_timestamp = '2026-02-14T10:20:00.000000Z'")
-    assert refresh_platinum(healthy.lakehouse, healthy.settings).incidents == 1
+    assert refresh_platinum(healthy.lakehouse, healthy.settings).written == 1
     assert len(healthy.rows(PLATINUM_INCIDENTS)) == len(whole)
 
 

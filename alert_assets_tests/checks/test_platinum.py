@@ -139,7 +139,7 @@ def test_analyses_without_batch_ids_are_numbered_once_and_are_not_new(healthy: L
     of_the_release_before(healthy, given.drop(["_batch_id"]))
     meanwhile = changed_incidents(healthy.lakehouse, IncidentsSeen(), since=T0)
     assert meanwhile.seen.platinum == 0, "the sensor goes on meanwhile"
-    assert refresh_platinum(healthy.lakehouse, healthy.settings).incidents == 0
+    assert refresh_platinum(healthy.lakehouse, healthy.settings).written == 0
     assert sorted(healthy.rows(PLATINUM_INCIDENTS), key=repr) == sorted(given.to_pylist(), key=repr)
     done = healthy.evaluate(PLATINUM_INCIDENTS)
     assert {name: e.finding.description for name, e in done.items() if not e.finding.passed} == {}
@@ -153,5 +153,5 @@ def test_a_retyped_column_is_refused_and_a_full_refresh_analyses_all_anew(health
     of_the_release_before(healthy, given.set_column(column, "attempts", given["attempts"].cast(pa.string())))
     with pytest.raises(LakehouseError, match=r"attempts is string .*`full_refresh: true`"):
         refresh_platinum(healthy.lakehouse, healthy.settings)
-    assert refresh_platinum(healthy.lakehouse, healthy.settings, full_refresh=True).incidents == given.num_rows
+    assert refresh_platinum(healthy.lakehouse, healthy.settings, full_refresh=True).written == given.num_rows
     assert healthy.check(PLATINUM_INCIDENTS, "schema", full=True).passed

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from alert_assets.analysis.refresh import refresh_platinum_problems
 from alert_assets.contracts import GOLD_INCIDENTS, GOLD_PROBLEMS, SILVER_DEPENDENCIES
 from alert_assets.lake.lakehouse import Lakehouse, rows_in
 from alert_assets.transforms.problems import refresh_problems
@@ -62,6 +63,18 @@ def test_one_in_full_by_how_its_id_begins(ids: list[str], run: Run) -> None:
     found = json.loads(run("problems", "show", ids[0], "--json").out)
     assert [one["application_id"] for one in found["incidents"]] == ["web", "disk", "cart"]
     assert found["state"] == "firing"
+
+
+def test_what_it_means_and_what_to_do_first_once_it_is_analysed(ids: list[str], settings: Settings, run: Run) -> None:
+    assert "Analysis by" not in run("problems", "show", ids[0]).out
+    refresh_platinum_problems(Lakehouse(settings), settings)
+    out = " ".join(run("problems", "show", ids[0]).out.split())
+    assert "Analysis by rules" in out
+    assert "alerts since" in out
+    assert "Unknown: nothing that was measured is unusual." in out
+    assert "First: look at CPU per process on the host." in out
+    found = json.loads(run("problems", "show", ids[0], "--json").out)["analysis"]
+    assert (found["problem_id"], found["confidence_score"]) == (ids[0], 0.0)
 
 
 def test_what_became_part_of_another_leads_there(ids: list[str], run: Run) -> None:

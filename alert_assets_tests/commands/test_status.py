@@ -57,7 +57,7 @@ def test_rows_versions_and_ages(settings: Settings, landing: Path, run: Run) -> 
     tables = {table["name"]: table for table in found["tables"]}
     assert list(tables) == [
         "bronze_events", "bronze_quarantine", "silver_alerts", "silver_dependencies", "silver_baselines",
-        "gold_incidents", "gold_problems", "platinum_incidents",
+        "gold_incidents", "gold_problems", "platinum_incidents", "platinum_problems",
     ]  # fmt: skip
     bronze = tables["bronze_events"]
     assert (bronze["rows"], bronze["version"], bronze["newest_column"]) == (5, 1, "timestamp")

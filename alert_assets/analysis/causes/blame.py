@@ -32,6 +32,12 @@ SATURATED, SATURATED_POINTS = 6.0, 20.0
 #: Parts of a change's type that say that nothing which runs was changed.
 _HARMLESS = ("doc", "comment", "readme")
 
+
+def is_harmless(change_type: str | None) -> bool:
+    """Whether a change is of documentation, which changes nothing that runs."""
+    return any(part in (change_type or "").lower() for part in _HARMLESS)
+
+
 #: Amounts by host; None where the series knows none.
 ByHost = defaultdict[str | None, float]
 
@@ -150,7 +156,7 @@ class Case:
 
     def _may_matter(self, change: Change) -> bool:
         is_in_lookback = self.window.end - self._lookback_seconds <= change.at <= self.window.end
-        return is_in_lookback and not any(part in (change.change_type or "").lower() for part in _HARMLESS)
+        return is_in_lookback and not is_harmless(change.change_type)
 
     def _unexplained(self, losses: Mapping[Node, float], waits: Mapping[Edge, float]) -> dict[Node, float]:
         """What is left of each node's loss without its share of what it calls.

@@ -362,11 +362,23 @@ class GoldProblems(DataFrameModel):
         strict = True
 
 
-class PlatinumIncidents(DataFrameModel):
-    """What each incident means."""
+class _IncidentKey(DataFrameModel):
+    """What names an incident."""
 
     fingerprint: T.StringType() = Field(str_matches=_SHA256, description="The alert's fingerprint.")
     alert_timestamp: T.TimestampType() = Field(description="When the incident's alert first fired, UTC.")
+
+
+class _ProblemKey(DataFrameModel):
+    """What names a problem, and when it opened."""
+
+    problem_id: T.StringType() = Field(str_matches=r"^[0-9a-f]{16}$", description="The problem's id.")
+    opened_at: T.TimestampType() = Field(description="When the problem opened, UTC.")
+
+
+class _Analysis(DataFrameModel):
+    """What an analyst says."""
+
     summary: T.StringType() = Field(
         nullable=True, description="What happened, in a sentence or two.", metadata=_FREE_TEXT
     )
@@ -390,8 +402,22 @@ class PlatinumIncidents(DataFrameModel):
     attempts: T.LongType() = Field(ge=0, description="Runs in which it was asked about this context.")
     batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
 
+
+class PlatinumIncidents(_Analysis, _IncidentKey):
+    """What each incident means."""
+
     class Config:
         """pandera's options."""
 
         name = "platinum_incidents"
+        strict = True
+
+
+class PlatinumProblems(_Analysis, _ProblemKey):
+    """What each problem means."""
+
+    class Config:
+        """pandera's options."""
+
+        name = "platinum_problems"
         strict = True

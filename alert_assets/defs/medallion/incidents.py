@@ -7,14 +7,17 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 
+from alert_assets.analysis.refresh import PlatinumRefresh
 from alert_assets.contracts import (
     BRONZE_EVENTS,
     GOLD_INCIDENTS,
     GOLD_PROBLEMS,
     PLATINUM_INCIDENTS,
+    PLATINUM_PROBLEMS,
     SILVER_ALERTS,
     SILVER_BASELINES,
     SILVER_DEPENDENCIES,
@@ -143,25 +146,51 @@ def gold_problems(
     )
 
 
+#: What is shown of an analysis.
+_ANSWER = ("summary", "root_cause", "confidence_score", "recommended_action", "model", "error")
+
+
 @dg.asset(
     **described(PLATINUM_INCIDENTS, "python", "platinum"), deps=[GOLD_INCIDENTS.name], pool=PLATINUM_INCIDENTS.name
 )
 def platinum_incidents(
     context: dg.AssetExecutionContext, config: RefreshConfig, lakehouse: _Lakehouse, settings: _Settings
 ) -> dg.MaterializeResult[None]:
-    """Analyse the incidents that have no analysis yet, and those whose analysis failed and may be tried again."""
+    """Say by rules what the incidents mean that have no analysis yet."""
     from alert_assets.analysis.refresh import refresh_platinum
 
-    watch = Stopwatch()
-    progress = Progress(context.log.info)
     with clear_errors():
-        done = refresh_platinum(lakehouse, settings, full_refresh=config.full_refresh, progress=progress)
-    numbers = {**asdict(done), "rows_in": done.analyzed, "rows_out": done.incidents, "seconds": watch.seconds}
-    metadata = table_metadata(context.run.run_id, lakehouse, PLATINUM_INCIDENTS, **numbers)
-    answer = ("alert_timestamp", "summary", "root_cause", "confidence_score", "recommended_action", "model", "error")
-    return dg.MaterializeResult(
-        metadata={**metadata, "newest_incidents": _newest(lakehouse, PLATINUM_INCIDENTS, *answer)}
-    )
+        metadata = _analysed(refresh_platinum, PLATINUM_INCIDENTS, context, config, lakehouse, settings)
+    shown = _newest(lakehouse, PLATINUM_INCIDENTS, "alert_timestamp", *_ANSWER)
+    return dg.MaterializeResult(metadata={**metadata, "newest_incidents": shown})
+
+
+@dg.asset(**described(PLATINUM_PROBLEMS, "python", "platinum"), deps=[GOLD_PROBLEMS.name], pool=PLATINUM_PROBLEMS.name)
+def platinum_problems(
+    context: dg.AssetExecutionContext, config: RefreshConfig, lakehouse: _Lakehouse, settings: _Settings
+) -> dg.MaterializeResult[None]:
+    """Analyse the problems that have no analysis yet, and those whose analysis failed and may be tried again."""
+    from alert_assets.analysis.refresh import refresh_platinum_problems
+
+    with clear_errors():
+        metadata = _analysed(refresh_platinum_problems, PLATINUM_PROBLEMS, context, config, lakehouse, settings)
+    shown = _newest(lakehouse, PLATINUM_PROBLEMS, "opened_at", "problem_id", *_ANSWER, time_column="opened_at")
+    return dg.MaterializeResult(metadata={**metadata, "newest_problems": shown})
+
+
+def _analysed(
+    refresh: Callable[..., PlatinumRefresh],
+    contract: Contract,
+    context: dg.AssetExecutionContext,
+    config: RefreshConfig,
+    lakehouse: Lakehouse,
+    settings: Settings,
+) -> dict[str, Any]:
+    """Refresh a table of analyses; returns what the run says of it."""
+    watch = Stopwatch()
+    done = refresh(lakehouse, settings, full_refresh=config.full_refresh, progress=Progress(context.log.info))
+    numbers = {**asdict(done), "rows_in": done.analyzed, "rows_out": done.written, "seconds": watch.seconds}
+    return table_metadata(context.run.run_id, lakehouse, contract, **numbers)
 
 
 #: Callers that the graph of calls shows, those with most requests; and callees of each.

@@ -63,6 +63,7 @@ def facts(alert: Alert, limit: int = 300) -> list[tuple[str, str]]:
         ("Alerts", f"{alert.count:,}" if alert.count > 1 else None),
         ("Cause", _cause(alert)),
         ("Incident", alert.incident_id and f"{alert.incident_id}: alert-assets incidents show {alert.incident_id}"),
+        ("Problem", alert.problem_id and f"{alert.problem_id}: alert-assets problems show {alert.problem_id}"),
         ("Pipeline", alert.pipeline),
         ("Table", alert.table),
         ("Run", alert.run_id),

@@ -15,7 +15,7 @@ from alert_assets.notify.episode import NOTIFIED_OUTCOMES, SUMMARY, Episode, Out
 from alert_assets.notify.limits import Member, summary
 from alert_assets.notify.routing.rules import LOG, Destination
 from alert_assets.notify.stages.fanout import Fanout, because, resolution
-from alert_assets.notify.stages.group import Group, update_of
+from alert_assets.notify.stages.group import Group, group_key, member_of, update_of
 from alert_assets.notify.stages.inhibit import Inhibit
 from alert_assets.notify.stages.rate_limit import RateLimit
 from alert_assets.notify.stages.silence import Silence
@@ -46,7 +46,7 @@ class Pipeline:
         self.transaction = Transaction(connection, now, routing.limits.memory)
         self._silence = Silence(self.transaction)
         self._inhibit = Inhibit(self.transaction, routing)
-        self._group = Group(self.transaction, routing.limits)
+        self._group = Group(self.transaction, routing.limits, self._worsen)
         self._rate_limit = RateLimit(self.transaction, routing.limits)
         self._fanout = Fanout(self.transaction)
         self.stages: tuple[Stage, ...] = (
@@ -79,12 +79,23 @@ class Pipeline:
         outcome = outcome_of(news)
         if action is Action.REMIND and outcome not in NOTIFIED_OUTCOMES:
             return episode
-        after = replace(episode.notified(outcome, self.now, news.leader), group_key=plan.group_key)
+        after = replace(episode.notified(outcome, self.now, news.leader), group_key=group_key(episode, plan))
         if action is Action.REMIND:
             after = replace(after, reminded_at=(*after.reminded_at, self.now))
         if action is Action.OPEN and outcome == "notified":
-            self._group.lead(after)
+            self._group.lead(after, after.alert.problem_alerts)
         return self.transaction.episodes.keep(after)
+
+    def lead(self, episode: Episode) -> None:
+        """Have others of its problem join an episode that was notified before that was known."""
+        self._group.lead(episode)
+
+    def _worsen(self, leader: Episode, member: Episode) -> None:
+        """Have the first episode of a problem be as severe as a member, and say so."""
+        name = member_of(member).name
+        worse = self.transaction.episodes.keep(replace(leader, severity=member.severity, look_at=None))
+        plan = self.routing.route(worse.current_alert)
+        self.notify(worse, Action.UPDATE, plan, f"it was {leader.severity}, and {name} is {member.severity}")
 
     def escalate(self, episode: Episode, plan: Plan, to: Iterable[Destination], reason: str) -> bool:
         """Send an escalation past the suppressing stages; False, and nothing sent, when a recipient is at its limit."""

@@ -114,6 +114,10 @@ class Episodes:
             return self._known.get(homes[-1], latest)
         return latest
 
+    def known(self, name: str) -> Episode | None:
+        """Return the episode with an id as it was last kept, if it was loaded."""
+        return self._known.get(name)
+
     def current(self, episode: Episode) -> Episode:
         """Return the episode as it was last kept."""
         return self._known.get(episode.id, episode)
@@ -146,12 +150,16 @@ class Episodes:
         )
         return {name for row in self._connection.execute(severe) for name in _subjects(*row)}
 
-    def openers(self, within: timedelta) -> dict[str, tuple[str, datetime]]:
-        """Return by group key the episode that opened the group `within` a span, and when."""
+    def openers(self, within: timedelta, always: str) -> dict[str, tuple[str, datetime]]:
+        """Return by group key the episode that opened the group `within` a span, and when.
+
+        Groups whose key begins with `always` are open for as long as their first episode is.
+        """
         table = episodes.c
+        is_joined = or_(table.notified_at > self._now - within, table.group_key.startswith(always))
         lately = (
             select(table.group_key, table.id, table.notified_at)
-            .where(table.notified_as == "notified", table.notified_at > self._now - within, table.state != "resolved")
+            .where(table.notified_as == "notified", is_joined, table.state != "resolved")
             .order_by(table.notified_at.desc(), table.id)
         )
         # The earliest of a group is read last.

@@ -13,7 +13,7 @@ from alert_assets.notify.store.deliveries import Deliveries
 from alert_assets.notify.store.digests import Digests
 from alert_assets.notify.store.episodes import Episodes
 from alert_assets.notify.store.ledger import Decisions
-from alert_assets.state.tables import silences
+from alert_assets.state.tables import episodes, silences
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -42,6 +42,10 @@ class Transaction:
         found = self.episodes.load(*where, limit=limit)
         self.deliveries.load([episode.id for episode in found])
         return found
+
+    def episode(self, name: str) -> Episode | None:
+        """Return the episode with an id, as it was last kept."""
+        return self.episodes.known(name) or next(iter(self.load(episodes.c.id == name)), None)
 
     def load_latest(self, reported: Collection[tuple[str, str]], within: timedelta) -> None:
         """Load the episodes that alerts may belong to: :meth:`Episodes.load_latest`."""

@@ -84,9 +84,13 @@ def test_a_child_is_inhibited_while_its_parent_is_down_and_the_parent_never_by_i
     assert "database, which it depends on, is down" in child.decided[0].reason
 
 
+def no_problem(*_: Episode) -> None:
+    raise AssertionError("a group that is no problem makes nothing worse")
+
+
 @pytest.mark.parametrize(("after", "joins"), [(MINUTE, True), (3 * MINUTE, False)])
 def test_a_group_is_joined_for_its_window(connection: Connection, after: timedelta, joins: bool) -> None:
-    group = Group(at(connection, T0), GROUPING)
+    group = Group(at(connection, T0), GROUPING, no_problem)
     leader = replace(news("first").episode, group_key=news().plan.group_key)
     group.lead(leader)
     group._transaction.now = T0 + after
@@ -96,7 +100,7 @@ def test_a_group_is_joined_for_its_window(connection: Connection, after: timedel
 
 
 def test_what_is_over_leads_no_group_and_an_update_is_not_grouped(connection: Connection) -> None:
-    group = Group(at(connection), GROUPING)
+    group = Group(at(connection), GROUPING, no_problem)
     leader = replace(news("first").episode, group_key=news().plan.group_key)
     group.lead(leader)
     assert group(news("second", Action.UPDATE)).to == EVERYONE
