@@ -43,7 +43,7 @@ def test_without_a_lake_and_without_a_landing_zone(run: Run) -> None:
     result = run("status")
 
     assert result.code == 0
-    assert result.out.count("no table yet") == 8
+    assert result.out.count("no table yet") == 9
     assert "does not exist" in " ".join(result.out.split())
     assert "0 lines open" in result.out
 
