@@ -168,7 +168,7 @@ def test_a_run_says_what_it_did_and_another_has_nothing_to_do(instance: Instance
         "bronze_quarantine": 2,
         "silver_alerts": 2,
         "silver_dependencies": 0,
-        "silver_baselines": 0,
+        "silver_baselines": 2,
         "gold_incidents": 2,
         "gold_problems": 1,
         "platinum_incidents": 2,
