@@ -145,6 +145,9 @@ class Settings(BaseSettings):
         "", description="Private hosts, addresses and networks that channels may connect to, e.g. relay,10.1.0.0/16."
     )
     dagster_url: str = Field("http://localhost:3000", description="Of the Dagster UI, for links in notifications.")
+    web_url: str = Field(
+        "", description="Where people reach the pages of `serve`, e.g. https://alerts.example; for links to them."
+    )
     alert_max_age_hours: float = Field(
         24, gt=0, description="Incidents that last fired longer ago are not notified, e.g. those of a backfill."
     )
@@ -221,6 +224,13 @@ class Settings(BaseSettings):
             if unusable := unusable_in_path(unquote(path)):
                 raise ValueError(f"a path without {unusable}")
         return value
+
+    @field_validator("web_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", value):
+            raise ValueError("a URL that starts with http:// or https:// and has neither ? nor #")
+        return value.rstrip("/")
 
     @field_validator("heartbeat_url")
     @classmethod

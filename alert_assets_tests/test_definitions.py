@@ -30,6 +30,13 @@ ASSETS = {
         {"bronze_events"},
         "silver_dependencies",
     ),
+    "silver_baselines": (
+        "silver",
+        ["team:data-platform"],
+        {"deltalake", "python", "silver"},
+        {"bronze_events"},
+        "silver_baselines",
+    ),
     "gold_incidents": (
         "gold",
         ["team:on-call"],
@@ -41,7 +48,7 @@ ASSETS = {
         "gold",
         ["team:on-call"],
         {"deltalake", "python", "gold"},
-        {"gold_incidents", "silver_alerts", "silver_dependencies", "bronze_events"},
+        {"gold_incidents", "silver_alerts", "silver_dependencies", "silver_baselines", "bronze_events"},
         "gold_problems",
     ),
     "platinum_incidents": (
@@ -74,6 +81,7 @@ CHECKS = {
     "silver_alerts": f"{COMMON} contract_rules! key_unique! business_rules! references! reconciliation! firing_times "
     "missing_hours",
     "silver_dependencies": f"{COMMON} contract_rules! key_unique! business_rules! references!",
+    "silver_baselines": f"{COMMON} contract_rules! key_unique! business_rules! references!",
     "gold_incidents": f"{COMMON} contract_rules! key_unique! business_rules! references! reconciliation! evidence "
     "missing_hours",
     "gold_problems": f"{COMMON} contract_rules! key_unique! business_rules! references! reconciliation!",
@@ -91,7 +99,7 @@ JOBS = {
     # With the rules' analysis: it is in the message that the run sends at its end.
     "bronze_to_gold": {
         *("bronze_events", "bronze_quarantine", "bronze_held", "silver_alerts", "silver_dependencies"),
-        *("gold_incidents", "gold_problems"),
+        *("silver_baselines", "gold_incidents", "gold_problems"),
         *("platinum_incidents", "platinum_problems"),
     },
     "platinum": {"platinum_incidents", "platinum_problems"},

@@ -46,6 +46,8 @@ BAD = [
             ("back\\slash", r"'\\'"),
         )
     ],
+    ("WEB_URL", "alerts.example", "a URL that starts with http:// or https://"),
+    ("WEB_URL", "https://alerts.example/?x", "neither ? nor #"),
     ("SPARK_MODE", "rdd", "'connect' or 'classic'"),
     ("SPARK_MASTER", "yarn", "local, local[N], local[*] or spark://host:port"),
     ("SPARK_MEMORY", "lots", "^[1-9][0-9]*[mg]$"),

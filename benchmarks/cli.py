@@ -126,6 +126,21 @@ def measure_signal(
         raise typer.Exit(1)
 
 
+@app.command(name="problems")
+def measure_problems(
+    events: Annotated[int, typer.Option(min=10_000, help="Events of the history.")] = 10_000_000,
+    applications: Annotated[int, typer.Option(min=2, help="Applications that are measured.")] = 1_000,
+    edges: Annotated[int, typer.Option(min=1, help="Calls between them.")] = 5_000,
+    problems: Annotated[int, typer.Option(min=1, help="Outages of the history.")] = 100,
+    work: Work = _WORK,
+    seed: Seed = 1,
+) -> None:
+    """Measure what a cycle's calls, baselines, problems and rankings take; the lake is made anew, without Spark."""
+    from benchmarks.problems import Size, measure
+
+    measure(work / "problems", Size(events, applications, edges, problems), seed=seed, say=typer.echo)
+
+
 def _started(bench: Bench) -> AbstractContextManager[Bench]:
     # SIGTERM ends the bench as Ctrl-C does: the programs and the server that it started have to end too. And a shell
     # that starts it in the background makes it deaf to Ctrl-C.

@@ -15,6 +15,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from alert_assets.breaker.explained import explained
 from alert_assets.breaker.rules import Transition
 from alert_assets.breaker.store import BreakerStatus, CircuitBreakers, circuit_breakers
 from alert_assets.commands import output
@@ -212,26 +213,6 @@ def _table(found: list[BreakerStatus], now: datetime) -> Any:
             Text(status.state, _STYLES[status.state]),
             output.stamp(status.since),
             output.age(status.since, now),
-            _what(status, now),
+            explained(status, now),
         )
     return table
-
-
-def _what(status: BreakerStatus, now: datetime) -> str:
-    """Why it is as it is, and what comes next."""
-    reason = output.line(status.reason).rstrip(".")
-    if status.override is not None:
-        end = output.stamp_and_age(status.until, now) if status.until else "a reset"
-        return f"Held {status.override} by {output.line(status.who)}: {output.line(status.why)}. Until {end}."
-    if status.state == "HALF_OPEN":
-        seen = output.age(status.probe_heard_at, now)
-        return f"Run {output.line(status.probe_run_id)} is probing, last sign of life {seen}. Opened because {reason}."
-    if status.retry_at is not None:
-        due = "now" if status.retry_at <= now else f"from {output.stamp_and_age(status.retry_at, now)}"
-        return f"{reason[:1].upper()}{reason[1:]}. One run may probe {due}."
-    counted = []
-    if status.consecutive_failures:
-        counted.append(f"{output.count(status.consecutive_failures, 'failure')} in a row")
-    if status.recent_runs:
-        counted.append(f"{status.recent_failures:,} of {output.count(status.recent_runs, 'recent run')} failed")
-    return ", ".join(counted) + "." if counted else "-"

@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 
 from alert_assets.analysis.causes import Edge, Node, Ranking, Window, rank
-from alert_assets.analysis.causes.bronze import read_observations
+from alert_assets.analysis.causes.bronze import History, Sources
 from alert_assets.commands import output
 from alert_assets.commands.lake import reading
 from alert_assets.commands.options import JsonOption, since
-from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets.contracts.topology import calls_written_down
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
@@ -52,7 +51,9 @@ def causes(
     written_down = calls_written_down(settings.topology_file)
     with reading(settings) as lakehouse:
         edges = [Edge(Node(caller), Node(callee)) for caller, callee in written_down]
-        seen = read_observations(lakehouse.table(BRONZE_EVENTS), moment, moment, edges=edges)
+        seen = History(Sources.of(lakehouse), [(moment, moment)], lookback=lookback).seen_from(
+            moment, moment, edges=edges
+        )
     if application is not None and application not in seen.applications:
         raise UserError(
             f"Nothing is known of application {one_line(application, 60)!r} in the week before "

@@ -13,9 +13,9 @@ from alert_assets.errors import UserError
 from alert_assets.intake import kafka as bridge
 from alert_assets.intake.ledger import Ledger
 from alert_assets.intake.payload import all_senders
-from alert_assets.intake.server import EVENTS
 from alert_assets.intake.settings import load_intake_settings
 from alert_assets.intake.shipping import spool_of
+from alert_assets.intake.standing import EVENTS
 from alert_assets.intake.writer import DurableWriter
 from alert_assets.settings import load_settings
 

@@ -12,7 +12,8 @@ import typer
 from alert_assets.kernel.clock import parse_moment, utc_now
 
 
-def _login() -> str:
+def login() -> str:
+    """Return the name of the user that this process runs as."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -29,4 +30,4 @@ def moment(text: str) -> datetime:
 
 
 WhyOption = Annotated[str, typer.Option(help="The reason, for the audit log.")]
-WhoOption = Annotated[str, typer.Option(default_factory=_login, help="Who does it.", show_default="the login name")]
+WhoOption = Annotated[str, typer.Option(default_factory=login, help="Who does it.", show_default="the login name")]

@@ -10,12 +10,10 @@ import typer
 from rich.console import Console
 
 from alert_assets.commands import output
-from alert_assets.commands.lake import reading, records
+from alert_assets.commands.lake import reading
 from alert_assets.commands.options import JsonOption, LimitOption, refuse_before
-from alert_assets.contracts import BRONZE_QUARANTINE
+from alert_assets.ingest.quarantine import counts_by_reason, quarantine_totals, quarantined_lines
 from alert_assets.kernel.clock import utc_now
-from alert_assets.kernel.sql import literal
-from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import load_settings
 
 if TYPE_CHECKING:
@@ -25,7 +23,6 @@ app = typer.Typer(add_completion=False)
 
 #: What a line gets in output that has no width, and the most of it that is read for a table.
 _LINE = 100
-_READ = 1_000
 
 
 #: Reasons that are about a line, and those about a field of it.
@@ -70,8 +67,8 @@ def list_lines(
         return refuse_before(ctx)
     settings = load_settings()
     with reading(settings) as lakehouse:
-        totals = _totals(lakehouse, reason)
-        lines = _lines(lakehouse, reason, everything=everything, limit=limit, whole=as_json)
+        totals = quarantine_totals(lakehouse, reason)
+        lines = quarantined_lines(lakehouse, reason, everything=everything, limit=limit, whole=as_json)
     if as_json:
         output.print_json({**totals, "lines": lines})
     else:
@@ -86,17 +83,8 @@ def reasons(as_json: JsonOption = False) -> None:
     """Count the lines by reason; a line with two reasons counts for both."""
     settings = load_settings()
     with reading(settings) as lakehouse:
-        counts = records(
-            lakehouse.rows(
-                BRONZE_QUARANTINE,
-                """
-            SELECT reason, count(*) - count(replayed_at) AS open, count(replayed_at) AS replayed
-            FROM (SELECT unnest(reasons) AS reason, replayed_at FROM t)
-            GROUP BY reason ORDER BY 2 DESC, 3 DESC, 1
-            """,
-            )
-        )
-        totals = _totals(lakehouse)
+        counts = counts_by_reason(lakehouse)
+        totals = quarantine_totals(lakehouse)
     if as_json:
         return output.print_json({**totals, "reasons": counts})
     if not counts:
@@ -127,7 +115,7 @@ def replay(reason: ReasonOption = None, as_json: JsonOption = False) -> None:
     with reading(settings) as lakehouse, errors.status("Judging the lines in quarantine again ..."):
         report = ReplayReport()
         # Lines of a replay that was cut short are open too, so without an open line there is nothing to finish.
-        if _totals(lakehouse)["open"]:
+        if quarantine_totals(lakehouse)["open"]:
             report = replay_quarantine(
                 spark, lakehouse, settings, lambda text: errors.print(output.line(text), soft_wrap=True), reason
             )
@@ -141,41 +129,6 @@ def replay(reason: ReasonOption = None, as_json: JsonOption = False) -> None:
             f"{output.count(report.judged, 'line')} judged again: {report.replayed:,} moved to bronze, "
             f"{remaining:,} still in quarantine."
         )
-
-
-def _totals(lakehouse: Lakehouse, reason: str | None = None) -> dict[str, int]:
-    """Lines that are open and lines that were replayed."""
-    counted = records(
-        lakehouse.rows(
-            BRONZE_QUARANTINE,
-            f"""
-            SELECT count(*) - count(replayed_at) AS open, count(replayed_at) AS replayed
-            FROM t WHERE {_having(reason)}
-            """,
-        )
-    )
-    return counted[0] if counted else {"open": 0, "replayed": 0}
-
-
-def _lines(
-    lakehouse: Lakehouse, reason: str | None, *, everything: bool, limit: int, whole: bool
-) -> list[dict[str, Any]]:
-    """The newest lines with the reason, cut unless `whole`; `everything` has the replayed ones too."""
-    return records(
-        lakehouse.rows(
-            BRONZE_QUARANTINE,
-            f"""
-        SELECT {"raw, raw_bytes" if whole else f"left(raw, {_READ}) AS raw"},
-            reasons, contract_version, _source_file, _landed_at, _ingested_at, replayed_at, _batch_id
-        FROM t WHERE {_having(reason)} {"" if everything else "AND replayed_at IS NULL"}
-        ORDER BY _ingested_at DESC, _source_file, raw {f"LIMIT {limit}" if limit else ""}
-        """,
-        )
-    )
-
-
-def _having(reason: str | None) -> str:
-    return f"array_has(reasons, {literal(reason)})" if reason else "true"
 
 
 def _print_lines(totals: dict[str, int], lines: list[dict[str, Any]], *, everything: bool) -> None:

@@ -13,17 +13,14 @@ import typer
 from alert_assets.commands import output
 from alert_assets.commands.options import JsonOption
 from alert_assets.errors import UserError
-from alert_assets.intake.activity import Spoken, read_activity
 from alert_assets.intake.envelope import UNMAPPED
-from alert_assets.intake.heartbeats import limit_of
 from alert_assets.intake.json_lines import lines_of
 from alert_assets.intake.mapping import MappingError, load_mappings
 from alert_assets.intake.payload import all_senders, mapped
 from alert_assets.intake.senders.registry import SENDERS
-from alert_assets.intake.server import EVENTS
 from alert_assets.intake.settings import IntakeSettings, load_intake_settings
+from alert_assets.intake.standing import EVENTS, OTLP, standings
 from alert_assets.kernel.clock import utc_now
-from alert_assets.kernel.durations import spell_duration
 from alert_assets.settings import load_settings
 
 app = typer.Typer(add_completion=False)
@@ -52,11 +49,8 @@ service:
     traces: {receivers: [otlp], exporters: [otlphttp/alert-assets]}
 # Spans become the calls between services, by minute; no row of their own.
 """
-#: Those that are no module: name to title and set-up.
-_OTHERS = {
-    EVENTS: ("Our own event contract: JSON lines or an array", _EVENTS_SETUP),
-    "otlp": ("OpenTelemetry: /v1/logs, /v1/metrics, /v1/traces", _OTLP_SETUP),
-}
+#: How to set up those that are no module.
+_OTHERS = {EVENTS: _EVENTS_SETUP, OTLP: _OTLP_SETUP}
 
 
 @app.callback(invoke_without_command=True, epilog="Example: alert-assets senders show alertmanager")
@@ -70,11 +64,7 @@ def _senders(ctx: typer.Context, as_json: JsonOption = False) -> None:
 def list_senders(as_json: JsonOption = False) -> None:
     """List who can send, when each last spoke, and how much; exit 1 when one is silent for too long."""
     intake = load_intake_settings()
-    spoken, now = read_activity(load_settings().state_dir), utc_now()
-    titles = {name: sender.title for name, sender in all_senders(intake).items()}
-    titles.update({name: title for name, (title, _) in _OTHERS.items()})
-    names = sorted(titles | spoken, key=lambda name: (name not in spoken, name))
-    found = [_standing(name, titles.get(name, "-"), spoken.get(name, Spoken()), intake, now) for name in names]
+    found = standings(load_settings().state_dir, intake, utc_now())
     if as_json:
         output.print_json({"senders": found})
     else:
@@ -91,22 +81,6 @@ def list_senders(as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-def _standing(name: str, title: str, spoken: Spoken, intake: IntakeSettings, now: datetime) -> dict[str, Any]:
-    limit = limit_of(name, spoken, intake.heartbeats)
-    silent = spoken.silent_seconds(now)
-    return {
-        "name": name,
-        "title": title,
-        "last_at": spoken.last_at,
-        "last": spoken.last,
-        "requests": spoken.requests,
-        "lines": spoken.lines,
-        "unmapped": spoken.unmapped,
-        "silent_after": limit and spell_duration(limit),
-        "is_silent": limit is not None and silent is not None and silent > limit.total_seconds(),
-    }
-
-
 @app.command(epilog="Example: alert-assets senders show grafana")
 def show(name: Annotated[str, typer.Argument(help="One of `alert-assets senders list`.")]) -> None:
     """Print how to configure the other side, ready to paste."""
@@ -114,7 +88,7 @@ def show(name: Annotated[str, typer.Argument(help="One of `alert-assets senders 
     host = intake.serve_host if intake.serve_host not in ("0.0.0.0", "::") else "ALERT_ASSETS_HOST"  # noqa: S104
     base = f"http://{host}:{intake.serve_port}"
     if name in _OTHERS:
-        setup, documentation = _OTHERS[name][1], ""
+        setup, documentation = _OTHERS[name], ""
     else:
         sender = _known(name, intake)
         setup, documentation = sender.setup, sender.documentation

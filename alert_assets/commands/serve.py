@@ -1,4 +1,4 @@
-"""`alert-assets serve`: HTTP in."""
+"""`alert-assets serve`: HTTP in, and the pages for people."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from typing import Annotated
 
 import typer
 import uvicorn
+from starlette.applications import Starlette
 
 from alert_assets.commands import output
+from alert_assets.commands.people import login
 from alert_assets.errors import UserError
 from alert_assets.intake.server import Intake
 from alert_assets.intake.settings import load_intake_settings
 from alert_assets.settings import load_settings
+from alert_assets.web.pages import Pages
+from alert_assets.web.settings import load_web_settings
 
 app = typer.Typer(add_completion=False)
+
+_CLOSED = " are shown to nobody: set ALERTS_WEB_TOKENS=name=token, or ALERTS_WEB_PROXY_HEADER"
 
 
 @app.command(epilog="Example: alert-assets serve --port 9000")
@@ -23,7 +29,7 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Default: ALERTS_SERVE_HOST, 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Default: ALERTS_SERVE_PORT, 8080.")] = None,
 ) -> None:
-    """Take what other tools send, on POST /intake/SENDER, until Ctrl-C or SIGTERM.
+    """Take what other tools send, on POST /intake/SENDER, and show the pages, until Ctrl-C or SIGTERM.
 
     An answer of 2xx says that it is on disk, in the landing zone.
     """
@@ -34,16 +40,26 @@ def serve(
             f"ALERTS_SERVE_HOST={intake.serve_host} lets other machines send, and nothing says which may. Set "
             "ALERTS_INTAKE_TOKENS=name=token (and ALERTS_INTAKE_SECRETS for senders that sign), or serve on 127.0.0.1."
         )
-    service = Intake(load_settings(), intake)
+    settings, web = load_settings(), load_web_settings()
+    service = Intake(settings, intake)
+    pages = Pages(
+        settings,
+        web,
+        intake,
+        login=login(),
+        is_stopping=lambda: server.should_exit,
+        requests=lambda: dict(service.requests),
+    )
     listening = _bind(intake.serve_host, intake.serve_port)
     recovered = service.writer.start()
     if recovered:
         typer.echo(f"Recovered {output.count(len(recovered), 'landing file')} of a server that was killed.", err=True)
     config = uvicorn.Config(
-        service.app(),
+        Starlette(routes=[*service.routes(), *pages.routes()], lifespan=service.lifespan),
         access_log=False,
         log_level="warning",
         server_header=False,
+        proxy_headers=False,  # who connects is who the pages believe, or do not
         timeout_keep_alive=75,  # longer than clients keep idle connections, so that none is closed under a request
         timeout_graceful_shutdown=30,
     )
@@ -57,6 +73,9 @@ def serve(
         signal.signal(number, stop)
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
+    typer.echo(
+        f"Pages on {settings.web_url or f'http://{shown}:{port}'}/{'' if pages.access.is_usable else _CLOSED}", err=True
+    )
     typer.echo(f"Listening on http://{shown}:{port}; POST /intake/SENDER, Ctrl-C stops.", err=True)
     server.run(sockets=[listening])
     service.writer.close()

@@ -11,8 +11,9 @@ from pydantic_settings import BaseSettings
 
 from alert_assets.commands import output
 from alert_assets.commands.options import JsonOption
-from alert_assets.intake.settings import IntakeSettings, load_intake_settings
+from alert_assets.intake.settings import load_intake_settings
 from alert_assets.settings import PREFIX, Settings, load_settings
+from alert_assets.web.settings import load_web_settings
 
 app = typer.Typer(add_completion=False)
 
@@ -24,10 +25,9 @@ def settings(as_json: JsonOption = False) -> None:
 
     current = load_settings()
     found = [_described(f"{PREFIX}{name.upper()}", name, Settings, current) for name in Settings.model_fields]
-    intake = load_intake_settings()
-    found += [
-        _described(f"{PREFIX}{name.upper()}", name, IntakeSettings, intake) for name in IntakeSettings.model_fields
-    ]
+    for served in (load_intake_settings(), load_web_settings()):
+        model = type(served)
+        found += [_described(f"{PREFIX}{name.upper()}", name, model, served) for name in model.model_fields]
     in_use = {type(settings): settings for settings in configured()}
     for each in SETTINGS:
         found += [_described(each.variable(name), name, each, in_use.get(each)) for name in each.model_fields]
@@ -59,7 +59,9 @@ def _open(value: Any) -> Any:
     """A value fit to be shown."""
     if isinstance(value, SecretStr):
         return "(hidden)" if value.get_secret_value() else ""
-    if isinstance(value, (int, float, tuple)):
+    if isinstance(value, tuple):
+        return tuple(part if isinstance(part, str) else str(part) for part in value)
+    if isinstance(value, (int, float)):
         return value
     return output.without_credentials(str(value))
 
@@ -69,4 +71,4 @@ def _source(variable: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

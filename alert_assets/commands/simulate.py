@@ -21,7 +21,7 @@ from alert_assets.settings import Settings, load_settings
 from alert_assets.simulator.faults import Amount, Faults
 from alert_assets.simulator.landing import Compression, LandingWriter
 from alert_assets.simulator.runs import OnProgress, Pace, Summary, default_start, stream, write_history
-from alert_assets.simulator.scenarios import SCENARIOS
+from alert_assets.simulator.scenarios import SCENARIOS, USUAL
 from alert_assets.simulator.sending import SENDERS, HttpWriter
 from alert_assets.simulator.timeline import HOUR, Timeline
 
@@ -51,7 +51,10 @@ def simulate(
     events: Annotated[int, typer.Option(min=1, help="Events in each simulated hour, faults not counted.")] = 500,
     scenario: Annotated[
         list[str] | None,
-        typer.Option(help=f"Play only this one; may be repeated. One of: {', '.join(SCENARIOS)}.", show_default=False),
+        typer.Option(
+            help=f"Play only this one; may be repeated. One of: {', '.join(SCENARIOS)}; the last only by its name.",
+            show_default=False,
+        ),
     ] = None,
     compress: Annotated[Compression, typer.Option(help="mixed compresses every second file.")] = Compression.NONE,
     name: Annotated[
@@ -209,11 +212,11 @@ def _faults(**amounts: str) -> Faults:
 
 
 def _chosen(scenarios: list[str] | None) -> tuple[str, ...]:
-    """The scenarios in the order of the hour, each once; all if none is named."""
+    """The scenarios in the order of the hour, each once; the usual ones if none is named."""
     unknown = sorted(set(scenarios or ()) - set(SCENARIOS))
     if unknown:
         raise UserError(f"There is no scenario {unknown[0]!r}; choose from {', '.join(SCENARIOS)}.")
-    return tuple(name for name in SCENARIOS if not scenarios or name in scenarios)
+    return tuple(name for name in SCENARIOS if name in (scenarios or USUAL))
 
 
 def _local_landing_dir(settings: Settings) -> Path:

@@ -8,14 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from alert_assets.commands import output
-from alert_assets.commands.lake import reading, records
+from alert_assets.commands.lake import reading
 from alert_assets.commands.options import JsonOption
-from alert_assets.contracts import SLO_STATUS
 from alert_assets.kernel.clock import utc_now
-from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import load_settings
 from alert_assets.slo.budget import Slo
 from alert_assets.slo.openslo import PACKAGED, OpenSloError, load_slos
+from alert_assets.slo.status import burning, newest_status, spell_window
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -34,7 +33,7 @@ def status(
 ) -> None:
     """Show each SLO as it was last evaluated: budget left, which burn-rate alert fires, or what it still lacks."""
     with reading(load_settings()) as lakehouse:
-        rows = _newest(lakehouse)
+        rows = newest_status(lakehouse)
     if as_json:
         output.print_json({"time": utc_now(), "slos": rows})
     elif not rows:
@@ -82,7 +81,7 @@ def list_slos(as_json: JsonOption = False) -> None:
         table.add_row(
             slo.name,
             f"{float(100 * slo.target):g}%",
-            _window(int(slo.window.total_seconds() // 60)),
+            spell_window(int(slo.window.total_seconds() // 60)),
             slo.indicator.unit,
             slo.opens_breaker or "-",
             output.line(slo.description),
@@ -103,15 +102,6 @@ def _described(slo: Slo) -> dict[str, Any]:
     }
 
 
-def _newest(lakehouse: Lakehouse) -> list[dict[str, Any]]:
-    """The rows of the last evaluation; an SLO that was removed before it is not among them."""
-    return records(
-        lakehouse.rows(
-            SLO_STATUS, "SELECT * FROM t WHERE evaluated_at = (SELECT max(evaluated_at) FROM t) ORDER BY slo"
-        )
-    )
-
-
 def _print(rows: list[dict[str, Any]]) -> None:
     numbers = ("Target", "Achieved", "Budget left", "Bad", "Excluded")
     table = output.rows("SLO", "State", *numbers, "Window", "Because", right=numbers, keep=("SLO", "State", *numbers))
@@ -124,31 +114,13 @@ def _print(rows: list[dict[str, Any]]) -> None:
             _percent(row["budget_left_percent"]),
             f"{row['total'] - row['good']:,.0f} of {row['total']:,.0f}",
             f"{row['excluded']:,.0f}",
-            _window(row["window_minutes"]),
+            spell_window(row["window_minutes"]),
             # A table of an earlier release has no detail.
-            _burning(row) or row.get("detail") or "-",
+            burning(row) or row.get("detail") or "-",
         )
     output.Output().table(table)
     output.say(f"\nEvaluated {output.stamp_and_age(rows[0]['evaluated_at'], utc_now())}")
 
 
-def _burning(row: dict[str, Any]) -> str | None:
-    """The fastest pair of windows that fires."""
-    fires = next((rate for rate in row["burn_rates"] if rate["firing"]), None)
-    if fires is None:
-        return None
-    return (
-        f"{fires['severity']}: {fires['long_burn_rate']:.1f} over {_window(fires['long_window_minutes'])}, "
-        f"{fires['short_burn_rate']:.1f} over {_window(fires['short_window_minutes'])}, limit {fires['limit']:.1f}"
-    )
-
-
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:,.2f}%"
-
-
-def _window(minutes: int) -> str:
-    for size, unit in ((1440, "d"), (60, "h")):
-        if minutes % size == 0:
-            return f"{minutes // size}{unit}"
-    return f"{minutes}m"

@@ -134,7 +134,7 @@ BRONZE_EVENTS = Contract(
     version=1,
     description="Every valid event as it came, redeliveries included, and where and when it came from. Append only.",
     owner=_DATA_PLATFORM,
-    consumers=("silver_alerts", "silver_dependencies", "gold_incidents", "gold_problems"),
+    consumers=("silver_alerts", "silver_dependencies", "silver_baselines", "gold_incidents", "gold_problems"),
     key=("event_id", "timestamp"),
     freshness_minutes=10,
     model_path="alert_assets.contracts.models.tables:BronzeEvents",
@@ -186,6 +186,20 @@ SILVER_DEPENDENCIES = Contract(
     newest_column="last_seen",
     is_merged=True,
     checks="alert_assets.checks.dependencies:dependency_checks",
+)
+SILVER_BASELINES = Contract(
+    name="silver_baselines",
+    version=1,
+    description="What each series of latency, errors, CPU, calls and bad logs was in each hour: what is usual.",
+    owner=_DATA_PLATFORM,
+    consumers=("gold_problems", _ON_CALL),
+    key=("series_id", "hour"),
+    freshness_minutes=15,
+    model_path="alert_assets.contracts.models.tables:SilverBaselines",
+    time_column="hour",
+    newest_column="hour",
+    is_merged=True,
+    checks="alert_assets.checks.baselines:baseline_checks",
 )
 GOLD_INCIDENTS = Contract(
     name="gold_incidents",
@@ -322,6 +336,7 @@ CONTRACTS: dict[str, Contract] = {
         BRONZE_QUARANTINE,
         SILVER_ALERTS,
         SILVER_DEPENDENCIES,
+        SILVER_BASELINES,
         GOLD_INCIDENTS,
         GOLD_PROBLEMS,
         PLATINUM_INCIDENTS,

@@ -7,6 +7,7 @@ The routes stand alone, so that pages and metrics can be served by the same appl
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -27,6 +28,7 @@ from alert_assets.intake.ledger import Ledger
 from alert_assets.intake.payload import CANNOT_MAP, all_senders, mapped, mapped_otlp, reason
 from alert_assets.intake.shipping import Shipper, spool_of
 from alert_assets.intake.sns import Sns
+from alert_assets.intake.standing import EVENTS
 from alert_assets.intake.writer import DurableWriter, NotWrittenError, WriterRules
 from alert_assets.kernel.clock import utc_now
 from alert_assets.notify.store.notifications import Notifications
@@ -47,8 +49,6 @@ _T = TypeVar("_T")
 _MB = 1 << 20
 _JSON, _PROTOBUF = "application/json", "application/x-protobuf"
 
-#: Our own contract needs no mapping: its lines land as they come.
-EVENTS = "events"
 
 _TEND_SECONDS = 5
 
@@ -77,6 +77,8 @@ class Intake:
             ),
             Ledger(settings.state_dir),
         )
+        #: Requests that were answered, by sender and status.
+        self.requests: Counter[tuple[str, int]] = Counter()
         self._answers = Answers(Notifications(State(settings.state_url), clock=clock), clock)
         self._clicks = Clicks()
         self._sns = Sns(intake.intake_sns_topics)
@@ -233,6 +235,17 @@ class Intake:
         accepted: Callable[[int], Response],
     ) -> Response:
         """Read the body, land the lines that `take` makes of it, and answer once they are durable."""
+        answer = await self._taken(request, name, take, accepted)
+        self.requests[name, answer.status_code] += 1
+        return answer
+
+    async def _taken(
+        self,
+        request: Request,
+        name: str,
+        take: Callable[[bytes, bytes], Awaitable[list[bytes]]],
+        accepted: Callable[[int], Response],
+    ) -> Response:
         try:
             async with self._admission.body(request) as (raw, body):
                 lines = await take(raw, body)

@@ -1,4 +1,4 @@
-"""Places in the Dagster UI that belong to an alert."""
+"""Places that belong to an alert: the page of its problem, and those in the Dagster UI."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ if TYPE_CHECKING:
     from alert_assets.notify.alert import Alert
 
 
-def with_links(alert: Alert, dagster_url: str) -> Alert:
-    """The alert with links to its run and its table.
+def with_links(alert: Alert, dagster_url: str, web_url: str = "") -> Alert:
+    """The alert with links to its problem's page, its run and its table.
 
-    `dagster_url` is the webserver's; empty when there is none, and then there are no links.
+    `dagster_url` is the webserver's and `web_url` that of our pages; what is empty is not linked to.
     """
+    links = dict(alert.links)
+    if web_url and alert.incident_id:
+        links.setdefault("Problem", f"{web_url}/incidents/{quote(alert.incident_id, safe='')}")
     root = dagster_url.rstrip("/")
     if not root:
-        return alert
-    links = dict(alert.links)
+        return replace(alert, links=links)
     # What the resident process does is no run of Dagster's, and has no page.
     if alert.run_id and not alert.run_id.startswith("stream/"):
         links.setdefault("Run", f"{root}/runs/{quote(alert.run_id, safe='')}")

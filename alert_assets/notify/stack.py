@@ -51,7 +51,8 @@ class NotificationStack:
         from alert_assets.notify.routing.file import load_routing
 
         routing = load_routing(self._settings.routing_file or None)
-        return over_channels(replace(routing, dagster_url=self._settings.dagster_url), self.channels)
+        linked = replace(routing, dagster_url=self._settings.dagster_url, web_url=self._settings.web_url)
+        return over_channels(linked, self.channels)
 
     @cached_property
     def channels(self) -> Mapping[str, Channel]:

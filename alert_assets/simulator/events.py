@@ -1,4 +1,4 @@
-"""The wire format: events of the four types, stamped and written as JSON lines.
+"""The wire format: events of the five types, stamped and written as JSON lines.
 
 The builders fix the order of the keys, so that equal events are equal bytes. A field given as None is
 left out.
@@ -39,6 +39,11 @@ def deployment(
     """A change to what runs: a rollout, or a restart of what ran before."""
     fields = {"deployment_id": deployment_id, "version": version, "change_type": change_type, "message": message}
     return _event("deployment", application_id, host, "argo-cd", fields)
+
+
+def call(application_id: str, depends_on: str, **metrics: float) -> Event:
+    """Calls of one application to another within a minute; `metrics` as the contract has them."""
+    return _event("dependency", application_id, None, "mesh", {"depends_on": depends_on, "metrics": metrics})
 
 
 def stamp(event: Event, when: datetime, identity: str) -> Event:

@@ -1,8 +1,9 @@
-"""The three incidents an hour holds, each timed from its own T+0 in minutes.
+"""The incidents an hour may hold, each timed from its own T+0 in minutes.
 
-Two are real and one is noise: a rollout that breaks its service, a leak without a deployment, and a
-restart that looks like trouble for three minutes. Alerts repeat every minute, as a rule that is
-evaluated every minute repeats them.
+Of the three that it holds unless told otherwise, two are real and one is noise: a rollout that breaks its service, a
+leak without a deployment, and a restart that looks like trouble for three minutes. The fourth is played when it is
+asked for: a fault in a service that nobody watches, which shows in two that call it. Alerts repeat every minute, as a
+rule that is evaluated every minute repeats them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from alert_assets.simulator.events import Event, alert, deployment, log, metric
+from alert_assets.simulator.events import Event, alert, call, deployment, log, metric
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,11 +23,12 @@ Step = tuple[float, Event]
 
 @dataclass(frozen=True)
 class Scenario:
-    """`starts_at_minute` is where in the hour the scenario's T+0 lies."""
+    """`starts_at_minute` is where in the hour the scenario's T+0 lies; `by_name` is played only when asked for."""
 
     name: str
     starts_at_minute: int
     play: Callable[[Random], Iterator[Step]]
+    by_name: bool = False
 
 
 def deployment_incident(rng: Random) -> Iterator[Step]:
@@ -133,6 +135,43 @@ def infra_restart(rng: Random) -> Iterator[Step]:
     yield 4.8, log(app, host, "INFO", "Maintenance finished, host is back in rotation")
 
 
+#: Who calls whom, how often a minute, and how long the callee takes, its own callees included, in milliseconds.
+CALLS = {
+    ("webshop", "checkout"): (120, 60.0),
+    ("webshop", "catalog"): (300, 35.0),
+    ("checkout", "ledger"): (120, 20.0),
+    ("catalog", "ledger"): (90, 20.0),
+    ("catalog", "images"): (300, 8.0),
+}
+
+
+def leaf_fault(rng: Random) -> Iterator[Step]:
+    """A change of the ledger's settings at T+24 makes each of its answers take 900 ms longer over T+25..37.
+
+    No alert watches the ledger. checkout and webshop, which wait for it, fire over T+28..36 and are resolved at T+39;
+    images and catalog's own work are as usual.
+    """
+    slow = ("checkout", "catalog", "ledger")
+    change = "Connection pool: 4 instead of 40"
+    yield 24, deployment("ledger", None, _id(rng, "chg"), "v5.0.3", "config_change", change)
+    for minute in range(41):
+        for (caller, callee), (requests, milliseconds) in CALLS.items():
+            late = 900.0 if 25 <= minute <= 37 and callee in slow else 0.0
+            took = round((milliseconds + late) * rng.uniform(0.95, 1.05), 1)
+            wait = round(took + rng.uniform(1, 2), 1)
+            yield (
+                minute,
+                call(caller, callee, requests=requests, client_latency_ms=wait, server_latency_ms=took, errors=0),
+            )
+    for offset, app in ((0.0, "checkout"), (0.3, "webshop")):
+        fields = {"alert_id": _id(rng, "alr"), "threshold": 500.0, "message": "Requests take longer than 500 ms"}
+        for minute in range(28, 37):
+            value = round(rng.uniform(940, 1000), 1)
+            yield minute + offset, alert(app, None, "latency_high", "HIGH", current_value=value, **fields)
+        over = {**fields, "status": "resolved", "current_value": 70.0}
+        yield 39 + offset, alert(app, None, "latency_high", "HIGH", **over)
+
+
 #: Placed so that they overlap, and end 16 minutes before the hour does: the dedup windows of their alerts
 #: (5 minutes, closed 10 later) are closed within it.
 SCENARIOS = {
@@ -141,8 +180,12 @@ SCENARIOS = {
         Scenario("deployment", 4, deployment_incident),
         Scenario("memory-leak", 4, memory_leak),
         Scenario("infra-restart", 20, infra_restart),
+        Scenario("leaf-fault", 4, leaf_fault, by_name=True),
     )
 }
+
+#: Those that an hour holds unless told otherwise.
+USUAL = tuple(name for name, scenario in SCENARIOS.items() if not scenario.by_name)
 
 
 def _errors(rng: Random, app: str, host: str) -> Iterator[Step]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from alert_assets.errors import UserError
 from alert_assets.simulator.events import Event, rfc3339, stamp
 from alert_assets.simulator.noise import background_event
-from alert_assets.simulator.scenarios import SCENARIOS
+from alert_assets.simulator.scenarios import SCENARIOS, USUAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,7 @@ class Timeline:
     seed: int
     start: datetime
     events_per_hour: int = 500
-    scenarios: tuple[str, ...] = tuple(SCENARIOS)
+    scenarios: tuple[str, ...] = USUAL
 
     def __post_init__(self) -> None:
         needed = sum(1 for name in self.scenarios for _ in SCENARIOS[name].play(Random(0)))

@@ -22,12 +22,14 @@ from alert_assets.contracts import (
     PLATINUM_INCIDENTS,
     PLATINUM_PROBLEMS,
     SILVER_ALERTS,
+    SILVER_BASELINES,
     SILVER_DEPENDENCIES,
 )
 from alert_assets.ingest.held import tell
 from alert_assets.ingest.landing import LandingFile, backlog
 from alert_assets.ingest.query import IngestReport, ingest
 from alert_assets.stream.shift import CHAIN
+from alert_assets.transforms.baselines import refresh_baselines
 from alert_assets.transforms.dependencies import refresh_dependencies
 from alert_assets.transforms.gold import refresh_gold
 from alert_assets.transforms.problems import refresh_problems
@@ -59,6 +61,7 @@ class Cycle:
     gold: Refresh = field(default_factory=Refresh)
     platinum: PlatinumRefresh = field(default_factory=PlatinumRefresh)
     dependencies: Refresh = field(default_factory=Refresh)
+    baselines: Refresh = field(default_factory=Refresh)
     problems: Refresh = field(default_factory=Refresh)
     causes: PlatinumRefresh = field(default_factory=PlatinumRefresh)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -70,6 +73,7 @@ class Cycle:
             SILVER_ALERTS: self.silver,
             GOLD_INCIDENTS: self.gold,
             SILVER_DEPENDENCIES: self.dependencies,
+            SILVER_BASELINES: self.baselines,
             GOLD_PROBLEMS: self.problems,
         }
         found: dict[str, dict[str, Any]] = {
@@ -177,6 +181,9 @@ def run_cycle(
     def dependencies() -> None:
         cycle.dependencies = refresh_dependencies(lakehouse)
 
+    def baselines() -> None:
+        cycle.baselines = refresh_baselines(lakehouse)
+
     def problems() -> None:
         cycle.problems = refresh_problems(lakehouse, settings)
 
@@ -189,6 +196,7 @@ def run_cycle(
         GOLD_INCIDENTS: gold,
         PLATINUM_INCIDENTS: platinum,
         SILVER_DEPENDENCIES: dependencies,
+        SILVER_BASELINES: baselines,
         GOLD_PROBLEMS: problems,
         PLATINUM_PROBLEMS: causes,
     }

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from alert_assets.breaker.guard import BreakerOpen
 from alert_assets.checks.evaluate import evaluate, record
 from alert_assets.checks.tables import CHECKS
-from alert_assets.contracts import GOLD_PROBLEMS, PLATINUM_PROBLEMS, SILVER_DEPENDENCIES
+from alert_assets.contracts import GOLD_PROBLEMS, PLATINUM_PROBLEMS, SILVER_BASELINES, SILVER_DEPENDENCIES
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import one_line
@@ -53,7 +53,7 @@ REPORT_SECONDS = 60.0
 #: While something always waits, who calls whom and the problems have their turn so often where no incident is new: of
 #: those that are, people hear by problem.
 _GROUP_SECONDS = 60.0
-_GROUPED = (SILVER_DEPENDENCIES, GOLD_PROBLEMS, PLATINUM_PROBLEMS)
+_GROUPED = (SILVER_DEPENDENCIES, SILVER_BASELINES, GOLD_PROBLEMS, PLATINUM_PROBLEMS)
 
 #: After a failure, so long until the next attempt: the first time, and at most.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
@@ -303,6 +303,7 @@ def _line(cycle: Cycle, seconds: float) -> str:
     }
     grouped = {
         SILVER_DEPENDENCIES.name: "dependencies",
+        SILVER_BASELINES.name: "baselines",
         GOLD_PROBLEMS.name: "problems",
         PLATINUM_PROBLEMS.name: "causes",
     }

@@ -7,18 +7,25 @@ ones, and takes in the neighbours of whatever came out different until nothing d
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from deltalake.exceptions import DeltaError
 
-from alert_assets.analysis.causes import Window, rank, worst_hit
-from alert_assets.analysis.causes.bronze import AROUND, PAST, read_observations
+from alert_assets.analysis.causes import Window, rank
+from alert_assets.analysis.causes.bronze import AROUND, EARLIEST_END, PAST, History, Sources
 from alert_assets.analysis.causes.graph import FORGOTTEN_AFTER, SEEN_AFTER, Calls
-from alert_assets.analysis.causes.problems import LONGEST, Incident, Problem, group
-from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, GOLD_PROBLEMS, SILVER_ALERTS, SILVER_DEPENDENCIES
+from alert_assets.analysis.causes.problems import LONGEST, RESOLVES_WITHIN, Incident, Problem, group
+from alert_assets.contracts import (
+    BRONZE_EVENTS,
+    GOLD_INCIDENTS,
+    GOLD_PROBLEMS,
+    SILVER_ALERTS,
+    SILVER_BASELINES,
+    SILVER_DEPENDENCIES,
+)
 from alert_assets.contracts.topology import calls_written_down
 from alert_assets.kernel.buckets import bucket_of, sql_bucket
 from alert_assets.kernel.clock import EPOCH
@@ -32,15 +39,18 @@ from alert_assets.transforms.problem_facts import Evidence, merged_rows, row_of
 from alert_assets.transforms.refresh import Refresh
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     import pyarrow as pa
 
     from alert_assets.contracts import Contract
     from alert_assets.settings import Settings
+    from alert_assets.transforms.problem_facts import ResolvedAfter
 
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
-_UPSTREAM = (GOLD_INCIDENTS, SILVER_ALERTS, SILVER_DEPENDENCIES, BRONZE_EVENTS)
+#: How far before a problem a measurement may say what was usual: full hours, from two before it on.
+_PAST = PAST + AROUND + _HOUR
+_UPSTREAM = (GOLD_INCIDENTS, SILVER_ALERTS, SILVER_DEPENDENCIES, SILVER_BASELINES, BRONZE_EVENTS)
 
 #: What is read of gold_incidents.
 _INCIDENT = (
@@ -52,12 +62,17 @@ _PROBLEM = (
     "problem_id, opened_at, last_seen_at, resolved_at, state, applications, incident_ids, fingerprints, merged_into"
 )
 
+#: Problems that are ranked together: at most so many, opened within this of each other.
+_AT_ONCE, _SPAN = 100, timedelta(hours=6)
+
 #: Up to so many texts are looked for one by one; beyond, all are read and looked through here.
 _SPELLED_OUT = 500
 
 Row = dict[str, Any]
 #: Pairs of applications with when each was first and last seen.
 Pairs = dict[tuple[str, str], tuple[datetime, datetime]]
+#: By fingerprint, dedup windows.
+Windows = dict[str, list[tuple[datetime, datetime]]]
 
 
 def refresh_problems(lakehouse: Lakehouse, settings: Settings, *, full_refresh: bool = False) -> Refresh:
@@ -115,12 +130,14 @@ class _Touched:
         incidents: new rows of gold_incidents, by id.
         spans: stretches of time in which incidents came, changed or went.
         calls: stretches of time of which the graph is another now.
+        fingerprints: of what fired or was resolved, with when problems of it may be others now.
         again: stored problems whose facts may come out different, by id.
     """
 
     incidents: dict[str, Row] = field(default_factory=dict)
     spans: list[Interval] = field(default_factory=list)
     calls: list[Interval] = field(default_factory=list)
+    fingerprints: list[tuple[str, Interval]] = field(default_factory=list)
     again: dict[str, Row] = field(default_factory=dict)
 
 
@@ -134,6 +151,7 @@ class _Run:
         # At one version each, however long it takes.
         self._tables = {contract: lakehouse.table(contract) for contract in (*_UPSTREAM, GOLD_PROBLEMS)}
         self._calls = calls_of(lakehouse, settings)
+        self._sources = Sources.of(lakehouse)
         self._incidents: dict[str, Row] = {}
         self.read = self.recomputed = 0
 
@@ -187,9 +205,17 @@ class _Run:
             # Who had an incident in this window before may have it no more: an earlier firing gives it another id.
             until = max(row["window_end"], row["last_seen_timestamp"])
             touched.spans.append(Interval(row["window_start"] - self._gap, until + self._gap))
+            touched.fingerprints.append((row["fingerprint"], Interval(row["window_start"] - LONGEST, until + LONGEST)))
         touched.calls = self._spans_of_calls(cursors[SILVER_DEPENDENCIES])
-        for row in [*self._with_resolutions(cursors[SILVER_ALERTS]), *self._with_measurements(cursors[BRONZE_EVENTS])]:
+        windows = self._new_windows(cursors[SILVER_ALERTS])
+        for row in [*self._with_resolutions(windows), *self._with_measurements(cursors[BRONZE_EVENTS])]:
             touched.again[row["problem_id"]] = row
+        # A resolution says of the week after it that ends are reported, and of what fired before that it was over.
+        touched.fingerprints += [
+            (fingerprint, Interval(start - LONGEST, end + RESOLVES_WITHIN + LONGEST))
+            for fingerprint, spans in windows.items()
+            for start, end in spans
+        ]
         return touched
 
     def _spans_of_calls(self, cursor: int) -> list[Interval]:
@@ -212,26 +238,27 @@ class _Run:
                 spans.append(Interval(old_last + FORGOTTEN_AFTER, last + FORGOTTEN_AFTER))
         return merge_intervals(spans)
 
-    def _with_resolutions(self, cursor: int) -> list[Row]:
-        """Stored problems of whose fingerprints a resolution is new, or may be no more."""
-        new = self._query(
+    def _new_windows(self, cursor: int) -> Windows:
+        windows: Windows = defaultdict(list)
+        for row in self._query(
             SILVER_ALERTS, f"SELECT fingerprint, window_start, window_end FROM t WHERE _batch_id > {cursor}"
-        )
-        if not new:
-            return []
-        windows = defaultdict(list)
-        for row in new:
+        ):
             windows[row["fingerprint"]].append((row["window_start"], row["window_end"]))
-        first, last = min(row["window_start"] for row in new), max(row["window_end"] for row in new)
+        return windows
+
+    def _with_resolutions(self, windows: Windows) -> list[Row]:
+        """Stored problems of whose fingerprints a resolution is new, or may be no more."""
+        if not windows:
+            return []
+        first = min(start for spans in windows.values() for start, _ in spans)
+        last = max(end for spans in windows.values() for _, end in spans)
         where = (
             f"merged_into IS NULL AND opened_at <= {literal(last)} "
             f"AND (state = 'firing' OR resolved_at >= {literal(first)})"
         )
-        if len(windows) <= _SPELLED_OUT:
-            where += f" AND array_has_any(fingerprints, make_array({', '.join(map(literal, sorted(windows)))}))"
         return [
             row
-            for row in self._query(GOLD_PROBLEMS, f"SELECT {_PROBLEM} FROM t WHERE {where}")
+            for row in self._query(GOLD_PROBLEMS, f"SELECT {_PROBLEM} FROM t WHERE {where}{_of_any(windows)}")
             if any(
                 row["opened_at"] <= end and (row["resolved_at"] is None or row["resolved_at"] >= start)
                 for fingerprint in row["fingerprints"]
@@ -241,22 +268,24 @@ class _Run:
 
     def _with_measurements(self, cursor: int) -> list[Row]:
         """Stored problems whose ranking looks at a time and an application of which events are new."""
+        # The earliest end of a window that they may belong to, not their own time: of a problem that was last seen
+        # minutes before, what is measured now says nothing any more.
         new = self._query(
             BRONZE_EVENTS,
-            "SELECT application_id, min(timestamp) AS first, max(timestamp) AS last FROM t "
+            f"SELECT application_id, min({EARLIEST_END}) AS first, max(timestamp) AS last FROM t "
             f"WHERE event_type <> 'alert' AND _batch_id > {cursor} GROUP BY application_id",
         )
         if not new:
             return []
+        for row in new:
+            row["first"] = EPOCH + timedelta(microseconds=row["first"])
         first, last = min(row["first"] for row in new), max(row["last"] for row in new)
-        near = (
-            f"merged_into IS NULL AND last_seen_at >= {literal(first - AROUND)} AND opened_at <= {literal(last + PAST)}"
-        )
+        near = f"merged_into IS NULL AND last_seen_at >= {literal(first)} AND opened_at <= {literal(last + _PAST)}"
         found = []
         for problem in self._query(GOLD_PROBLEMS, f"SELECT {_PROBLEM} FROM t WHERE {near}"):
             around = self._around(problem["applications"], problem["last_seen_at"])
-            begin, end = problem["opened_at"] - PAST, problem["last_seen_at"] + AROUND
-            if any(row["application_id"] in around and row["first"] <= end and row["last"] > begin for row in new):
+            begin, end = problem["opened_at"] - _PAST, problem["last_seen_at"]
+            if any(row["application_id"] in around and row["first"] <= end and row["last"] >= begin for row in new):
                 found.append(problem)
         return found
 
@@ -267,7 +296,8 @@ class _Run:
         self._incidents |= touched.incidents
         taken: dict[str, Row] = {}
         where = [*touched.spans, *touched.calls]
-        new = {**touched.again, **{row["problem_id"]: row for row in self._overlapping(where)}}
+        near = [*self._overlapping(where), *self._sharing(touched.fingerprints)]
+        new = {**touched.again, **{row["problem_id"]: row for row in near}}
         while True:
             taken |= new
             self._load(new.values())
@@ -275,11 +305,19 @@ class _Run:
             problems = self._group(members | touched.incidents.keys())
             stored_ids = {name: row["incident_ids"] for name, row in taken.items()}
             grown = [
-                Interval(problem.opened_at - self._gap, problem.last_seen_at + self._gap)
+                problem
                 for problem in problems
                 if self._is_different(problem, stored_ids, touched.incidents) or _overlaps(problem, where)
             ]
-            new = {row["problem_id"]: row for row in self._overlapping(grown) if row["problem_id"] not in taken}
+            near = [
+                *self._overlapping([Interval(p.opened_at - self._gap, p.last_seen_at + self._gap) for p in grown]),
+                *self._sharing(
+                    (one.fingerprint, Interval(one.first_seen - LONGEST, one.last_seen + LONGEST))
+                    for problem in grown
+                    for one in problem.incidents
+                ),
+            ]
+            new = {row["problem_id"]: row for row in near if row["problem_id"] not in taken}
             if not new:
                 return taken, problems
 
@@ -299,6 +337,26 @@ class _Run:
             else [f"opened_at <= {literal(merged[-1].end)} AND last_seen_at >= {literal(merged[0].start)}"]
         )
         return self._query(GOLD_PROBLEMS, f"SELECT {_PROBLEM} FROM t WHERE merged_into IS NULL AND {overlaps}")
+
+    def _sharing(self, fingerprints: Iterable[tuple[str, Interval]]) -> list[Row]:
+        """The stored problems with a fingerprint at a time, and those that became part of one of them."""
+        spans: dict[str, list[Interval]] = defaultdict(list)
+        for fingerprint, span in fingerprints:
+            spans[fingerprint].append(span)
+        if not spans:
+            return []
+        first = min(span.start for some in spans.values() for span in some)
+        last = max(span.end for some in spans.values() for span in some)
+        where = f"merged_into IS NULL AND opened_at <= {literal(last)} AND last_seen_at >= {literal(first)}"
+        return [
+            row
+            for row in self._query(GOLD_PROBLEMS, f"SELECT {_PROBLEM} FROM t WHERE {where}{_of_any(spans)}")
+            if any(
+                row["opened_at"] <= span.end and row["last_seen_at"] >= span.start
+                for fingerprint in row["fingerprints"]
+                for span in spans.get(fingerprint, ())
+            )
+        ]
 
     def _load(self, problems: Iterable[Row]) -> None:
         """Read the incidents of stored problems that are not known yet."""
@@ -336,43 +394,72 @@ class _Run:
             )
             for row in (self._incidents[one] for one in ids)
         ]
-        return group(incidents, self._calls.at, hops=self._settings.problem_hops, gap=self._gap)
+        return group(
+            incidents,
+            self._calls.at,
+            hops=self._settings.problem_hops,
+            gap=self._gap,
+            resolved=self._resolved(incidents),
+        )
+
+    def _resolved(self, incidents: Sequence[Incident]) -> dict[str, list[datetime]]:
+        """When the fingerprints that fired in more than one window were resolved, from a week before."""
+        counts = Counter(one.fingerprint for one in incidents)
+        again = {fingerprint for fingerprint, number in counts.items() if number > 1}
+        if not again:
+            return {}
+        times = [one.first_seen for one in incidents if one.fingerprint in again]
+        first, last = min(times) - RESOLVES_WITHIN, max(times)
+        return self._resolutions(again, f"window_end >= {literal(first)} AND window_start <= {literal(last)}")
 
     # What a problem says of itself
 
     def _rows(self, problems: Sequence[Problem]) -> Iterator[Row]:
-        resolved_after = self._resolutions(problems)
-        for problem in problems:
-            yield row_of(problem, self._incidents, resolved_after, self._evidence(problem))
-            yield from merged_rows(problem, self._incidents)
+        resolved_after = self._resolved_after(problems)
+        for some in _together(problems):
+            history = self._history(some)
+            for problem in some:
+                yield row_of(problem, self._incidents, resolved_after, self._evidence(problem, history))
+                yield from merged_rows(problem, self._incidents)
 
-    def _resolutions(self, problems: Sequence[Problem]) -> Any:
+    def _resolved_after(self, problems: Sequence[Problem]) -> ResolvedAfter:
         """When a fingerprint of some problems is next resolved, from a moment on."""
         fingerprints = {one.fingerprint for problem in problems for one in problem.incidents}
-        times: dict[str, list[datetime]] = defaultdict(list)
-        if fingerprints:
-            first = min(problem.opened_at for problem in problems)
-            where = f"resolved_at IS NOT NULL AND window_end >= {literal(first)}"
-            if len(fingerprints) <= _SPELLED_OUT:
-                where += f" AND fingerprint IN ({', '.join(map(literal, sorted(fingerprints)))})"
-            for row in self._query(SILVER_ALERTS, f"SELECT fingerprint, resolved_at FROM t WHERE {where}"):
-                if row["fingerprint"] in fingerprints:
-                    times[row["fingerprint"]].append(row["resolved_at"])
+        first = min((problem.opened_at for problem in problems), default=EPOCH)
+        times = self._resolutions(fingerprints, f"window_end >= {literal(first)}")
 
         def resolved_after(fingerprint: str, moment: datetime) -> datetime | None:
-            return min((at for at in times.get(fingerprint, ()) if at >= moment), default=None)
+            return next((at for at in times.get(fingerprint, ()) if at >= moment), None)
 
         return resolved_after
 
-    def _evidence(self, problem: Problem) -> Evidence:
+    def _resolutions(self, fingerprints: Collection[str], where: str) -> dict[str, list[datetime]]:
+        """When fingerprints were resolved, in order of time."""
+        times: dict[str, list[datetime]] = defaultdict(list)
+        if not fingerprints:
+            return times
+        if len(fingerprints) <= _SPELLED_OUT:
+            where += f" AND fingerprint IN ({', '.join(map(literal, sorted(fingerprints)))})"
+        sql = f"SELECT fingerprint, resolved_at FROM t WHERE resolved_at IS NOT NULL AND {where} ORDER BY resolved_at"
+        for row in self._query(SILVER_ALERTS, sql):
+            if row["fingerprint"] in fingerprints:
+                times[row["fingerprint"]].append(row["resolved_at"])
+        return times
+
+    def _history(self, problems: Sequence[Problem]) -> History:
+        """What the ranking of some problems looks at, read at once."""
+        around = {name for problem in problems for name in self._around(problem.applications, problem.last_seen_at)}
+        windows = [(problem.opened_at, problem.last_seen_at) for problem in problems]
+        return History(self._sources, windows, lookback=self._lookback, applications=around)
+
+    def _evidence(self, problem: Problem, history: History) -> Evidence:
         start, end = problem.opened_at, problem.last_seen_at
         around = self._around(problem.applications, end)
         edges = [edge for edge in self._calls.written_down if edge.caller.application_id in around]
-        seen = read_observations(self._tables[BRONZE_EVENTS], start, end, edges=edges, applications=around)
+        seen = history.seen_from(start, end, edges=edges, applications=around)
         window = Window(start.timestamp(), end.timestamp())
-        symptom = worst_hit(seen, window, problem.applications)
         lookback = (end - start + self._lookback).total_seconds()
-        ranking = rank(seen, window, symptom=symptom, lookback_seconds=lookback)
+        ranking = rank(seen, window, among=problem.applications, lookback_seconds=lookback)
         called = self._calls.at(end).called_applications
         theirs = {*problem.applications, *(to for name in problem.applications for to in called.get(name, ()))}
         named = {*problem.applications, *(cause.application_id for cause in ranking.causes)}
@@ -388,7 +475,7 @@ class _Run:
                 "timestamp": datetime.fromtimestamp(change.at, UTC),
             }
             for change in seen.changes
-            if change.application_id in theirs and window.end - lookback <= change.at <= window.end
+            if change.application_id in theirs
         ]
         return Evidence(ranking, changes, calls)
 
@@ -399,6 +486,25 @@ class _Run:
     def _query(self, contract: Contract, sql: str) -> list[Row]:
         table = self._tables[contract]
         return [] if table is None else query(sql, t=table)
+
+
+def _together(problems: Iterable[Problem]) -> Iterator[list[Problem]]:
+    """Problems that are ranked by what is read at once: not too many, none opened long after the first."""
+    some: list[Problem] = []
+    for problem in sorted(problems, key=lambda one: (one.opened_at, one.problem_id)):
+        if some and (len(some) == _AT_ONCE or problem.opened_at - some[0].opened_at > _SPAN):
+            yield some
+            some = []
+        some.append(problem)
+    if some:
+        yield some
+
+
+def _of_any(fingerprints: Collection[str]) -> str:
+    """SQL that leaves the problems with one of these fingerprints, or all where they are too many to be named."""
+    if len(fingerprints) > _SPELLED_OUT:
+        return ""
+    return f" AND array_has_any(fingerprints, make_array({', '.join(map(literal, sorted(fingerprints)))}))"
 
 
 def _overlaps(problem: Problem, spans: Iterable[Interval]) -> bool:

@@ -23,6 +23,7 @@ from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, GOLD_INCIDE
 from alert_assets.lake.lakehouse import COMMIT_INFO, Lakehouse, cursor_app
 from alert_assets.lake.snapshot import BATCH_APP
 from alert_assets.state.database import State
+from alert_assets.transforms.baselines import refresh_baselines
 from alert_assets.transforms.dependencies import refresh_dependencies
 from alert_assets.transforms.problems import refresh_problems
 from alert_assets_tests.oracle import reference
@@ -92,6 +93,7 @@ class Lake:
         bronze = {cursor_app(BRONZE_EVENTS): self.batch(BRONZE_EVENTS)}
         self._merge(SILVER_ALERTS, silver.values(), bronze)
         refresh_dependencies(self.lakehouse)
+        refresh_baselines(self.lakehouse)
         gold = reference.gold(self.events, silver, self.settings)
         self._merge(GOLD_INCIDENTS, gold.values(), {cursor_app(SILVER_ALERTS): self.batch(SILVER_ALERTS), **bronze})
         refresh_problems(self.lakehouse, self.settings)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alert_assets.analysis.causes.bronze import read_observations
+from alert_assets.analysis.causes.bronze import History, Sources
 from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets_tests.analysis.causes.shop import (
@@ -90,7 +90,8 @@ def test_the_lookback_is_how_long_a_change_counts(settings: Settings, run: Run) 
 def test_calls_of_the_last_week_are_in_the_graph_and_older_ones_are_not(settings: Settings) -> None:
     week = 7 * 24 * 60
     lake(settings, call("new", "db", FAULT - week + 10), call("old", "db", FAULT - week - 10))
-    seen = read_observations(Lakehouse(settings).table(BRONZE_EVENTS), at(FAULT), at(FAULT))
+    history = History(Sources.of(Lakehouse(settings)), [(at(FAULT), at(FAULT))], lookback=timedelta(hours=1))
+    seen = history.seen_from(at(FAULT), at(FAULT))
     assert seen.applications == {"new", "db"}
 
 

@@ -46,7 +46,7 @@ def test_list_as_json(run: Run) -> None:
     assert bronze["pii_columns"] == ["host", "labels", "url", "message", "depends_on_host", "_rescued"]
     assert (bronze["freshness_minutes"], bronze["consumers"]) == (
         10,
-        ["silver_alerts", "silver_dependencies", "gold_incidents", "gold_problems"],
+        ["silver_alerts", "silver_dependencies", "silver_baselines", "gold_incidents", "gold_problems"],
     )
     assert bronze["columns"][0] == "event_id"
 

@@ -43,7 +43,7 @@ def test_without_a_lake_and_without_a_landing_zone(run: Run) -> None:
     result = run("status")
 
     assert result.code == 0
-    assert result.out.count("no table yet") == 8
+    assert result.out.count("no table yet") == 9
     assert "does not exist" in " ".join(result.out.split())
     assert "0 lines open" in result.out
 
@@ -56,8 +56,8 @@ def test_rows_versions_and_ages(settings: Settings, landing: Path, run: Run) -> 
 
     tables = {table["name"]: table for table in found["tables"]}
     assert list(tables) == [
-        "bronze_events", "bronze_quarantine", "silver_alerts", "silver_dependencies", "gold_incidents",
-        "gold_problems", "platinum_incidents", "platinum_problems",
+        "bronze_events", "bronze_quarantine", "silver_alerts", "silver_dependencies", "silver_baselines",
+        "gold_incidents", "gold_problems", "platinum_incidents", "platinum_problems",
     ]  # fmt: skip
     bronze = tables["bronze_events"]
     assert (bronze["rows"], bronze["version"], bronze["newest_column"]) == (5, 1, "timestamp")

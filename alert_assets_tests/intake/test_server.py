@@ -109,7 +109,7 @@ def test_a_body_that_grows_over_the_limit_while_it_is_sent(site, client):
         ("POST", "/intake/nobody", 404),
         ("POST", "/intake/..%2f..%2fetc%2fpasswd", 404),
         ("POST", "/intake/%00", 404),
-        ("POST", "/", 404),
+        ("POST", "/", 405),
         ("GET", "/healthz", 200),
         ("GET", "/readyz", 200),
     ],

@@ -22,6 +22,7 @@ from alert_assets.contracts import (
     PLATINUM_PROBLEMS,
     QUALITY_SCORES,
     SILVER_ALERTS,
+    SILVER_BASELINES,
     SILVER_DEPENDENCIES,
     Contract,
 )
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 TABLES = [
     contract for name, contract in ALL_CONTRACTS.items() if name != "event" and contract is not SILVER_DEPENDENCIES
 ]
-COMPUTED = [SILVER_ALERTS, GOLD_INCIDENTS, GOLD_PROBLEMS, PLATINUM_INCIDENTS, PLATINUM_PROBLEMS]
+COMPUTED = [SILVER_ALERTS, SILVER_BASELINES, GOLD_INCIDENTS, GOLD_PROBLEMS, PLATINUM_INCIDENTS, PLATINUM_PROBLEMS]
 KEPT = [contract for contract in TABLES if contract not in COMPUTED]
 T0 = datetime(2026, 2, 14, 10, tzinfo=UTC)
 

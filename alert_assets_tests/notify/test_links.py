@@ -32,6 +32,15 @@ def test_a_breaker_links_to_its_steps_and_without_a_url_there_are_no_links() -> 
     assert with_links(step, "").links == {}
 
 
+def test_an_incident_links_to_its_problems_page() -> None:
+    alert = replace(ALERT, incident_id="0123456789abcdef")
+    assert with_links(alert, "", "https://alerts.example").links == {
+        "Problem": "https://alerts.example/incidents/0123456789abcdef"
+    }
+    assert with_links(alert, "", "").links == {}
+    assert with_links(ALERT, "", "https://alerts.example").links == {}
+
+
 def test_routing_fills_them_in() -> None:
     routing = replace(load_routing(), dagster_url="http://d")
     assert routing.enrich(replace(ALERT, run_id="r")).links == {"Run": "http://d/runs/r"}

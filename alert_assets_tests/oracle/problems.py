@@ -13,6 +13,7 @@ class Seen(NamedTuple):
     application_id: str
     first_seen: datetime
     last_seen: datetime
+    fingerprint: str = ""
 
 
 def problem_id(incident_id: str) -> str:
@@ -47,10 +48,26 @@ def is_near(one: str, other: str, calls: set[tuple[str, str]], hops: int) -> boo
     return False
 
 
+def goes_on(earlier: Seen, later: Seen, resolved: set[tuple[str, datetime]]) -> bool:
+    """The same alert, of which an end was reported in the week before, and none between the two."""
+    if not later.fingerprint or earlier.fingerprint != later.fingerprint:
+        return False
+    ends = [at for fingerprint, at in resolved if fingerprint == later.fingerprint]
+    is_reported = any(later.first_seen - timedelta(days=7) <= at < earlier.last_seen for at in ends)
+    return is_reported and not any(earlier.last_seen <= at < later.first_seen for at in ends)
+
+
 def group(
-    incidents: list[Seen], calls: set[tuple[str, str]], hops: int, gap: timedelta
+    incidents: list[Seen],
+    calls: set[tuple[str, str]],
+    hops: int,
+    gap: timedelta,
+    resolved: set[tuple[str, datetime]] | None = None,
 ) -> dict[str, tuple[set[str], set[str]]]:
-    """By problem_id: the ids of its incidents, and those of problems that became part of it."""
+    """By problem_id: the ids of its incidents, and those of problems that became part of it.
+
+    `resolved` has pairs of a fingerprint and when it was resolved.
+    """
     problems: list[tuple[list[Seen], set[str]]] = []
     for incident in sorted(incidents, key=lambda seen: (seen.first_seen, seen.incident_id)):
         joins = [
@@ -58,8 +75,11 @@ def group(
             for members, absorbed in problems
             if incident.first_seen - members[0].first_seen <= timedelta(hours=24)
             and any(
-                incident.first_seen - member.last_seen < gap
-                and is_near(member.application_id, incident.application_id, calls, hops)
+                (
+                    incident.first_seen - member.last_seen < gap
+                    and is_near(member.application_id, incident.application_id, calls, hops)
+                )
+                or goes_on(member, incident, resolved or set())
                 for member in members
             )
         ]

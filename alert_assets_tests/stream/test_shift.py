@@ -8,7 +8,14 @@ import pytest
 
 from alert_assets.breaker.guard import BreakerOpen
 from alert_assets.breaker.store import CircuitBreakers, circuit_breakers
-from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS, SILVER_ALERTS, SILVER_DEPENDENCIES
+from alert_assets.contracts import (
+    BRONZE_EVENTS,
+    GOLD_INCIDENTS,
+    PLATINUM_INCIDENTS,
+    SILVER_ALERTS,
+    SILVER_BASELINES,
+    SILVER_DEPENDENCIES,
+)
 from alert_assets.kernel.clock import utc_now
 from alert_assets.state.check_results import record_check
 from alert_assets.stream.shift import CHAIN, Shift, allowed
@@ -70,7 +77,7 @@ def test_a_failed_blocking_check_stops_what_is_built_on_its_table(
     (check, *_) = (check.name for check in CHECKS["silver_alerts"][1]() if check.gating)
     fail(breakers, "silver_alerts", check)
     tables, refusals = allowed(settings, breakers)
-    assert tables == (BRONZE_EVENTS, SILVER_ALERTS, SILVER_DEPENDENCIES)
+    assert tables == (BRONZE_EVENTS, SILVER_ALERTS, SILVER_DEPENDENCIES, SILVER_BASELINES)
     assert "3 keys are there twice." in " ".join(refusals)
     fail(breakers, "silver_alerts", check, passed=True)
     assert allowed(settings, breakers) == (CHAIN, [])

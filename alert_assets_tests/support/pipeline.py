@@ -13,11 +13,13 @@ from alert_assets.contracts import (
     GOLD_INCIDENTS,
     GOLD_PROBLEMS,
     SILVER_ALERTS,
+    SILVER_BASELINES,
     SILVER_DEPENDENCIES,
     Contract,
 )
 from alert_assets.ingest.query import IngestReport, ingest
 from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.transforms.baselines import refresh_baselines
 from alert_assets.transforms.dependencies import refresh_dependencies
 from alert_assets.transforms.gold import refresh_gold
 from alert_assets.transforms.problems import refresh_problems
@@ -32,7 +34,15 @@ if TYPE_CHECKING:
     from alert_assets.transforms.refresh import Refresh
 
 #: The tables up to gold.
-TABLES = (BRONZE_EVENTS, BRONZE_QUARANTINE, SILVER_ALERTS, SILVER_DEPENDENCIES, GOLD_INCIDENTS, GOLD_PROBLEMS)
+TABLES = (
+    BRONZE_EVENTS,
+    BRONZE_QUARANTINE,
+    SILVER_ALERTS,
+    SILVER_DEPENDENCIES,
+    SILVER_BASELINES,
+    GOLD_INCIDENTS,
+    GOLD_PROBLEMS,
+)
 
 Row = dict[str, Any]
 
@@ -70,6 +80,7 @@ class Pipeline:
         report = self.ingest()
         self.refresh_silver()
         refresh_dependencies(self.lakehouse)
+        refresh_baselines(self.lakehouse)
         self.refresh_gold()
         refresh_problems(self.lakehouse, self.settings)
         return report

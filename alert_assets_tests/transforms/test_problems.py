@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alert_assets.contracts import GOLD_INCIDENTS, GOLD_PROBLEMS, SILVER_DEPENDENCIES
+from alert_assets.contracts import GOLD_INCIDENTS, GOLD_PROBLEMS, SILVER_ALERTS, SILVER_DEPENDENCIES
 from alert_assets.transforms.problems import refresh_problems
 from alert_assets_tests.checks.lake import Lake, alert, line, metric
 from alert_assets_tests.oracle import problems as oracle
@@ -80,12 +80,14 @@ def assert_as_the_oracle(lake: Lake) -> None:
     calls = {(row["caller"], row["callee"]) for row in lake.rows(SILVER_DEPENDENCIES)}
     seen = [
         oracle.Seen(
-            row["incident_id"], row["application_id"], row["first_seen_timestamp"], row["last_seen_timestamp"]
+            row["incident_id"], row["application_id"], row["first_seen_timestamp"], row["last_seen_timestamp"],
+            row["fingerprint"],
         )
         for row in lake.rows(GOLD_INCIDENTS)
     ]  # fmt: skip
     gap = timedelta(minutes=lake.settings.problem_gap_minutes)
-    expected = oracle.group(seen, calls, lake.settings.problem_hops, gap)
+    resolved = {(row["fingerprint"], row["resolved_at"]) for row in lake.rows(SILVER_ALERTS) if row["resolved_at"]}
+    expected = oracle.group(seen, calls, lake.settings.problem_hops, gap, resolved)
     rows = contents(lake)
     got = {
         name: (
@@ -126,6 +128,22 @@ def test_a_problem_is_over_when_its_last_alert_is(lake: Lake) -> None:
     land(lake, fires(6, "web", 601, alert_type="slow"))
     assert problems(lake, "state") == ["firing", "firing"]
     assert_as_rebuilt(lake)
+
+
+def test_an_alert_that_goes_on_stays_in_its_problem_until_it_was_resolved(lake: Lake) -> None:
+    land(lake, fires(1, "web", 0), fires(2, "web", 40), fires(3, "batch", 20))
+    assert problems(lake, "alert_count") == [1, 1, 1], "of an alert that was never resolved nobody knows"
+    before = {row["problem_id"]: row["_batch_id"] for row in lake.rows(GOLD_PROBLEMS)}
+    land(lake, fires(4, "web", -600, status="resolved"), fires(5, "web", 120))
+    assert problems(lake, "alert_count", "applications", "state") == [
+        (3, ["web"], "firing"), (1, ["batch"], "firing"),
+    ]  # fmt: skip
+    land(lake, fires(6, "web", 90, status="resolved"), fires(7, "web", 200))
+    assert problems(lake, "alert_count", "state") == [(2, "resolved"), (1, "firing"), (2, "firing")]
+    (batch,) = (row for row in lake.rows(GOLD_PROBLEMS) if row["applications"] == ["batch"])
+    assert batch["_batch_id"] == before[batch["problem_id"]]
+    assert_as_rebuilt(lake)
+    assert_as_the_oracle(lake)
 
 
 def test_a_late_incident_joins_two_problems_and_the_younger_says_where_it_went(lake: Lake) -> None:
@@ -192,7 +210,7 @@ def test_nothing_new_commits_nothing(lake: Lake) -> None:
     assert not refresh_problems(lake.lakehouse, lake.settings).committed
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(3))
 def test_any_cut_order_and_redelivery_gives_the_problems_of_the_oracle(
     settings: Settings, tmp_path: Path, seed: int
 ) -> None:

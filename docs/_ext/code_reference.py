@@ -77,17 +77,19 @@ def _settings() -> Iterator[str]:
     from alert_assets.intake.settings import IntakeSettings
     from alert_assets.notify.channels.registry import SETTINGS
     from alert_assets.settings import PREFIX, Settings
+    from alert_assets.web.settings import WebSettings
 
     yield from ("# Settings", "", "Environment variables, or lines of a `.env` file in the working directory.", "")
     yield from (_row(["variable", "default", "meaning"]), "|---|---|---|")
     variables = [(f"{PREFIX}{name.upper()}", field) for name, field in Settings.model_fields.items()]
-    variables += [(f"{PREFIX}{name.upper()}", field) for name, field in IntakeSettings.model_fields.items()]
+    for model in (IntakeSettings, WebSettings):
+        variables += [(f"{PREFIX}{name.upper()}", field) for name, field in model.model_fields.items()]
     for channel in SETTINGS:
         variables += [(channel.variable(name), field) for name, field in channel.model_fields.items()]
     for variable, field in variables:
         default = field.default
         shown = f"`{default}`" if isinstance(default, (str, int, float, Path)) and str(default) else ""
-        shown = f"`{','.join(default)}`" if isinstance(default, tuple) else shown
+        shown = f"`{','.join(map(str, default))}`" if isinstance(default, tuple) else shown
         yield _row([f"`{variable}`", shown, field.description])
 
 

@@ -11,7 +11,7 @@ change nothing.
 from alert_assets.analysis.causes.baselines import Window
 from alert_assets.analysis.causes.graph import Edge, Graph, Node
 from alert_assets.analysis.causes.observations import LogMinute, Observations, log_minutes, observe
-from alert_assets.analysis.causes.ranking import Cause, Ranking, rank, worst_hit
+from alert_assets.analysis.causes.ranking import Cause, Ranking, rank
 
 __all__ = [
     "Cause",
@@ -25,5 +25,4 @@ __all__ = [
     "log_minutes",
     "observe",
     "rank",
-    "worst_hit",
 ]

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
-from math import sqrt
+from itertools import groupby
+from math import comb, sqrt
 from operator import attrgetter
 from statistics import median
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 #: Intervals of a series that belong to a window before its start and after its end. An alert follows its cause by some
 #: intervals, and what a series says about a moment comes at the end of the interval that holds it.
 INTERVALS_BEFORE, INTERVALS_AFTER = 4, 2
 
-#: The past of a series: at most so many values, not older than this.
+#: The past of a series: whole hours until there are so many values, not older than this.
 NEWEST, PAST_SECONDS = 300, 7 * 24 * 3600
+
+#: A window's own samples lie at most so far around it, where an interval is a quarter of an hour at most.
+AROUND_SECONDS = 3600
+
+#: Robust deviations from which a value counts as unusual.
+UNUSUAL = 3.0
+
+#: Sums of shares of a count are as exact as this.
+_ROUNDING = 1e-6
 
 #: The standard deviation of a normal distribution, in units of its median absolute deviation.
 _MAD = 1.4826
@@ -25,7 +35,7 @@ _MAD = 1.4826
 _STEADIEST = 0.05
 #: What one past sample leaves open, as a share of the usual value; n samples leave open an n-th of it.
 _OPEN = 0.5
-#: Requests by which a share of none in the past is still compatible with one failure.
+#: Requests by which a share of none in the past is still compatible with one failure; fewer where the past has fewer.
 _UNSEEN = 50
 
 
@@ -48,13 +58,37 @@ class Sample(NamedTuple):
     value: float
 
 
+class Hour(NamedTuple):
+    """What a series was in an hour of its past.
+
+    Attributes:
+        start: of the hour, seconds since the epoch; it holds the intervals that end in it.
+        samples: how many it had.
+        weight: requests, calls or lines behind them.
+        values: theirs, or some of them at even distances in the order of their size.
+    """
+
+    start: float
+    samples: int
+    weight: float
+    values: Sequence[float]
+
+
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """The usual value of a series: median, robust standard deviation, and of how many samples."""
+    """The usual value of a series.
+
+    Attributes:
+        value: the median.
+        spread: robust standard deviation.
+        samples: how many values it rests on.
+        weight: requests, calls or lines behind them.
+    """
 
     value: float
     spread: float
     samples: int
+    weight: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +115,7 @@ class Window:
     end: float
 
     def split(self, samples: Sequence[Sample], data_begins: float) -> tuple[Sequence[Sample], Sequence[Sample]]:
-        """The samples of the window, and the newest of the week before it.
+        """The samples of the window, and those before it.
 
         Where nothing was measured before the window, the first sample is all the past there is.
 
@@ -94,11 +128,83 @@ class Window:
         seconds = samples[-1].seconds
         first = bisect_right(samples, self.start - INTERVALS_BEFORE * seconds, key=_end)
         behind = bisect_left(samples, self.end + (INTERVALS_AFTER + 1) * seconds, key=_end)
-        oldest = bisect_left(samples, self.start - PAST_SECONDS, key=_end)
-        inside, past = samples[first:behind], samples[max(oldest, first - NEWEST) : first]
+        inside, past = samples[first:behind], samples[:first]
         if inside and not past and inside[0].end - 2 * seconds < data_begins:
             return inside[1:], inside[:1]
         return inside, past
+
+    def past(self, before: Sequence[Sample], hours: Iterable[Hour]) -> Past:
+        """What came before the window: its own hour and more, and as many whole hours before as it takes.
+
+        Args:
+            before: samples before the window, in order of time.
+            hours: those before :func:`base`, the newest first; of the samples themselves where there are none.
+        """
+        begin = base(self.start)
+        cut = bisect_left(before, begin, key=_end)
+        recent = before[cut:]
+        past = Past([sample.value for sample in recent], [], len(recent), sum(sample.weight for sample in recent))
+        for start, parts in groupby(hours or _hours(before[:cut]), key=attrgetter("start")):
+            if past.samples >= NEWEST or start < begin - PAST_SECONDS:
+                break
+            for hour in parts:
+                past.add(hour)
+        return past
+
+
+def base(start: float) -> float:
+    """The full hour from which on the samples of a window's past count one by one, an hour before it at least."""
+    return (start - AROUND_SECONDS) // 3600 * 3600
+
+
+def _hours(samples: Sequence[Sample]) -> Iterator[Hour]:
+    """The hours of samples in order of time, the newest first."""
+    for start, some in groupby(reversed(samples), key=lambda sample: sample.end // 3600 * 3600):
+        ones = list(some)
+        yield Hour(start, len(ones), sum(one.weight for one in ones), [one.value for one in ones])
+
+
+@dataclass(slots=True)
+class Past:
+    """Values of a series before a window.
+
+    Attributes:
+        values: in any order.
+        thinned: of the values that stand for several: how many, and how many each.
+        samples: how many there were.
+        weight: requests, calls or lines behind them.
+    """
+
+    values: list[float]
+    thinned: list[tuple[Sequence[float], float]]
+    samples: int
+    weight: float
+
+    def add(self, hour: Hour) -> None:
+        """Add an hour."""
+        if hour.samples == len(hour.values):
+            self.values += hour.values
+        else:
+            self.thinned.append((hour.values, hour.samples / len(hour.values)))
+        self.samples += hour.samples
+        self.weight += hour.weight
+
+    def median(self, of: Callable[[float], float]) -> float:
+        """The median of what a function makes of the values, each as often as it stands for."""
+        if not self.thinned:
+            return median(map(of, self.values))
+        weighted = [(of(value), 1.0) for value in self.values]
+        weighted += [(of(value), times) for values, times in self.thinned for value in values]
+        weighted.sort()
+        half, seen, lower = self.samples / 2, 0.0, None
+        for value, times in weighted:
+            seen += times
+            if lower is None and seen >= half - _ROUNDING:
+                lower = value
+            if seen > half + _ROUNDING:
+                break
+        assert lower is not None
+        return (lower + value) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +214,7 @@ class Excess:
     Attributes:
         amount: weight times (value - usual), summed; below 0 where it was below.
         deviations: of the most unusual sample, in robust standard deviations.
+        unusual: how many samples are.
         usual: None where the series has no past.
         level: mean by weight in the window.
         peak: highest value in the window.
@@ -116,39 +223,61 @@ class Excess:
 
     amount: float
     deviations: float
+    unusual: int
     usual: Usual | None
     level: float
     peak: float
     weight: float
 
-    def counts(self, least: float) -> bool:
-        """Whether it is above the usual by at least so many deviations."""
-        return self.amount > 0 and self.deviations >= least
+    @property
+    def counts(self) -> bool:
+        """Whether it is above the usual, and one of its samples unusual."""
+        return self.amount > 0 and self.unusual > 0
+
+    @property
+    def certainty(self) -> float:
+        """How sure it is that this is no chance, 0 to 1: the further from usual and the more values, the surer.
+
+        Were nothing wrong, the unusual values would be the highest of all, those of the past included, as seldom as
+        any other choice of so many (the exact p-value of the rank-sum test).
+        """
+        if not self.usual or not self.unusual:
+            return 0.0
+        chance = 1 / comb(self.usual.samples + self.unusual, self.unusual)
+        return (1 - chance) * (1 - (UNUSUAL / self.deviations) ** 2)
 
 
-def usual(values: Sequence[float], floor: float = 0.0) -> Usual | None:
+def usual(past: Past, floor: float = 0.0) -> Usual | None:
     """Median and robust spread of a series' past; None without one. Few samples widen the spread: they claim less."""
-    if not values:
+    if not past.samples:
         return None
-    middle = median(values)
-    spread = max(_MAD * median(abs(value - middle) for value in values), _STEADIEST * abs(middle), floor)
-    return Usual(middle, spread + _OPEN * max(abs(middle), floor) / len(values), len(values))
+    middle = past.median(float)
+    spread = max(_MAD * past.median(lambda value: abs(value - middle)), _STEADIEST * abs(middle), floor)
+    return Usual(middle, spread + _OPEN * max(abs(middle), floor) / past.samples, past.samples, past.weight)
 
 
-def excess(measure: Measure, samples: Sequence[Sample], window: Window, data_begins: float) -> Excess | None:
-    """Compare the samples of the window with those before it; None when the window has none."""
-    inside, past = window.split(samples, data_begins)
+def excess(
+    measure: Measure, samples: Sequence[Sample], window: Window, data_begins: float, hours: Sequence[Hour] = ()
+) -> Excess | None:
+    """Compare the samples of the window with those before it; None when the window has none.
+
+    Args:
+        hours: of the series, those before the samples, the newest first.
+    """
+    inside, before_it = window.split(samples, data_begins)
     weight = sum(sample.weight for sample in inside)
     if not weight:
         return None
-    before = usual([sample.value for sample in past], measure.floor)
+    before = usual(window.past(before_it, hours), measure.floor)
     level = sum(sample.weight * sample.value for sample in inside) / weight
     peak = max(sample.value for sample in inside)
     if before is None:
-        return Excess(0.0, 0.0, None, level, peak, weight)
+        return Excess(0.0, 0.0, 0, None, level, peak, weight)
+    deviations = [(sample.value - before.value) / _noise(measure, before, sample.weight) for sample in inside]
     return Excess(
         amount=weight * (level - before.value),
-        deviations=max((sample.value - before.value) / _noise(measure, before, sample.weight) for sample in inside),
+        deviations=max(deviations),
+        unusual=sum(one >= UNUSUAL for one in deviations),
         usual=before,
         level=level,
         peak=peak,
@@ -161,5 +290,5 @@ def _noise(measure: Measure, before: Usual, weight: float) -> float:
     if measure.of == "gauge":
         return before.spread
     if measure.of == "share":
-        return sqrt(max(before.value, 1 / (weight + _UNSEEN)) / weight + before.spread**2)
+        return sqrt(max(before.value, 1 / (weight + min(before.weight, _UNSEEN))) / weight + before.spread**2)
     return before.spread * (1 + 1 / sqrt(weight))

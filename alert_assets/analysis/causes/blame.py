@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from alert_assets.analysis.causes.baselines import Excess, Measure, Window
     from alert_assets.analysis.causes.observations import Change, Key, Observations
 
-#: Robust deviations from which a series counts as unusual.
-UNUSUAL = 3.0
 #: CPU is saturated above so many robust deviations and so many points of percent.
 SATURATED, SATURATED_POINTS = 6.0, 20.0
 
@@ -82,7 +80,8 @@ class Case:
         self._lookback_seconds = lookback_seconds
         self._found: dict[Measure, list[tuple[Key, Excess]]] = defaultdict(list)
         for key, samples in seen.series.items():
-            if found := excess(key.measure, samples, window, seen.begins[key.measure]):
+            hours = seen.hours.get(key, ())
+            if found := excess(key.measure, samples, window, seen.begins[key.measure], hours):
                 self._found[key.measure].append((key, found))
 
     def of(self, *measures: Measure) -> Iterator[tuple[Key, Excess]]:
@@ -95,14 +94,14 @@ class Case:
         found = [
             (key, one)
             for key, one in self.of(ERRORS, CALL_ERRORS, LOGS, LATENCY, SERVED, NETWORK, CPU)
-            if one.counts(UNUSUAL) and application_id in _accused(key)
+            if one.counts and application_id in _accused(key)
         ]
         return sorted(found, key=lambda pair: (-pair[1].deviations, pair[0].order()))
 
     def is_unusual(self, application_id: str) -> bool:
         """Whether anything that an application measures, or that is measured of its calls, is unusual."""
         return any(
-            found.counts(UNUSUAL) and application_id in {node.application_id for node in _ends(key)}
+            found.counts and application_id in {node.application_id for node in _ends(key)}
             for key, found in self.of(ERRORS, CALL_ERRORS, LOGS, LATENCY, SERVED, WAIT, NETWORK, CPU)
         )
 
@@ -130,7 +129,7 @@ class Case:
     def _losses(self, measure: Measure) -> dict[Node, float]:
         losses: dict[Node, float] = defaultdict(float)
         for key, found in self.of(measure):
-            if found.counts(UNUSUAL):
+            if found.counts:
                 losses[_answering(key)] += found.amount
         return dict(losses)
 
@@ -190,7 +189,7 @@ class Case:
         A fault at a callee's end shows in all calls to it, one at a caller's in those it makes and those it gets.
         """
         calls = [(key.subject, found) for key, found in self.of(NETWORK) if isinstance(key.subject, Edge)]
-        delays = {edge: found.amount / found.weight if found.counts(UNUSUAL) else 0.0 for edge, found in calls}
+        delays = {edge: found.amount / found.weight if found.counts else 0.0 for edge, found in calls}
         received: dict[Node, list[tuple[float, float]]] = defaultdict(list)
         made_or_received: dict[Node, list[tuple[float, float]]] = defaultdict(list)
         for edge, found in calls:
@@ -231,9 +230,7 @@ class Case:
     def _waits(self) -> dict[Edge, float]:
         """Milliseconds that callers waited beyond the usual, network included."""
         return {
-            key.subject: found.amount
-            for key, found in self.of(WAIT)
-            if isinstance(key.subject, Edge) and found.counts(UNUSUAL)
+            key.subject: found.amount for key, found in self.of(WAIT) if isinstance(key.subject, Edge) and found.counts
         }
 
     @cached_property
@@ -253,7 +250,7 @@ class Case:
         slow = sum(
             found.amount / max(found.usual.value, key.measure.floor)
             for key, found in self.of(LATENCY, SERVED, WAIT)
-            if found.usual and found.counts(UNUSUAL) and self._suffers(key) in names
+            if found.usual and found.counts and self._suffers(key) in names
         )
         return failed, slow
 

@@ -1,131 +1,275 @@
-"""The part of bronze_events that causes are ranked by, read by delta-rs: pruned by time, without Spark."""
+"""What causes are ranked by, read by delta-rs for one moment or many problems at once: pruned by time, without Spark.
+
+The hours around the problems are read from bronze_events, the week before from silver_baselines. Where that table does
+not have all that bronze has of the week, it is computed from bronze by the query that fills the table.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from bisect import bisect_left
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from math import ceil
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from alert_assets.analysis.causes.baselines import NEWEST, PAST_SECONDS
-from alert_assets.analysis.causes.graph import Edge, Node
-from alert_assets.analysis.causes.observations import BAD_LOG_LEVELS, LogMinute, Observations, observe
+from deltalake import QueryBuilder
+
+from alert_assets.analysis.causes.baselines import (
+    AROUND_SECONDS,
+    INTERVALS_AFTER,
+    NEWEST,
+    PAST_SECONDS,
+    Hour,
+    Sample,
+    base,
+)
+from alert_assets.analysis.causes.observations import (
+    CALLS,
+    INTERVAL_SECONDS,
+    LOGS,
+    Change,
+    Observations,
+    Series,
+    assemble,
+    in_time,
+)
+from alert_assets.analysis.causes.samples import HOUR, MEASURED, SERIES, hours_sql, kept, samples_sql
+from alert_assets.contracts import BRONZE_EVENTS, SILVER_BASELINES
+from alert_assets.kernel.intervals import Interval, merge_intervals
 from alert_assets.kernel.sql import literal
-from alert_assets.lake.rows import query
+from alert_assets.lake.rows import as_arrow, query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
     from deltalake import DeltaTable
 
+    from alert_assets.analysis.causes.graph import Edge
+    from alert_assets.lake.lakehouse import Lakehouse
 
-#: A window's samples lie at most so far around it, where an interval is a quarter of an hour at most.
-AROUND = timedelta(hours=1)
-#: How far before it a series' own past is looked for.
+#: A window's samples lie at most so far around it.
+AROUND = timedelta(seconds=AROUND_SECONDS)
+#: How far before it a series' own past is looked for, and calls.
 PAST = timedelta(seconds=PAST_SECONDS)
 #: The same of logs, of which there are many more.
 PAST_OF_LOGS = timedelta(hours=24)
-#: How old a call may be and still be in the graph.
-GRAPH = timedelta(days=7)
 
-#: Measurements of an event's `metrics` that are read.
-_METRICS = ("interval_seconds", "requests", "latency_ms", "client_latency_ms", "server_latency_ms", "errors")
+_end = attrgetter("end")
 
 
-def read_observations(
-    table: DeltaTable | None,
-    start: datetime,
-    end: datetime,
-    *,
-    edges: Iterable[Edge] = (),
-    applications: Iterable[str] | None = None,
-) -> Observations:
-    """Read what was measured around a window and before it, and the calls of the seven days up to it.
+@dataclass(frozen=True)
+class Sources:
+    """The tables that are read, at one version each.
 
-    Args:
-        table: bronze_events; nothing is read where there is none.
-        start, end: the window; the same for a moment.
-        edges: calls that are known apart from the events.
-        applications: read what these say and no others; all when not given.
+    Attributes:
+        bronze: None where there is none.
+        baselines: None where there is none, or it is not of this bronze.
+        cursor: up to which batch of bronze it is.
     """
-    if table is None:
-        return observe([], (), edges)
-    begin, until = start - AROUND, end + AROUND
-    of = "" if applications is None else f" AND application_id IN ({', '.join(map(literal, sorted(applications)))})"
-    return observe(
-        [
-            *_measured(table, _between(begin, until) + of),
-            *_measured(table, _between(start - PAST, begin) + of, newest=NEWEST),
-            *_deployments(table, _between(end - PAST, until) + of),
-        ],
-        _logs(table, _between(start - PAST_OF_LOGS, until) + of),
-        [*edges, *_calls(table, _between(end - GRAPH, until) + of)],
-    )
+
+    bronze: DeltaTable | None
+    baselines: DeltaTable | None = None
+    cursor: int = 0
+
+    @classmethod
+    def of(cls, lakehouse: Lakehouse) -> Sources:
+        """The tables as they are."""
+        cursor, bronze = lakehouse.cursor(SILVER_BASELINES, BRONZE_EVENTS), lakehouse.snapshot(BRONZE_EVENTS)
+        # Of a bronze that was restored nobody knows what its baselines are of.
+        has_all = bronze.last_batch_id >= cursor and not lakehouse.was_rebuilt(BRONZE_EVENTS, since=cursor)
+        return cls(bronze.table, lakehouse.table(SILVER_BASELINES) if cursor and has_all else None, cursor)
+
+    def has_all(self, begin: datetime, end: datetime) -> bool:
+        """Whether the baselines have all that bronze has from one full hour until another."""
+        if self.baselines is None or self.bronze is None:
+            return False
+        new = f"_batch_id > {self.cursor} AND {MEASURED} AND timestamp >= {literal(begin - HOUR)}"
+        return not query(f"SELECT 1 AS n FROM t WHERE {new} AND timestamp < {literal(end)} LIMIT 1", t=self.bronze)
 
 
-def _measured(table: DeltaTable, where: str, *, newest: int | None = None) -> list[dict[str, Any]]:
-    """Metrics and calls; of each application, host and call those of the newest times if a number is given."""
-    metrics = ", ".join(f"map_extract(metrics, {literal(name)})[1] AS {name}" for name in _METRICS)
-    names = "event_id, event_type, application_id, host, timestamp, cpu_percent, error_rate"
-    source = (
-        f"SELECT {names}, {_callee(table)}, metrics FROM t WHERE event_type IN ('metric', 'dependency') AND {where}"
-    )
-    if newest is not None:
-        series = "event_type, application_id, host, depends_on, depends_on_host"
-        source = (
-            f"SELECT * FROM (SELECT *, dense_rank() OVER (PARTITION BY {series} ORDER BY timestamp DESC) AS age "
-            f"FROM ({source})) WHERE age <= {newest}"
+class History:
+    """What was measured around some windows and in the week before, to be seen from each of them.
+
+    What is seen from a window does not depend on the others that it is read with.
+    """
+
+    def __init__(
+        self,
+        sources: Sources,
+        windows: Iterable[tuple[datetime, datetime]],
+        *,
+        lookback: timedelta,
+        applications: Collection[str] | None = None,
+    ) -> None:
+        """Read it.
+
+        Args:
+            windows: each from when until when; the same for a moment. They should not lie far apart.
+            lookback: how long before a window changes are looked for.
+            applications: read what these say and no others; all when not given.
+        """
+        self._samples: dict[Series, list[Sample]] = {}  # in order of time
+        self._hours: dict[Series, list[Hour]] = defaultdict(list)
+        self._changes: list[Change] = []
+        self._by_application: dict[str, list[Series]] = defaultdict(list)
+        self._lookback = lookback
+        windows = list(windows)
+        if sources.bronze is None or not windows:
+            return
+        of = _of(applications)
+        around = merge_intervals(Interval(_base(start), _until(end)) for start, end in windows)
+        self._read_samples(sources.bronze, around, of)
+        self._read_changes(sources.bronze, min(s for s, _ in windows) - lookback, max(e for _, e in windows), of)
+        bases = [_base(start) for start, _ in windows]
+        self._read_hours(sources, sources.bronze, min(bases), max(bases), of)
+        for series in {**self._samples, **self._hours}:
+            self._by_application[series.application_id].append(series)
+
+    def seen_from(
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        edges: Iterable[Edge] = (),
+        applications: Iterable[str] | None = None,
+    ) -> Observations:
+        """What is seen from a window.
+
+        Args:
+            start, end: the window; the same for a moment.
+            edges: calls that are known apart from the events.
+            applications: those that are looked at; all when not given.
+        """
+        begin, ended, until = _base(start).timestamp(), end.timestamp(), _until(end).timestamp()
+        oldest = {
+            LOGS.name: begin - PAST_OF_LOGS.total_seconds(),
+            CALLS.name: ceil((end - PAST).timestamp() / 3600) * 3600,
+        }
+        samples: dict[Series, list[Sample]] = {}
+        hours: dict[Series, list[Hour]] = {}
+        for series in self._of(applications):
+            known, since = self._samples.get(series, []), oldest.get(series.measure, begin - PAST_SECONDS)
+            after = bisect_left(known, ended, key=_end)
+            found = known[bisect_left(known, begin, key=_end) : after]
+            # What may not belong to the window changes nothing of what is seen, once it comes.
+            later = known[after : bisect_left(known, until, key=_end)]
+            found += [one for one in later if one.end < ended + (INTERVALS_AFTER + 1) * one.seconds]
+            if found:
+                samples[series] = found
+            if before := [hour for hour in self._hours.get(series, ()) if since <= hour.start < begin]:
+                hours[series] = before
+        changed_from, changed_until = (start - self._lookback).timestamp(), end.timestamp()
+        names = None if applications is None else frozenset(applications)
+        changes = [
+            change
+            for change in self._changes
+            if changed_from <= change.at <= changed_until and (names is None or change.application_id in names)
+        ]
+        return assemble(samples, hours, changes, edges)
+
+    def _of(self, applications: Iterable[str] | None) -> Iterator[Series]:
+        for name in self._by_application if applications is None else sorted(applications):
+            yield from self._by_application.get(name, ())
+
+    # Reading
+
+    def _read_samples(self, bronze: DeltaTable, hours: list[Interval], of: str) -> None:
+        *about, ends, seconds, weights, values = _columns(
+            f'SELECT {SERIES}, CAST("end" AS BIGINT) / 1e6 AS "end", seconds, weight, value '
+            f'FROM ({samples_sql(bronze, hours, of=of)}) ORDER BY "end"',
+            bronze,
         )
-    rows = query(f"SELECT {names}, depends_on, depends_on_host, {metrics} FROM ({source})", t=table)
-    for row in rows:
-        row["metrics"] = {name: row.pop(name) for name in _METRICS}
-    return rows
+        found: dict[tuple[Any, ...], list[Sample]] = {}
+        for series, sample in zip(zip(*about, strict=True), map(Sample, ends, seconds, weights, values), strict=True):
+            found.setdefault(series, []).append(sample)
+        self._samples = {_series(*series): samples for series, samples in found.items()}
+
+    def _read_changes(self, bronze: DeltaTable, since: datetime, until: datetime, of: str) -> None:
+        columns = _columns(
+            "SELECT application_id, CAST(timestamp AS BIGINT) AS at, min(change_type) AS change_type, "
+            f"min(version) AS version, min(deployment_id) AS deployment_id FROM t WHERE event_type = 'deployment' "
+            f"AND timestamp >= {literal(since)} AND timestamp <= {literal(until)} AND {of} "
+            "GROUP BY application_id, event_id, timestamp",
+            bronze,
+        )
+        changes = (Change(name, at / 1e6, *rest) for name, at, *rest in zip(*columns, strict=True))
+        self._changes = sorted(changes, key=in_time)
+
+    def _read_hours(self, sources: Sources, bronze: DeltaTable, first: datetime, last: datetime, of: str) -> None:
+        """The hours before the windows: of each series the newest, until it has values enough for the first of them."""
+        oldest, of_logs = first - PAST, first - PAST_OF_LOGS
+        if sources.baselines is not None and sources.has_all(oldest, last):
+            table = sources.baselines
+            of += f" AND (measure <> {literal(LOGS.name)} OR hour >= {literal(of_logs)})"
+            hours = (
+                f'SELECT {SERIES}, hour, samples, weight, "values" FROM t '
+                f"WHERE hour >= {literal(oldest)} AND hour < {literal(last)} AND {of}"
+            )
+        else:
+            table = bronze
+            of += f" AND (event_type <> 'log' OR timestamp >= {literal(of_logs - HOUR)})"
+            hours = hours_sql(table, [Interval(oldest, last)], of=of)
+        is_before = f"hour < {literal(first)}"
+        counted = (
+            f"SELECT *, sum(CASE WHEN {is_before} THEN samples ELSE 0 END) OVER (PARTITION BY {SERIES} "
+            f"ORDER BY hour DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) - samples AS newer FROM ({hours})"
+        )
+        *about, starts, samples, weights, values = _columns(
+            f'SELECT {SERIES}, CAST(hour AS BIGINT) AS hour, samples, weight, "values" FROM ({counted}) '
+            f"WHERE NOT ({is_before}) OR newer < {NEWEST}",
+            table,
+        )
+        found = zip(map(_series, *about), starts, samples, weights, map(kept, values), strict=True)
+        for series, start, *rest in found:
+            self._hours[series].append(Hour(start / 1e6, *rest))
 
 
-def _deployments(table: DeltaTable, where: str) -> list[dict[str, Any]]:
-    return query(
-        "SELECT event_id, event_type, application_id, timestamp, change_type, version, deployment_id FROM t "
-        f"WHERE event_type = 'deployment' AND {where}",
-        t=table,
-    )
+#: SQL of the end of the earliest window that an event may still belong to, in microseconds; of logs the minute counts.
+EARLIEST_END = (
+    "CAST(timestamp AS BIGINT) - CASE event_type WHEN 'deployment' THEN 0 "
+    f"WHEN 'log' THEN {(INTERVALS_AFTER + 1) * 60_000_000} "
+    f"ELSE {(INTERVALS_AFTER + 1) * 1_000_000} * "
+    f"coalesce(nullif(metrics['interval_seconds'], 0), {INTERVAL_SECONDS}) END"
+)
 
 
-def _logs(table: DeltaTable, where: str) -> list[LogMinute]:
-    """Counted where they lie: there are many more logs than anything else."""
-    levels = ", ".join(map(literal, sorted(BAD_LOG_LEVELS)))
-    each_once = (
-        "SELECT application_id, host, timestamp, event_id, "
-        f"min(CASE WHEN log_level IN ({levels}) THEN 1 ELSE 0 END) AS bad "
-        f"FROM t WHERE event_type = 'log' AND {where} "
-        "GROUP BY application_id, host, timestamp, event_id"
-    )
-    rows = query(
-        "SELECT application_id, host, date_trunc('minute', timestamp) AS minute, count(*) AS lines, sum(bad) AS bad "
-        f"FROM ({each_once}) GROUP BY application_id, host, date_trunc('minute', timestamp)",
-        t=table,
-    )
-    return [
-        LogMinute(row["application_id"], row["host"], row["minute"].timestamp(), row["lines"], row["bad"])
-        for row in rows
-    ]
+def _columns(sql: str, table: DeltaTable) -> list[list[Any]]:
+    """The columns of SQL over a table that it calls `t`; as many rows as that makes, without a dictionary each."""
+    result = as_arrow(QueryBuilder().register("t", table).execute(sql))
+    return [_values(column.combine_chunks()) for column in result.columns]
 
 
-def _calls(table: DeltaTable, where: str) -> list[Edge]:
-    rows = query(
-        f"SELECT DISTINCT application_id, host, {_callee(table)} FROM t WHERE event_type = 'dependency' AND {where}",
-        t=table,
-    )
-    return [
-        Edge(Node(row["application_id"], row["host"]), Node(row["depends_on"], row["depends_on_host"]))
-        for row in rows
-        if row["depends_on"] is not None
-    ]
+def _values(column: Any) -> list[Any]:
+    if str(column.type) in ("string", "string_view", "large_string"):
+        # Names of which there are few: one text each.
+        codes = column.dictionary_encode()
+        names = [*codes.dictionary.to_pylist(), None]
+        return [names[code] for code in codes.indices.fill_null(-1).to_numpy(zero_copy_only=False).tolist()]
+    if not hasattr(column, "offsets"):
+        found: list[Any] = column.to_pylist() if column.null_count else column.to_numpy(zero_copy_only=False).tolist()
+        return found
+    # A list of lists is made element by element otherwise, which takes ten times as long.
+    numbers, offsets = _values(column.values), _values(column.offsets)
+    return [numbers[begin:end] for begin, end in pairwise(offsets)]
 
 
-def _callee(table: DeltaTable) -> str:
-    """The callee's columns; a lake that was written before there were dependencies has none yet."""
-    known = {field.name for field in table.schema().fields}
-    names = ("depends_on", "depends_on_host")
-    return ", ".join(name if name in known else f"CAST(NULL AS VARCHAR) AS {name}" for name in names)
+def _series(application_id: str, host: str | None, callee: str | None, callee_host: str | None, measure: str) -> Series:
+    return Series(measure, application_id, host, callee, callee_host)
 
 
-def _between(since: datetime, until: datetime) -> str:
-    return f"timestamp > {literal(since)} AND timestamp <= {literal(until)}"
+def _of(applications: Collection[str] | None) -> str:
+    if applications is None:
+        return "true"
+    return f"application_id IN ({', '.join(map(literal, sorted(applications)))})" if applications else "false"
+
+
+def _base(start: datetime) -> datetime:
+    return datetime.fromtimestamp(base(start.timestamp()), UTC)
+
+
+def _until(end: datetime) -> datetime:
+    """The end of the hour up to which samples may belong to a window that ends then."""
+    return datetime.fromtimestamp((end + AROUND).timestamp() // 3600 * 3600, UTC) + HOUR

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alert_assets.analysis.causes.baselines import Measure, Sample
@@ -12,18 +12,28 @@ from alert_assets.analysis.causes.graph import Edge, Graph, Node
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from alert_assets.analysis.causes.baselines import Hour
+
 #: Seconds that a measurement covers unless its `interval_seconds` says otherwise.
-_INTERVAL = 60.0
+INTERVAL_SECONDS = 60.0
 
 LATENCY = Measure("latency_ms", floor=1.0)
 ERRORS = Measure("error_rate", of="share")
 CPU = Measure("cpu_percent", floor=0.5, of="gauge")
-LOGS = Measure("share of WARN and ERROR logs", of="share")
+LOGS = Measure("bad_log_share", of="share")
 #: Of calls: what the caller waits, what the callee says it took, and the difference, all in milliseconds.
 WAIT = Measure("client_latency_ms", floor=1.0)
 SERVED = Measure("server_latency_ms", floor=1.0)
-NETWORK = Measure("client_latency_ms - server_latency_ms", floor=1.0)
-CALL_ERRORS = Measure("share of calls with errors", of="share")
+NETWORK = Measure("network_ms", floor=1.0)
+CALL_ERRORS = Measure("call_error_share", of="share")
+
+#: How often an application calls another; says that it does, and is compared with nothing.
+CALLS = Measure("calls", of="gauge")
+
+#: By name, as the table of baselines has them.
+MEASURES = {
+    measure.name: measure for measure in (LATENCY, ERRORS, CPU, LOGS, CALLS, WAIT, SERVED, NETWORK, CALL_ERRORS)
+}
 
 #: Levels of logs that speak against an application.
 BAD_LOG_LEVELS = frozenset({"WARN", "ERROR", "FATAL"})
@@ -39,6 +49,29 @@ class Key(NamedTuple):
     def order(self) -> tuple[str, str, str]:
         """A key to sort by."""
         return self.measure.name, str(self.subject), str(self.host)
+
+
+class Series(NamedTuple):
+    """A series as it is measured, whatever the graph knows of its ends; without a callee it is no call's."""
+
+    measure: str
+    application_id: str
+    host: str | None
+    depends_on: str | None = None
+    depends_on_host: str | None = None
+
+    @property
+    def edge(self) -> Edge:
+        """The call that it is of."""
+        assert self.depends_on is not None
+        return Edge(Node(self.application_id, self.host), Node(self.depends_on, self.depends_on_host))
+
+    def key(self, graph: Graph) -> Key:
+        """What it is in a graph."""
+        measure, caller = MEASURES[self.measure], graph.node(self.application_id, self.host)
+        if self.depends_on is None:
+            return Key(measure, caller, self.host)
+        return Key(measure, Edge(caller, graph.node(self.depends_on, self.depends_on_host)), None)
 
 
 class Change(NamedTuple):
@@ -72,6 +105,7 @@ class Observations:
         applications: all that were heard of.
         hosts: of each application, as its own series name them.
         begins: by measure, start of the first interval of any of its series, seconds since the epoch.
+        hours: by key, what is known of the time before its samples, the newest first.
     """
 
     graph: Graph
@@ -80,6 +114,7 @@ class Observations:
     applications: frozenset[str]
     hosts: Mapping[str, frozenset[str]]
     begins: Mapping[Measure, float]
+    hours: Mapping[Key, Sequence[Hour]] = field(default_factory=dict)
 
 
 def observe(
@@ -94,30 +129,62 @@ def observe(
         edges: calls that are known apart from the events.
     """
     distinct = list(_distinct(events))
-    calls = {
-        Edge(Node(e["application_id"], e.get("host")), Node(e["depends_on"], e.get("depends_on_host")))
-        for e in distinct
-        if e["event_type"] == "dependency"
-    }
-    graph = Graph.of([*calls, *edges])
-    series: dict[Key, list[Sample]] = defaultdict(list)
+    series: dict[Series, list[Sample]] = defaultdict(list)
     for event in distinct:
-        for key, sample in _samples(event, graph):
+        for one, sample in _samples(event):
             if sample.weight > 0:
-                series[key].append(sample)
+                series[one].append(sample)
     for log in logs:
-        key = Key(LOGS, graph.node(log.application_id, log.host), log.host)
-        series[key].append(Sample(log.minute + 60, 60, log.lines, log.bad_lines / log.lines))
-    subjects = {node for key in series for node in ([key.subject] if isinstance(key.subject, Node) else key.subject)}
+        sample = Sample(log.minute + 60, 60, log.lines, log.bad_lines / log.lines)
+        series[Series(LOGS.name, log.application_id, log.host)].append(sample)
+    return assemble(series, {}, sorted(_changes(distinct), key=in_time), edges)
+
+
+def assemble(
+    samples: Mapping[Series, Sequence[Sample]],
+    hours: Mapping[Series, Sequence[Hour]],
+    changes: Sequence[Change],
+    edges: Iterable[Edge] = (),
+) -> Observations:
+    """Bring series together as the graph of their calls knows them.
+
+    Args:
+        samples: by series, in any order.
+        hours: by series, in any order: the time before the samples.
+        changes: in order of time.
+        edges: calls that are known apart from the series.
+    """
+    calls = (series.edge for series in {**samples, **hours} if series.measure == CALLS.name)
+    graph = Graph.of([*calls, *edges])
+    parts: dict[Key, list[Series]] = defaultdict(list)
+    for series in {**samples, **hours}:
+        if series.measure != CALLS.name:
+            parts[series.key(graph)].append(series)
+    # In a fixed order: sums of floating-point numbers depend on theirs.
+    keys = sorted(parts, key=Key.order)
+    subjects = {node for key in keys for node in ([key.subject] if isinstance(key.subject, Node) else key.subject)}
+    found = {key: sorted(sample for one in parts[key] for sample in samples.get(one, ())) for key in keys}
+    before = {
+        key: sorted((hour for one in parts[key] for hour in hours.get(one, ())), key=_newest_first) for key in keys
+    }
     return Observations(
         graph=graph,
-        # In a fixed order: sums of floating-point numbers depend on theirs.
-        series={key: sorted(series[key]) for key in sorted(series, key=Key.order)},
-        changes=sorted(_changes(distinct), key=lambda change: (change.at, str(change))),
+        series=found,
+        changes=changes,
         applications=frozenset(node.application_id for node in subjects | graph.nodes),
-        hosts=_hosts(series),
-        begins=_begins(series),
+        hosts=_hosts(keys),
+        begins=_begins(found, before),
+        hours=before,
     )
+
+
+def in_time(change: Change) -> tuple[float, str]:
+    """A key to sort changes by."""
+    return change.at, str(change)
+
+
+def _newest_first(hour: Hour) -> float:
+    return -hour.start
 
 
 def _hosts(series: Iterable[Key]) -> dict[str, frozenset[str]]:
@@ -128,10 +195,11 @@ def _hosts(series: Iterable[Key]) -> dict[str, frozenset[str]]:
     return {name: frozenset(found) for name, found in hosts.items()}
 
 
-def _begins(series: Mapping[Key, Sequence[Sample]]) -> dict[Measure, float]:
+def _begins(series: Mapping[Key, Sequence[Sample]], hours: Mapping[Key, Sequence[Hour]]) -> dict[Measure, float]:
     begins: dict[Measure, float] = {}
     for key, samples in series.items():
-        first = min(sample.end - sample.seconds for sample in samples)
+        starts = [sample.end - sample.seconds for sample in samples] + [hour.start for hour in hours[key]]
+        first = min(starts)
         begins[key.measure] = min(first, begins.get(key.measure, first))
     return begins
 
@@ -161,37 +229,34 @@ def _content(event: Mapping[str, Any]) -> str:
     return repr(sorted((name, str(value)) for name, value in event.items() if value is not None))
 
 
-def _samples(event: Mapping[str, Any], graph: Graph) -> Iterator[tuple[Key, Sample]]:
+def _samples(event: Mapping[str, Any]) -> Iterator[tuple[Series, Sample]]:
     if event["event_type"] == "metric":
-        return _of_metric(event, graph)
-    return _of_calls(event, graph) if event["event_type"] == "dependency" else iter(())
+        return _of_metric(event)
+    return _of_calls(event) if event["event_type"] == "dependency" else iter(())
 
 
-def _of_metric(event: Mapping[str, Any], graph: Graph) -> Iterator[tuple[Key, Sample]]:
-    metrics, host = dict(event.get("metrics") or ()), event.get("host")
-    node = graph.node(event["application_id"], host)
-    end, seconds = event["timestamp"].timestamp(), metrics.get("interval_seconds") or _INTERVAL
+def _of_metric(event: Mapping[str, Any]) -> Iterator[tuple[Series, Sample]]:
+    metrics, about = dict(event.get("metrics") or ()), (event["application_id"], event.get("host"))
+    end, seconds = event["timestamp"].timestamp(), metrics.get("interval_seconds") or INTERVAL_SECONDS
     if event.get("cpu_percent") is not None:
-        yield Key(CPU, node, host), Sample(end, seconds, 1, event["cpu_percent"])
+        yield Series(CPU.name, *about), Sample(end, seconds, 1, event["cpu_percent"])
     requests = metrics.get("requests")
     if requests is None:
         return
     if metrics.get("latency_ms") is not None:
-        yield Key(LATENCY, node, host), Sample(end, seconds, requests, metrics["latency_ms"])
+        yield Series(LATENCY.name, *about), Sample(end, seconds, requests, metrics["latency_ms"])
     if event.get("error_rate") is not None:
-        yield Key(ERRORS, node, host), Sample(end, seconds, requests, event["error_rate"])
+        yield Series(ERRORS.name, *about), Sample(end, seconds, requests, event["error_rate"])
 
 
-def _of_calls(event: Mapping[str, Any], graph: Graph) -> Iterator[tuple[Key, Sample]]:
+def _of_calls(event: Mapping[str, Any]) -> Iterator[tuple[Series, Sample]]:
     metrics = dict(event.get("metrics") or ())
-    edge = Edge(
-        graph.node(event["application_id"], event.get("host")),
-        graph.node(event["depends_on"], event.get("depends_on_host")),
-    )
-    requests = metrics.get("requests")
+    about = (event["application_id"], event.get("host"), event["depends_on"], event.get("depends_on_host"))
+    requests = metrics.get("requests") or 0.0
+    end, seconds = event["timestamp"].timestamp(), metrics.get("interval_seconds") or INTERVAL_SECONDS
+    yield Series(CALLS.name, *about), Sample(end, seconds, 1, requests)
     if not requests:
         return
-    end, seconds = event["timestamp"].timestamp(), metrics.get("interval_seconds") or _INTERVAL
     client, server = metrics.get("client_latency_ms"), metrics.get("server_latency_ms")
     values = {
         WAIT: client,
@@ -201,7 +266,7 @@ def _of_calls(event: Mapping[str, Any], graph: Graph) -> Iterator[tuple[Key, Sam
     }
     for measure, value in values.items():
         if value is not None:
-            yield Key(measure, edge, None), Sample(end, seconds, requests, value)
+            yield Series(measure.name, *about), Sample(end, seconds, requests, value)
 
 
 def _changes(events: Iterable[Mapping[str, Any]]) -> Iterator[Change]:

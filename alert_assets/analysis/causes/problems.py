@@ -5,6 +5,7 @@ The rules in words are in docs/causes.md.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,10 +15,13 @@ from typing import TYPE_CHECKING
 from alert_assets.analysis.causes.graph import Graph
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 #: No incident joins a problem that was opened longer ago.
 LONGEST = timedelta(hours=24)
+
+#: A fingerprint that was resolved so long before a firing is one whose end is reported.
+RESOLVES_WITHIN = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +74,27 @@ class Problem:
 
 
 def group(
-    incidents: Iterable[Incident], graph: Graph | Callable[[datetime], Graph], *, hops: int, gap: timedelta
+    incidents: Iterable[Incident],
+    graph: Graph | Callable[[datetime], Graph],
+    *,
+    hops: int,
+    gap: timedelta,
+    resolved: Mapping[str, Sequence[datetime]] | None = None,
 ) -> list[Problem]:
     """Group incidents, in whatever order they come; problems are in order of opening.
 
     In order of time an incident joins every open problem with a member at most `hops` calls away, in either direction,
-    that was heard of less than `gap` before it; problems that one incident joins become one, the oldest.
+    that was heard of less than `gap` before it, and that in which its fingerprint has been firing on; problems that one
+    incident joins become one, the oldest.
 
     Args:
         incidents: each once.
         graph: calls between applications, or those at a moment; one that is not in it is near itself alone.
         hops: PROBLEM_HOPS.
         gap: PROBLEM_GAP_MINUTES.
+        resolved: when each fingerprint was resolved, in order of time.
     """
-    board = _Board(gap)
+    board = _Board(gap, resolved or {})
     near: dict[tuple[int, str], frozenset[str]] = {}
     for incident in sorted(incidents, key=_in_time):
         name, calls = incident.application_id, graph if isinstance(graph, Graph) else graph(incident.first_seen)
@@ -98,17 +109,18 @@ def _in_time(incident: Incident) -> tuple[datetime, str]:
 
 
 class _Board:
-    """The problems so far, and when each of their applications was last heard of."""
+    """The problems so far, and when each of their applications and fingerprints was last heard of."""
 
-    def __init__(self, gap: timedelta) -> None:
-        self._gap = gap
+    def __init__(self, gap: timedelta, resolved: Mapping[str, Sequence[datetime]]) -> None:
+        self._gap, self._resolved = gap, resolved
         #: By the incident that opened them.
         self.problems: dict[Incident, Problem] = {}
         self._heard: dict[str, dict[Incident, datetime]] = defaultdict(dict)
+        self._fired: dict[str, dict[Incident, datetime]] = defaultdict(dict)
 
     def add(self, incident: Incident, near: frozenset[str]) -> None:
         """Let an incident join the problems near it, or open one."""
-        joined = sorted(self._open(incident, near), key=_in_time)
+        joined = sorted(self._open(incident, near) | self._firing_on(incident), key=_in_time)
         if not joined:
             self.problems[incident] = Problem([])
             joined = [incident]
@@ -116,8 +128,19 @@ class _Board:
         for opener in younger:
             self._merge(opener, oldest, incident.first_seen)
         self.problems[oldest].incidents.append(incident)
-        heard = self._heard[incident.application_id]
-        heard[oldest] = max(incident.last_seen, heard.get(oldest, incident.last_seen))
+        for last in self._last_of(incident):
+            last[oldest] = max(incident.last_seen, last.get(oldest, incident.last_seen))
+
+    def _last_of(self, incident: Incident) -> tuple[dict[Incident, datetime], ...]:
+        """When the application and the fingerprint of an incident were last heard of in each problem."""
+        return self._heard[incident.application_id], self._fired[incident.fingerprint]
+
+    def _firing_on(self, incident: Incident) -> set[Incident]:
+        fired = self._fired[incident.fingerprint]
+        for opener in [one for one in fired if one.first_seen < incident.first_seen - LONGEST]:
+            del fired[opener]
+        times = self._resolved.get(incident.fingerprint, ())
+        return {opener for opener, last in fired.items() if fires_on(times, last, incident.first_seen)}
 
     def _open(self, incident: Incident, near: frozenset[str]) -> set[Incident]:
         found = set()
@@ -137,6 +160,20 @@ class _Board:
         into.openers |= {absorbed.problem_id: (younger, at), **absorbed.openers}
         into.incidents = sorted([*into.incidents, *absorbed.incidents], key=_in_time)
         for incident in absorbed.incidents:
-            heard = self._heard[incident.application_id]
-            if last := heard.pop(younger, None):
-                heard[older] = max(last, heard.get(older, last))
+            for last in self._last_of(incident):
+                if at_last := last.pop(younger, None):
+                    last[older] = max(at_last, last.get(older, at_last))
+
+
+def fires_on(resolved: Sequence[datetime], last: datetime, again: datetime) -> bool:
+    """Whether an alert that fired at `last` and fires `again` has been firing all the time.
+
+    Its end is reported, as it was in the week before, and was not between the two. Of an alert that was never resolved
+    nobody knows. What comes later does not count: a problem that was opened stays one, or becomes part of another.
+
+    Args:
+        resolved: when it was resolved, in order of time.
+    """
+    following = bisect_left(resolved, last)
+    is_reported = following > 0 and resolved[following - 1] >= again - RESOLVES_WITHIN
+    return is_reported and not (following < len(resolved) and resolved[following] < again)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from alert_assets.analysis.causes.blame import UNUSUAL, Blame, Case
+from alert_assets.analysis.causes.blame import Blame, Case
 from alert_assets.analysis.causes.sentences import because, change_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from alert_assets.analysis.causes.baselines import Window
     from alert_assets.analysis.causes.blame import ByHost
@@ -99,16 +99,26 @@ class _Weights:
         return hosts
 
 
-def rank(seen: Observations, window: Window, *, symptom: str | None = None, lookback_seconds: float = 3600) -> Ranking:
+def rank(
+    seen: Observations,
+    window: Window,
+    *,
+    symptom: str | None = None,
+    among: Sequence[str] = (),
+    lookback_seconds: float = 3600,
+) -> Ranking:
     """Rank the causes of what happens in a window.
 
     Args:
         seen: what was measured in the window and before it.
         window: the problem's time.
         symptom: the application it shows in; None ranks over all.
+        among: applications of which the one whose requests hurt most is the symptom, the first where none does.
         lookback_seconds: how long before the window's end a change counts.
     """
     case = Case(seen, window, lookback_seconds)
+    if among:
+        symptom = _worst_hit(case, among)
     nearness = _nearness(case, symptom)
     blames = {name: blame for name, blame in case.blames.items() if nearness[name]}
     weights = _weights(case, blames, nearness, symptom)
@@ -132,15 +142,14 @@ def rank(seen: Observations, window: Window, *, symptom: str | None = None, look
     return Ranking(causes, symptom, _confidence(case, causes, symptom))
 
 
-def worst_hit(seen: Observations, window: Window, applications: Iterable[str]) -> str:
+def _worst_hit(case: Case, applications: Sequence[str]) -> str:
     """Of some applications, the one whose requests hurt most beyond the usual; the first where none does."""
-    case, names = Case(seen, window, 0), list(applications)
 
     def hurt(name: str) -> float:
         failed, slow = case.suffering([name])
         return FAILED * failed + slow
 
-    return max(names, key=hurt)
+    return max(applications, key=hurt)
 
 
 def _nearness(case: Case, symptom: str | None) -> dict[str, float]:
@@ -193,13 +202,13 @@ def _host(case: Case, application_id: str, scores: Mapping[str | None, float]) -
 
 
 def _confidence(case: Case, causes: tuple[Cause, ...], symptom: str | None) -> float:
-    """Near 1 for blame that is undivided and far from usual; the less of either, the lower.
+    """Near 1 for blame that is undivided, far from usual, and seen against a long past; the less of any, the lower.
 
     Half where nothing is unusual at the symptom: it may be chance that something is elsewhere.
     """
     if not causes:
         return 0.0
     undivided = 1 - (1 - causes[0].share) ** 2
-    deviations = max((found.deviations for _, found in case.against(causes[0].application_id)), default=0.0)
+    certain = max((found.certainty for _, found in case.against(causes[0].application_id)), default=0.0)
     shows = 1.0 if symptom is None or case.is_unusual(symptom) else _UNSEEN
-    return shows * undivided * (1 - (UNUSUAL / max(UNUSUAL, deviations)) ** 2)
+    return shows * undivided * certain

@@ -212,6 +212,36 @@ class SilverDependencies(DataFrameModel):
         strict = True
 
 
+class SilverBaselines(DataFrameModel):
+    """One row per series and hour in which it was measured."""
+
+    series_id: T.StringType() = Field(
+        str_matches=_SHA256, description="Hex SHA-256 of the five columns below, joined by U+001F, null as empty."
+    )
+    measure: T.StringType() = Field(
+        description="What is measured, e.g. latency_ms: milliseconds, percent, a share of 0 to 1, or calls an event."
+    )
+    application_id: T.StringType() = Field(description="Whose it is; of a call, the caller's.")
+    host: T.StringType() = Field(nullable=True, description="On which host.", metadata={"pii": True})
+    depends_on: T.StringType() = Field(nullable=True, description="Of a call, the callee.")
+    depends_on_host: T.StringType() = Field(nullable=True, description="Its host.", metadata={"pii": True})
+    hour: T.TimestampType() = Field(description="Start of the hour in which the measured intervals end, UTC.")
+    samples: T.LongType() = Field(ge=1, description="Values it had, each event once.")
+    weight: T.LongType() = Field(
+        ge=0, description="Requests, calls or log lines behind them, as a whole number; one a value without any."
+    )
+    values: T.ArrayType(T.DoubleType()) = Field(
+        description="The values by their size; of more than 60, 60 at even distances."
+    )
+    batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
+
+    class Config:
+        """pandera's options."""
+
+        name = "silver_baselines"
+        strict = True
+
+
 class GoldIncidents(DataFrameModel):
     """Each alert with its evidence."""
 

@@ -13,6 +13,7 @@ from alert_assets.defs.medallion.incidents import (
     platinum_incidents,
     platinum_problems,
     silver_alerts,
+    silver_baselines,
     silver_dependencies,
 )
 from alert_assets.defs.medallion.landing_sensor import landing_sensor
@@ -28,7 +29,7 @@ _ANALYSED = [platinum_incidents, *([platinum_problems] if settings.analyst == "r
 bronze_to_gold = dg.define_asset_job(
     "bronze_to_gold",
     selection=dg.AssetSelection.assets(
-        bronze, silver_alerts, silver_dependencies, gold_incidents, gold_problems, *_ANALYSED
+        bronze, silver_alerts, silver_dependencies, silver_baselines, gold_incidents, gold_problems, *_ANALYSED
     ),
     description="What has landed, up to incidents and problems, and their analysis where rules write it.",
 )
@@ -45,6 +46,7 @@ defs = dg.Definitions(
         bronze,
         silver_alerts,
         silver_dependencies,
+        silver_baselines,
         gold_incidents,
         gold_problems,
         platinum_incidents,

@@ -19,6 +19,7 @@ from alert_assets.contracts import (
     PLATINUM_INCIDENTS,
     PLATINUM_PROBLEMS,
     SILVER_ALERTS,
+    SILVER_BASELINES,
     SILVER_DEPENDENCIES,
     Contract,
 )
@@ -72,8 +73,23 @@ def silver_dependencies(
     with clear_errors():
         done = refresh_dependencies(lakehouse, full_refresh=config.full_refresh)
     numbers = {"rows_in": done.read, "hours_recomputed": done.recomputed, "rows_out": done.changed}
+    metadata = table_metadata(context.run.run_id, lakehouse, SILVER_DEPENDENCIES, **numbers, seconds=watch.seconds)
+    return dg.MaterializeResult(metadata={**metadata, "calls": _graph(lakehouse)})
+
+
+@dg.asset(**described(SILVER_BASELINES, "python", "silver"), deps=[BRONZE_EVENTS.name], pool=SILVER_BASELINES.name)
+def silver_baselines(
+    context: dg.AssetExecutionContext, config: RefreshConfig, lakehouse: _Lakehouse
+) -> dg.MaterializeResult[None]:
+    """Compute the hours in which something was measured that is new in bronze."""
+    from alert_assets.transforms.baselines import refresh_baselines
+
+    watch = Stopwatch()
+    with clear_errors():
+        done = refresh_baselines(lakehouse, full_refresh=config.full_refresh)
+    numbers = {"rows_in": done.read, "hours_recomputed": done.recomputed, "rows_out": done.changed}
     return dg.MaterializeResult(
-        metadata=table_metadata(context.run.run_id, lakehouse, SILVER_DEPENDENCIES, **numbers, seconds=watch.seconds)
+        metadata=table_metadata(context.run.run_id, lakehouse, SILVER_BASELINES, **numbers, seconds=watch.seconds)
     )
 
 
@@ -104,7 +120,13 @@ def gold_incidents(
 
 @dg.asset(
     **described(GOLD_PROBLEMS, "python", "gold"),
-    deps=[GOLD_INCIDENTS.name, SILVER_ALERTS.name, SILVER_DEPENDENCIES.name, BRONZE_EVENTS.name],
+    deps=[
+        GOLD_INCIDENTS.name,
+        SILVER_ALERTS.name,
+        SILVER_DEPENDENCIES.name,
+        SILVER_BASELINES.name,
+        BRONZE_EVENTS.name,
+    ],
     pool=GOLD_PROBLEMS.name,
 )
 def gold_problems(
@@ -169,6 +191,25 @@ def _analysed(
     done = refresh(lakehouse, settings, full_refresh=config.full_refresh, progress=Progress(context.log.info))
     numbers = {**asdict(done), "rows_in": done.analyzed, "rows_out": done.written, "seconds": watch.seconds}
     return table_metadata(context.run.run_id, lakehouse, contract, **numbers)
+
+
+#: Callers that the graph of calls shows, those with most requests; and callees of each.
+_CALLERS, _CALLEES = 50, 20
+
+
+def _graph(lakehouse: Lakehouse) -> dg.TableMetadataValue:
+    """Who calls whom, a row a caller, of the calls of the week up to the newest."""
+    week = "last_seen >= (SELECT max(last_seen) FROM t) - INTERVAL '7 days'"
+    sql = (
+        "SELECT caller, count(*) AS number, sum(requests) AS requests, "
+        "array_agg(callee ORDER BY requests DESC, callee) AS callees "
+        f"FROM t WHERE {week} GROUP BY caller ORDER BY requests DESC, caller LIMIT {_CALLERS}"
+    )
+    rows = rows_in(lakehouse, SILVER_DEPENDENCIES, sql)
+    for row in rows:
+        more = len(row["callees"]) - _CALLEES
+        row["calls"] = ", ".join(row["callees"][:_CALLEES]) + (f" and {more} more" if more > 0 else "")
+    return rows_shown(rows, "caller", "calls", "number", "requests")
 
 
 def _newest(

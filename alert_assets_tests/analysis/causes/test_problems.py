@@ -79,6 +79,22 @@ def test_a_hub_is_no_bridge_but_its_own_outage_is_one_problem() -> None:
     assert grouped(*together, calls=calls) == [["tokens", *SERVICES]]
 
 
+def test_a_fingerprint_that_goes_on_stays_in_its_problem() -> None:
+    firings = [incident("web", 60 * hour) for hour in range(4)]
+    before, between = START - timedelta(hours=2), START + timedelta(minutes=150)
+
+    def sizes(*ends: datetime, of: str = "web-") -> list[int]:
+        known = {of: sorted(ends)}
+        return [len(one.incidents) for one in group(firings, graph_of(CALLS), hops=2, gap=GAP, resolved=known)]
+
+    assert sizes() == [1, 1, 1, 1], "of what was never resolved nobody knows whether it went on"
+    assert sizes(before) == [4]
+    assert sizes(before, between) == [3, 1]
+    assert sizes(between) == [1, 1, 1, 1]
+    assert sizes(START - timedelta(days=8)) == [1, 1, 1, 1]
+    assert sizes(before, of="other") == [1, 1, 1, 1]
+
+
 def test_a_problem_takes_nothing_up_after_a_day() -> None:
     every_nine_minutes = [incident("web", 9 * n) for n in range(200)]
     problems = group(every_nine_minutes, graph_of(CALLS), hops=2, gap=GAP)
@@ -117,6 +133,27 @@ incidents = st.lists(
 )
 
 
+#: A fingerprint and the minute it was resolved in.
+resolutions = st.frozensets(
+    st.tuples(
+        st.builds("{}-{}".format, applications, st.sampled_from("xy")),
+        st.integers(-30, 60) | st.integers(-12_000, 4000),
+    ),
+    max_size=12,
+).map(set)
+
+
+def in_time(ends: set[tuple[str, datetime]]) -> dict[str, list[datetime]]:
+    found: dict[str, list[datetime]] = {}
+    for fingerprint, at in sorted(ends):
+        found.setdefault(fingerprint, []).append(at)
+    return found
+
+
+def seen(one: Incident) -> oracle.Seen:
+    return oracle.Seen(one.incident_id, one.application_id, one.first_seen, one.last_seen, one.fingerprint)
+
+
 def as_oracle(problems: list[Problem]) -> dict[str, tuple[set[str], set[str]]]:
     return {
         problem.problem_id: ({one.incident_id for one in problem.incidents}, set(problem.absorbed))
@@ -125,13 +162,14 @@ def as_oracle(problems: list[Problem]) -> dict[str, tuple[set[str], set[str]]]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(incidents, calls | hub_calls, st.integers(0, 3), st.integers(0, 20))
+@given(incidents, calls | hub_calls, st.integers(0, 3), st.integers(0, 20), resolutions)
 def test_it_groups_as_the_oracle_does(
-    found: list[Incident], known: set[tuple[str, str]], hops: int, minutes: int
+    found: list[Incident], known: set[tuple[str, str]], hops: int, minutes: int, over: set[tuple[str, int]]
 ) -> None:
     gap = timedelta(minutes=minutes)
-    seen = [oracle.Seen(one.incident_id, one.application_id, one.first_seen, one.last_seen) for one in found]
-    assert as_oracle(group(found, graph_of(known), hops=hops, gap=gap)) == oracle.group(seen, known, hops, gap)
+    ends = {(fingerprint, START + timedelta(minutes=minute)) for fingerprint, minute in over}
+    problems = group(found, graph_of(known), hops=hops, gap=gap, resolved=in_time(ends))
+    assert as_oracle(problems) == oracle.group([seen(one) for one in found], known, hops, gap, ends)
 
 
 def test_nearly_everything_is_three_in_four_of_the_callers_and_five() -> None:
@@ -160,8 +198,8 @@ def test_an_incident_of_everything_groups_as_the_oracle_does(
     names: list[str], known: set[tuple[str, str]], hops: int
 ) -> None:
     found = [incident(name, minute) for minute, name in enumerate(names)]
-    seen = [oracle.Seen(one.incident_id, one.application_id, one.first_seen, one.last_seen) for one in found]
-    assert as_oracle(group(found, graph_of(known), hops=hops, gap=GAP)) == oracle.group(seen, known, hops, GAP)
+    problems = group(found, graph_of(known), hops=hops, gap=GAP)
+    assert as_oracle(problems) == oracle.group([seen(one) for one in found], known, hops, GAP)
 
 
 @given(incidents, calls, st.randoms(use_true_random=False))
@@ -175,13 +213,17 @@ def test_order_changes_nothing_and_every_incident_is_in_one_problem(
     assert sorted(members) == sorted(one.incident_id for one in found)
 
 
-@given(incidents, calls)
+@given(incidents, calls, resolutions)
 def test_what_comes_later_only_adds_to_a_problem_or_merges_it_into_an_older(
-    found: list[Incident], known: set[tuple[str, str]]
+    found: list[Incident], known: set[tuple[str, str]], over: set[tuple[str, int]]
 ) -> None:
-    in_time = sorted(found, key=lambda one: (one.first_seen, one.incident_id))
-    before = as_oracle(group(in_time[: len(found) // 2], graph_of(known), hops=2, gap=GAP))
-    after = as_oracle(group(in_time, graph_of(known), hops=2, gap=GAP))
+    ordered = sorted(found, key=lambda one: (one.first_seen, one.incident_id))
+    ends = in_time({(fingerprint, START + timedelta(minutes=minute)) for fingerprint, minute in over})
+    half = ordered[: len(found) // 2]
+    until = half[-1].first_seen if half else START
+    so_far = {name: [at for at in times if at < until] for name, times in ends.items()}
+    before = as_oracle(group(half, graph_of(known), hops=2, gap=GAP, resolved=so_far))
+    after = as_oracle(group(ordered, graph_of(known), hops=2, gap=GAP, resolved=ends))
     for problem_id, (members, _) in before.items():
         (kept,) = [name for name, (_, absorbed) in after.items() if problem_id in {name, *absorbed}]
         assert members <= after[kept][0]

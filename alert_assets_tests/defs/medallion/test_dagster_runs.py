@@ -32,6 +32,7 @@ from alert_assets.defs.medallion.incidents import (
     platinum_incidents,
     platinum_problems,
     silver_alerts,
+    silver_baselines,
     silver_dependencies,
 )
 from alert_assets.defs.medallion.landing_sensor import landing_sensor
@@ -50,6 +51,7 @@ ASSETS = [
     bronze,
     silver_alerts,
     silver_dependencies,
+    silver_baselines,
     gold_incidents,
     gold_problems,
     platinum_incidents,
@@ -166,6 +168,7 @@ def test_a_run_says_what_it_did_and_another_has_nothing_to_do(instance: Instance
         "bronze_quarantine": 2,
         "silver_alerts": 2,
         "silver_dependencies": 0,
+        "silver_baselines": 0,
         "gold_incidents": 2,
         "gold_problems": 1,
         "platinum_incidents": 2,

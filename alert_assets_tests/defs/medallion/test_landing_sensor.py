@@ -143,6 +143,7 @@ def test_an_analysis_that_is_refused_holds_up_no_incident(daemon: Daemon, zone: 
             "bronze_quarantine",
             "bronze_held",
             "silver_alerts",
+            "silver_baselines",
             "silver_dependencies",
             "gold_incidents",
             "gold_problems",

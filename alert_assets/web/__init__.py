@@ -1,0 +1,1 @@
+"""Pages for people: problems live, one problem in full, acts, and how the product itself is."""

@@ -1,0 +1,201 @@
+"""What a cycle's calls, baselines, problems and rankings take on a lake with a history: seconds, by table.
+
+The lake is written by delta-rs as bronze, silver and gold would be, minute by minute of a mesh in which every
+application and every call is measured, so that millions of events take minutes to make and no Spark.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from deltalake import CommitProperties, Transaction, write_deltalake
+
+from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS, Contract
+from alert_assets.lake.lakehouse import COMMIT_INFO, Lakehouse
+from alert_assets.lake.snapshot import BATCH_APP
+from alert_assets.settings import Settings
+from alert_assets.transforms.baselines import refresh_baselines
+from alert_assets.transforms.dependencies import refresh_dependencies
+from alert_assets.transforms.problems import refresh_problems
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+_START = datetime(2026, 2, 1, tzinfo=UTC)
+_MINUTE, _HOUR = timedelta(minutes=1), timedelta(hours=1)
+#: Groups of applications that no call connects, as teams' systems are.
+_SYSTEM = 40
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much there is: events of history, applications, calls between them, problems in the history."""
+
+    events: int
+    applications: int
+    edges: int
+    problems: int
+
+    @property
+    def minutes(self) -> int:
+        """Of history: each application and each call is measured once a minute."""
+        return max(180, self.events // (self.applications + self.edges))
+
+
+class Mesh:
+    """Applications and the calls between them."""
+
+    def __init__(self, size: Size, seed: int) -> None:
+        self._rng = Random(seed)  # noqa: S311  # reproducible, not secret
+        self._noise = np.random.default_rng(seed)
+        self.names = [f"app-{number:04}" for number in range(size.applications)]
+        systems = [self.names[at : at + _SYSTEM] for at in range(0, len(self.names), _SYSTEM)]
+        self.calls: list[tuple[str, str]] = []
+        while len(self.calls) < size.edges:
+            system = self._rng.choice(systems)
+            caller, callee = sorted(self._rng.sample(range(len(system)), 2)) if len(system) > 1 else (0, 0)
+            self.calls.append((system[caller], system[callee]))
+
+    def events(self, first_minute: int, minutes: int) -> pa.Table:
+        """Measurements of some minutes, as bronze has them but for `_batch_id`."""
+        apps, calls = len(self.names), len(self.calls)
+        kinds = ["metric"] * apps + ["dependency"] * calls
+        callers = self.names + [caller for caller, _ in self.calls]
+        callees = [None] * apps + [callee for _, callee in self.calls]
+        each, number = apps + calls, (apps + calls) * minutes
+        start = int((_START + first_minute * _MINUTE).timestamp() * 1e6)
+        at = np.repeat(start + np.arange(minutes) * 60_000_000, each) + np.tile(
+            np.arange(each) * 7919 % 60_000_000, minutes
+        )
+        latency = 20 + self._noise.random(number) * 5
+        keys = [["requests", "latency_ms"]] * apps + [["requests", "client_latency_ms", "server_latency_ms"]] * calls
+        flat = [name for names in keys for name in names] * minutes
+        lengths = np.tile([len(names) for names in keys], minutes)
+        values = np.where([name == "requests" for name in flat], 100.0, np.repeat(latency, lengths))
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype("int32")
+        is_metric = np.tile([True] * apps + [False] * calls, minutes)
+        return pa.table(
+            {
+                "event_id": [f"e{first_minute}-{n}" for n in range(number)],
+                "event_type": kinds * minutes,
+                "application_id": callers * minutes,
+                "depends_on": callees * minutes,
+                "timestamp": pa.array(at, pa.timestamp("us", "UTC")),
+                "cpu_percent": pa.array(40 + latency, mask=~is_metric),
+                "error_rate": pa.array(np.zeros(number), mask=~is_metric),
+                "metrics": pa.MapArray.from_arrays(offsets, pa.array(flat), pa.array(values)),
+            }
+        )
+
+    def outage(self, minute: float) -> list[tuple[str, datetime]]:
+        """Alerts of one outage: of an application and of some that call it."""
+        caller, callee = self._rng.choice(self.calls)
+        at = _START + minute * _MINUTE
+        return [(callee, at), (caller, at + _MINUTE)]
+
+
+def measure(folder: Path, size: Size, *, seed: int = 1, say: Callable[[str], None] = print) -> dict[str, float]:
+    """Make the lake, group and rank its history once, then take one cycle's worth of news.
+
+    Returns:
+        Seconds: `history_SECONDS_PER_100_problems` of the first run, and those of the cycle by table.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    settings = Settings(_env_file=None, data_dir=folder)
+    lakehouse, mesh = Lakehouse(settings), Mesh(size, seed)
+    took: dict[str, float] = {}
+
+    def timed(name: str, work: Callable[[], Any]) -> None:
+        began = time.monotonic()
+        work()
+        took[name] = round(time.monotonic() - began, 3)
+        say(f"{name}: {took[name]:.2f} s")
+
+    minutes = size.minutes
+    began = time.monotonic()
+    for minute in range(0, minutes, 60):
+        _append(lakehouse, BRONZE_EVENTS, mesh.events(minute, min(60, minutes - minute)))
+    say(f"{minutes * (size.applications + size.edges):,} events made in {time.monotonic() - began:.0f} s")
+    alerts = [one for n in range(size.problems) for one in mesh.outage(90 + (minutes - 100) * n / size.problems)]
+    _alerts(lakehouse, alerts)
+    timed("history_dependencies", lambda: refresh_dependencies(lakehouse))
+    timed("history_baselines", lambda: refresh_baselines(lakehouse, full_refresh=True))
+    timed("history_problems", lambda: refresh_problems(lakehouse, settings))
+    # A cycle: a minute of everything, and two outages.
+    _append(lakehouse, BRONZE_EVENTS, mesh.events(minutes, 1))
+    _alerts(lakehouse, [*mesh.outage(minutes - 0.5), *mesh.outage(minutes - 0.4)])
+    timed("cycle_dependencies", lambda: refresh_dependencies(lakehouse))
+    timed("cycle_baselines", lambda: refresh_baselines(lakehouse))
+    timed("cycle_problems", lambda: refresh_problems(lakehouse, settings))
+    took["history_problems_per_100"] = round(100 * took["history_problems"] / size.problems, 3)
+    return took
+
+
+def _alerts(lakehouse: Lakehouse, alerts: list[tuple[str, datetime]]) -> None:
+    rows = [_row(name, at) for name, at in sorted(alerts, key=lambda one: one[1])]
+    for contract in (SILVER_ALERTS, GOLD_INCIDENTS):
+        schema = pa.schema(lakehouse.create(contract).schema().to_arrow())
+        _append(lakehouse, contract, pa.Table.from_pylist([{**_blank(schema), **row} for row in rows], schema))
+
+
+def _row(name: str, at: datetime) -> dict[str, Any]:
+    fingerprint = sha256(name.encode()).hexdigest()
+    window = at.replace(second=0, microsecond=0, minute=at.minute // 5 * 5)
+    return {
+        "incident_id": sha256(f"{name}{at}".encode()).hexdigest()[:16],
+        "fingerprint": fingerprint,
+        "application_id": name,
+        "alert_type": "latency_high",
+        "severity": "HIGH",
+        "alert_count": 1,
+        "window_start": window,
+        "window_end": window + 5 * _MINUTE,
+        "alert_timestamp": at,
+        "first_seen_timestamp": at,
+        "last_seen_timestamp": at,
+    }
+
+
+def _blank(schema: pa.Schema) -> dict[str, Any]:
+    """A value for each column that has to have one."""
+
+    def value(kind: pa.DataType) -> Any:
+        if pa.types.is_nested(kind):
+            return {field.name: None for field in kind} if pa.types.is_struct(kind) else []
+        return "" if pa.types.is_string(kind) else _START if pa.types.is_timestamp(kind) else 0
+
+    return {field.name: value(field.type) for field in schema if not field.nullable}
+
+
+def _append(lakehouse: Lakehouse, contract: Contract, rows: pa.Table) -> None:
+    """Add rows with the next `_batch_id`; columns that they lack are null, or what :func:`_blank` says."""
+    table = lakehouse.create(contract)
+    schema = pa.schema(table.schema().to_arrow())
+    batch_id = lakehouse.snapshot(contract).last_batch_id + 1
+    blank: Mapping[str, Any] = _blank(schema)
+
+    def column(field: pa.Field) -> Any:
+        if field.name == "_batch_id":
+            return pa.array(np.full(rows.num_rows, batch_id))
+        if field.name in rows.schema.names:
+            return rows[field.name].cast(field.type)
+        return pa.array([blank.get(field.name)] * rows.num_rows, field.type)
+
+    write_deltalake(
+        table,
+        pa.table([column(field) for field in schema], schema=schema),
+        mode="append",
+        commit_properties=CommitProperties(
+            custom_metadata={COMMIT_INFO: {"rows": rows.num_rows, "transactions": {BATCH_APP: batch_id}}},
+            app_transactions=[Transaction(BATCH_APP, batch_id)],
+        ),
+    )
