@@ -303,6 +303,7 @@ def _line(cycle: Cycle, seconds: float) -> str:
     }
     grouped = {
         SILVER_DEPENDENCIES.name: "dependencies",
+        SILVER_BASELINES.name: "baselines",
         GOLD_PROBLEMS.name: "problems",
         PLATINUM_PROBLEMS.name: "causes",
     }
