@@ -200,6 +200,7 @@ class Pages:
                 return RedirectResponse(f"/problems/{found['merged_into']}?part={found['problem_id']}", 303)
             episodes = problems.all_episodes(self._state, found)
             entries = timeline(self._lake, self._state, found, episodes)
+            analysis = problems.analysis_of(self._lake, found)
             drawn = curves.curves(self._lake, found, self._clock())
         except (UserError, DeltaError, OSError) as error:
             return self._broken(request, visitor, error)
@@ -214,6 +215,7 @@ class Pages:
             part=request.query_params.get("part") if refused == "" else None,
             problem=found,
             is_known=problems.is_cause_known(found),
+            analysis=analysis,
             episodes=open_,
             holders=sorted(
                 {one.acknowledged_by for one in open_ if one.state == "acknowledged" and one.acknowledged_by}

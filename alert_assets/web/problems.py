@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import select
 
 from alert_assets.analysis.causes.ranking import KNOWN
-from alert_assets.contracts import GOLD_PROBLEMS
+from alert_assets.contracts import GOLD_PROBLEMS, PLATINUM_PROBLEMS
 from alert_assets.kernel.durations import parse_duration
 from alert_assets.kernel.sql import literal
 from alert_assets.notify.alert import SEVERITIES
@@ -154,6 +154,14 @@ def problem(lake: Lake, given: str) -> dict[str, Any] | None:
     if len(given) != 16 or not set(given) <= set("0123456789abcdef"):
         return None
     found = lake.rows(GOLD_PROBLEMS, f"SELECT * FROM t WHERE problem_id = {literal(given)} LIMIT 1")
+    return found[0] if found else None
+
+
+def analysis_of(lake: Lake, problem: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what platinum says that a problem means; None while it waits for that."""
+    where = f"opened_at = {literal(problem['opened_at'])} AND problem_id = {literal(problem['problem_id'])}"
+    columns = "summary, root_cause, confidence_score, recommended_action, model, context_hash"
+    found = lake.rows(PLATINUM_PROBLEMS, f"SELECT {columns} FROM t WHERE {where} AND root_cause IS NOT NULL LIMIT 1")
     return found[0] if found else None
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alert_assets.contracts import BRONZE_EVENTS, SILVER_ALERTS
+from alert_assets.contracts import BRONZE_EVENTS, PLATINUM_PROBLEMS, SILVER_ALERTS
 from alert_assets.kernel.clock import utc_now
 from alert_assets.notify.store.notifications import Notifications
 from alert_assets.state.database import State
@@ -114,6 +114,21 @@ def test_a_problem_with_its_story(client: TestClient, settings: Settings) -> Non
         assert said in html, said
     # The flat one comes after that which moved, and both are drawn.
     assert re.findall(r"<p><b>CPU</b> <span>(\w+)</span>", html) == ["ledger", "shop"]
+
+
+def test_what_to_do_first_stands_there_once_it_is_analysed(client: TestClient, settings: Settings) -> None:
+    one = problem(10)
+    put(settings, one)
+    assert "What to do first" not in client.get(f"/problems/{one['problem_id']}").text
+    said = {"summary": "The ledger is slow.", "root_cause": MARKUP, "recommended_action": "Roll v2 back."}
+    unsaid = ("patterns", "prompt_version", "prompt_tokens", "completion_tokens", "error")
+    row = {**dict.fromkeys(unsaid), **said, "confidence_score": 0.74, "model": "rules", "analyzed_at": utc_now()}
+    key = {"problem_id": one["problem_id"], "opened_at": one["opened_at"], "context_hash": "0" * 64, "attempts": 1}
+    write(settings, PLATINUM_PROBLEMS, {**row, **key})
+    html = client.get(f"/problems/{one['problem_id']}").text
+    for text in ("What to do first", "Roll v2 back.", "Confidence 74%, by rules; the problem has changed since"):
+        assert text in html
+    assert MARKUP not in html
 
 
 def test_one_that_became_part_of_another_leads_there(client: TestClient, settings: Settings) -> None:
