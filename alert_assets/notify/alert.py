@@ -164,6 +164,7 @@ class Alert:
     def from_json(cls, payload: Mapping[str, Any]) -> Alert:
         """Return the alert that :meth:`to_json` wrote; fields that are not known here are left out."""
         known = {part.name: payload[part.name] for part in fields(cls) if part.name in payload}
+        known["problem_alerts"] = tuple(known.get("problem_alerts") or ())
         times = {name: datetime.fromisoformat(known[name]) for name in _MOMENTS if known.get(name)}
         return cls(**{**known, **times})
 

@@ -16,6 +16,7 @@ from alert_assets.contracts import (
     BRONZE_QUARANTINE,
     GOLD_INCIDENTS,
     PLATINUM_INCIDENTS,
+    PLATINUM_PROBLEMS,
     SILVER_ALERTS,
     Contract,
 )
@@ -149,9 +150,10 @@ def test_the_incident_sensor_reads_the_hours_of_what_changed(grown: Lake):
     seen = max(row["_batch_id"] for row in grown.rows(PLATINUM_INCIDENTS) if row["alert_timestamp"] < NEW)
     assert take_old_files_away(grown, SILVER_ALERTS, GOLD_INCIDENTS, PLATINUM_INCIDENTS)
     gold, silver = grown.batch(GOLD_INCIDENTS), grown.batch(SILVER_ALERTS)
-    before = IncidentsSeen(gold - 1, seen, silver - 1)
+    explained = max(row["_batch_id"] for row in grown.rows(PLATINUM_PROBLEMS))
+    before = IncidentsSeen(gold - 1, seen, silver - 1, explained)
     found = changed_incidents(grown.lakehouse, before, since=NEW)
-    assert (len(found.recent), found.seen) == (2, IncidentsSeen(gold, seen + 1, silver))
+    assert (len(found.recent), found.seen) == (2, IncidentsSeen(gold, seen + 1, silver, explained))
     assert all(window["window_start"] >= NEW - HOUR and window["summary"] for window in found.recent)
     later = changed_incidents(grown.lakehouse, before, since=NEW + DAY)
     assert (later.recent, later.number, later.seen.silver) == ([], found.number, silver)

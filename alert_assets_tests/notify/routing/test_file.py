@@ -189,8 +189,8 @@ def test_a_file_becomes_a_routing(tmp_path: Path) -> None:
 def test_what_ships_is_right_and_explains_every_field() -> None:
     assert load_routing() == load_routing(PACKAGED) == load_routing("")
     text = PACKAGED.read_text("utf-8")
-    # Where the UI is, and what channels there are, are settings and no sections.
-    for section in Routing.__dataclass_fields__.keys() - {"dagster_url", "configured", "defaults"}:
+    # Where the pages are, and what channels there are, are settings and no sections.
+    for section in Routing.__dataclass_fields__.keys() - {"dagster_url", "web_url", "configured", "defaults"}:
         assert f"\n{section}:" in text
 
 
