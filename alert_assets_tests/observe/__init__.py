@@ -1,0 +1,1 @@
+"""Tests of what others see of the product."""
