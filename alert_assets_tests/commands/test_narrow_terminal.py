@@ -60,6 +60,7 @@ ELSEWHERE = {
         ("serve",),
         ("intake", "kafka"),
         ("stream",),
+        ("metrics",),
         ("senders", "show"),
         ("senders", "try"),
         ("quarantine", "replay"),

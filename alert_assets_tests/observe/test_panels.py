@@ -55,7 +55,7 @@ def test_every_name_and_label_is_one_of_ours(settings: Settings) -> None:
     labels = {}
     for family in Metrics(settings).collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name
-        labels[name] = set(family._labelnames)
+        labels[name] = set(vars(family)["_labelnames"])
     for title, expression in EXPRESSIONS.items():
         names = set(re.findall(r"alert_assets_\w+", expression))
         assert names <= labels.keys(), title
