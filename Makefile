@@ -12,7 +12,7 @@ PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' Makefile
 
-run: java venv instance ## land an hour of sample telemetry the first time, take what landed to platinum, print the incidents
+run: java venv instance ## land an hour of sample telemetry the first time, take what landed to platinum, print the problems
 	@DAGSTER_HOME="$(INSTANCE)" $(BIN)/alert-assets run --sample
 
 test: java dev ## the tests, without the slow ones; ARGS="-k silver" goes to pytest

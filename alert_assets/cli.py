@@ -21,7 +21,7 @@ from alert_assets.errors import UserError
 
 #: Module of `alert_assets.commands`, and what `alert-assets --help` says about it.
 COMMANDS = {
-    "run": "Materialize what is due, once: a line for each table, the checks, the newest incidents.",
+    "run": "Materialize what is due, once: a line for each table, the checks, the worst problems.",
     "incidents": "What happened, what it means and what to do: a list, or one incident in full.",
     "problems": "One outage, one problem: a list, or one in full with its incidents, changes and likely causes.",
     "topology": "Who calls whom: show the graph (also as Graphviz or Mermaid), check the topology file.",

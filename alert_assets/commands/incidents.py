@@ -19,7 +19,7 @@ from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.sql import any_of, literal
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.notify.sources import told_windows
-from alert_assets.settings import Settings, load_settings
+from alert_assets.settings import load_settings
 from alert_assets.state.database import State
 
 NOT_ANALYSED = "not analysed yet"
@@ -108,12 +108,6 @@ def show(
         output.print_json(found)
     else:
         _print_in_full(found)
-
-
-def print_newest(settings: Settings, limit: int) -> None:
-    """Print the newest incidents as the list does."""
-    with reading(settings) as lakehouse:
-        _print_list(*_find(lakehouse, [], limit))
 
 
 # Reading

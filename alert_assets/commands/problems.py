@@ -17,7 +17,8 @@ from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.sql import literal
 from alert_assets.lake.lakehouse import Lakehouse
-from alert_assets.settings import load_settings
+from alert_assets.notify.alert import SEVERITIES
+from alert_assets.settings import Settings, load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Outages: list them, or show one in full.")
 
@@ -64,6 +65,10 @@ def list_problems(
         lake = output.without_credentials(settings.lake_dir)
         why = "No problems match" if len(conditions) > 1 else "No problems yet: gold_problems has no rows"
         return output.say(f"{why} in {lake}.")
+    return _print_list(total, problems)
+
+
+def _print_list(total: int, problems: list[dict[str, Any]]) -> None:
     now, table = utc_now(), output.rows("Opened (UTC), id", "Severity", "What and why", keep=("Opened (UTC), id",))
     for problem in problems:
         table.add_row(
@@ -76,7 +81,6 @@ def list_problems(
     output.Output().table(table)
     if total > len(problems):
         output.say(f"\n{len(problems):,} of {total:,} problems; `alert-assets problems list --limit 0` shows all.")
-    return None
 
 
 @app.command(epilog="Example: alert-assets problems show 3fa9c0d2 --json")
@@ -91,6 +95,18 @@ def show(
     if as_json:
         return output.print_json({**found, "incidents": incidents, "analysis": analysis})
     return _print_in_full(found, incidents, analysis)
+
+
+def print_worst(settings: Settings, limit: int) -> None:
+    """Print the problems that fire, the worst first, then those that are over, as the list does."""
+    ranks = " ".join(f"WHEN {literal(name)} THEN {rank}" for rank, name in enumerate(SEVERITIES))
+    order = f"resolved_at IS NOT NULL, CASE severity {ranks} END, opened_at DESC, problem_id"
+    with reading(settings) as lakehouse:
+        total, problems = newest(lakehouse, GOLD_PROBLEMS, ["merged_into IS NULL"], order, limit)
+    if problems:
+        _print_list(total, problems)
+    else:
+        output.say("No problems yet.")
 
 
 # Reading

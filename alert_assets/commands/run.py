@@ -18,7 +18,7 @@ import typer
 from filelock import FileLock
 from rich.console import Console
 
-from alert_assets.commands import incidents, output
+from alert_assets.commands import output, problems
 from alert_assets.commands.options import JsonOption
 from alert_assets.errors import UserError
 from alert_assets.ingest.landing import backlog
@@ -36,8 +36,8 @@ _EVENT = re.compile(r" - dagster - \w+ - \S+ - ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[
 #: By which Dagster refuses a selection that it cannot read, or that names what is not there.
 _NO_SELECTION = re.compile(r"^[\w.]*DagsterInvalid(?:Subset|AssetSelection)Error: ", re.MULTILINE)
 
-#: Incidents, and checks that did not pass, which are listed; the others are counted.
-_INCIDENTS, _FINDINGS = 3, 5
+#: Problems, and checks that did not pass, which are listed; the others are counted.
+_PROBLEMS, _FINDINGS = 3, 5
 
 #: Tables that have a line also when nothing came into them.
 _ALWAYS_SHOWN = ("bronze_events", "silver_alerts", "gold_incidents", "platinum_incidents")
@@ -67,7 +67,7 @@ def run(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Materialize what is due, once: a line for each table, the checks, the newest incidents. Starts Spark."""
+    """Materialize what is due, once: a line for each table, the checks, the worst problems. Starts Spark."""
     settings = load_settings()
     landed = _land_sample(settings) if sample else None
     if landed and not as_json:
@@ -227,5 +227,5 @@ def _print_end(settings: Settings, progress: Progress, exit_code: int, log: Path
         typer.echo(f"The full log is in {log}", err=True)
         return
     typer.echo()
-    incidents.print_newest(settings, _INCIDENTS)
-    output.say(f"\nNext: `alert-assets incidents show ID`, `make ui`. The full log is in {log}")
+    problems.print_worst(settings, _PROBLEMS)
+    output.say(f"\nNext: `alert-assets problems show ID`, `make ui`. The full log is in {log}")
