@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
+from math import inf
 from threading import Lock
 from typing import TYPE_CHECKING, Any, get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
@@ -25,13 +27,13 @@ from alert_assets.kernel.text import one_line
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.lake.rows import query
 from alert_assets.notify.alert import SEVERITIES
+from alert_assets.slo.notified import notified_since
 from alert_assets.slo.status import newest_status, spell_window
 from alert_assets.state.database import State
 from alert_assets.state.tables import deliveries, run_outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime
 
     from prometheus_client import Metric
 
@@ -44,6 +46,8 @@ _SECONDS = 5.0
 #: Values of a label that somebody else chooses.
 _MOST = 50
 _OTHER = "other"
+#: Buckets of what people wait for.
+_BOUNDS = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, inf)
 
 
 class Metrics(Collector):
@@ -63,6 +67,7 @@ class Metrics(Collector):
         self._settings, self._requests, self._clock = settings, requests, clock
         self._lakehouse, self._state = Lakehouse(settings), State(settings.state_url)
         self._events = _Events(self._lakehouse)
+        self._notified = _Notified(self._lakehouse, self._state)
         self._registry = CollectorRegistry()
         self._registry.register(self)
         self._lock, self._text, self._read_at = Lock(), b"", float("-inf")
@@ -102,6 +107,7 @@ class Metrics(Collector):
             ((reason,), number) for reason, number in bounded.items()
         ])  # fmt: skip
         yield self._notifications()
+        yield self._notified.histogram(self._clock())
         yield _counter("intake_requests", "Requests that this server has answered.", ["sender", "code"], [
             ((sender, str(code)), number) for (sender, code), number in self._requests().items()
         ])  # fmt: skip
@@ -219,6 +225,27 @@ class _Events:
         for (event_type, source), number in self._counts.items():
             totals[event_type, one_line(source, 100) if source in known else _OTHER] += number
         return [(labels, float(number)) for labels, number in totals.items()]
+
+
+class _Notified:
+    """Counts how long openings took from landing to a person: those of the day before, then what is sent."""
+
+    def __init__(self, lakehouse: Lakehouse, state: State) -> None:
+        self._lakehouse, self._state = lakehouse, state
+        self._seconds: Counter[float] = Counter()
+        self._sum, self._last = 0.0, datetime.min.replace(tzinfo=UTC)
+
+    def histogram(self, now: datetime) -> HistogramMetricFamily:
+        took, self._last = notified_since(self._lakehouse, self._state, max(self._last, now - timedelta(days=1)))
+        self._sum += sum(took)
+        self._seconds.update(next(bound for bound in _BOUNDS if seconds <= bound) for seconds in took)
+        up_to = [
+            ("+Inf" if bound == inf else str(bound), sum(self._seconds[lower] for lower in _BOUNDS if lower <= bound))
+            for bound in _BOUNDS
+        ]
+        family = HistogramMetricFamily(PREFIX + "landed_to_notified_seconds", "From landing to the first message.")
+        family.add_metric([], up_to, self._sum)
+        return family
 
 
 def _bounded(counts: Mapping[str, int]) -> dict[str, int]:

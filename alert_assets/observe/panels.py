@@ -109,6 +109,17 @@ PROBLEMS = (
         steps={0: "green", 1: "orange"},
         width=24,
     ),
+    Panel(
+        "Landed to notified",
+        "timeseries",
+        {
+            f"p{100 * share:.0f}": f"histogram_quantile({share}, "
+            "sum by (le) (rate(alert_assets_landed_to_notified_seconds_bucket[1h])))"
+            for share in (0.5, 0.95)
+        },
+        "s",
+        about="From landing to the first message that a person got.",
+    ),
     Panel("Problems over time", "timeseries", {"{{severity}}": "alert_assets_problems_open"}),
     Panel(
         "Events a second",

@@ -38,25 +38,39 @@ _Firing = tuple[str | None, str | None, str | None, datetime]
 
 def measure_notified(lakehouse: Lakehouse, state: State, threshold_seconds: float) -> list[dict[str, Any]]:
     """Measure the openings sent since the last measurement; returns a row of `pipeline_latency`, or none."""
-    done = _measured_up_to(lakehouse)
-    # Other channels may follow hours later; what was measured at its first message is not measured again.
-    sent = {firing: first for firing, first in _sent(state, done - _SLOWEST).items() if first[0] > done}
+    sent = _first_sent(state, _measured_up_to(lakehouse))
     if not sent:
         return []
-    landed = _landed(lakehouse, [since for *_, since in sent])
-    took = {firing: (at - landed[firing], at, number) for firing, (at, number) in sent.items() if firing in landed}
+    took = _durations(lakehouse, sent)
     last = max(at for at, _ in sent.values())
     row = latency_row(
         stage=NOTIFIED_STAGE,
         # Deliveries are in no table of the lake; the number of the last one is as good a key.
         table_version=max(number for _, number in sent.values()),
         committed_at=last,
-        started_at=pa.array([last - duration for duration, *_ in took.values()], pa.timestamp("us", "UTC")),
+        started_at=pa.array([last - duration for duration in took.values()], pa.timestamp("us", "UTC")),
         event_times=pa.array([firing[-1] for firing in took], pa.timestamp("us", "UTC")),
         threshold_seconds=threshold_seconds,
         run_id=None,
     )
     return [row]
+
+
+def notified_since(lakehouse: Lakehouse, state: State, after: datetime) -> tuple[list[float], datetime]:
+    """Return the seconds that each opening sent after a time took, and when the last of them was sent."""
+    sent = _first_sent(state, after)
+    took = [duration.total_seconds() for duration in _durations(lakehouse, sent).values()] if sent else []
+    return took, max([after, *(at for at, _ in sent.values())])
+
+
+def _first_sent(state: State, after: datetime) -> dict[_Firing, tuple[datetime, int]]:
+    """Openings whose first message was sent after a time; other channels may follow hours later."""
+    return {firing: first for firing, first in _sent(state, after - _SLOWEST).items() if first[0] > after}
+
+
+def _durations(lakehouse: Lakehouse, sent: Mapping[_Firing, tuple[datetime, int]]) -> dict[_Firing, timedelta]:
+    landed = _landed(lakehouse, [since for *_, since in sent])
+    return {firing: at - landed[firing] for firing, (at, _) in sent.items() if firing in landed}
 
 
 def _measured_up_to(lakehouse: Lakehouse) -> datetime:
