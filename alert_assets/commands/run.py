@@ -20,6 +20,7 @@ from rich.console import Console
 
 from alert_assets.commands import output, problems
 from alert_assets.commands.options import JsonOption
+from alert_assets.contracts import CONTRACTS
 from alert_assets.errors import UserError
 from alert_assets.ingest.landing import backlog
 from alert_assets.kernel.clock import utc_now
@@ -56,6 +57,11 @@ class Progress:
     findings: list[dict[str, str]] = field(default_factory=list)
     not_read: list[str] = field(default_factory=list)
     error: str | None = None
+    is_whole: bool = False
+
+    def is_only_measured(self, table: str) -> bool:
+        """Whether a table of a run of everything says how the others are: then all of those are one line."""
+        return self.is_whole and table not in CONTRACTS
 
 
 @app.command(epilog="Example: alert-assets run --select gold_incidents,platinum_incidents")
@@ -78,7 +84,7 @@ def run(
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     _make_instance(home)
     # A file of its own: of two runs at once neither writes over the other's.
-    log, progress = home / f"run-{utc_now():%Y%m%dT%H%M%S}-{os.getpid()}.log", Progress()
+    log, progress = home / f"run-{utc_now():%Y%m%dT%H%M%S}-{os.getpid()}.log", Progress(is_whole=select == "*")
     exit_code = _follow(home, log, select, progress, quiet=as_json)
     if not progress.run_id and _NO_SELECTION.search(log.read_text(encoding="utf-8")):
         log.unlink()
@@ -88,7 +94,8 @@ def run(
         )
     log = _keep(log)
     if as_json:
-        output.print_json({"exit_code": exit_code, "sample": landed, "log": str(log), **asdict(progress)})
+        told = {name: value for name, value in asdict(progress).items() if name != "is_whole"}
+        output.print_json({"exit_code": exit_code, "sample": landed, "log": str(log), **told})
     else:
         _print_end(settings, progress, exit_code, log)
     raise typer.Exit(exit_code)
@@ -179,7 +186,8 @@ def _take(event: DagsterEvent, progress: Progress, *, quiet: bool) -> None:
             "seconds": facts.get("seconds"),
         }
         progress.tables.append(table)
-        if not quiet and (table["rows"] or made.label in _ALWAYS_SHOWN):
+        is_shown = made.label in _ALWAYS_SHOWN or (table["rows"] and not progress.is_only_measured(made.label))
+        if not quiet and is_shown:
             typer.echo(_line(**table))
         # bronze_quarantine's numbers are those of the same files.
         if made.label == "bronze_events":
@@ -215,6 +223,11 @@ def _line(table: str, rows: int | None, total: int | None, seconds: float | None
 
 def _print_end(settings: Settings, progress: Progress, exit_code: int, log: Path) -> None:
     out = output.Output()
+    measured = [
+        table["table"] for table in progress.tables if table["rows"] and progress.is_only_measured(table["table"])
+    ]
+    if measured:
+        output.say(f"Measured: {', '.join(sorted(measured))}")
     if any(progress.checks.values()):
         output.say("Checks: " + ", ".join(f"{number:,} {outcome}" for outcome, number in progress.checks.items()))
     worst = sorted(progress.findings, key=lambda finding: finding["outcome"])
