@@ -20,7 +20,7 @@ from alert_assets.errors import UserError
 from alert_assets.kernel.filesystems import unusable_in_path, unusable_in_table_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 PREFIX = "ALERTS_"
 
@@ -35,18 +35,22 @@ class SettingsError(UserError):
     """The settings cannot be used; the message names each bad variable and what it may be."""
 
 
+#: How settings are read: from the environment and from `.env`.
+FROM_ENVIRONMENT = SettingsConfigDict(
+    env_prefix=PREFIX,
+    env_file=".env",
+    env_file_encoding="utf-8-sig",  # some editors put a BOM before the first name
+    env_ignore_empty=True,
+    extra="ignore",
+    frozen=True,
+    validate_default=True,
+)
+
+
 class Settings(BaseSettings):
     """Every setting, with its default, its limits and what it means."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_file=".env",
-        env_file_encoding="utf-8-sig",  # some editors put a BOM before the first name
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        validate_default=True,
-    )
+    model_config = FROM_ENVIRONMENT
 
     data_dir: Path = Field(Path("data"), description="Root of landing/, lake/, checkpoints/ and state/.")
     landing_dir: str = Field("", description="Where producers put *.jsonl and *.jsonl.gz; default DATA_DIR/landing.")
@@ -336,12 +340,13 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise SettingsError(_explain(error)) from None
+        raise SettingsError(explained(error, "The settings", _SECRETS)) from None
     except UnicodeDecodeError as error:
         raise SettingsError(f"The settings cannot be used: .env is not UTF-8 ({error}). Save it as UTF-8.") from None
 
 
-def _explain(error: ValidationError) -> str:
+def explained(error: ValidationError, what: str, secrets: Collection[str]) -> str:
+    """Return what is wrong with settings, one message: `what` they are, and a line each; no value of the secrets."""
     lines = []
     for problem in error.errors():
         message = problem["msg"].removeprefix("Value error, ")
@@ -349,8 +354,6 @@ def _explain(error: ValidationError) -> str:
             lines.append(f"  {message}")
             continue
         name = str(problem["loc"][0])
-        shown = "(hidden)" if name in _SECRETS else repr(problem["input"])
+        shown = "(hidden)" if name in secrets else repr(problem["input"])
         lines.append(f"  {PREFIX}{name.upper()}={shown}: {message}")
-    return (
-        "The settings cannot be used:\n" + "\n".join(lines) + "\nSet them in the environment or in .env and try again."
-    )
+    return f"{what} cannot be used:\n" + "\n".join(lines) + "\nSet them in the environment or in .env and try again."

@@ -15,7 +15,7 @@ from alert_assets.commands.options import JsonOption, LimitOption, since
 from alert_assets.contracts import GOLD_INCIDENTS, GOLD_PROBLEMS, PLATINUM_PROBLEMS
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
-from alert_assets.kernel.sql import literal
+from alert_assets.kernel.sql import literal, ranked
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.notify.alert import SEVERITIES
 from alert_assets.settings import Settings, load_settings
@@ -99,8 +99,7 @@ def show(
 
 def print_worst(settings: Settings, limit: int) -> None:
     """Print the problems that fire, the worst first, then those that are over, as the list does."""
-    ranks = " ".join(f"WHEN {literal(name)} THEN {rank}" for rank, name in enumerate(SEVERITIES))
-    order = f"resolved_at IS NOT NULL, CASE severity {ranks} END, opened_at DESC, problem_id"
+    order = f"resolved_at IS NOT NULL, {ranked('severity', SEVERITIES)}, opened_at DESC, problem_id"
     with reading(settings) as lakehouse:
         total, problems = newest(lakehouse, GOLD_PROBLEMS, ["merged_into IS NULL"], order, limit)
     if problems:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode
 
 from alert_assets.kernel.durations import parse_duration
-from alert_assets.settings import PREFIX, SettingsError
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+from alert_assets.settings import FROM_ENVIRONMENT, SettingsError, explained
 
 #: What a sender may be called.
 SENDER_NAME = r"[a-z][a-z0-9_-]{0,63}"
@@ -28,15 +25,7 @@ _Pairs = tuple[tuple[str, str], ...]
 class SlackClicks(BaseSettings):
     """Whether clicks on the buttons of our Slack messages come back: what sends them has to know too."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_file=".env",
-        env_file_encoding="utf-8-sig",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        validate_default=True,
-    )
+    model_config = FROM_ENVIRONMENT
 
     intake_slack_signing_secret: SecretStr = Field(
         SecretStr(""), description="Signing secret of the Slack app whose buttons come back; messages have them then."
@@ -157,15 +146,4 @@ def load_intake_settings(**overrides: object) -> IntakeSettings:
     try:
         return IntakeSettings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        problems = [_explained(problem) for problem in error.errors()]
-        raise SettingsError(
-            "The settings of intake cannot be used:\n"
-            + "\n".join(problems)
-            + "\nSet them in the environment or in .env and try again."
-        ) from None
-
-
-def _explained(problem: ErrorDetails) -> str:
-    name = str(problem["loc"][0])
-    shown = "(hidden)" if name in _SECRETS else repr(problem["input"])
-    return f"  {PREFIX}{name.upper()}={shown}: {str(problem['msg']).removeprefix('Value error, ')}"
+        raise SettingsError(explained(error, "The settings of intake", _SECRETS)) from None

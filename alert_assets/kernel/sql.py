@@ -37,6 +37,12 @@ def literal(value: str | int | float | datetime) -> str:
     raise ValueError(f"{value!r} has no SQL literal")
 
 
+def ranked(column: str, values: Sequence[str]) -> str:
+    """A column's place among values in their order, from 0; null for another value."""
+    places = " ".join(f"WHEN {literal(value)} THEN {place}" for place, value in enumerate(values))
+    return f"CASE {column} {places} END"
+
+
 def micros(column: str) -> str:
     """A time as whole microseconds since the epoch."""
     return f"CAST({column} AS BIGINT)"

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from alert_assets.analysis.causes.ranking import KNOWN
 from alert_assets.contracts import GOLD_PROBLEMS, PLATINUM_PROBLEMS
 from alert_assets.kernel.durations import parse_duration
-from alert_assets.kernel.sql import literal
+from alert_assets.kernel.sql import literal, ranked
 from alert_assets.notify.alert import SEVERITIES
 from alert_assets.notify.facts import incident_episode
 from alert_assets.notify.store.episodes import chunks, episode_of
@@ -35,7 +35,7 @@ _LISTED = (
     "problem_id, state, severity, title, applications, opened_at, last_seen_at, resolved_at, alert_count, causes, "
     "confidence, fingerprints"
 )
-_WORST_FIRST = " ".join(f"WHEN {literal(name)} THEN {rank}" for rank, name in enumerate(SEVERITIES))
+_WORST_FIRST = ranked("severity", SEVERITIES)
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def list_problems(lake: Lake, state: State, wanted: Wanted, now: datetime) -> Li
     counts["all"] = sum(counts.values())
     if wanted.state != "all":
         where += f" AND state = {literal(wanted.state)}"
-    order = f"CASE severity {_WORST_FIRST} END, " if wanted.state == "firing" else ""
+    order = f"{_WORST_FIRST}, " if wanted.state == "firing" else ""
     # First which, by the few columns that say so; then what is shown of those, from the files of their times.
     page = table.rows(
         f"SELECT problem_id, opened_at FROM t WHERE {where} ORDER BY {order}opened_at DESC, problem_id "

@@ -7,10 +7,10 @@ import re
 from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode
 
 from alert_assets.intake.settings import named_secrets
-from alert_assets.settings import PREFIX, SettingsError
+from alert_assets.settings import FROM_ENVIRONMENT, SettingsError, explained
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -18,15 +18,7 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 class WebSettings(BaseSettings):
     """Who may see the pages that `alert-assets serve` shows."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_file=".env",
-        env_file_encoding="utf-8-sig",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        validate_default=True,
-    )
+    model_config = FROM_ENVIRONMENT
 
     web_tokens: SecretStr = Field(
         SecretStr(""),
@@ -85,13 +77,4 @@ def load_web_settings(**overrides: object) -> WebSettings:
     try:
         return WebSettings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            name = str(problem["loc"][0])
-            shown = "(hidden)" if name == "web_tokens" else repr(problem["input"])
-            lines.append(f"  {PREFIX}{name.upper()}={shown}: {str(problem['msg']).removeprefix('Value error, ')}")
-        raise SettingsError(
-            "The settings of the pages cannot be used:\n"
-            + "\n".join(lines)
-            + "\nSet them in the environment or in .env and try again."
-        ) from None
+        raise SettingsError(explained(error, "The settings of the pages", ("web_tokens",))) from None
