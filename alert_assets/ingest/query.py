@@ -9,6 +9,9 @@ time writes a table; of two that would, Delta refuses the second commit from the
 A batch that breaks a gating limit (:mod:`alert_assets.ingest.batch_gate`) is not published. Its lines
 go to `bronze_held`, whole and as they came, in one commit that carries the same transaction, and the
 query stops: what landed after it waits in the landing zone. :mod:`alert_assets.ingest.held` has the way back.
+
+Few and small files are a batch of that query without the query: judged and committed in this process, and written into
+its checkpoint as Spark writes it (:mod:`alert_assets.ingest.query_log`). Whatever goes wrong there Spark runs again.
 """
 
 from __future__ import annotations
@@ -302,8 +305,8 @@ def _take_here(
     What goes wrong is not told apart here: the batch is in the checkpoint, and Spark's query, which has a server of its
     own to lose, runs it again.
     """
-    query_log = QueryLog.of(settings)
-    if query_log is None or not is_small(settings, files):
+    # The files first: the checkpoint has to be looked up.
+    if not is_small(settings, files) or (query_log := QueryLog.of(settings)) is None:
         return False
     version = lakehouse.snapshot(BRONZE_EVENTS).version
     batch = LandingBatch(settings, lakehouse.run_id)

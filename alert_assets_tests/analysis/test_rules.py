@@ -231,8 +231,8 @@ def test_more_evidence_for_the_same_cause_gives_more_confidence() -> None:
         {"deployments": (V2,), "errors": {"TimeoutException": 12}, "metrics": Metrics(95.0, 80.0, 50.0, 0.2)},
     ]
     scores = [diagnose(context(**evidence)).confidence_score for evidence in growing]
-    assert scores == sorted(scores)
-    assert scores[0] < scores[-1], "up to what such an answer was worth"
+    # Strictly, up to what such an answer was worth on labelled data.
+    assert scores[0] < scores[1] == scores[2] == 0.6
 
 
 def test_the_facts_are_in_the_patterns_and_what_is_missing_is_said() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from alert_assets.ingest import query
 from alert_assets.ingest.landing import backlog, checkpoint
 from alert_assets.ingest.query import BatchHeld, LandingBatch
 from alert_assets.ingest.query_log import QueryLog
+from alert_assets_tests.ingest import land_until_killed
 from alert_assets_tests.ingest.mutated import mutated_lines
 from alert_assets_tests.ingest.test_bad_files import alert, event_ids
 
@@ -122,6 +125,24 @@ def test_what_is_cut_short_spark_finishes_with_the_same_clock(
     [row] = [row for row in pipeline.rows(BRONZE_EVENTS) if row["event_id"] == "cut"]
     assert int(row["_ingested_at"].timestamp() * 1_000) == began
     assert len(pipeline.rows(BRONZE_QUARANTINE)) == 1
+
+
+def test_killed_at_any_moment_it_takes_each_line_once(new_pipeline: NewPipeline, tmp_path: Path) -> None:
+    """SIGKILL, six times at random; what was under way is finished by the next run."""
+    pipeline, rng = begun(new_pipeline, tmp_path / "data", gate_max_quarantine_percent=100), random.Random(3)
+    for round_ in range(6):
+        command = [sys.executable, "-m", land_until_killed.__name__, str(tmp_path / "data"), f"round-{round_}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as landing:
+            assert landing.stdout
+            for _ in range(rng.randint(1, 12)):
+                assert landing.stdout.readline().startswith(f"round-{round_}-")
+            time.sleep(rng.uniform(0, 0.15))  # anywhere within a batch
+            landing.kill()
+        pipeline.ingest()
+    landed = sorted(path.stem for path in pipeline.landing.iterdir() if path.name[0] != ".")
+    assert len(landed) > 12
+    assert event_ids(pipeline) == landed
+    assert len(pipeline.rows(BRONZE_QUARANTINE)) == len(landed) - 1
 
 
 def test_what_fails_here_is_left_to_spark(
