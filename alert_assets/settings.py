@@ -29,6 +29,7 @@ _SECRETS = frozenset({"llm_api_key", "state_url", "heartbeat_url"})
 
 Minutes = Annotated[int, Field(gt=0, le=10_080)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Price = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 
 
 class SettingsError(UserError):
@@ -182,6 +183,12 @@ class Settings(BaseSettings):
 
     slo_dir: str = Field("", description="Folder of OpenSLO v1 YAML files; default: those of the package.")
     run_deadline_minutes: Minutes = Field(15, description="A run that ends later after its launch breaks its SLA.")
+
+    cost_cpu_hour_usd: Price = Field(0.05, description="Price of an hour of CPU time, of one core; what runs cost.")
+    cost_read_gb_usd: Price = Field(0, description="Price of 10^9 bytes that runs read.")
+    cost_written_gb_usd: Price = Field(0, description="Price of 10^9 bytes that runs write.")
+    cost_prompt_million_tokens_usd: Price = Field(0, description="Price of a million tokens sent to the model.")
+    cost_completion_million_tokens_usd: Price = Field(0, description="Price of a million tokens the model writes.")
 
     analyst: Literal["rules", "llm"] = Field("rules", description="Who writes platinum.")
     analysis_max_attempts: int = Field(3, ge=1, le=100, description="Runs in which one failing incident is retried.")

@@ -314,6 +314,19 @@ PIPELINE_HEALTH = Contract(
     time_column="evaluated_at",
     checks="alert_assets.checks.reliability:measurement_checks",
 )
+RUN_COST = Contract(
+    name="run_cost",
+    version=1,
+    description="What each step of each run used, CPU time, bytes and tokens, and what that cost.",
+    owner=_DATA_PLATFORM,
+    consumers=("slo_status", _DATA_PLATFORM),
+    key=("run_id", "step"),
+    freshness_minutes=90,
+    model_path="alert_assets.contracts.models.reliability:RunCost",
+    breaker=None,
+    time_column="ended_at",
+    checks="alert_assets.checks.reliability:cost_checks",
+)
 SLO_STATUS = Contract(
     name="slo_status",
     version=1,
@@ -346,7 +359,7 @@ CONTRACTS: dict[str, Contract] = {
 
 #: The tables that say how reliable those are.
 RELIABILITY_CONTRACTS: dict[str, Contract] = {
-    contract.name: contract for contract in (PIPELINE_LATENCY, QUALITY_SCORES, PIPELINE_HEALTH, SLO_STATUS)
+    contract.name: contract for contract in (PIPELINE_LATENCY, QUALITY_SCORES, PIPELINE_HEALTH, RUN_COST, SLO_STATUS)
 }
 
 #: Everything somebody may rely on: the landing event and every table.

@@ -14,6 +14,7 @@ measure         parameters                                                      
 latency         stage; maxOverThresholdPerBatch makes a batch one event               lte seconds
 freshness       table                                                                lte seconds
 quality_score   table                                                                gte score
+cost                                                                                 lte US dollars
 lines           count: valid, and count: all (ratioMetric)
 runs            count: succeeded, and count: all (ratioMetric); job, default all jobs
 =============== ==================================================================== ===========
@@ -35,7 +36,7 @@ from alert_assets.errors import UserError
 from alert_assets.kernel.durations import parse_duration
 from alert_assets.kernel.yaml_lines import YamlDocument, YamlPath, YamlProblem, listed, path_within, read_documents
 from alert_assets.slo.budget import Slo, windows_within
-from alert_assets.slo.sli import Freshness, Indicator, Latency, QualityScore, RunSuccess, ValidLines
+from alert_assets.slo.sli import DailyCost, Freshness, Indicator, Latency, QualityScore, RunSuccess, ValidLines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -102,6 +103,13 @@ class _QualityScoreSource(_Model):
         return QualityScore(self.table, value)
 
 
+class _CostSource(_Model):
+    measure: Literal["cost"]
+
+    def indicator(self, value: float) -> Indicator:
+        return DailyCost(value)
+
+
 class _LinesSource(_Model):
     measure: Literal["lines"]
     count: Literal["valid", "all"]
@@ -132,7 +140,7 @@ class _MetricSource(_Model):
 
 
 class _ThresholdSource(_MetricSource):
-    spec: Annotated[_LatencySource | _FreshnessSource | _QualityScoreSource, Field(discriminator="measure")]
+    spec: Annotated[_LatencySource | _FreshnessSource | _QualityScoreSource | _CostSource, Field(discriminator="measure")]
 
 
 class _RatioSource(_MetricSource):

@@ -104,6 +104,28 @@ class PipelineHealth(DataFrameModel):
         strict = True
 
 
+class RunCost(DataFrameModel):
+    """What one step of one run used and cost."""
+
+    run_id: T.StringType() = Field(description="Dagster run; of the resident process, stream/ and a number.")
+    step: T.StringType() = Field(description="Step of the run; (run) for its start, its end and what is in between.")
+    job: T.StringType() = Field(description="Job of the run; stream for the resident process.")
+    ended_at: T.TimestampType() = Field(description="When the run ended and its use was recorded, UTC.")
+    cpu_seconds: T.DoubleType() = Field(ge=0.0, description="CPU time of its processes and of the Spark server.")
+    bytes_read: T.LongType() = Field(ge=0, description="Bytes these read by system calls, cached or not.")
+    bytes_written: T.LongType() = Field(ge=0, description="Bytes these wrote by system calls.")
+    prompt_tokens: T.LongType() = Field(ge=0, description="Tokens sent to the model.")
+    completion_tokens: T.LongType() = Field(ge=0, description="Tokens the model wrote.")
+    cost_usd: T.DoubleType() = Field(ge=0.0, description="All of it at the prices of the settings, US dollars.")
+    batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
+
+    class Config:
+        """pandera's options."""
+
+        name = "run_cost"
+        strict = True
+
+
 class SloStatus(DataFrameModel):
     """Where one SLO stood at one time."""
 

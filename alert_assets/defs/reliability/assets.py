@@ -1,4 +1,4 @@
-"""The tables that say how reliable the others are: latency, quality, health of the runs, SLOs.
+"""The tables that say how reliable the others are: latency, quality, health and cost of the runs, SLOs.
 
 They watch, so no circuit breaker stops them, and they take no Spark. What measures and decides is imported when
 they run: every process of Dagster's loads this module.
@@ -18,6 +18,7 @@ from alert_assets.contracts import (
     PIPELINE_HEALTH,
     PIPELINE_LATENCY,
     QUALITY_SCORES,
+    RUN_COST,
     SLO_STATUS,
 )
 from alert_assets.defs.metadata import Stopwatch, clear_errors, described, rows_shown, table_metadata
@@ -91,7 +92,25 @@ def pipeline_health(
     return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, PIPELINE_HEALTH, **numbers))
 
 
-@dg.asset(**described(SLO_STATUS, "python", group="reliability"), deps=[PIPELINE_LATENCY.name, QUALITY_SCORES.name])
+@dg.asset(**described(RUN_COST, "python", group="reliability"))
+def run_cost(
+    context: dg.AssetExecutionContext, lakehouse: _Lakehouse, settings: _Settings, breakers: _Breakers
+) -> dg.MaterializeResult[None]:
+    """Price what the steps of the runs that have ended used."""
+    from alert_assets.reports.cost import refresh_run_cost
+
+    watch = Stopwatch()
+    with clear_errors():
+        rows = refresh_run_cost(lakehouse, breakers.state, settings)
+    sums = {name: sum(row[name] for row in rows) for name in ("cpu_seconds", "cost_usd")}
+    numbers = {"rows_out": len(rows), **sums, "seconds": watch.seconds}
+    return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, RUN_COST, **numbers))
+
+
+@dg.asset(
+    **described(SLO_STATUS, "python", group="reliability"),
+    deps=[PIPELINE_LATENCY.name, QUALITY_SCORES.name, RUN_COST.name],
+)
 def slo_status(
     context: dg.AssetExecutionContext, lakehouse: _Lakehouse, settings: _Settings, breakers: _Breakers
 ) -> dg.MaterializeResult[None]:
@@ -126,4 +145,4 @@ def slo_status(
     )
 
 
-ASSETS = [pipeline_latency, quality_scores, pipeline_health, slo_status]
+ASSETS = [pipeline_latency, quality_scores, pipeline_health, run_cost, slo_status]
