@@ -190,6 +190,23 @@ class Settings(BaseSettings):
     cost_prompt_million_tokens_usd: Price = Field(0, description="Price of a million tokens sent to the model.")
     cost_completion_million_tokens_usd: Price = Field(0, description="Price of a million tokens the model writes.")
 
+    drift_baseline_days: int = Field(
+        7, ge=1, le=366, description="How far back the hours lie that an hour of a column is compared with."
+    )
+    drift_min_hours: int = Field(
+        24, ge=2, le=8_784, description="Hours a column has to have had before drift of it is judged."
+    )
+    drift_min_values: int = Field(50, ge=10, description="Values an hour of a column has to have to be judged.")
+    drift_psi: float = Field(
+        0.2, gt=0, description="Population stability index below which a column has not drifted."
+    )
+    drift_ks: float = Field(
+        0.15, gt=0, le=1, description="Distance of Kolmogorov and Smirnov below which a column has not drifted."
+    )
+    drift_null_percent: float = Field(
+        10, gt=0, le=100, description="Change of the share of nulls, in points, below which a column has not drifted."
+    )
+
     analyst: Literal["rules", "llm"] = Field("rules", description="Who writes platinum.")
     analysis_max_attempts: int = Field(3, ge=1, le=100, description="Runs in which one failing incident is retried.")
     llm_base_url: str = Field("", description="OpenAI-compatible endpoint, e.g. http://localhost:8000/v1.")

@@ -36,6 +36,11 @@ def cost_checks() -> list[Check]:
     return _checks()
 
 
+def profile_checks() -> list[Check]:
+    """The checks of column_profiles, and of what is judged by them: an hour is there when it is over and had rows."""
+    return _checks()
+
+
 def _checks(*fresh: Check) -> list[Check]:
     """The common checks, as far as they are about measurements, and freshness."""
     common = [check for check in contract_checks(()) if check.name not in _NOT_OF_MEASUREMENTS]

@@ -327,6 +327,32 @@ RUN_COST = Contract(
     time_column="ended_at",
     checks="alert_assets.checks.reliability:cost_checks",
 )
+COLUMN_PROFILES = Contract(
+    name="column_profiles",
+    version=1,
+    description="How the values of each column were distributed in each hour: a sketch, nulls, cardinality.",
+    owner=_DATA_PLATFORM,
+    consumers=("drift_status", _DATA_PLATFORM),
+    key=("table_name", "column_name", "hour"),
+    freshness_minutes=90,
+    model_path="alert_assets.contracts.models.reliability:ColumnProfiles",
+    breaker=None,
+    time_column="hour",
+    checks="alert_assets.checks.reliability:profile_checks",
+)
+DRIFT_STATUS = Contract(
+    name="drift_status",
+    version=1,
+    description="Whether each column was in each hour as in the hours before: PSI, KS, nulls, and what has changed.",
+    owner=_DATA_PLATFORM,
+    consumers=(_DATA_PLATFORM,),
+    key=("table_name", "column_name", "hour"),
+    freshness_minutes=90,
+    model_path="alert_assets.contracts.models.reliability:DriftStatus",
+    breaker=None,
+    time_column="hour",
+    checks="alert_assets.checks.drift:drift_checks",
+)
 SLO_STATUS = Contract(
     name="slo_status",
     version=1,
@@ -359,7 +385,16 @@ CONTRACTS: dict[str, Contract] = {
 
 #: The tables that say how reliable those are.
 RELIABILITY_CONTRACTS: dict[str, Contract] = {
-    contract.name: contract for contract in (PIPELINE_LATENCY, QUALITY_SCORES, PIPELINE_HEALTH, RUN_COST, SLO_STATUS)
+    contract.name: contract
+    for contract in (
+        PIPELINE_LATENCY,
+        QUALITY_SCORES,
+        PIPELINE_HEALTH,
+        RUN_COST,
+        COLUMN_PROFILES,
+        DRIFT_STATUS,
+        SLO_STATUS,
+    )
 }
 
 #: Everything somebody may rely on: the landing event and every table.

@@ -23,7 +23,7 @@ from alert_assets_tests.notify.channels.service import Service, running
 from alert_assets_tests.promises.conftest import site_in
 from alert_assets_tests.reports.test_cost import LONG_AGO
 from alert_assets_tests.support.dagster_site import materialize
-from alert_assets_tests.support.faketime import later, needs_faketime
+from alert_assets_tests.support.faketime import needs_faketime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,8 +68,7 @@ def test_steps_add_up_to_what_the_processes_used_and_a_cent_a_day_is_soon_spent(
     assert sum(step["cpu_seconds"] for step in steps) == pytest.approx(outside, rel=0.05)
 
     # Four hours pass. The next run prices that one, and its end notifies.
-    site.variables |= later(timedelta(hours=4))
-    site.materialize("run_cost,slo_status")
+    site.command("run", "--select", "run_cost,slo_status", ahead=timedelta(hours=4))
 
     priced = rows_in(site.lakehouse, RUN_COST)
     cost = sum(row["cost_usd"] for row in priced)

@@ -13,7 +13,9 @@ import dagster as dg
 from alert_assets.breaker.store import CircuitBreakers
 from alert_assets.contracts import (
     BRONZE_EVENTS,
+    COLUMN_PROFILES,
     CONTRACTS,
+    DRIFT_STATUS,
     GOLD_INCIDENTS,
     PIPELINE_HEALTH,
     PIPELINE_LATENCY,
@@ -145,4 +147,37 @@ def slo_status(
     )
 
 
-ASSETS = [pipeline_latency, quality_scores, pipeline_health, run_cost, slo_status]
+@dg.asset(**described(COLUMN_PROFILES, "python", group="reliability"), deps=list(CONTRACTS))
+def column_profiles(
+    context: dg.AssetExecutionContext, lakehouse: _Lakehouse, settings: _Settings
+) -> dg.MaterializeResult[None]:
+    """Profile the columns of each table in the hours that are over."""
+    from alert_assets.quality.drift_status import refresh_profiles
+
+    watch = Stopwatch()
+    with clear_errors():
+        rows = refresh_profiles(lakehouse, settings)
+    hours = len({(row["table_name"], row["hour"]) for row in rows})
+    numbers = {"rows_out": len(rows), "hours": hours, "seconds": watch.seconds}
+    return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, COLUMN_PROFILES, **numbers))
+
+
+@dg.asset(**described(DRIFT_STATUS, "python", group="reliability"), deps=[COLUMN_PROFILES.name])
+def drift_status(
+    context: dg.AssetExecutionContext, lakehouse: _Lakehouse, settings: _Settings
+) -> dg.MaterializeResult[None]:
+    """Compare the hours that were profiled with those before them."""
+    from alert_assets.quality.drift_status import refresh_drift_status
+
+    watch = Stopwatch()
+    with clear_errors():
+        rows = refresh_drift_status(lakehouse, settings, utc_now())
+    drifted = [row for row in rows if row["state"] == "drifted"]
+    numbers = {"rows_out": len(rows), "drifted": len(drifted), "seconds": watch.seconds}
+    shown = rows_shown(drifted, "table_name", "column_name", "hour", "kinds", "psi", "ks", "reason")
+    return dg.MaterializeResult(
+        metadata={**table_metadata(context.run.run_id, lakehouse, DRIFT_STATUS, **numbers), "drifted_columns": shown}
+    )
+
+
+ASSETS = [pipeline_latency, quality_scores, pipeline_health, run_cost, column_profiles, drift_status, slo_status]
