@@ -35,6 +35,7 @@ COMMANDS = {
     "quarantine": "Lines that broke the event contract: a list, counts by reason, replay.",
     "routing": "Who is notified of which alert: check the routing file, test where an alert would go and why.",
     "slo": "Service level objectives: budget left and burn rates, what is configured, whether files are valid.",
+    "drift": "Columns whose values are distributed otherwise than in the hours before, and what has changed.",
     "cost": "What runs cost by job and step, against the daily budget; alert rules to tune or delete.",
     "senders": "Who can send over HTTP, who did, how to configure them, what a payload becomes.",
     "serve": "Take what other tools send over HTTP, durable before it is answered; pages for people; /metrics.",

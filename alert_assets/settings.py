@@ -197,9 +197,7 @@ class Settings(BaseSettings):
         24, ge=2, le=8_784, description="Hours a column has to have had before drift of it is judged."
     )
     drift_min_values: int = Field(50, ge=10, description="Values an hour of a column has to have to be judged.")
-    drift_psi: float = Field(
-        0.2, gt=0, description="Population stability index below which a column has not drifted."
-    )
+    drift_psi: float = Field(0.2, gt=0, description="Population stability index below which a column has not drifted.")
     drift_ks: float = Field(
         0.15, gt=0, le=1, description="Distance of Kolmogorov and Smirnov below which a column has not drifted."
     )

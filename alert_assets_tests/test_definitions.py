@@ -71,7 +71,10 @@ WATCHING = {
     "pipeline_latency": {"bronze_events", "gold_incidents"},
     "quality_scores": set(ASSETS) - {"bronze_held"},
     "pipeline_health": set(),
-    "slo_status": {"pipeline_latency", "quality_scores"},
+    "run_cost": set(),
+    "column_profiles": set(ASSETS) - {"bronze_held"},
+    "drift_status": {"column_profiles"},
+    "slo_status": {"pipeline_latency", "quality_scores", "run_cost"},
 }
 #: Table: its checks; those that block end with an exclamation mark.
 COMMON = "required_not_null! row_count volume schema! freshness"
@@ -93,6 +96,9 @@ CHECKS = {
     "notifications": "ledger",
     # What measures is not kept from measuring: none blocks.
     **dict.fromkeys(WATCHING, "required_not_null contract_rules schema key_unique freshness"),
+    **dict.fromkeys(("run_cost", "column_profiles"), "required_not_null contract_rules schema key_unique"),
+    "drift_status": "required_not_null contract_rules schema key_unique "
+    + " ".join(f"drift_of_{table}" for table in ASSETS if table != "bronze_held"),
 }
 #: Job: the assets it materializes.
 JOBS = {

@@ -118,9 +118,7 @@ class Baseline:
         """Whether no value came that had not been there before in the second half of the baseline."""
         half = len(self.hours) // 2
         known = {value for hour in self.hours[:half] for value in hour.values or {}}
-        return self.whole.values is not None and all(
-            known.issuperset(hour.values or {}) for hour in self.hours[half:]
-        )
+        return self.whole.values is not None and all(known.issuperset(hour.values or {}) for hour in self.hours[half:])
 
     @cached_property
     def usual_psi(self) -> float:
@@ -245,9 +243,7 @@ def _chance(degrees: int) -> float:
     return float(max(degrees, 1) * (1 - part + _SIGMAS * math.sqrt(part)) ** 3)
 
 
-def _changes(
-    hour: Profile, baseline: Baseline, measured: Mapping[str, float], *, name_values: bool
-) -> dict[str, str]:
+def _changes(hour: Profile, baseline: Baseline, measured: Mapping[str, float], *, name_values: bool) -> dict[str, str]:
     """What has changed among the values, each with its figures."""
     found: dict[str, str] = {}
     if hour.distinct == 1 and baseline.usual_distinct >= _FROZEN_FROM:

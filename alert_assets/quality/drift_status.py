@@ -62,9 +62,7 @@ def _newest_hours(lakehouse: Lakehouse, contract: Contract) -> dict[str, datetim
     return {row["table_name"]: row["hour"] for row in found}
 
 
-def _profiled(
-    lakehouse: Lakehouse, settings: Settings, table: Contract, done: Mapping[str, datetime]
-) -> Iterator[Row]:
+def _profiled(lakehouse: Lakehouse, settings: Settings, table: Contract, done: Mapping[str, datetime]) -> Iterator[Row]:
     newest = lakehouse.snapshot(table).newest(table.time_column)
     if newest is None:
         return
@@ -137,7 +135,8 @@ def _forget(lakehouse: Lakehouse, settings: Settings) -> None:
     needed = newest - (settings.drift_baseline_days + 1) * _DAY
     oldest = rows_in(lakehouse, COLUMN_PROFILES, "SELECT min(hour) AS hour FROM t")[0]["hour"]
     if oldest < needed - 2 * _DAY:
-        lakehouse.delete(COLUMN_PROFILES, f"hour < {literal(needed)}")
+        # As a text: delta-rs compares the files' statistics with no other time.
+        lakehouse.delete(COLUMN_PROFILES, f"hour < '{needed:%Y-%m-%dT%H:%M:%SZ}'")
 
 
 def _hour_of(moment: datetime) -> datetime:

@@ -122,7 +122,9 @@ def _noise(source: str, rule: str, rows: list[Row[tuple[object, ...]]]) -> RuleN
     alone = [
         row
         for row in rows
-        if row.acknowledged_at is None and row.state == "resolved" and row.resolved_by in (None, EXPIRED, row.alert.get("source"))
+        if row.acknowledged_at is None
+        and row.state == "resolved"
+        and row.resolved_by in (None, EXPIRED, row.alert.get("source"))
     ]
     return RuleNoise(
         source=source,

@@ -140,7 +140,9 @@ class _MetricSource(_Model):
 
 
 class _ThresholdSource(_MetricSource):
-    spec: Annotated[_LatencySource | _FreshnessSource | _QualityScoreSource | _CostSource, Field(discriminator="measure")]
+    spec: Annotated[
+        _LatencySource | _FreshnessSource | _QualityScoreSource | _CostSource, Field(discriminator="measure")
+    ]
 
 
 class _RatioSource(_MetricSource):

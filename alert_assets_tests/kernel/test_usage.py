@@ -55,7 +55,11 @@ def test_steps_get_what_is_used_while_they_are_under_way_and_share_what_both_use
     meter.end("b")
     used = {step: usage.cpu_seconds for step, usage in meter.take().items()}
     total = usage_of([os.getpid()]).since(begun).cpu_seconds
-    assert used == {AROUND: pytest.approx(0.1, abs=0.06), "a": pytest.approx(0.3, abs=0.06), "b": pytest.approx(0.1, abs=0.06)}
+    assert used == {
+        AROUND: pytest.approx(0.1, abs=0.06),
+        "a": pytest.approx(0.3, abs=0.06),
+        "b": pytest.approx(0.1, abs=0.06),
+    }
     assert sum(used.values()) == pytest.approx(total, abs=0.05)
     assert meter.take().get("a") is None
 

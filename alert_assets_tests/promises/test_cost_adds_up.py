@@ -103,7 +103,7 @@ def cpu_seconds_of_run(site: Site) -> float:
 def servers(site: Site) -> list[psutil.Process]:
     """The Spark server that the run left, and its Python workers."""
     folder = os.path.dirname(site.variables["SPARK_LOCAL_CONNECT_DISCOVERY"])
-    found = [p for p in psutil.process_iter(["cmdline"]) if folder in " ".join(p.info["cmdline"] or []) ]
+    found = [p for p in psutil.process_iter(["cmdline"]) if folder in " ".join(p.info["cmdline"] or [])]
     roots = [process for process in found if "SparkConnectServer" in " ".join(process.info["cmdline"])]
     assert len(roots) == 1, found
     return [*roots, *roots[0].children(recursive=True)]

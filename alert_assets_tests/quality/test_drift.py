@@ -104,7 +104,9 @@ def test_an_hour_that_drifted_does_not_become_usual_before_the_others_are_few(us
 
 def test_chance_alone_is_no_drift_in_two_thousand_hours() -> None:
     pooled = [numbers(RNG.normal(0, 1, 60)) for _ in range(48)]
-    found = [judge(numbers(RNG.normal(0, 1, size)), pooled, LIMITS).state for size in (50, 100, 400) for _ in range(700)]
+    found = [
+        judge(numbers(RNG.normal(0, 1, size)), pooled, LIMITS).state for size in (50, 100, 400) for _ in range(700)
+    ]
     assert found.count("drifted") == 0
 
 

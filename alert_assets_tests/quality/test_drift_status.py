@@ -5,11 +5,13 @@ What is put into the last hour is found by the time that hour is over, and nothi
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from deltalake import Field
+from deltalake.schema import PrimitiveType
+from sqlalchemy import select
 
 from alert_assets.breaker.store import circuit_breakers
 from alert_assets.checks.drift import drift_checks
@@ -32,7 +34,6 @@ START = datetime(2026, 2, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 Event = dict[str, Any]
-Tamper = "Callable[[Event], object]"
 
 
 def events(hours: int, first: int = 0) -> list[Event]:
@@ -119,10 +120,63 @@ def test_what_changes_in_an_hour_is_found_when_it_is_over(
     tmp_path: Path, two_days: list[Event], tamper: Callable[[Event], object], expected: dict[str, set[str]]
 ) -> None:
     settings = settings_of(tmp_path)
-    last = [json.loads(json.dumps(event)) for event in events(1, 30)]
+    last = events(1, 30)
     for event in last:
         tamper(event)
     write(settings, [*two_days, *last, *events(1, 31)])
     found = look(settings)
     assert {column: kinds for column, kinds in found.items() if column in expected} == expected
     assert found == expected
+
+
+def test_drift_is_an_alert_once_and_over_with_the_next_hour(tmp_path: Path, two_days: list[Event]) -> None:
+    settings = settings_of(tmp_path)
+    breakers = circuit_breakers(settings)
+
+    def checked() -> list[str]:
+        """Titles of the alerts so far, after the checks have been evaluated again."""
+        now, lakehouse = utc_now(), Lakehouse(settings)
+        done = list(evaluate(lakehouse, settings, breakers, DRIFT_STATUS, drift_checks(), now=now))
+        assert [evaluation.finding for evaluation in done if "error" in evaluation.finding.facts] == []
+        record(breakers.state, DRIFT_STATUS, done, at=now, run_id="r")
+        with breakers.state.reading() as connection:
+            return [row.subject for row in connection.execute(select(outbox).order_by(outbox.c.id))]
+
+    frozen_hour = events(1, 31)
+    for event in frozen_hour:
+        frozen(event)
+    write(settings, [*two_days, *events(1, 30)])
+    look(settings)
+    assert checked() == []
+    write(settings, [*frozen_hour, *events(1, 32)])
+    look(settings)
+    failed = "Check drift_of_bronze_events of drift_status failed"
+    assert checked() == [failed]
+    assert checked() == [failed]
+    write(settings, events(1, 33))
+    look(settings)
+    assert checked() == [failed, "Check drift_of_bronze_events of drift_status passes again"]
+
+
+def test_a_column_that_the_contract_does_not_know_is_drift_too(tmp_path: Path, two_days: list[Event]) -> None:
+    settings = settings_of(tmp_path)
+    write(settings, two_days)
+    table = Lakehouse(settings).table(BRONZE_EVENTS)
+    assert table is not None
+    table.alter.add_columns(Field("tenant", PrimitiveType("string")))
+    assert look(settings) == {"tenant (schema)": {"unexpected"}}
+
+
+def test_each_hour_is_profiled_and_judged_once(tmp_path: Path, two_days: list[Event]) -> None:
+    settings = settings_of(tmp_path)
+    lakehouse = Lakehouse(settings)
+    write(settings, two_days)
+    assert len(refresh_profiles(lakehouse, settings)) > 0
+    assert refresh_profiles(lakehouse, settings) == []
+    # Twenty-nine hours are over; of those the last day is judged.
+    judged = refresh_drift_status(lakehouse, settings, utc_now())
+    assert {row["hour"] for row in judged} == {START + hour * HOUR for hour in range(5, 29)}
+    assert refresh_drift_status(lakehouse, settings, utc_now()) == []
+    for contract in (COLUMN_PROFILES, DRIFT_STATUS):
+        keys = [tuple(row[name] for name in contract.key) for row in rows_in(lakehouse, contract)]
+        assert len(keys) == len(set(keys))

@@ -1,4 +1,4 @@
-"""Which alert rules to tune or delete: by what was really sent, acknowledged and over, through the whole control plane."""
+"""Which alert rules to tune or delete: by what was sent, acknowledged and over, through the whole control plane."""
 
 from __future__ import annotations
 
@@ -70,16 +70,18 @@ def test_rules_that_nobody_takes_come_first_with_their_figures(desk: Desk) -> No
     assert "3 flaps" in cpu.reason
     assert rules["latency_high"].advice == "keep"
     assert rules["latency_high"].median_acknowledge_seconds == 120.0
-    assert [noise.rule for noise in to_tune_or_delete(noise_by_rule(desk.state, T0 - HOUR))] == ["disk_full", "cpu_high"]
+    assert [noise.rule for noise in to_tune_or_delete(noise_by_rule(desk.state, T0 - HOUR))] == [
+        "disk_full",
+        "cpu_high",
+    ]
     assert noise_by_rule(desk.state, desk.now + HOUR) == []
 
 
 def test_of_many_rules_five_are_named(desk: Desk) -> None:
-    for rule in range(7):
-        for host in range(5 + rule):
+    for rule in range(6):
+        for host in range(2 + rule):
             fire(desk, f"{rule}-{host}", f"rule-{rule}")
-            desk.now += timedelta(seconds=1)
-            fire(desk, f"{rule}-{host}", f"rule-{rule}", status="resolved")
-            send(desk)
+    desk.now += timedelta(seconds=1)
+    send(desk)
     named = to_tune_or_delete(noise_by_rule(desk.state, T0 - HOUR))
-    assert [noise.rule for noise in named] == ["rule-6", "rule-5", "rule-4", "rule-3", "rule-2"]
+    assert [noise.rule for noise in named] == ["rule-5", "rule-4", "rule-3", "rule-2", "rule-1"]
