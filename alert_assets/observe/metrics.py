@@ -174,9 +174,10 @@ class Metrics(Collector):
     def _cost(self) -> Metric:
         rows = self._rows(RUN_COST, "SELECT job, count(*) AS number, sum(cost_usd) AS usd FROM t GROUP BY job")
         known = _bounded({row["job"]: row["number"] for row in rows})
-        totals: Counter[str] = Counter()
+        totals: dict[str, float] = {}
         for row in rows:
-            totals[row["job"] if row["job"] in known else _OTHER] += row["usd"]
+            job = row["job"] if row["job"] in known else _OTHER
+            totals[job] = totals.get(job, 0.0) + row["usd"]
         values = [((job,), usd) for job, usd in totals.items()]
         return _counter("run_cost_usd", "What runs cost at the prices of the settings, US dollars.", ["job"], values)
 

@@ -32,6 +32,7 @@ from alert_assets.slo.sli import (
     STAGE_TABLES,
     Counts,
     CountsBetween,
+    DailyCost,
     Freshness,
     History,
     Latency,
@@ -549,3 +550,27 @@ def test_what_the_rows_are_measured_with_and_how_far_back_they_go() -> None:
     slos = [SLO, replace(SLO, window=7 * DAY, indicator=Latency("event_to_gold", 900.0))]
     assert latency_thresholds(slos) == {"event_to_gold": 900.0}
     assert longest_window(slos) == 30 * DAY + HOUR
+
+
+# Cost
+
+
+@given(
+    costs=st.lists(st.tuples(st.integers(0, 4_000), st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.7])), max_size=12),
+    start=st.integers(-100, 4_000),
+    minutes=st.integers(1, 3_000),
+)
+def test_the_budget_of_a_day_is_what_a_stopwatch_counts(
+    costs: list[tuple[int, float]], start: int, minutes: int
+) -> None:
+    rows = [{"ended_at": NOW + minute * MINUTE, "cost_usd": usd} for minute, usd in costs]
+    counted = (
+        DailyCost(0.3).counts(History(run_cost=rows)).between(NOW + start * MINUTE, NOW + (start + minutes) * MINUTE)
+    )
+    # Minute by minute: the runs that ended in the 1,440 minutes up to it.
+    good = total = 0
+    for minute in range(start, start + minutes):
+        if costs and minute >= min(at for at, _ in costs):
+            total += 1
+            good += round(10 * sum(usd for at, usd in costs if minute - 1_440 < at <= minute)) <= 3
+    assert (counted.good, counted.total) == (good, total)

@@ -15,7 +15,7 @@ import yaml
 from alert_assets.errors import UserError
 from alert_assets.slo.budget import evaluate, windows_within
 from alert_assets.slo.openslo import PACKAGED, OpenSloError, load_slos
-from alert_assets.slo.sli import Freshness, Latency, QualityScore, RunSuccess, ValidLines
+from alert_assets.slo.sli import DailyCost, Freshness, Latency, QualityScore, RunSuccess, ValidLines
 
 SCHEMA = json.loads(Path(__file__).with_name("openslo_v1.schema.json").read_text("utf-8"))
 
@@ -162,6 +162,7 @@ def test_what_ships() -> None:
         "quarantine-ratio": ValidLines(),
         "bronze-quality": QualityScore("bronze_events", 95),
         "run-success": RunSuccess(),
+        "daily-cost": DailyCost(5.0),
     }
     assert {name for name, slo in slos.items() if slo.opens_breaker} == {"quarantine-ratio"}
 
