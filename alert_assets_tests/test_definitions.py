@@ -74,7 +74,8 @@ WATCHING = {
     "run_cost": set(),
     "column_profiles": set(ASSETS) - {"bronze_held"},
     "drift_status": {"column_profiles"},
-    "slo_status": {"pipeline_latency", "quality_scores", "run_cost"},
+    "table_availability": set(ASSETS) - {"bronze_held"},
+    "slo_status": {"pipeline_latency", "quality_scores", "run_cost", "table_availability"},
 }
 #: Table: its checks; those that block end with an exclamation mark.
 COMMON = "required_not_null! row_count volume schema! freshness"

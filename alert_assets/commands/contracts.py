@@ -74,6 +74,7 @@ def show(
                 ("Consumers", ", ".join(contract.consumers)),
                 ("Key", ", ".join(contract.key) + repeats if contract.key else None),
                 ("Fresh within", f"{contract.freshness_minutes} min"),
+                ("Available", contract.availability_percent and f"{contract.availability_percent:g} % of the time"),
                 ("Rows per commit", f"{volume.min_rows:,} to {volume.max_rows:,}"),
             ]
         )
@@ -143,6 +144,7 @@ def _facts(contract: Contract) -> dict[str, Any]:
         "consumers": list(contract.consumers),
         "key": list(contract.key),
         "freshness_minutes": contract.freshness_minutes,
+        "availability_percent": contract.availability_percent,
         "columns": list(columns),
         "pii_columns": list(contract.columns_with("pii")),
     }

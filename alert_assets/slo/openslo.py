@@ -16,6 +16,7 @@ freshness       table                                                           
 quality_score   table                                                                gte score
 cost                                                                                 lte US dollars
 lines           count: valid, and count: all (ratioMetric)
+availability    table; count: available, and count: all (ratioMetric)
 runs            count: succeeded, and count: all (ratioMetric); job, default all jobs
 =============== ==================================================================== ===========
 """
@@ -36,7 +37,16 @@ from alert_assets.errors import UserError
 from alert_assets.kernel.durations import parse_duration
 from alert_assets.kernel.yaml_lines import YamlDocument, YamlPath, YamlProblem, listed, path_within, read_documents
 from alert_assets.slo.budget import Slo, windows_within
-from alert_assets.slo.sli import DailyCost, Freshness, Indicator, Latency, QualityScore, RunSuccess, ValidLines
+from alert_assets.slo.sli import (
+    Availability,
+    DailyCost,
+    Freshness,
+    Indicator,
+    Latency,
+    QualityScore,
+    RunSuccess,
+    ValidLines,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -118,6 +128,23 @@ class _LinesSource(_Model):
         return ValidLines()
 
 
+class _AvailabilitySource(_Model):
+    measure: Literal["availability"]
+    count: Literal["available", "all"]
+    table: str
+
+    @field_validator("table")
+    @classmethod
+    def _is_promised(cls, value: str) -> str:
+        promised = [name for name, contract in CONTRACTS.items() if contract.availability_percent is not None]
+        if value not in promised:
+            raise ValueError(f"one of {', '.join(promised)}")
+        return value
+
+    def indicator(self) -> Indicator:
+        return Availability(self.table)
+
+
 class _RunsSource(_Model):
     measure: Literal["runs"]
     count: Literal["succeeded", "all"]
@@ -146,7 +173,7 @@ class _ThresholdSource(_MetricSource):
 
 
 class _RatioSource(_MetricSource):
-    spec: Annotated[_LinesSource | _RunsSource, Field(discriminator="measure")]
+    spec: Annotated[_LinesSource | _RunsSource | _AvailabilitySource, Field(discriminator="measure")]
 
 
 class _ThresholdMetric(_Model):
@@ -421,7 +448,7 @@ def _sources(sli: _SliSpec, path: YamlPath, named: Mapping[tuple[str, str], _Obj
     _check_source(total, (*path, "ratioMetric", "total", "metricSource"), named)
     counted = (*path, "ratioMetric", "good", "metricSource", "spec", "count")
     if good.spec.count == "all":
-        raise YamlProblem(counted, "all is the total; good is valid or succeeded")
+        raise YamlProblem(counted, "all is the total; good is valid, succeeded or available")
     if total.spec.count != "all":
         raise YamlProblem((*path, "ratioMetric", "total", "metricSource", "spec", "count"), "all")
     if good.spec.indicator() != total.spec.indicator():

@@ -30,6 +30,7 @@ from alert_assets.slo.budget import (
 from alert_assets.slo.sli import (
     FRESHNESS_STAGES,
     STAGE_TABLES,
+    Availability,
     Counts,
     CountsBetween,
     DailyCost,
@@ -574,3 +575,23 @@ def test_the_budget_of_a_day_is_what_a_stopwatch_counts(
             total += 1
             good += round(10 * sum(usd for at, usd in costs if minute - 1_440 < at <= minute)) <= 3
     assert (counted.good, counted.total) == (good, total)
+
+
+# Availability
+
+
+def test_what_a_look_found_holds_until_the_next_one() -> None:
+    looks = [(0, True, True), (10, True, False), (20, False, False), (25, True, True), (100, True, True)]
+    rows = [
+        {"table_name": name, "probed_at": NOW + at * MINUTE, "readable": readable, "fresh": fresh}
+        for at, readable, fresh in looks
+        for name in ("bronze_events", "other")
+    ]
+    blocked = [Interval("pipeline", NOW + 12 * MINUTE, NOW + 22 * MINUTE)]
+    series = Availability("bronze_events").counts(History(table_availability=rows, breaker_open=blocked))
+    # Stale from 10 to 20, 8 minutes of which a breaker caused; unreadable from 20 to 25; nobody looked from 55 to 100.
+    assert series.between(NOW, NOW + 100 * MINUTE) == Counts(10 + 30, 10 + 30 + 2 + 5, 8)
+    assert series.between(NOW + 60 * MINUTE, NOW + 90 * MINUTE) == Counts()
+    assert series.between(NOW + 100 * MINUTE, NOW + 110 * MINUTE) == Counts(10, 10)
+    assert series.since == NOW
+    assert Availability("silver_alerts").counts(History()).since is None

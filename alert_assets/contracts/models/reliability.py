@@ -184,6 +184,28 @@ class DriftStatus(DataFrameModel):
         strict = True
 
 
+class TableAvailability(DataFrameModel):
+    """Whether a table was available at one time."""
+
+    table_name: T.StringType() = Field(description="The table.")
+    probed_at: T.TimestampType() = Field(description="When it was looked at, UTC.")
+    readable: T.BooleanType() = Field(description="Whether its log and a row of its newest file could be read.")
+    fresh: T.BooleanType() = Field(description="Whether it was no further behind than its contract allows.")
+    behind_minutes: T.DoubleType() = Field(
+        nullable=True, ge=0.0, description="For how long data has been waited for; null when it cannot be told."
+    )
+    problem: T.StringType() = Field(
+        nullable=True, description="Why it could not be read; null when it could.", metadata=_FREE_TEXT
+    )
+    batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
+
+    class Config:
+        """pandera's options."""
+
+        name = "table_availability"
+        strict = True
+
+
 class SloStatus(DataFrameModel):
     """Where one SLO stood at one time."""
 

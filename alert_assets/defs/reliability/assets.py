@@ -22,6 +22,7 @@ from alert_assets.contracts import (
     QUALITY_SCORES,
     RUN_COST,
     SLO_STATUS,
+    TABLE_AVAILABILITY,
 )
 from alert_assets.defs.metadata import Stopwatch, clear_errors, described, rows_shown, table_metadata
 from alert_assets.kernel.clock import utc_now
@@ -109,9 +110,30 @@ def run_cost(
     return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, RUN_COST, **numbers))
 
 
+@dg.asset(**described(TABLE_AVAILABILITY, "python", group="reliability"), deps=list(CONTRACTS))
+def table_availability(
+    context: dg.AssetExecutionContext, lakehouse: _Lakehouse, settings: _Settings, breakers: _Breakers
+) -> dg.MaterializeResult[None]:
+    """Look whether each table can be read and is fresh."""
+    from alert_assets.checks.availability import table_availability as looks
+    from alert_assets.lake.lakehouse import append_rows
+
+    watch = Stopwatch()
+    with clear_errors(), lakehouse.writing(TABLE_AVAILABILITY):
+        rows = list(looks(lakehouse, settings, breakers, utc_now()))
+        append_rows(lakehouse, TABLE_AVAILABILITY, rows)
+    away = [row for row in rows if not (row["readable"] and row["fresh"])]
+    for row in away:
+        context.log.warning(
+            f"{row['table_name']} is {'stale' if row['readable'] else 'unreadable'}. {row['problem'] or ''}"
+        )
+    numbers = {"rows_out": len(rows), "unavailable": len(away), "seconds": watch.seconds}
+    return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, TABLE_AVAILABILITY, **numbers))
+
+
 @dg.asset(
     **described(SLO_STATUS, "python", group="reliability"),
-    deps=[PIPELINE_LATENCY.name, QUALITY_SCORES.name, RUN_COST.name],
+    deps=[PIPELINE_LATENCY.name, QUALITY_SCORES.name, RUN_COST.name, TABLE_AVAILABILITY.name],
 )
 def slo_status(
     context: dg.AssetExecutionContext, lakehouse: _Lakehouse, settings: _Settings, breakers: _Breakers
@@ -180,4 +202,13 @@ def drift_status(
     )
 
 
-ASSETS = [pipeline_latency, quality_scores, pipeline_health, run_cost, column_profiles, drift_status, slo_status]
+ASSETS = [
+    pipeline_latency,
+    quality_scores,
+    pipeline_health,
+    run_cost,
+    column_profiles,
+    drift_status,
+    table_availability,
+    slo_status,
+]
