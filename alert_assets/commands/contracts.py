@@ -65,6 +65,7 @@ def show(
     out = output.Output()
     out.prose(f"{contract.name} {contract.version}.0.0", contract.description, "")
     volume = contract.volume
+    available = contract.availability_percent
     repeats = "" if contract.unique_key else " (a redelivery repeats it)"
     out.table(
         output.facts(
@@ -74,7 +75,7 @@ def show(
                 ("Consumers", ", ".join(contract.consumers)),
                 ("Key", ", ".join(contract.key) + repeats if contract.key else None),
                 ("Fresh within", f"{contract.freshness_minutes} min"),
-                ("Available", contract.availability_percent and f"{contract.availability_percent:g} % of the time"),
+                ("Available", None if available is None else f"{available:g} % of the time"),
                 ("Rows per commit", f"{volume.min_rows:,} to {volume.max_rows:,}"),
             ]
         )

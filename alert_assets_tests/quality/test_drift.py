@@ -17,6 +17,11 @@ def numbers(values: np.ndarray, nulls: int = 0) -> Profile:
     return profiles_of(pa.table({"x": [*values.tolist(), *[None] * nulls]}))["x"]
 
 
+def highest(profile: Profile) -> float:
+    assert profile.sketch is not None
+    return float(profile.sketch.get_max_value())
+
+
 def texts(values: list[str | None]) -> Profile:
     return profiles_of(pa.table({"x": values}))["x"]
 
@@ -102,7 +107,7 @@ def test_an_hour_that_drifted_does_not_become_usual_before_the_others_are_few(us
     assert told(shifted[0], baseline_hours(hours[10:], LIMITS)).state == "ok"
 
 
-def test_chance_alone_is_no_drift_in_two_thousand_hours() -> None:
+def test_chance_alone_is_no_drift_in_nine_hundred_hours() -> None:
     pooled = [numbers(RNG.normal(0, 1, 60)) for _ in range(48)]
     found = [
         judge(numbers(RNG.normal(0, 1, size)), pooled, LIMITS).state for size in (50, 100, 400) for _ in range(700)
@@ -128,7 +133,7 @@ def test_a_map_of_numbers_is_a_column_for_each_key() -> None:
     found = profiles_of(rows.slice(0))
     assert (found["metrics"].rows, found["metrics"].nulls) == (3, 1)
     assert (found["metrics.a"].rows, found["metrics.a"].distinct) == (2, 2)
-    assert found["metrics.b"].sketch.get_max_value() == 2.0
+    assert highest(found["metrics.b"]) == 2.0
     later = profiles_of(rows.slice(2))
     assert set(later) == {"metrics", "metrics.a"}
-    assert later["metrics.a"].sketch.get_max_value() == 3.0
+    assert highest(later["metrics.a"]) == 3.0
