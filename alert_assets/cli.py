@@ -37,6 +37,7 @@ COMMANDS = {
     "slo": "Service level objectives: budget left and burn rates, what is configured, whether files are valid.",
     "drift": "Columns whose values are distributed otherwise than in the hours before, and what has changed.",
     "cost": "What runs cost by job and step, against the daily budget; alert rules to tune or delete.",
+    "report": "The weekly quality review and the monthly reliability report, as a page with tables and curves.",
     "senders": "Who can send over HTTP, who did, how to configure them, what a payload becomes.",
     "serve": "Take what other tools send over HTTP, durable before it is answered; pages for people; /metrics.",
     "intake": "Other ways in than HTTP: topics of Kafka.",

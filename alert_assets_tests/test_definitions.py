@@ -122,6 +122,8 @@ JOBS = {
     "alert_silence": set(),
     "alert_maintenance": set(),
     "alert_silence_expire": set(),
+    "weekly_report": set(),
+    "monthly_report": set(),
 }
 
 
@@ -232,6 +234,8 @@ def test_sensors_and_schedules(repository: dg.RepositoryDefinition) -> None:
         "reliability_every_5_minutes": ("reliability", "*/5 * * * *"),
         "compaction_every_hour": ("maintenance", "37 0-2,4-23 * * *"),
         "maintenance_every_day": ("maintenance", "37 3 * * *"),
+        "weekly_report_schedule": ("weekly_report", "0 6 * * 1"),
+        "monthly_report_schedule": ("monthly_report", "0 6 1 * *"),
     }
     assert {schedule.default_status for schedule in schedules.values()} == {dg.DefaultScheduleStatus.RUNNING}
 

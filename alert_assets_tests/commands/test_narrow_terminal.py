@@ -67,6 +67,8 @@ ELSEWHERE = {
         ("intake", "kafka"),
         ("stream",),
         ("metrics",),
+        ("report", "weekly"),
+        ("report", "monthly"),
         ("senders", "show"),
         ("senders", "try"),
         ("quarantine", "replay"),
