@@ -51,11 +51,10 @@ def test_a_log_whose_old_commits_were_cleaned_up(tmp_path: Path) -> None:
     for n in range(3):
         commit(tmp_path / "t", n)
     DeltaTable(tmp_path / "t").create_checkpoint()
+    assert rows(tmp_path / "t") == [0, 1, 2]
     for old in (tmp_path / "t/_delta_log").glob("*.json"):
         old.unlink()
     assert rows(tmp_path / "t") == [0, 1, 2]
-    commit(tmp_path / "t", 3)
-    assert rows(tmp_path / "t") == [0, 1, 2, 3]
 
 
 def test_who_wrote_with_it_by_mistake_misleads_nobody(tmp_path: Path) -> None:
