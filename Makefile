@@ -82,7 +82,7 @@ clean: ## remove the tables, checkpoints, state and landed samples under data/
 	@for made in data/lake data/checkpoints data/state data/landing/sample-*; do \
 	  if [ -e $$made ]; then echo "Removing $$made"; rm -rf $$made; fi; \
 	done && \
-	$$python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dbt"], sep="\n")' \
+	$$python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dbt"], sep="\n")' \
 	  >"$$tools/dbt.in" && \
 	compile "$$tools/dbt.in" --no-annotate -o requirements-dbt-lock.txt
 
@@ -158,6 +158,6 @@ lock: ## resolve the locks anew from pyproject.toml; ARGS=--upgrade takes the ne
 	    print(*(line for extra in sys.argv[1:] for line in extras[extra]), sep="\n")' "$${@:2}" >"$$tools/$$1.in" && \
 	  compile "$$tools/$$1.in" --constraints requirements-lock.txt --no-annotate -o "requirements-$$1-lock.txt" || exit 1; \
 	done && \
-	$$python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dbt"], sep="\n")' \
+	$$python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dbt"], sep="\n")' \
 	  >"$$tools/dbt.in" && \
 	compile "$$tools/dbt.in" --no-annotate -o requirements-dbt-lock.txt

@@ -44,6 +44,7 @@ COMMANDS = {
     "maintenance": "Keep tables, logs, landing zone and state database small: what is due, and do it now.",
     "contracts": "Contracts of the tables and the event: list, show, export as ODCS, diff.",
     "settings": "Every setting with its value, its variable and where the value comes from.",
+    "doctor": "Whether everything an installation stands on works, and what to do about what does not.",
     "spark": "The warm Spark server of this machine: status, stop.",
 }
 
