@@ -82,9 +82,10 @@ clean: ## remove the tables, checkpoints, state and landed samples under data/
 	@for made in data/lake data/checkpoints data/state data/landing/sample-*; do \
 	  if [ -e $$made ]; then echo "Removing $$made"; rm -rf $$made; fi; \
 	done && \
-	$$python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dbt"], sep="\n")' \
-	  >"$$tools/dbt.in" && \
-	compile "$$tools/dbt.in" --no-annotate -o requirements-dbt-lock.txt
+	group() { $$python -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")' \
+	  $$1 >"$$tools/$$1.in"; } && \
+	group dbt && compile "$$tools/dbt.in" --no-annotate -o requirements-dbt-lock.txt && \
+	group image && compile "$$tools/image.in" --constraints requirements-lock.txt --no-annotate -o requirements-image-lock.txt
 
 # Spark runs on the java that JAVA_HOME or PATH names. With a server elsewhere (SPARK_REMOTE) none is needed.
 java:
@@ -158,6 +159,7 @@ lock: ## resolve the locks anew from pyproject.toml; ARGS=--upgrade takes the ne
 	    print(*(line for extra in sys.argv[1:] for line in extras[extra]), sep="\n")' "$${@:2}" >"$$tools/$$1.in" && \
 	  compile "$$tools/$$1.in" --constraints requirements-lock.txt --no-annotate -o "requirements-$$1-lock.txt" || exit 1; \
 	done && \
-	$$python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dbt"], sep="\n")' \
-	  >"$$tools/dbt.in" && \
-	compile "$$tools/dbt.in" --no-annotate -o requirements-dbt-lock.txt
+	group() { $$python -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")' \
+	  $$1 >"$$tools/$$1.in"; } && \
+	group dbt && compile "$$tools/dbt.in" --no-annotate -o requirements-dbt-lock.txt && \
+	group image && compile "$$tools/image.in" --constraints requirements-lock.txt --no-annotate -o requirements-image-lock.txt

@@ -90,7 +90,7 @@ def test_one_of_several_processes_probes(settings: Settings, tmp_path: Path) -> 
     codes = sorted(process.wait(60) for process in together)
     assert codes == [0, 75, 75, 75]
     assert len(list(tmp_path.glob("ran-*"))) == 1
-    assert all("Circuit breaker job" in process.stderr.read() for process in together if process.returncode == 75)
+    assert all("Circuit breaker job" in process.communicate()[1] for process in together if process.returncode == 75)
     assert state(settings, "job") == "CLOSED"
 
 
@@ -150,7 +150,7 @@ def test_a_dbt_project_whose_tests_fail_three_times_is_refused_told_of_probed_an
             "ALERTS_BREAKER_RECOVERY_TIMEOUT_SECONDS": "20",
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         }
-        command = (DBT, "build", "--profiles-dir", ".", "--vars", json.dumps({"rows": rows}))
+        command = (str(DBT), "build", "--profiles-dir", ".", "--vars", json.dumps({"rows": rows}))
         running = start("breaker", "run", "warehouse", "--", *command, cwd=project, env=environment)
         out, err = running.communicate(timeout=120)
         return running.returncode, out, err
