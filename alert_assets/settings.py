@@ -152,6 +152,9 @@ class Settings(BaseSettings):
     web_url: str = Field(
         "", description="Where people reach the pages of `serve`, e.g. https://alerts.example; for links to them."
     )
+    runbook_url: str = Field(
+        "", description="Folder of the runbooks that notifications link to; default: the pages of `serve`, if known."
+    )
     alert_max_age_hours: float = Field(
         24, gt=0, description="Incidents that last fired longer ago are not notified, e.g. those of a backfill."
     )
@@ -229,7 +232,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"a path without {unusable}")
         return value
 
-    @field_validator("web_url")
+    @field_validator("web_url", "runbook_url")
     @classmethod
     def _address(cls, value: str) -> str:
         if value and not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", value):

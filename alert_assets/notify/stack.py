@@ -51,7 +51,12 @@ class NotificationStack:
         from alert_assets.notify.routing.file import load_routing
 
         routing = load_routing(self._settings.routing_file or None)
-        linked = replace(routing, dagster_url=self._settings.dagster_url, web_url=self._settings.web_url)
+        linked = replace(
+            routing,
+            dagster_url=self._settings.dagster_url,
+            web_url=self._settings.web_url,
+            runbook_url=self._settings.runbook_url,
+        )
         return over_channels(linked, self.channels)
 
     @cached_property
