@@ -34,6 +34,7 @@ COMMANDS = {
     "held": "Batches that broke a gating limit and were not published: a list, release, discard.",
     "quarantine": "Lines that broke the event contract: a list, counts by reason, replay.",
     "routing": "Who is notified of which alert: check the routing file, test where an alert would go and why.",
+    "backtest": "Who would have been notified of the history under other routing: lost, new, earlier, later.",
     "slo": "Service level objectives: budget left and burn rates, what is configured, whether files are valid.",
     "senders": "Who can send over HTTP, who did, how to configure them, what a payload becomes.",
     "serve": "Take what other tools send over HTTP, durable before it is answered; pages for people; /metrics.",

@@ -67,7 +67,8 @@ class NotificationStack:
         return channels(self._settings.allowed_hosts)
 
     @cached_property
-    def _rules(self) -> Rules:
+    def rules(self) -> Rules:
+        """When episodes are quiet, over, and the same again."""
         from alert_assets.notify.episode import Rules
 
         return Rules(
@@ -80,7 +81,7 @@ class NotificationStack:
         """Decides who is notified."""
         from alert_assets.notify.dispatcher import Dispatcher
 
-        return Dispatcher(self.state, self.routing, self._rules, budget_seconds=self._tick_seconds)
+        return Dispatcher(self.state, self.routing, self.rules, budget_seconds=self._tick_seconds)
 
     @cached_property
     def deliverer(self) -> Deliverer:

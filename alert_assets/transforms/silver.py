@@ -36,7 +36,7 @@ def refresh_silver(
         transactions = {cursor_app(BRONZE_EVENTS): bronze.last_batch_id}
         if full_refresh:
             with lakehouse.stage(SILVER_ALERTS, replacing=silver) as staged:
-                staged.write(_deduplicate(_alerts(bronze.read(spark())), settings))
+                staged.write(deduplicated(alerts_of(bronze.read(spark())), settings))
                 audit_staged(staged, spark())
                 changed = staged.commit(transactions, {"full_refresh": True})
             return Refresh(bronze.row_count, changed, changed, committed=True)
@@ -53,8 +53,8 @@ def refresh_silver(
 
         touched = bucket_intervals(windows, width)
         # The session first: without one, a function asks for Spark in this process.
-        alerts = _alerts(bronze.read(spark(), bronze.files(intervals=touched)))
-        computed = _deduplicate(only_in(alerts, spark_bucket(F.col("timestamp"), width), windows), settings)
+        alerts = alerts_of(bronze.read(spark(), bronze.files(intervals=touched)))
+        computed = deduplicated(only_in(alerts, spark_bucket(F.col("timestamp"), width), windows), settings)
         stored = silver.read(spark(), silver.files(time_column="window_start", intervals=touched))
         different = changed_rows(stored, computed, SILVER_ALERTS, SILVER_ALERTS.key).toArrow()
         audit(SILVER_ALERTS, SILVER_ALERTS.key, different)
@@ -73,11 +73,13 @@ def _new_windows(bronze: Snapshot, cursor: int, width: timedelta) -> dict[int, i
     return dict(sorted(zip(counted["n"].to_pylist(), counted["alerts"].to_pylist(), strict=True)))
 
 
-def _alerts(events: DataFrame) -> DataFrame:
+def alerts_of(events: DataFrame) -> DataFrame:
+    """Return the alerts among events."""
     return events.where("event_type = 'alert'")
 
 
-def _deduplicate(alerts: DataFrame, settings: Settings) -> DataFrame:
+def deduplicated(alerts: DataFrame, settings: Settings) -> DataFrame:
+    """Return the rows of silver that alerts come to."""
     from alert_assets.transforms.deduplicate import deduplicate
 
     return deduplicate(alerts, dedup_fields=settings.dedup_fields, window_minutes=settings.dedup_window_minutes)

@@ -61,6 +61,7 @@ ELSEWHERE = {
         ("intake", "kafka"),
         ("stream",),
         ("metrics",),
+        ("backtest",),
         ("senders", "show"),
         ("senders", "try"),
         ("quarantine", "replay"),
