@@ -183,6 +183,10 @@ class Settings(BaseSettings):
         30, ge=30, le=36_500, description="How long the circuit breakers keep how runs ended and who was let in."
     )
 
+    audit_expected: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Who reads personal data as part of their work, comma-separated: no alert of it."
+    )
+
     slo_dir: str = Field("", description="Folder of OpenSLO v1 YAML files; default: those of the package.")
     run_deadline_minutes: Minutes = Field(15, description="A run that ends later after its launch breaks its SLA.")
 
@@ -246,10 +250,10 @@ class Settings(BaseSettings):
             raise ValueError("a URL that starts with http:// or https://")
         return value
 
-    @field_validator("dedup_fields", mode="before")
+    @field_validator("dedup_fields", "audit_expected", mode="before")
     @classmethod
     def _split_fields(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("dedup_fields")
     @classmethod

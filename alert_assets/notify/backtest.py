@@ -341,8 +341,8 @@ def _next_due(state: State, now: datetime, tick: timedelta) -> _Due:
     goes_on = table.state != "resolved"
     looked_at = (goes_on, table.kind != "summary", table.notified_as == "notified", table.notified_at.is_not(None))
 
-    def moment(query: Select[tuple[datetime]]) -> datetime | None:
-        at = connection.scalar(query)
+    def moment(query: Select[Any]) -> datetime | None:
+        at: datetime | None = connection.scalar(query)
         return at and max(_ceiling(at, tick), now + tick)
 
     with state.reading() as connection:

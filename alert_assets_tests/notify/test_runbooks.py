@@ -42,7 +42,7 @@ def test_the_commands_and_settings_of_a_runbook_are_there(name: str) -> None:
         first, *rest = line.split()
         command = typer.main.get_command(import_module(f"alert_assets.commands.{first}").app)
         parts = getattr(command, "commands", {})
-        if rest and rest[0].islower() and parts:
+        if rest and rest[0].isalpha() and rest[0].islower() and parts:
             assert rest[0] in parts, line
             command = parts[rest[0]]
         options = {name for parameter in command.params for name in parameter.opts}
