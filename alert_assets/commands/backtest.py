@@ -16,6 +16,7 @@ from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.durations import spell_duration
+from alert_assets.kernel.sql import literal
 from alert_assets.kernel.text import escape_invisible
 from alert_assets.notify.backtest import Comparison, History, Replay, Sent, compare, read_history, replay
 from alert_assets.notify.routing.file import load_routing
@@ -48,7 +49,7 @@ def backtest(
     ] = None,
     dedup_window: Annotated[
         timedelta | None,
-        typer.Option(parser=duration, metavar="TIME", help="Another dedup window, e.g. 15m. Starts Spark."),
+        typer.Option(parser=duration, metavar="TIME", help="Another dedup window, e.g. 15m."),
     ] = None,
     tick: Annotated[
         timedelta, typer.Option(parser=duration, metavar="TIME", help="How exact the moments are; 1m takes longer.")
@@ -98,17 +99,13 @@ def _deduplicated(
     minutes = window / timedelta(minutes=1)
     if minutes != int(minutes) or not 1 <= minutes <= 10_080:
         raise UserError(f"--dedup-window {spell_duration(window)} is not a whole number of minutes up to 7d.")
-    from alert_assets.spark.session import spark_resource
-    from alert_assets.transforms.silver import alerts_of, deduplicated
+    from alert_assets.transforms.deduplicate import deduplicate
 
     bronze = lakehouse.snapshot(BRONZE_EVENTS)
     if bronze.table is None:
         raise UserError("There is no bronze_events, so nothing to deduplicate: `alert-assets run` makes it.")
-    spark = spark_resource(settings).spark_session
-    alerts = alerts_of(bronze.read(spark)).where(
-        f"timestamp >= timestamp'{begin.isoformat()}' AND timestamp < timestamp'{end.isoformat()}'"
-    )
-    return deduplicated(alerts, settings.model_copy(update={"dedup_window_minutes": int(minutes)})).toArrow()
+    alerts = bronze.rows(f"event_type = 'alert' AND timestamp >= {literal(begin)} AND timestamp < {literal(end)}")
+    return deduplicate(alerts, dedup_fields=settings.dedup_fields, window_minutes=int(minutes))
 
 
 # What is printed

@@ -25,6 +25,7 @@ from sqlalchemy.pool import StaticPool
 from alert_assets.contracts import GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.errors import UserError
 from alert_assets.kernel.sql import literal
+from alert_assets.lake.lakehouse import records
 from alert_assets.lake.rows import query
 from alert_assets.notify.alert import Alert
 from alert_assets.notify.dispatcher import Dispatcher
@@ -178,26 +179,29 @@ def read_history(
 
 
 def _windows(lakehouse: Lakehouse, since: datetime, until: datetime, windows: pa.Table | None) -> list[dict[str, Any]]:
-    silver: Any = lakehouse.table(SILVER_ALERTS) if windows is None else windows
+    silver = lakehouse.table(SILVER_ALERTS)
     if silver is None:
         raise UserError("There is no silver_alerts, so no history to replay: `alert-assets run` makes it.")
-    between = f"window_start >= {literal(since)} AND window_start < {literal(until)}"
-    gold = lakehouse.table(GOLD_INCIDENTS)
-    if gold is None:
+    if windows is None:
+        between = f"window_start >= {literal(since)} AND window_start < {literal(until)}"
         rows = query(f"SELECT * FROM s WHERE {between} ORDER BY window_start, fingerprint", s=silver)
     else:
-        near = f"alert_timestamp >= {literal(since)} AND alert_timestamp < {literal(until + timedelta(days=1))}"
-        rows = query(
-            f"""
-            SELECT s.*, g.incident_id FROM (SELECT * FROM s WHERE {between}) s
-            LEFT JOIN (SELECT fingerprint, alert_timestamp, incident_id FROM g WHERE {near}) g
-                ON g.fingerprint = s.fingerprint AND g.alert_timestamp = s.first_seen_timestamp
-            ORDER BY window_start, fingerprint
-            """,
-            s=silver,
-            g=gold,
-        )
+        rows = sorted(records(windows), key=lambda row: (row["window_start"], row["fingerprint"]))
+    incidents = _incidents(lakehouse, since, until)
+    for row in rows:
+        row["incident_id"] = incidents.get((row["fingerprint"], row["first_seen_timestamp"]))
     return with_problems(lakehouse, [row for row in rows if not is_demo(row)])
+
+
+def _incidents(lakehouse: Lakehouse, since: datetime, until: datetime) -> dict[tuple[str, datetime], str]:
+    """Return the ids of incidents by fingerprint and first firing."""
+    gold = lakehouse.table(GOLD_INCIDENTS)
+    if gold is None:
+        return {}
+    # A window that begins before the end may fire first after it.
+    near = f"alert_timestamp >= {literal(since)} AND alert_timestamp < {literal(until + _SAME)}"
+    rows = query(f"SELECT fingerprint, alert_timestamp, incident_id FROM g WHERE {near}", g=gold)
+    return {(row["fingerprint"], row["alert_timestamp"]): row["incident_id"] for row in rows}
 
 
 def _reports(row: dict[str, Any], since: datetime, until: datetime) -> Iterator[Report]:

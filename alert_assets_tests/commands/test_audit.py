@@ -57,7 +57,7 @@ def test_what_was_read_as_it_came_is_in_the_log_and_an_alert(settings: Settings,
     assert (entry["subject"], entry["details"]) == ("bronze_quarantine", {"columns": ["raw", "raw_bytes"], "rows": 1})
     notify(NotificationStack(settings), settings, budget_seconds=20)
     (episode,) = run("alerts", "--json").json["episodes"]
-    assert "read bronze_quarantine, which may hold personal data" in episode["title"]
+    assert "read bronze_quarantine, which may hold personal data" in episode["alert"]["title"]
 
 
 def test_an_export_shows_when_a_line_is_changed(settings: Settings, run: Run) -> None:

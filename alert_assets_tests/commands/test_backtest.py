@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alert_assets.contracts import SILVER_ALERTS
+from alert_assets.contracts import BRONZE_EVENTS, SILVER_ALERTS
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.notify.round import notify
 from alert_assets.notify.stack import NotificationStack
-from alert_assets_tests.commands.lake import sha, write
+from alert_assets_tests.commands.lake import event, sha, write
 
 if TYPE_CHECKING:
     from alert_assets.settings import Settings
@@ -75,3 +75,25 @@ def test_what_has_no_history_says_so(heard: Settings, run: Run) -> None:
     long_ago = ("--since", "2020-01-01T00:00:00Z", "--until", "2020-01-02T00:00:00Z")
     assert "Nothing was replayed" in run("backtest", *long_ago).out
     assert run("backtest", "--since", "2020-01-01T00:00:00Z", "--until", "2019-01-01T00:00:00Z").code == 2
+
+
+def test_another_dedup_window_makes_other_windows_of_the_same_alerts(heard: Settings, run: Run) -> None:
+    at = utc_now() - timedelta(minutes=9)
+    firing = [
+        event(
+            n,
+            timestamp=at + timedelta(seconds=150 * n),
+            event_type="alert",
+            alert_id=f"b-{n}",
+            alert_type="disk_full",
+            severity="CRITICAL",
+            status="firing",
+        )
+        for n in range(3)
+    ]
+    write(heard, BRONZE_EVENTS, *firing)
+    found = run("backtest", "--since", "1h", "--tick", "1m", "--dedup-window", "30m", "--json")
+    assert found.code == 1, found.err
+    assert found.json["heard"] == {"in_force": 1, "other": 1}, "silver has the one, bronze the other"
+    assert {sent["title"] for sent in found.json["new"]} == {"disk_full: payments-api"}
+    assert run("backtest", "--dedup-window", "90s").code == 2
