@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PREFIX = "ALERTS_"
 
 #: Never shown; the URL of a database may hold its password.
-_SECRETS = frozenset({"llm_api_key", "state_url", "heartbeat_url"})
+_SECRETS = frozenset({"llm_api_key", "state_url", "heartbeat_url", "schema_registry_url"})
 
 Minutes = Annotated[int, Field(gt=0, le=10_080)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -186,6 +186,10 @@ class Settings(BaseSettings):
         30, ge=30, le=36_500, description="How long the circuit breakers keep how runs ended and who was let in."
     )
 
+    schema_registry_url: SecretStr = Field(
+        SecretStr(""), description="Of a registry with Confluent's API, for `contracts diff registry:SUBJECT`."
+    )
+
     audit_expected: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Who reads personal data as part of their work, comma-separated: no alert of it."
     )
@@ -246,7 +250,7 @@ class Settings(BaseSettings):
             raise ValueError("a URL that starts with http:// or https:// and has neither ? nor #")
         return value.rstrip("/")
 
-    @field_validator("heartbeat_url")
+    @field_validator("heartbeat_url", "schema_registry_url")
     @classmethod
     def _web(cls, value: SecretStr) -> SecretStr:
         if value and not re.match(r"https?://[^/\s]", value.get_secret_value()):
