@@ -257,10 +257,15 @@ class Settings(BaseSettings):
             raise ValueError("a URL that starts with http:// or https://")
         return value
 
-    @field_validator("dedup_fields", "audit_expected", mode="before")
+    @field_validator("dedup_fields", mode="before")
     @classmethod
     def _split_fields(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("audit_expected", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
     @field_validator("dedup_fields")
     @classmethod
