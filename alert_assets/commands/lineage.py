@@ -36,17 +36,13 @@ def impact(target: TargetArgument, as_json: JsonOption = False) -> None:
     contract, changed = _target(target)
     reached = Lineage(settings.dedup_fields).impact(changed)
     tables = list(dict.fromkeys([contract.name, *(ref.table for ref in reached)]))
-    consumers = {name: [who for who in ALL_CONTRACTS[name].consumers if who not in ALL_CONTRACTS] for name in tables}
-    found = {
-        "target": target,
-        "columns": _columns(reached),
-        "checks": {name: [check.name for check in CHECKS[name][1]()] for name in tables if name in CHECKS},
-        "slos": _slos(settings, {*changed, *reached}),
-        "seen_in": {name: list(seen) for name in tables if (seen := ALL_CONTRACTS[name].seen_in)},
-        "consumers": {name: people for name, people in consumers.items() if people},
-    }
+    checks = {name: [check.name for check in CHECKS[name][1]()] for name in tables if name in CHECKS}
+    slos = _slos(settings, {*changed, *reached})
+    seen_in = {name: list(seen) for name in tables if (seen := ALL_CONTRACTS[name].seen_in)}
+    consumers = {name: people for name in tables if (people := _people(ALL_CONTRACTS[name]))}
     if as_json:
-        return output.print_json(found)
+        about = {"checks": checks, "slos": slos, "seen_in": seen_in, "consumers": consumers}
+        return output.print_json({"target": target, "columns": _columns(reached), **about})
     if reached:
         _print(reached, "Shows it", "Decided by it")
     else:
@@ -54,10 +50,10 @@ def impact(target: TargetArgument, as_json: JsonOption = False) -> None:
     output.Output().prose(
         output.facts(
             [
-                *((f"Checks of {name}", ", ".join(checks)) for name, checks in found["checks"].items()),
-                ("SLOs", ", ".join(found["slos"])),
-                *((f"{name} is seen in", ", ".join(seen)) for name, seen in found["seen_in"].items()),
-                *((f"{name} is read by", ", ".join(people)) for name, people in found["consumers"].items()),
+                *((f"Checks of {name}", ", ".join(names)) for name, names in checks.items()),
+                ("SLOs", ", ".join(slos)),
+                *((f"{name} is seen in", ", ".join(places)) for name, places in seen_in.items()),
+                *((f"{name} is read by", ", ".join(people)) for name, people in consumers.items()),
             ]
         )
     )
@@ -98,6 +94,11 @@ def _target(given: str) -> tuple[Contract, list[ColumnRef]]:
 def _similar(given: str, known: Iterable[str]) -> str:
     names = get_close_matches(given, known := list(known), n=3, cutoff=0.6)
     return f"did you mean {' or '.join(names)}?" if names else f"there are {', '.join(known)}."
+
+
+def _people(contract: Contract) -> list[str]:
+    """Its consumers that are no tables."""
+    return [who for who in contract.consumers if who not in ALL_CONTRACTS]
 
 
 def _slos(settings: Settings, touched: set[ColumnRef]) -> list[str]:

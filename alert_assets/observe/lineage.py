@@ -329,12 +329,11 @@ class RunListener:
         )
         inputs = tuple(one for one in self._inputs.get(step, ()) if one.contract.name not in checked)
         run = str(uuid.uuid5(uuid.UUID(self.run), step))
-        self._send(
-            state, run, f"{self.job}.{step}", (*inputs, *judged), outputs, parent=(self.job, self.run), error=error
-        )
+        tables = {"inputs": (*inputs, *judged), "outputs": outputs}
+        self._send(state, run, f"{self.job}.{step}", **tables, parent=(self.job, self.run), error=error)
 
-    def _send(self, state: str, run: str, job: str, *tables: tuple[Table, ...], **more: Any) -> None:
-        self.emitter.send(Happened(state, run, job, utc_now(), *tables, **more))
+    def _send(self, state: str, run: str, job: str, **more: Any) -> None:
+        self.emitter.send(Happened(state, run, job, utc_now(), **more))
 
     def _read(self, names: Iterable[str]) -> tuple[Table, ...]:
         return read_by(self.lakehouse, names)

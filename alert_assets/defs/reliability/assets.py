@@ -5,6 +5,7 @@ they run: every process of Dagster's loads this module.
 """
 
 import socket
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -114,7 +115,7 @@ def pipeline_health(
     )
 
 
-def _is_healthy(row: dict[str, Any]) -> bool:
+def _is_healthy(row: Mapping[str, Any]) -> bool:
     return bool(row["healthy"])
 
 
