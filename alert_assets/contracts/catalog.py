@@ -251,7 +251,7 @@ GOLD_PROBLEMS = Contract(
     is_merged=True,
     checks="alert_assets.checks.problems:problem_checks",
     rows_from=(
-        "gold_incidents.incident_id,fingerprint,application_id,first_seen_timestamp,last_seen_timestamp",
+        "gold_incidents.fingerprint,application_id,first_seen_timestamp,last_seen_timestamp",
         "silver_dependencies.caller,callee,first_seen,last_seen",
         "silver_alerts.fingerprint,resolved_at",
     ),
@@ -271,7 +271,6 @@ PLATINUM_INCIDENTS = Contract(
     newest_column="analyzed_at",
     is_merged=True,
     checks="alert_assets.checks.platinum:platinum_checks",
-    rows_from=("gold_incidents.fingerprint,alert_timestamp",),
     reads=(
         "gold_incidents.application_id,host,alert_type,current_value,threshold,correlated_deployments,error_summary",
         "gold_incidents.metric_summary,other_alert_count,incident_context_text",
@@ -292,7 +291,7 @@ PLATINUM_PROBLEMS = Contract(
     newest_column="analyzed_at",
     is_merged=True,
     checks="alert_assets.checks.platinum:platinum_problem_checks",
-    rows_from=("gold_problems.problem_id,merged_into",),
+    rows_from=("gold_problems.merged_into",),
     reads=(
         "gold_problems.title,severity,opened_at,resolved_at,applications,incident_ids,alert_count,changes,causes",
         "gold_problems.confidence,context_text",

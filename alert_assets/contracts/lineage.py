@@ -89,7 +89,8 @@ class Lineage:
         rows = ColumnRef(contract.name, ROWS)
         decided_by = list(dict.fromkeys(ref for name in contract.rows_from for ref in self._refs(name)))
         # Where a table before has other rows, so may this one.
-        for table in dict.fromkeys(ref.table for ref in decided_by):
+        nearest = [table.name for table in _before(contract)[:1]]
+        for table in dict.fromkeys([*nearest, *(ref.table for ref in decided_by)]):
             yield Edge(ColumnRef(table, ROWS), rows, "rows")
         yield from (Edge(source, rows, "rows") for source in decided_by)
         for name in contract.columns:
@@ -128,12 +129,16 @@ class Lineage:
         ]
 
 
+def _before(contract: Contract) -> list[Contract]:
+    """The tables that name it as a consumer, the nearest first, and the event where it does."""
+    return [*contract.derived_from, *([EVENT] if contract.name in EVENT.consumers else [])]
+
+
 def _same_name(contract: Contract, name: str) -> tuple[str, ...]:
     # What measures the tables says of them what none of their columns says.
     if name.startswith("_") or contract.name in RELIABILITY_CONTRACTS:
         return ()
-    before = (*contract.derived_from, *([EVENT] if contract.name in EVENT.consumers else []))
-    return next(((f"{table.name}.{name}",) for table in before if name in table.columns), ())
+    return next(((f"{table.name}.{name}",) for table in _before(contract) if name in table.columns), ())
 
 
 def _reached(given: Iterable[ColumnRef], steps: Iterable[tuple[ColumnRef, ColumnRef, How]]) -> dict[ColumnRef, How]:

@@ -578,7 +578,6 @@ class GoldProblems(DataFrameModel):
                 "severity",
                 "opened_at",
                 "resolved_at",
-                "changes",
                 "causes",
                 "confidence",
                 "gold_incidents.alert_type,application_id,host,alert_count,max_value,threshold",
