@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,6 @@ from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.lake.rows import query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from deltalake import DeltaTable
 
     from alert_assets.contracts import Contract
@@ -21,30 +18,8 @@ if TYPE_CHECKING:
 
 #: Results that are kept.
 _KEPT = 256
-#: Tables that are read at once: each waits for files, not for the others.
-AT_ONCE = 4
 
 _Results = OrderedDict[tuple[str, str], list[dict[str, Any]]]
-
-
-class OneLook(Lakehouse):
-    """The tables as they are when one page first asks for each: opening one reads its log, and once is enough."""
-
-    def __init__(self, settings: Settings) -> None:
-        """Open nothing yet."""
-        super().__init__(settings)
-        self._opened: dict[str, DeltaTable | None] = {}
-
-    def table(self, contract: Contract) -> DeltaTable | None:
-        """The table as it was when it was first asked for."""
-        if contract.name not in self._opened:
-            self._opened[contract.name] = super().table(contract)
-        return self._opened[contract.name]
-
-    def open(self, contracts: Iterable[Contract]) -> None:
-        """Open these at once."""
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(self.table, contracts))
 
 
 class Lake:

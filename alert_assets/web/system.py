@@ -5,7 +5,6 @@ Each page shows what a command prints, read by the same functions.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,6 @@ from alert_assets.quality.score import OVERALL
 from alert_assets.slo.status import burning, newest_status, spell_window
 from alert_assets.state.check_results import latest_checks
 from alert_assets.state.tables import deliveries
-from alert_assets.web.lake import AT_ONCE, OneLook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,10 +64,8 @@ class Page:
 
 
 def _tables(sources: Sources) -> dict[str, Any]:
-    lakehouse, now = OneLook(sources.settings), sources.now
-    lakehouse.open(CONTRACTS.values())
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = list(pool.map(lambda name: table_status(lakehouse, name, now), CONTRACTS))
+    lakehouse, now = sources.lake.lakehouse, sources.now
+    found = [table_status(lakehouse, name, now) for name in CONTRACTS]
     return {
         "tables": found,
         # Of the others the newest row may be old for good reasons: nothing was wrong, nothing fired.
