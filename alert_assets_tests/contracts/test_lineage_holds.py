@@ -271,15 +271,15 @@ SINGLE = (
 
 
 #: What tells rows apart, orders or groups them: changed in one row at a time too, of bronze in these events.
-ONE_BY_ONE = {
+ONE_BY_ONE: dict[Contract, dict[str, tuple[str, ...]]] = {
     BRONZE_EVENTS: {
         **dict.fromkeys(("event_id", "timestamp", "status", "event_type", "application_id", "labels"), SINGLE),
         **{"host": ("b1",), "depends_on": ("d1",), "depends_on_host": ("d1",), "deployment_id": ("y1",)},
         "change_type": ("y3",),
     },
-    SILVER_ALERTS: dict.fromkeys(("fingerprint", "application_id", "alert_count", "first_seen_timestamp")),
-    SILVER_DEPENDENCIES: dict.fromkeys(("caller", "callee", "first_seen", "last_seen")),
-    GOLD_INCIDENTS: dict.fromkeys(("application_id", "fingerprint", "first_seen_timestamp", "last_seen_timestamp")),
+    SILVER_ALERTS: dict.fromkeys(("fingerprint", "application_id", "alert_count", "first_seen_timestamp"), ()),
+    SILVER_DEPENDENCIES: dict.fromkeys(("caller", "callee", "first_seen", "last_seen"), ()),
+    GOLD_INCIDENTS: dict.fromkeys(("application_id", "fingerprint", "first_seen_timestamp", "last_seen_timestamp"), ()),
 }
 #: Ways to change a column, where there is more than one.
 WAYS = {
