@@ -47,6 +47,7 @@ COMMANDS = {
     "simulate": "Fill the landing zone with three incidents in the noise of an ordinary hour.",
     "maintenance": "Keep tables, logs, landing zone and state database small: what is due, and do it now.",
     "contracts": "Contracts of the tables and the event: list, show, export as ODCS, diff.",
+    "lineage": "What depends on a table or column, down to pages and people, and what it is made of.",
     "settings": "Every setting with its value, its variable and where the value comes from.",
     "doctor": "Whether everything an installation stands on works, and what to do about what does not.",
     "spark": "The warm Spark server of this machine: status, stop.",

@@ -7,6 +7,7 @@ names every bad variable, what it was, and what is allowed.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -398,3 +399,10 @@ def explained(error: ValidationError, what: str, secrets: Collection[str]) -> st
         shown = "(hidden)" if name in secrets else repr(problem["input"])
         lines.append(f"  {PREFIX}{name.upper()}={shown}: {message}")
     return f"{what} cannot be used:\n" + "\n".join(lines) + "\nSet them in the environment or in .env and try again."
+
+
+def is_lineage_wanted() -> bool:
+    """Whether OpenLineage's own variables ask for events of runs (docs/lineage.md)."""
+    given = {name for name, value in os.environ.items() if name.startswith("OPENLINEAGE_") and value}
+    asked_for = given & {"OPENLINEAGE_URL", "OPENLINEAGE_CONFIG"} or any(n.startswith("OPENLINEAGE__") for n in given)
+    return bool(asked_for) and os.environ.get("OPENLINEAGE_DISABLED", "").lower() not in ("1", "true")

@@ -36,7 +36,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import dagster as dg
 
@@ -86,15 +86,32 @@ class RunRefused(dg.Failure):
     """The gate's answer; the description says who refuses, since when, until when, and what to do."""
 
 
+class Listener(Protocol):
+    """Is told what happens in one run; what it raises is logged."""
+
+    def begin(self) -> None:
+        """The run begins: it may still be refused."""
+
+    def see(self, plan_context: Any, event: dg.DagsterEvent) -> None:
+        """Something happened in a step."""
+
+    def end(self, error: BaseException | None) -> None:
+        """The run has ended; `error` broke it outside any step."""
+
+
 def gated_executor(
-    settings: Settings, breakers: CircuitBreakers, at_end: Callable[[], object] | None = None
+    settings: Settings,
+    breakers: CircuitBreakers,
+    at_end: Callable[[], object] | None = None,
+    listen: Callable[[str, str], Listener] | None = None,
 ) -> dg.ExecutorDefinition:
     """The executor for `dg.Definitions`.
 
     Args:
         at_end: called when a run that was let in has ended and is recorded; what it raises is logged.
+        listen: makes what is told of a run, from its id and job.
     """
-    return executor_around(settings.executor, lambda inner: GatedExecutor(inner, settings, breakers, at_end))
+    return executor_around(settings.executor, lambda inner: GatedExecutor(inner, settings, breakers, at_end, listen))
 
 
 class GatedExecutor(WrappedExecutor):
@@ -106,14 +123,32 @@ class GatedExecutor(WrappedExecutor):
         settings: Settings,
         breakers: CircuitBreakers,
         at_end: Callable[[], object] | None = None,
+        listen: Callable[[str, str], Listener] | None = None,
     ) -> None:
         super().__init__(inner)
         self._settings = settings
         self._breakers = breakers
         self._at_end = at_end
+        self._listen = listen
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
         """Refuse the run, or execute its plan and report how it ended."""
+        if self._listen is None:
+            yield from self._execute(plan_context, execution_plan)
+            return
+        told = _Told(self._listen, plan_context)
+        error: BaseException | None = None
+        try:
+            for event in self._execute(plan_context, execution_plan):
+                told.see(event)
+                yield event
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            told.end(error)
+
+    def _execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
         repository, selected = selected_assets(plan_context)
         guarded = Guarded.of(repository, selected)
         if guarded:
@@ -238,6 +273,36 @@ class GatedExecutor(WrappedExecutor):
             return Lakehouse(self._settings).snapshot(BRONZE_EVENTS).last_batch_id
         except Exception:  # noqa: BLE001  a lake that cannot be read has failed the run, and says so there
             return None
+
+
+class _Told:
+    """A listener that may break without the run's noticing."""
+
+    def __init__(self, listen: Callable[[str, str], Listener], plan_context: Any) -> None:
+        self._plan_context = plan_context
+        self._listener: Listener | None = None
+        with self._forgiven():
+            self._listener = listen(plan_context.run_id, plan_context.job_name)
+            self._listener.begin()
+
+    def see(self, event: dg.DagsterEvent) -> None:
+        """Pass an event on."""
+        with self._forgiven():
+            if self._listener is not None:
+                self._listener.see(self._plan_context, event)
+
+    def end(self, error: BaseException | None) -> None:
+        """Pass the end on."""
+        with self._forgiven():
+            if self._listener is not None:
+                self._listener.end(error)
+
+    @contextmanager
+    def _forgiven(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  the run is about data; who follows it is not
+            run_log(self._plan_context.run_id).error("listener_failed", problem=f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True)

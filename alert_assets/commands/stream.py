@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,8 +12,11 @@ from alert_assets.breaker.store import circuit_breakers
 from alert_assets.commands import output
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import escape_invisible
-from alert_assets.settings import load_settings
+from alert_assets.settings import Settings, is_lineage_wanted, load_settings
 from alert_assets.stream.resident import ResidentProcess
+
+if TYPE_CHECKING:
+    from alert_assets.stream.resident import Report
 
 app = typer.Typer(add_completion=False)
 
@@ -24,12 +28,7 @@ def stream() -> None:
     One process for each lake. It ends after the batch that is under way; one that is killed loses nothing.
     """
     settings = load_settings()
-    report = None
-    if "DAGSTER_HOME" in os.environ:
-        from alert_assets.defs.runless import RunlessReports
-
-        report = RunlessReports(settings)
-    process = ResidentProcess(settings, circuit_breakers(settings), _say, report)
+    process = ResidentProcess(settings, circuit_breakers(settings), _say, _reports(settings))
 
     def stop(*_: object) -> None:
         if process.stop.is_set():
@@ -42,6 +41,20 @@ def stream() -> None:
     landing = output.without_credentials(settings.landing_dir)
     process.run(begun=lambda: _say(f"Watching {landing}; Ctrl-C stops after the batch under way."))
     _say("Stopped.")
+
+
+def _reports(settings: Settings) -> list[Report]:
+    """Who is told what was done: Dagster, where there is an instance; a catalog, where OpenLineage's variables ask."""
+    reports: list[Report] = []
+    if "DAGSTER_HOME" in os.environ:
+        from alert_assets.defs.runless import RunlessReports
+
+        reports.append(RunlessReports(settings))
+    if is_lineage_wanted():
+        from alert_assets.observe.lineage import StreamReports
+
+        reports.append(StreamReports(settings, _say))
+    return reports
 
 
 def _say(text: str) -> None:

@@ -56,6 +56,10 @@ class Contract:
         checks: where the function is that gives the table's checks, as `module:function`.
         stages: what is measured of a commit, from the column's time until the commit: column by stage. The last one
             begins when the event happened.
+        rows_from: columns of the tables before that decide which rows are taken and how they are grouped, so which rows
+            the table has; named as column lineage does (:mod:`alert_assets.contracts.lineage`).
+        reads: columns of the tables before that an analyst reads, who may use any of them in all that it says.
+        seen_in: pages, commands and messages in which people see its rows.
     """
 
     name: str
@@ -77,6 +81,9 @@ class Contract:
     lock: str | None = ""
     checks: str = ""
     stages: Mapping[str, str] = field(default_factory=dict, hash=False)
+    rows_from: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    seen_in: tuple[str, ...] = ()
 
     @property
     def derived_from(self) -> tuple[Contract, ...]:
@@ -148,6 +155,7 @@ BRONZE_EVENTS = Contract(
     lock=None,
     checks="alert_assets.checks.bronze:bronze_checks",
     stages={"landed_to_bronze": "_landed_at", "ingested_to_bronze": "_ingested_at", "event_to_bronze": "timestamp"},
+    rows_from=("event.*",),
 )
 BRONZE_QUARANTINE = Contract(
     name="bronze_quarantine",
@@ -163,6 +171,8 @@ BRONZE_QUARANTINE = Contract(
     newest_column="_ingested_at",
     lock="bronze_events",
     checks="alert_assets.checks.quarantine:quarantine_checks",
+    rows_from=("event.*",),
+    seen_in=("page quarantine", "alert-assets quarantine"),
 )
 SILVER_ALERTS = Contract(
     name="silver_alerts",
@@ -178,6 +188,8 @@ SILVER_ALERTS = Contract(
     newest_column="last_seen_timestamp",
     is_merged=True,
     checks="alert_assets.checks.silver:silver_checks",
+    rows_from=("bronze_events.event_type,timestamp", "bronze_events.{dedup_fields}"),
+    seen_in=("notifications",),
 )
 SILVER_DEPENDENCIES = Contract(
     name="silver_dependencies",
@@ -193,6 +205,8 @@ SILVER_DEPENDENCIES = Contract(
     newest_column="last_seen",
     is_merged=True,
     checks="alert_assets.checks.dependencies:dependency_checks",
+    rows_from=("bronze_events.event_type,application_id,depends_on",),
+    seen_in=("alert-assets topology", "alert-assets causes"),
 )
 SILVER_BASELINES = Contract(
     name="silver_baselines",
@@ -208,6 +222,11 @@ SILVER_BASELINES = Contract(
     newest_column="hour",
     is_merged=True,
     checks="alert_assets.checks.baselines:baseline_checks",
+    rows_from=(
+        "bronze_events.event_type,timestamp,application_id,host,depends_on,depends_on_host",
+        "bronze_events.cpu_percent,error_rate,metrics",
+    ),
+    seen_in=("alert-assets causes",),
 )
 GOLD_INCIDENTS = Contract(
     name="gold_incidents",
@@ -224,6 +243,8 @@ GOLD_INCIDENTS = Contract(
     is_merged=True,
     checks="alert_assets.checks.gold:gold_checks",
     stages={"event_to_gold": "first_seen_timestamp"},
+    rows_from=("silver_alerts.alert_count",),
+    seen_in=("alert-assets incidents", "notifications"),
 )
 GOLD_PROBLEMS = Contract(
     name="gold_problems",
@@ -239,6 +260,12 @@ GOLD_PROBLEMS = Contract(
     newest_column="last_seen_at",
     is_merged=True,
     checks="alert_assets.checks.problems:problem_checks",
+    rows_from=(
+        "gold_incidents.fingerprint,application_id,first_seen_timestamp,last_seen_timestamp",
+        "silver_dependencies.caller,callee,first_seen,last_seen",
+        "silver_alerts.fingerprint,resolved_at",
+    ),
+    seen_in=("page problems", "alert-assets problems", "notifications"),
 )
 PLATINUM_INCIDENTS = Contract(
     name="platinum_incidents",
@@ -255,6 +282,11 @@ PLATINUM_INCIDENTS = Contract(
     newest_column="analyzed_at",
     is_merged=True,
     checks="alert_assets.checks.platinum:platinum_checks",
+    reads=(
+        "gold_incidents.application_id,host,alert_type,current_value,threshold,correlated_deployments,error_summary",
+        "gold_incidents.metric_summary,other_alert_count,incident_context_text",
+    ),
+    seen_in=("alert-assets incidents", "notifications"),
 )
 PLATINUM_PROBLEMS = Contract(
     name="platinum_problems",
@@ -271,6 +303,13 @@ PLATINUM_PROBLEMS = Contract(
     newest_column="analyzed_at",
     is_merged=True,
     checks="alert_assets.checks.platinum:platinum_problem_checks",
+    rows_from=("gold_problems.merged_into",),
+    reads=(
+        "gold_problems.title,severity,opened_at,resolved_at,applications,incident_ids,alert_count,changes,causes",
+        "gold_problems.confidence,context_text",
+        "gold_incidents.incident_id,max_value,threshold",
+    ),
+    seen_in=("page problems", "alert-assets problems", "notifications"),
 )
 BRONZE_HELD = Contract(
     name="bronze_held",
@@ -283,6 +322,8 @@ BRONZE_HELD = Contract(
     model_path="alert_assets.contracts.models.tables:BronzeHeld",
     time_column="_ingested_at",
     lock="bronze_events",
+    rows_from=("event.*",),
+    seen_in=("page quarantine", "alert-assets held"),
 )
 #: The stage of `pipeline_latency` that ends where people get a message, and in no table of the lake.
 NOTIFIED_STAGE = "landed_to_notified"
@@ -299,6 +340,7 @@ PIPELINE_LATENCY = Contract(
     breaker=None,
     time_column="committed_at",
     checks="alert_assets.checks.reliability:latency_checks",
+    seen_in=("alert-assets slo",),
 )
 QUALITY_SCORES = Contract(
     name="quality_scores",
@@ -312,6 +354,7 @@ QUALITY_SCORES = Contract(
     breaker=None,
     time_column="evaluated_at",
     checks="alert_assets.checks.reliability:measurement_checks",
+    seen_in=("page quality", "/metrics"),
 )
 PIPELINE_HEALTH = Contract(
     name="pipeline_health",
@@ -325,6 +368,7 @@ PIPELINE_HEALTH = Contract(
     breaker=None,
     time_column="evaluated_at",
     checks="alert_assets.checks.reliability:measurement_checks",
+    seen_in=("alert-assets status",),
 )
 RUN_COST = Contract(
     name="run_cost",
@@ -390,6 +434,7 @@ SLO_STATUS = Contract(
     breaker=None,
     time_column="evaluated_at",
     checks="alert_assets.checks.reliability:measurement_checks",
+    seen_in=("page slos", "alert-assets slo", "/metrics", "notifications"),
 )
 
 #: The medallion: landing to platinum.

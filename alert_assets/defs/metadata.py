@@ -6,15 +6,23 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import dagster as dg
 
-from alert_assets.contracts import Contract
+from alert_assets.contracts import EVENT, Contract
+from alert_assets.contracts.lineage import ColumnRef, Lineage
 from alert_assets.errors import UserError
+from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import escape_invisible
 from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.lake.snapshot import Snapshot
 from alert_assets.logs import run_log
+from alert_assets.settings import load_settings
+
+#: The asset that stands for the folder where producers put their events.
+LANDING_ZONE_ASSET = "landing_zone"
 
 #: Most of one text that is shown; a line of a log may be as long as its writer likes.
 _TEXT = 500
@@ -35,8 +43,29 @@ def described(contract: Contract, *kinds: str, group: str | None = None) -> dict
             "contract_version": contract.version,
             "key": ", ".join(contract.key) or "none",
             "consumers": ", ".join(contract.consumers),
+            **column_lineage(contract),
         },
     }
+
+
+def column_lineage(contract: Contract) -> dict[str, dg.TableColumnLineage]:
+    """What the UI draws of the columns that a table's columns are made of or chosen by; empty where there are none."""
+    deps = {
+        name: [dg.TableColumnDep(asset_key=_asset(ref.table), column_name=ref.column) for ref in sources]
+        for name in contract.columns
+        if (sources := _lineage().into(ColumnRef(contract.name, name)))
+    }
+    return {"dagster/column_lineage": dg.TableColumnLineage(deps)} if deps else {}
+
+
+@cache
+def _lineage() -> Lineage:
+    return Lineage(load_settings().dedup_fields)
+
+
+def _asset(table: str) -> str:
+    """The asset that a table of the catalog is: events are what lies in the landing zone."""
+    return LANDING_ZONE_ASSET if table == EVENT.name else table
 
 
 def table_metadata(run_id: str, lakehouse: Lakehouse, contract: Contract, **numbers: Any) -> dict[str, Any]:
@@ -48,11 +77,23 @@ def table_metadata(run_id: str, lakehouse: Lakehouse, contract: Contract, **numb
         "dagster/table_name": contract.name,
         "dagster/row_count": snapshot.row_count,
         "delta_version": snapshot.version,
+        **column_lineage(contract),
+        **_newest_row(snapshot),
         **numbers,
     }
     if snapshot.table is not None:
         found["dagster/column_schema"] = _column_schema(snapshot.table.schema().fields)
     return found
+
+
+def _newest_row(snapshot: Snapshot) -> dict[str, Any]:
+    """When the newest row is from, and as a number that the UI plots how old it is; nothing of an empty table."""
+    column = snapshot.contract.newest_column
+    newest = snapshot.newest(column) if column else None
+    if newest is None:
+        return {}
+    minutes = (utc_now() - newest).total_seconds() / 60
+    return {"newest_row_at": dg.MetadataValue.timestamp(newest), "newest_row_age_minutes": round(minutes, 2)}
 
 
 def rows_shown(rows: Iterable[Mapping[str, Any]], *columns: str) -> dg.TableMetadataValue:

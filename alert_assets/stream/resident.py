@@ -74,17 +74,21 @@ class ResidentProcess:
     """
 
     def __init__(
-        self, settings: Settings, breakers: CircuitBreakers, log: Callable[[str], None], report: Report | None = None
+        self,
+        settings: Settings,
+        breakers: CircuitBreakers,
+        log: Callable[[str], None],
+        reports: Sequence[Report] = (),
     ) -> None:
         """Keep the arguments; nothing is begun.
 
         Args:
             log: told in one line what each cycle did, and what went wrong.
-            report: told once a minute at most what was done.
+            reports: each told once a minute at most what was done.
         """
         self.stop = threading.Event()
         self._settings, self._breakers, self._log = settings, breakers, log
-        self._report_to, self._tally = report, Tally()
+        self._reports, self._tally = reports, Tally()
         # The process's own start counts too.
         self._meter = StepMeter(processes_of_run, usage_of(pid for pid in processes_of_run() if pid != os.getpid()))
         self._tokens = (0, 0)
@@ -290,8 +294,8 @@ class ResidentProcess:
         run_id = f"{JOB}/{uuid.uuid4()}"
         try:
             checked = {name: self._check(name, run_id) for name in numbers}
-            if self._report_to:
-                self._report_to(run_id, numbers, checked)
+            for report in self._reports:
+                report(run_id, numbers, checked)
         except Exception as error:  # noqa: BLE001  what was done is done, and is reported with what follows
             self._tally.add(numbers)
             self._log(f"Could not report: {one_line(str(error), 500)}")

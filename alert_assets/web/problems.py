@@ -30,6 +30,7 @@ PAGE_ROWS = 50
 #: What the age filter offers: heard of within.
 AGES = ("1h", "6h", "1d", "7d", "30d")
 STATES = ("firing", "resolved", "all")
+_COUNTED = STATES[:2]
 
 _LISTED = (
     "problem_id, state, severity, title, applications, opened_at, last_seen_at, resolved_at, alert_count, causes, "
@@ -120,22 +121,28 @@ class Listed:
 
 def list_problems(lake: Lake, state: State, wanted: Wanted, now: datetime) -> Listed:
     """Read a page of the list: what fires by severity, what is over by when it began, the newest first."""
-    where = wanted.conditions(now)
-    table = lake.table(GOLD_PROBLEMS)
-    counted = table.rows(f"SELECT state, count(*) AS number FROM t WHERE {where} GROUP BY state")
-    counts = {"firing": 0, "resolved": 0} | {row["state"]: row["number"] for row in counted}
-    counts["all"] = sum(counts.values())
-    if wanted.state != "all":
-        where += f" AND state = {literal(wanted.state)}"
+    where, table = wanted.conditions(now), lake.table(GOLD_PROBLEMS)
+    of_state = "true" if wanted.state == "all" else f"state = {literal(wanted.state)}"
     order = f"{_WORST_FIRST}, " if wanted.state == "firing" else ""
-    # First which, by the few columns that say so; then what is shown of those, from the files of their times.
+    # First which, by the few columns that say so, and how many, in one pass: a text is looked for in every row. Then
+    # what is shown of those, from the files of their times.
+    numbers = ", ".join(f"count(*) FILTER (WHERE state = {literal(one)}) OVER () AS {one}" for one in _COUNTED)
     page = table.rows(
-        f"SELECT problem_id, opened_at FROM t WHERE {where} ORDER BY {order}opened_at DESC, problem_id "
-        f"LIMIT {PAGE_ROWS} OFFSET {(wanted.page - 1) * PAGE_ROWS}"
+        f"SELECT problem_id, opened_at, {', '.join(_COUNTED)} FROM "
+        f"(SELECT problem_id, opened_at, state, severity, {numbers} FROM t WHERE {where}) WHERE {of_state} "
+        f"ORDER BY {order}opened_at DESC, problem_id LIMIT {PAGE_ROWS} OFFSET {(wanted.page - 1) * PAGE_ROWS}"
     )
+    # No row of this page says how many there are of others.
+    counts = {one: page[0][one] for one in _COUNTED} if page else _counts(table, where)
+    counts["all"] = sum(counts.values())
     rows = _shown(table, page)
     open_ = open_episodes(state, (fingerprint for row in rows for fingerprint in row["fingerprints"]))
     return Listed(wanted, counts, [{**row, "episodes": episodes_of(row, open_)} for row in rows], bool(table.version))
+
+
+def _counts(table: Table, where: str) -> dict[str, int]:
+    counted = table.rows(f"SELECT state, count(*) AS number FROM t WHERE {where} GROUP BY state")
+    return dict.fromkeys(_COUNTED, 0) | {row["state"]: row["number"] for row in counted}
 
 
 def _shown(table: Table, page: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

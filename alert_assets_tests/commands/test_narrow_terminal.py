@@ -53,6 +53,8 @@ ARGUMENTS = {
     ("breaker", "open"): ["pipeline", "--why", "storage is being moved to another region"],
     ("breaker", "close"): ["pipeline", "--why", "storage is being moved to another region"],
     ("breaker", "reset"): ["pipeline", "--why", "storage was moved to another region"],
+    ("lineage", "impact"): ["bronze_events.host"],
+    ("lineage", "upstream"): ["gold_problems.causes"],
     ("simulate",): ["--landing-dir", "landing"],
     ("breaker", "run"): ["pipeline", "--", "true"],
     ("cost",): ["--since", "2026-02-01T00:00:00Z"],

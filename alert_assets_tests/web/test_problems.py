@@ -12,6 +12,8 @@ from alert_assets.contracts import BRONZE_EVENTS, PLATINUM_PROBLEMS, SILVER_ALER
 from alert_assets.kernel.clock import utc_now
 from alert_assets.notify.store.notifications import Notifications
 from alert_assets.state.database import State
+from alert_assets.web.lake import Lake
+from alert_assets.web.problems import Wanted, list_problems
 from alert_assets_tests.commands.lake import write
 from alert_assets_tests.web.lake import MINUTE, measured, notify, problem, put, window
 
@@ -53,6 +55,16 @@ def test_the_list_has_what_fires_the_worst_first(client: TestClient, settings: S
     assert titles(client.get("/").text) == ["checkout fails", "api", "latency_high on shop"]
     assert titles(client.get("/?state=resolved").text) == ["disk is full"]
     assert titles(client.get("/?state=all").text) == ["api", "latency_high on shop", "checkout fails", "disk is full"]
+
+
+def test_a_page_behind_the_last_says_how_many_there_are(client: TestClient, settings: Settings) -> None:
+    over = problem(50, state="resolved", resolved_at=utc_now() - MINUTE)
+    put(settings, problem(5), problem(6), over)
+    lake, state = Lake(settings), State(settings.state_url)
+    for page in (1, 9):
+        listed = list_problems(lake, state, Wanted(page=page, text="shop"), utc_now())
+        assert listed.counts == {"firing": 2, "resolved": 1, "all": 3}
+        assert len(listed.rows) == (2 if page == 1 else 0)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,13 @@ def test_tables(client: TestClient, settings: Settings) -> None:
     assert "Not running" in html
 
 
+def test_tables_are_as_they_are_each_time(client: TestClient, settings: Settings) -> None:
+    write(settings, BRONZE_EVENTS, event(1))
+    assert "1 row of bronze_events" in client.get("/tables").text
+    write(settings, BRONZE_EVENTS, event(1), event(2))
+    assert "3 rows of bronze_events" in client.get("/tables").text
+
+
 def test_quality(client: TestClient, settings: Settings) -> None:
     now = utc_now()
     with State(settings.state_url).writing() as connection:

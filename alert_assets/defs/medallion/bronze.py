@@ -8,7 +8,15 @@ import dagster as dg
 
 from alert_assets.breaker.store import CircuitBreakers
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE, Contract
-from alert_assets.defs.metadata import Stopwatch, clear_errors, described, percent, rows_shown, table_metadata
+from alert_assets.defs.metadata import (
+    LANDING_ZONE_ASSET,
+    Stopwatch,
+    clear_errors,
+    described,
+    percent,
+    rows_shown,
+    table_metadata,
+)
 from alert_assets.ingest.held import held_batches, tell
 from alert_assets.ingest.query import ingest, replay_quarantine
 from alert_assets.lake.lakehouse import Lakehouse
@@ -16,7 +24,7 @@ from alert_assets.settings import Settings
 from alert_assets.spark.session import SparkResource
 
 LANDING_ZONE = dg.AssetSpec(
-    "landing_zone",
+    LANDING_ZONE_ASSET,
     group_name="bronze",
     owners=["team:data-platform"],
     kinds={"json"},

@@ -23,8 +23,9 @@ from alert_assets.contracts import (
     SILVER_DEPENDENCIES,
     Contract,
 )
+from alert_assets.contracts.vocabulary import SEVERITIES
 from alert_assets.defs.metadata import Stopwatch, clear_errors, described, rows_shown, table_metadata
-from alert_assets.kernel.sql import literal
+from alert_assets.kernel.sql import literal, ranked
 from alert_assets.lake.lakehouse import Lakehouse, rows_in
 from alert_assets.settings import Settings
 from alert_assets.spark.session import SparkResource
@@ -141,9 +142,29 @@ def gold_problems(
     numbers = {"rows_in": done.read, "problems_recomputed": done.recomputed, "rows_out": done.changed}
     metadata = table_metadata(context.run.run_id, lakehouse, GOLD_PROBLEMS, **numbers, seconds=watch.seconds)
     about = ("opened_at", "state", "severity", "title", "alert_count", "confidence", "problem_id")
-    return dg.MaterializeResult(
-        metadata={**metadata, "newest_problems": _newest(lakehouse, GOLD_PROBLEMS, *about, time_column="opened_at")}
+    newest = _newest(lakehouse, GOLD_PROBLEMS, *about, time_column="opened_at")
+    return dg.MaterializeResult(metadata={**metadata, **_firing(lakehouse), "newest_problems": newest})
+
+
+def _firing(lakehouse: Lakehouse) -> dict[str, Any]:
+    """How many problems fire, in all and by severity, as numbers that the UI plots; and the worst of them."""
+    firing = "state = 'firing' AND merged_into IS NULL"
+    counted = rows_in(
+        lakehouse, GOLD_PROBLEMS, f"SELECT severity, count(*) AS number FROM t WHERE {firing} GROUP BY severity"
     )
+    by_severity = {row["severity"]: row["number"] for row in counted}
+    columns = ("severity", "opened_at", "title", "alert_count", "problem_id")
+    worst = rows_in(
+        lakehouse,
+        GOLD_PROBLEMS,
+        f"SELECT {', '.join(columns)} FROM t WHERE {firing} "
+        f"ORDER BY {ranked('severity', SEVERITIES[::-1])}, opened_at DESC LIMIT 10",
+    )
+    return {
+        "firing": sum(by_severity.values()),
+        **{f"firing_{name.lower()}": by_severity.get(name, 0) for name in reversed(SEVERITIES)},
+        "worst_firing_problems": rows_shown(worst, *columns),
+    }
 
 
 #: What is shown of an analysis.

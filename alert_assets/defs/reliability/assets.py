@@ -5,6 +5,7 @@ they run: every process of Dagster's loads this module.
 """
 
 import socket
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ import dagster as dg
 
 from alert_assets.breaker.store import CircuitBreakers
 from alert_assets.contracts import (
+    ALL_CONTRACTS,
     BRONZE_EVENTS,
     COLUMN_PROFILES,
     CONTRACTS,
@@ -24,10 +26,12 @@ from alert_assets.contracts import (
     SLO_STATUS,
     TABLE_AVAILABILITY,
 )
+from alert_assets.contracts.vocabulary import DIMENSIONS
 from alert_assets.defs.metadata import Stopwatch, clear_errors, described, rows_shown, table_metadata
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings
+from alert_assets.state.check_results import latest_checks
 
 _Lakehouse = dg.ResourceParam[Lakehouse]
 _Settings = dg.ResourceParam[Settings]
@@ -68,8 +72,25 @@ def quality_scores(
         rows = table_scores(lakehouse, settings, breakers, context.run.run_id, utc_now())
         append_rows(lakehouse, QUALITY_SCORES, rows)
     scores = {f"{row['table_name']}_score": row["score"] for row in rows if row["dimension"] == "overall"}
-    numbers = {"rows_out": len(rows), "seconds": watch.seconds, **scores}
-    return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, QUALITY_SCORES, **numbers))
+    with breakers.state.reading() as connection:
+        checks = latest_checks(connection, ALL_CONTRACTS)
+    failed = [vars(check) for check in checks if not check.passed]
+    numbers = {"rows_out": len(rows), "seconds": watch.seconds, "checks_failed": len(failed), **scores}
+    shown = {
+        "scores": rows_shown(_by_table(rows), "table_name", "overall", *DIMENSIONS),
+        "failed_checks": rows_shown(failed, "table_name", "check_name", "severity", "at", "description"),
+    }
+    return dg.MaterializeResult(
+        metadata={**table_metadata(context.run.run_id, lakehouse, QUALITY_SCORES, **numbers), **shown}
+    )
+
+
+def _by_table(scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The scores of one evaluation, a row a table."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in scores:
+        found.setdefault(row["table_name"], {"table_name": row["table_name"]})[row["dimension"]] = row["score"]
+    return list(found.values())
 
 
 @dg.asset(**described(PIPELINE_HEALTH, "python", group="reliability"))
@@ -92,7 +113,14 @@ def pipeline_health(
         figures = f"{row['metric']} of {row['subject']} is {row['value']:.4g}, limit {row['limit']:g}"
         context.log.warning(f"{figures}. {row['detail'] or ''}")
     numbers = {"rows_out": len(rows), "unhealthy": len(unhealthy), "runs": len(runs), "seconds": watch.seconds}
-    return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, PIPELINE_HEALTH, **numbers))
+    shown = rows_shown(sorted(rows, key=_is_healthy), "metric", "subject", "value", "limit", "healthy", "detail")
+    return dg.MaterializeResult(
+        metadata={**table_metadata(context.run.run_id, lakehouse, PIPELINE_HEALTH, **numbers), "health": shown}
+    )
+
+
+def _is_healthy(row: Mapping[str, Any]) -> bool:
+    return bool(row["healthy"])
 
 
 @dg.asset(**described(RUN_COST, "python", group="reliability"))
