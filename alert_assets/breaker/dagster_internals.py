@@ -96,6 +96,15 @@ def trace_of(event: dg.DagsterEvent) -> str | None:
     return "".join(error.stack) if error else None
 
 
+def current_step() -> tuple[str, str, int] | None:
+    """The run, step and attempt that this process works on at the moment."""
+    try:
+        step: Any = dg.OpExecutionContext.get().get_step_execution_context()
+    except dg.DagsterInvariantViolationError:
+        return None
+    return step.run_id, step.step.key, step.previous_attempt_count
+
+
 def storage_id(instance: dg.DagsterInstance) -> str:
     """What distinguishes the runs of an instance from those of another."""
     storage: Any = instance.run_storage

@@ -79,14 +79,18 @@ class RunRefused(dg.Failure):
 
 
 def gated_executor(
-    settings: Settings, breakers: CircuitBreakers, at_end: Callable[[], object] | None = None
+    settings: Settings,
+    breakers: CircuitBreakers,
+    at_end: Callable[[], object] | None = None,
+    around: Callable[[dg.Executor], dg.Executor] = lambda gated: gated,
 ) -> dg.ExecutorDefinition:
     """The executor for `dg.Definitions`.
 
     Args:
         at_end: called when a run that was let in has ended and is recorded; what it raises is logged.
+        around: makes of the gate what is seen from outside, such as an executor that watches it.
     """
-    return executor_around(settings.executor, lambda inner: GatedExecutor(inner, settings, breakers, at_end))
+    return executor_around(settings.executor, lambda inner: around(GatedExecutor(inner, settings, breakers, at_end)))
 
 
 class GatedExecutor(WrappedExecutor):

@@ -11,6 +11,7 @@ from alert_assets.breaker.store import circuit_breakers
 from alert_assets.defs.delta_tables import delta_table_resources
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.notify.stack import NotificationStack
+from alert_assets.observe.executor import watched
 from alert_assets.settings import SettingsError, load_settings
 from alert_assets.spark.session import spark_resource
 
@@ -45,5 +46,5 @@ defs = dg.Definitions(
         **delta_table_resources(Lakehouse(settings)),
     },
     # The circuit breaker's gate, around one process and one Spark session a run.
-    executor=gated_executor(settings, breakers, at_end=_notify),
+    executor=gated_executor(settings, breakers, at_end=_notify, around=watched(settings)),
 )

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from alert_assets.kernel.filesystems import glob_literal, local_path
 from alert_assets.kernel.intervals import Interval, merge_intervals
-from alert_assets.lake.rows import as_arrow, rows_of
+from alert_assets.lake.rows import as_arrow, rows_of, traced
 from alert_assets.lake.schema import require_readable
 
 if TYPE_CHECKING:
@@ -128,7 +128,8 @@ class Snapshot:
 
         assert self.table is not None
         require_readable(self.table, self.contract)
-        return as_arrow(QueryBuilder().register("t", self.table).execute(sql))
+        with traced(sql):
+            return as_arrow(QueryBuilder().register("t", self.table).execute(sql))
 
 
 def transaction_version(table: DeltaTable | None, app: str, default: int = 0) -> int:
