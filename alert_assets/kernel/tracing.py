@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def derived(run_id: str, *step: object) -> SpanContext | None:
     if outer is not None:
         trace_id = trace.get_current_span(outer).get_span_context().trace_id
     span_id = int.from_bytes(sha256("/".join([run_id, *map(str, step)]).encode()).digest()[:8]) or 1
-    is_sampled = tracer.sampler.should_sample(outer, trace_id, "run").decision.is_sampled()
+    is_sampled: bool = tracer.sampler.should_sample(outer, trace_id, "run").decision.is_sampled()  # type: ignore[no-untyped-call]
     flags = trace.TraceFlags(trace.TraceFlags.SAMPLED if is_sampled else trace.TraceFlags.DEFAULT)
     return trace.SpanContext(trace_id, span_id, is_remote=True, trace_flags=flags)
 

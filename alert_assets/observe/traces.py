@@ -42,7 +42,7 @@ class RunSpans:
         self._run_id, self._attempts = run_id, dict[str, int]()
         self._own = tracing.derived(run_id)
         self._steps: dict[str, Span] = {}
-        about = {"dagster.run_id": run_id, "dagster.job": job}
+        about: tracing.Attributes = {"dagster.run_id": run_id, "dagster.job": job}
         self._run = tracing.begin_derived(f"run {job}", self._own, None, about) if self._own else None
 
     def see(self, event: dg.DagsterEvent) -> None:
@@ -61,7 +61,8 @@ class RunSpans:
         elif event.is_step_materialization:
             made = event.step_materialization_data.materialization
             numbers = {name: value.value for name, value in made.metadata.items() if name in ("rows_in", "rows_out")}
-            step.add_event("materialized", {"asset": made.label, **numbers})
+            about: dict[str, Any] = {"asset": made.label, **numbers}
+            step.add_event("materialized", about)
 
     def broke(self, error: BaseException | str) -> None:
         """Say that the run failed."""
@@ -79,7 +80,11 @@ class RunSpans:
     def _begin(self, key: str) -> None:
         attempt = self._attempts[key] = self._attempts.get(key, -1) + 1
         own = tracing.derived(self._run_id, key, attempt)
-        about = {"dagster.run_id": self._run_id, "dagster.step_key": key, "dagster.attempt": attempt}
+        about: tracing.Attributes = {
+            "dagster.run_id": self._run_id,
+            "dagster.step_key": key,
+            "dagster.attempt": attempt,
+        }
         if own and (step := tracing.begin_derived(f"step {key}", own, self._own, about)):
             self._steps[key] = step
 

@@ -28,13 +28,11 @@ def trace_executions(session: Any) -> None:
         return [*metadata(), *tracing.carried()]
 
     def traced_execute(request: Any) -> None:
-        if (command := _command(request)) in _CONTROL:
-            return execute(request)
-        with tracing.query(*_described(request, command)):
-            return execute(request)
+        with tracing.query(*_described(request, _command(request))):
+            execute(request)
 
     def traced_fetch(request: Any, *arguments: Any, **options: Any) -> Iterator[Any]:
-        rows = fetch(request, *arguments, **options)
+        rows: Iterator[Any] = fetch(request, *arguments, **options)
         if (command := _command(request)) in _CONTROL:
             return rows
         opened = tracing.begin_query(*_described(request, command))
@@ -61,7 +59,7 @@ def _fetched(rows: Iterator[Any], opened: Span) -> Iterator[Any]:
 
 
 def _command(request: Any) -> str:
-    return request.plan.command.WhichOneof("command_type") if request.plan.HasField("command") else "collect"
+    return str(request.plan.command.WhichOneof("command_type")) if request.plan.HasField("command") else "collect"
 
 
 def _described(request: Any, command: str) -> tuple[str, dict[str, str]]:
