@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from threading import Event, Thread
 from typing import Annotated
 
 import typer
@@ -15,7 +16,7 @@ from alert_assets.commands.people import login
 from alert_assets.errors import UserError
 from alert_assets.intake.server import Intake
 from alert_assets.intake.settings import load_intake_settings
-from alert_assets.settings import load_settings
+from alert_assets.settings import Settings, load_settings
 from alert_assets.web.pages import Pages
 from alert_assets.web.settings import load_web_settings
 
@@ -77,8 +78,24 @@ def serve(
         f"Pages on {settings.web_url or f'http://{shown}:{port}'}/{'' if pages.access.is_usable else _CLOSED}", err=True
     )
     typer.echo(f"Listening on http://{shown}:{port}; POST /intake/SENDER, Ctrl-C stops.", err=True)
+    ends = Event()
+    if settings.statsd_url:
+        _send_figures(settings, service, ends)
     server.run(sockets=[listening])
+    ends.set()
     service.writer.close()
+
+
+def _send_figures(settings: Settings, service: Intake, ends: Event) -> None:
+    from alert_assets.observe.statsd import TICK_SECONDS, Statsd
+
+    statsd = Statsd(settings, lambda: dict(service.requests))
+
+    def failed(why: str) -> None:
+        typer.echo(f"StatsD gets nothing: {why}", err=True)
+
+    # A daemon: a lake that does not answer is nothing to wait for at the end.
+    Thread(target=statsd.every, args=(TICK_SECONDS, ends, failed), name="alert-assets-statsd", daemon=True).start()
 
 
 def _bind(host: str, port: int) -> socket.socket:

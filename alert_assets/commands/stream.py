@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
+from threading import Event
 
 import typer
 
@@ -11,7 +13,7 @@ from alert_assets.breaker.store import circuit_breakers
 from alert_assets.commands import output
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import escape_invisible
-from alert_assets.settings import load_settings
+from alert_assets.settings import Settings, load_settings
 from alert_assets.stream.resident import ResidentProcess
 
 app = typer.Typer(add_completion=False)
@@ -29,7 +31,7 @@ def stream() -> None:
         from alert_assets.defs.runless import RunlessReports
 
         report = RunlessReports(settings)
-    process = ResidentProcess(settings, circuit_breakers(settings), _say, report)
+    process = ResidentProcess(settings, circuit_breakers(settings), _say, report, _beside(settings))
 
     def stop(*_: object) -> None:
         if process.stop.is_set():
@@ -42,6 +44,15 @@ def stream() -> None:
     landing = output.without_credentials(settings.landing_dir)
     process.run(begun=lambda: _say(f"Watching {landing}; Ctrl-C stops after the batch under way."))
     _say("Stopped.")
+
+
+def _beside(settings: Settings) -> list[Callable[[Event], None]]:
+    """What goes on beside the cycles: figures for StatsD, where there is one."""
+    if not settings.statsd_url:
+        return []
+    from alert_assets.observe.statsd import TICK_SECONDS, Statsd
+
+    return [lambda stop: Statsd(settings).every(TICK_SECONDS, stop, lambda why: _say(f"StatsD gets nothing: {why}"))]
 
 
 def _say(text: str) -> None:

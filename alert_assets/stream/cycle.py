@@ -28,6 +28,7 @@ from alert_assets.contracts import (
 from alert_assets.ingest.held import tell
 from alert_assets.ingest.landing import LandingFile, backlog
 from alert_assets.ingest.query import IngestReport, ingest
+from alert_assets.kernel import tracing
 from alert_assets.stream.shift import CHAIN
 from alert_assets.transforms.baselines import refresh_baselines
 from alert_assets.transforms.dependencies import refresh_dependencies
@@ -93,7 +94,8 @@ class Cycle:
     def timed(self, table: str) -> Iterator[None]:
         """Take the time of a table."""
         began = time.monotonic()
-        yield
+        with tracing.span(f"stage {table}"):
+            yield
         self.seconds[table] = round(time.monotonic() - began, 3)
 
 

@@ -21,6 +21,7 @@ from alert_assets.checks.evaluate import evaluate, record
 from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import GOLD_PROBLEMS, PLATINUM_PROBLEMS, SILVER_BASELINES, SILVER_DEPENDENCIES
 from alert_assets.errors import UserError
+from alert_assets.kernel import tracing
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import one_line
 from alert_assets.lake.lakehouse import Lakehouse
@@ -68,17 +69,23 @@ class ResidentProcess:
     """
 
     def __init__(
-        self, settings: Settings, breakers: CircuitBreakers, log: Callable[[str], None], report: Report | None = None
+        self,
+        settings: Settings,
+        breakers: CircuitBreakers,
+        log: Callable[[str], None],
+        report: Report | None = None,
+        beside: Sequence[Callable[[threading.Event], None]] = (),
     ) -> None:
         """Keep the arguments; nothing is begun.
 
         Args:
             log: told in one line what each cycle did, and what went wrong.
             report: told once a minute at most what was done.
+            beside: run in threads of their own until the event that they are given is set.
         """
         self.stop = threading.Event()
         self._settings, self._breakers, self._log = settings, breakers, log
-        self._report_to, self._tally = report, Tally()
+        self._report_to, self._tally, self._beside = report, Tally(), beside
         self._lease = Lease(breakers.state, settings)
         self._landed = Landed(settings)
         self._spark: SparkResource | None = None
@@ -106,6 +113,7 @@ class ResidentProcess:
             threading.Thread(target=work, name=f"alert-assets-{work.__name__.strip('_')}", daemon=True)
             for work in (self._notify, self._beat, self._report_on)
         ]
+        threads += [threading.Thread(target=work, args=(self.stop,), daemon=True) for work in self._beside]
         for thread in threads:
             thread.start()
         try:
@@ -180,7 +188,8 @@ class ResidentProcess:
             self._grouped_at = began
         self._in_cycle = True
         try:
-            cycle = run_cycle(self._session, shift, self._settings, self._breakers.state, files, self._log, leave)
+            with tracing.span("cycle", {"alert_assets.run_id": shift.run_id, "alert_assets.files": len(files or ())}):
+                cycle = run_cycle(self._session, shift, self._settings, self._breakers.state, files, self._log, leave)
         finally:
             self._in_cycle = False
             self._news.set()
