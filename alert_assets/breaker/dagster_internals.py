@@ -77,6 +77,12 @@ def materialized(event: dg.DagsterEvent) -> dg.AssetKey | None:
     return event.step_materialization_data.materialization.asset_key if event.is_step_materialization else None
 
 
+def metadata_value(event: dg.DagsterEvent, name: str) -> Any:
+    """What a materialization says under a name; None if nothing."""
+    found = event.step_materialization_data.materialization.metadata.get(name)
+    return None if found is None else found.value
+
+
 def cause_of(event: dg.DagsterEvent) -> str:
     """The message of a step's failure: the user's own words where there are some."""
     data: Any = event.step_failure_data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from alert_assets.breaker.dagster_internals import WrappedExecutor, cause_of, current_step
+from alert_assets.breaker.dagster_internals import WrappedExecutor, cause_of, current_step, metadata_value
 from alert_assets.kernel import tracing
 
 if TYPE_CHECKING:
@@ -59,10 +59,9 @@ class RunSpans:
                 self.broke(f"{key}: {cause_of(event)}")
             self._steps.pop(key).end()
         elif event.is_step_materialization:
-            made = event.step_materialization_data.materialization
-            numbers = {name: value.value for name, value in made.metadata.items() if name in ("rows_in", "rows_out")}
-            about: dict[str, Any] = {"asset": made.label, **numbers}
-            step.add_event("materialized", about)
+            numbers = {name: metadata_value(event, name) for name in ("rows_in", "rows_out")}
+            known: dict[str, Any] = {name: value for name, value in numbers.items() if value is not None}
+            step.add_event("materialized", {"asset": event.step_materialization_data.materialization.label, **known})
 
     def broke(self, error: BaseException | str) -> None:
         """Say that the run failed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -35,6 +35,13 @@ def tree(collector: Collector) -> tuple[Received, dict[str, Received]]:
     return run, steps
 
 
+def said_in(log: str, event: str, **fields: str) -> dict[str, Any]:
+    """The line of the log for an event."""
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    [found] = [line for line in lines if line["event"] == event and fields.items() <= line.items()]
+    return found
+
+
 def test_a_run_in_several_processes_is_one_tree_and_counted_once(tmp_path: Path) -> None:
     with collecting() as collector, listening() as server:
         site = Site(
@@ -63,6 +70,16 @@ def test_a_run_in_several_processes_is_one_tree_and_counted_once(tmp_path: Path)
     assert refreshed
     assert {line["trace_id"] for line in refreshed} == {run.trace}
     assert {line["span_id"] for line in refreshed} <= {step.id for step in steps.values()}
+
+    ended = said_in(log, "run_ended")
+    assert ended["outcome"] == "success"
+    assert ended["seconds"] > 1
+    assert ended["rows_out"]["bronze_events"] == told["tables"][0]["total"] > 0
+    assert ended["checks_passed"] > 5
+    assert ended["trace_id"] == run.trace
+    nulls = said_in(log, "table_nulls", table="bronze_events")["null_percent"]
+    assert nulls["error_code"] > 0
+    assert "event_id" not in nulls
 
     assert "pipeline.runs:1|c|#pipeline:__ASSET_JOB,status:success" in said
     assert "pipeline.status:1|g|#pipeline:__ASSET_JOB" in said
