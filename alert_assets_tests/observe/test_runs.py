@@ -92,7 +92,8 @@ def test_a_run_in_several_processes_is_one_tree_and_counted_once(tmp_path: Path)
 def test_spark_executions_are_below_their_steps(tmp_path: Path) -> None:
     """The long one: two processes with a Spark session each."""
     with collecting() as collector:
-        site = Site(tmp_path, ALERTS_EXECUTOR="multiprocess", ALERTS_LANDING_ENGINE="spark", **collector.environment)
+        engines = {"ALERTS_LANDING_ENGINE": "spark", "ALERTS_REFRESH_ENGINE": "spark"}
+        site = Site(tmp_path, ALERTS_EXECUTOR="multiprocess", **engines, **collector.environment)
         site.land_sample()
         site.command("run", "--select", "bronze_events,silver_alerts")
         site.command("spark", "stop")
