@@ -18,7 +18,7 @@ import yaml
 #: Where the files are, below the project's root.
 DEPLOY = Path("deploy")
 
-#: Prometheus' job that scrapes `serve`, in the rules and in docs/operate.md.
+#: Prometheus' job that scrapes `serve`, in the rules and in docs/observe.md.
 JOB = "alert_assets"
 
 
