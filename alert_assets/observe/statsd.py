@@ -165,9 +165,11 @@ class Statsd:
         return None
 
     def every(self, seconds: float, stop: Event, failed: Callable[[str], None]) -> None:
-        """Send again and again until `stop` is set; what goes wrong is for `failed`, each problem once in a row."""
+        """Send until `stop` is set, and then once more; each problem is for `failed`, once in a row."""
         before = None
-        while not stop.wait(seconds):
+        is_last = False
+        while not is_last:
+            is_last = stop.wait(seconds)
             try:
                 problem = self.send()
             except Exception as error:  # noqa: BLE001  the next time may do

@@ -9,15 +9,17 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets.observe.metrics import PREFIX, Metrics
 from alert_assets.observe.statsd import FIGURES, NOT_SAID, Line, Statsd, packets
 from alert_assets_tests.commands.lake import event, write
+from alert_assets_tests.intake.site import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from alert_assets.settings import Settings
@@ -146,6 +148,35 @@ def test_requests_are_those_of_the_process(settings: Settings) -> None:
         assert "intake.requests:3|c|#sender:grafana,code:202" in server.lines()
         Statsd(settings, lambda: {("grafana", 202): 1}).send()
         assert "intake.requests:1|c|#sender:grafana,code:202" in server.lines()
+
+
+def test_serve_sends_its_requests(tmp_path: Path) -> None:
+    """The rest of a minute when it ends."""
+    with listening() as server:
+        with serving(tmp_path / "data", ALERTS_STATSD_URL=f"dogstatsd://127.0.0.1:{server.port}") as site:
+            httpx.post(f"{site.url}/intake/events", content=b'{"event_id": "e"}')
+        assert "intake.requests:1|c|#sender:events,code:202" in server.lines()
+
+
+def test_a_process_that_stays_says_each_problem_once(settings: Settings) -> None:
+    problems: list[str] = []
+    stop = threading.Event()
+    statsd = Statsd(of(settings, "statsd://no-such-host.invalid"), resolve=refuse_twice(stop))
+    statsd.every(0.001, stop, problems.append)
+    assert problems == ["refused"]
+
+
+def refuse_twice(stop: threading.Event) -> Callable[..., Any]:
+    """A resolver that knows no name, after the second look of which it ends."""
+    looks: list[int] = []
+
+    def resolve(*_: Any, **__: Any) -> Any:
+        looks.append(1)
+        if len(looks) == 2:
+            stop.set()
+        raise OSError("refused")
+
+    return resolve
 
 
 def test_a_socket_of_this_host(settings: Settings, tmp_path: Path) -> None:
