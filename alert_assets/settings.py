@@ -29,6 +29,7 @@ _SECRETS = frozenset({"llm_api_key", "state_url", "heartbeat_url"})
 
 Minutes = Annotated[int, Field(gt=0, le=10_080)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Price = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 
 
 class SettingsError(UserError):
@@ -190,6 +191,27 @@ class Settings(BaseSettings):
 
     slo_dir: str = Field("", description="Folder of OpenSLO v1 YAML files; default: those of the package.")
     run_deadline_minutes: Minutes = Field(15, description="A run that ends later after its launch breaks its SLA.")
+
+    cost_cpu_hour_usd: Price = Field(0.05, description="Price of an hour of CPU time, of one core; what runs cost.")
+    cost_read_gb_usd: Price = Field(0, description="Price of 10^9 bytes that runs read.")
+    cost_written_gb_usd: Price = Field(0, description="Price of 10^9 bytes that runs write.")
+    cost_prompt_million_tokens_usd: Price = Field(0, description="Price of a million tokens sent to the model.")
+    cost_completion_million_tokens_usd: Price = Field(0, description="Price of a million tokens the model writes.")
+
+    drift_baseline_days: int = Field(
+        7, ge=1, le=366, description="How far back the hours lie that an hour of a column is compared with."
+    )
+    drift_min_hours: int = Field(
+        24, ge=2, le=8_784, description="Hours a column has to have had before drift of it is judged."
+    )
+    drift_min_values: int = Field(50, ge=10, description="Values an hour of a column has to have to be judged.")
+    drift_psi: float = Field(0.2, gt=0, description="Population stability index below which a column has not drifted.")
+    drift_ks: float = Field(
+        0.15, gt=0, le=1, description="Distance of Kolmogorov and Smirnov below which a column has not drifted."
+    )
+    drift_null_percent: float = Field(
+        10, gt=0, le=100, description="Change of the share of nulls, in points, below which a column has not drifted."
+    )
 
     analyst: Literal["rules", "llm"] = Field("rules", description="Who writes platinum.")
     analysis_max_attempts: int = Field(3, ge=1, le=100, description="Runs in which one failing incident is retried.")

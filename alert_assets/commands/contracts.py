@@ -65,6 +65,7 @@ def show(
     out = output.Output()
     out.prose(f"{contract.name} {contract.version}.0.0", contract.description, "")
     volume = contract.volume
+    available = contract.availability_percent
     repeats = "" if contract.unique_key else " (a redelivery repeats it)"
     out.table(
         output.facts(
@@ -74,6 +75,7 @@ def show(
                 ("Consumers", ", ".join(contract.consumers)),
                 ("Key", ", ".join(contract.key) + repeats if contract.key else None),
                 ("Fresh within", f"{contract.freshness_minutes} min"),
+                ("Available", None if available is None else f"{available:g} % of the time"),
                 ("Rows per commit", f"{volume.min_rows:,} to {volume.max_rows:,}"),
             ]
         )
@@ -143,6 +145,7 @@ def _facts(contract: Contract) -> dict[str, Any]:
         "consumers": list(contract.consumers),
         "key": list(contract.key),
         "freshness_minutes": contract.freshness_minutes,
+        "availability_percent": contract.availability_percent,
         "columns": list(columns),
         "pii_columns": list(contract.columns_with("pii")),
     }
