@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets.observe.metrics import PREFIX, Metrics
-from alert_assets.observe.statsd import FIGURES, NOT_SAID, Line, Statsd, packets
+from alert_assets.observe.statsd import FIGURES, NOT_SAID, Line, Statsd, lines, packets
 from alert_assets_tests.commands.lake import event, write
 from alert_assets_tests.intake.site import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from prometheus_client import Metric
 
     from alert_assets.settings import Settings
 
@@ -100,6 +103,15 @@ def test_every_family_is_said_or_known_not_to_be(settings: Settings) -> None:
 def test_protocols(line: Line, dogstatsd: list[str], statsd: list[str]) -> None:
     assert line.spelt("dogstatsd") == dogstatsd
     assert line.spelt("statsd") == statsd
+
+
+def test_the_cost_of_what_ran_since_is_a_gauge() -> None:
+    cost = CounterMetricFamily("alert_assets_run_cost_usd", "", labels=["job"])
+    cost.add_metric(["nightly"], 12.5)
+    cost.add_metric(["idle"], 3.0)
+    families: dict[str, Metric] = {"run_cost_usd": cost, "pipeline_status": GaugeMetricFamily("x", "", labels=["job"])}
+    [line] = lines(families, {"run_cost_usd\x1fnightly": 0.75})
+    assert line == Line("pipeline.estimated_cost_usd", "gauge", 0.75, {"pipeline": "nightly"})
 
 
 def test_packets_hold_whole_lines() -> None:
