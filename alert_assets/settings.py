@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PREFIX = "ALERTS_"
 
 #: Never shown; the URL of a database may hold its password.
-_SECRETS = frozenset({"llm_api_key", "state_url", "heartbeat_url"})
+_SECRETS = frozenset({"llm_api_key", "state_url", "heartbeat_url", "schema_registry_url"})
 
 Minutes = Annotated[int, Field(gt=0, le=10_080)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -156,6 +156,9 @@ class Settings(BaseSettings):
     web_url: str = Field(
         "", description="Where people reach the pages of `serve`, e.g. https://alerts.example; for links to them."
     )
+    runbook_url: str = Field(
+        "", description="Folder of the runbooks that notifications link to; default: the pages of `serve`, if known."
+    )
     alert_max_age_hours: float = Field(
         24, gt=0, description="Incidents that last fired longer ago are not notified, e.g. those of a backfill."
     )
@@ -187,6 +190,14 @@ class Settings(BaseSettings):
     )
     keep_runs_days: int = Field(
         30, ge=30, le=36_500, description="How long the circuit breakers keep how runs ended and who was let in."
+    )
+
+    schema_registry_url: SecretStr = Field(
+        SecretStr(""), description="Of a registry with Confluent's API, for `contracts diff registry:SUBJECT`."
+    )
+
+    audit_expected: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Who reads personal data as part of their work, comma-separated: no alert of it."
     )
 
     slo_dir: str = Field("", description="Folder of OpenSLO v1 YAML files; default: those of the package.")
@@ -259,7 +270,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"a path without {unusable}")
         return value
 
-    @field_validator("web_url")
+    @field_validator("web_url", "runbook_url")
     @classmethod
     def _address(cls, value: str) -> str:
         if value and not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", value):
@@ -278,7 +289,7 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("heartbeat_url")
+    @field_validator("heartbeat_url", "schema_registry_url")
     @classmethod
     def _web(cls, value: SecretStr) -> SecretStr:
         if value and not re.match(r"https?://[^/\s]", value.get_secret_value()):
@@ -289,6 +300,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split_fields(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("audit_expected", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
     @field_validator("dedup_fields")
     @classmethod
