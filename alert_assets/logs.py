@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from alert_assets.kernel import tracing
 from alert_assets.kernel.text import escape_invisible
 
 if TYPE_CHECKING:
@@ -26,11 +27,18 @@ def run_log(run_id: str, **fields: Any) -> Any:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _with_trace,
             _without_invisible,
             structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
         ],
     )
     return logger.bind(run_id=run_id, **fields)
+
+
+def _with_trace(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Add the ids of the span that the line belongs to, where spans are sent."""
+    fields.update(tracing.ids(str(fields.get("run_id", ""))))
+    return fields
 
 
 def _without_invisible(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -168,6 +168,11 @@ class Settings(BaseSettings):
         30, description="What fires so soon after it was resolved is the same episode again."
     )
 
+    statsd_url: str = Field(
+        "",
+        description="Where figures are sent: statsd://host:8125, dogstatsd://host:8125, or a socket, dogstatsd:///path.",
+    )
+
     heartbeat_url: SecretStr = Field(
         SecretStr(""), description="Asked by the resident process after each cycle: who watches it from outside."
     )
@@ -272,6 +277,18 @@ class Settings(BaseSettings):
         if value and not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", value):
             raise ValueError("a URL that starts with http:// or https:// and has neither ? nor #")
         return value.rstrip("/")
+
+    @field_validator("statsd_url")
+    @classmethod
+    def _statsd(cls, value: str) -> str:
+        found = re.fullmatch(
+            r"(?:dog)?statsd://(?:(?:[^/\s:?#@\[\]]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?/?|/[^\s?#]+)", value
+        )
+        if value and (not found or not 0 < int(found[1] or 1) < 65_536):
+            raise ValueError(
+                "statsd://host:8125 or dogstatsd://host:8125, or the path of a socket: dogstatsd:///var/run/datadog/dsd.socket"
+            )
+        return value
 
     @field_validator("heartbeat_url", "schema_registry_url")
     @classmethod

@@ -34,7 +34,8 @@ def _environment_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Itera
         signal.signal(signal.SIGINT, signal.default_int_handler)
     discovery = tmp_path_factory.mktemp("spark") / "connect.json"
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("ALERTS_") or name == "SPARK_REMOTE"]:
+        theirs = ("ALERTS_", "OTEL_", "TRACEPARENT", "SPARK_REMOTE")
+        for name in [name for name in os.environ if name.startswith(theirs)]:
             patch.delenv(name)
         patch.setenv("SPARK_LOCAL_CONNECT_DISCOVERY", str(discovery))
         yield

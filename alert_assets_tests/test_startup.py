@@ -26,6 +26,8 @@ SPARK = {"pyspark", "dagster_pyspark", "pandas", "pandera", "py4j"}
 RARELY_USED = SPARK | {
     "dagster_deltalake",
     "httpx",
+    "opentelemetry",
+    "prometheus_client",
     "pyarrow.dataset",
     "rich",
     "structlog",

@@ -77,6 +77,12 @@ def materialized(event: dg.DagsterEvent) -> dg.AssetKey | None:
     return event.step_materialization_data.materialization.asset_key if event.is_step_materialization else None
 
 
+def metadata_value(event: dg.DagsterEvent, name: str) -> Any:
+    """What a materialization says under a name; None if nothing."""
+    found = event.step_materialization_data.materialization.metadata.get(name)
+    return None if found is None else found.value
+
+
 #: Events with which a step begins, its process's start included, and ends.
 _BEGINS = frozenset({"STEP_WORKER_STARTING", "STEP_START"})
 _ENDS = frozenset({"STEP_SUCCESS", "STEP_FAILURE", "STEP_SKIPPED", "STEP_UP_FOR_RETRY"})
@@ -117,6 +123,15 @@ def trace_of(event: dg.DagsterEvent) -> str | None:
     while error is not None and error.cause is not None:
         error = error.cause
     return "".join(error.stack) if error else None
+
+
+def current_step() -> tuple[str, str, int] | None:
+    """The run, step and attempt that this process works on at the moment."""
+    try:
+        step: Any = dg.OpExecutionContext.get().get_step_execution_context()
+    except dg.DagsterInvariantViolationError:
+        return None
+    return step.run_id, step.step.key, step.previous_attempt_count
 
 
 def storage_id(instance: dg.DagsterInstance) -> str:

@@ -31,7 +31,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -48,6 +48,7 @@ from alert_assets.breaker.dagster_internals import (
     executor_around,
     materialized,
     metadata_of,
+    metadata_value,
     number_of,
     selected_assets,
     step_begun,
@@ -104,14 +105,20 @@ def gated_executor(
     breakers: CircuitBreakers,
     at_end: Callable[[], object] | None = None,
     listen: Callable[[str, str], Listener] | None = None,
+    around: Callable[[dg.Executor], dg.Executor] = lambda gated: gated,
 ) -> dg.ExecutorDefinition:
     """The executor for `dg.Definitions`.
 
     Args:
         at_end: called when a run that was let in has ended and is recorded; what it raises is logged.
         listen: makes what is told of a run, from its id and job.
+        around: makes of the gate what is seen from outside, such as an executor that watches it.
     """
-    return executor_around(settings.executor, lambda inner: GatedExecutor(inner, settings, breakers, at_end, listen))
+
+    def gated(inner: dg.Executor) -> dg.Executor:
+        return around(GatedExecutor(inner, settings, breakers, at_end, listen))
+
+    return executor_around(settings.executor, gated)
 
 
 class GatedExecutor(WrappedExecutor):
@@ -220,6 +227,9 @@ class GatedExecutor(WrappedExecutor):
         record = plan_context.instance.get_run_record_by_id(run_id)
         started = datetime.fromtimestamp(record.start_time if record and record.start_time else time.time(), UTC)
         end = self._end(plan_context, tally, started)
+        run_log(run_id, job=plan_context.job_name).info(
+            "run_ended", seconds=round((utc_now() - started).total_seconds(), 3), **tally.numbers()
+        )
         try:
             self._breakers.record_each(
                 run_id,
@@ -383,11 +393,17 @@ class _Tally:
     stack_trace: str | None = None
     failed: bool = False
     cut_short: bool = False
+    rows_out: dict[str, int] = field(default_factory=dict)
+    checks: Counter[str] = field(default_factory=Counter)
 
     def see(self, plan_context: Any, event: dg.DagsterEvent) -> None:
         """Take note of a materialization or a failed step."""
         if (key := materialized(event)) is not None:
             self.done.add(key)
+            if (rows := metadata_value(event, "rows_out")) is not None:
+                self.rows_out[key.to_user_string()] = rows
+        elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            self.checks["passed" if event.asset_check_evaluation_data.passed else "failed"] += 1
         elif event.is_step_failure:
             own = self.guarded.own
             of_step = {own[key] for key in assets_of_step(plan_context, event) if key in own}
@@ -402,6 +418,17 @@ class _Tally:
             self.errors.setdefault(breaker, f"{type(error).__name__}: {error}")
         if not self.failed:
             self.failed, self.error = True, f"{type(error).__name__}: {error}"
+
+    def numbers(self) -> dict[str, Any]:
+        """What the run's last line of the log says."""
+        return {
+            "outcome": "canceled" if self.cut_short else "failure" if self.failed else "success",
+            "tables": len(self.done),
+            "rows_out": self.rows_out,
+            "checks_passed": self.checks["passed"],
+            "checks_failed": self.checks["failed"],
+            "error": self.error,
+        }
 
     def outcomes(self) -> dict[str, Outcome]:
         """By breaker: failure when a step of its tables failed, success when all were materialized."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
+from threading import Event
 from typing import TYPE_CHECKING
 
 import typer
@@ -28,7 +30,7 @@ def stream() -> None:
     One process for each lake. It ends after the batch that is under way; one that is killed loses nothing.
     """
     settings = load_settings()
-    process = ResidentProcess(settings, circuit_breakers(settings), _say, _reports(settings))
+    process = ResidentProcess(settings, circuit_breakers(settings), _say, _reports(settings), _beside(settings))
 
     def stop(*_: object) -> None:
         if process.stop.is_set():
@@ -55,6 +57,15 @@ def _reports(settings: Settings) -> list[Report]:
 
         reports.append(StreamReports(settings, _say))
     return reports
+
+
+def _beside(settings: Settings) -> list[Callable[[Event], None]]:
+    """What goes on beside the cycles: figures for StatsD, where there is one."""
+    if not settings.statsd_url:
+        return []
+    from alert_assets.observe.statsd import TICK_SECONDS, Statsd
+
+    return [lambda stop: Statsd(settings).every(TICK_SECONDS, stop, lambda why: _say(f"StatsD gets nothing: {why}"))]
 
 
 def _say(text: str) -> None:

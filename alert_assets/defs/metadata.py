@@ -70,8 +70,11 @@ def _asset(table: str) -> str:
 
 def table_metadata(run_id: str, lakehouse: Lakehouse, contract: Contract, **numbers: Any) -> dict[str, Any]:
     """Metadata of a materialization: the table as it is now, and the run's own numbers, which are logged too."""
-    run_log(run_id, table=contract.name).info("table_refreshed", **numbers)
-    snapshot = lakehouse.snapshot(contract)
+    log, snapshot = run_log(run_id, table=contract.name), lakehouse.snapshot(contract)
+    log.info("table_refreshed", **numbers)
+    if numbers.get("rows_out"):
+        before = snapshot.last_batch_id - (numbers.get("batches") or 1)
+        log.info("table_nulls", null_percent=snapshot.null_percent(newer_than=before))
     found: dict[str, Any] = {
         "dagster/uri": lakehouse.uri(contract),
         "dagster/table_name": contract.name,

@@ -15,6 +15,7 @@ from alert_assets.defs.delta_tables import delta_table_resources
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.logs import run_log
 from alert_assets.notify.stack import NotificationStack
+from alert_assets.observe.executor import watched
 from alert_assets.settings import SettingsError, is_lineage_wanted, load_settings
 from alert_assets.spark.session import spark_resource
 
@@ -64,5 +65,5 @@ defs = dg.Definitions(
         **delta_table_resources(Lakehouse(settings)),
     },
     # The circuit breaker's gate, around one process and one Spark session a run.
-    executor=gated_executor(settings, breakers, at_end=_notify, listen=_follow_runs()),
+    executor=gated_executor(settings, breakers, at_end=_notify, listen=_follow_runs(), around=watched(settings)),
 )

@@ -48,6 +48,7 @@ from alert_assets.ingest.landing import (
     remember_sizes,
 )
 from alert_assets.ingest.query_log import QueryLog
+from alert_assets.kernel import tracing
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.filesystems import filesystem_of, glob_literal, make_private, only_these
 from alert_assets.kernel.sql import literal
@@ -287,8 +288,9 @@ def _run_query(
             .trigger(availableNow=True)
             .start
         )
-        while not query.awaitTermination(2):
-            version = _tell(lakehouse, version, log)
+        with tracing.query("spark streaming query", {"db.system.name": "spark", "spark.query_id": str(query.id)}):
+            while not query.awaitTermination(2):
+                version = _tell(lakehouse, version, log)
     except PySparkException as error:
         raise _explained(error, settings) from error
     except (ConnectionError, Py4JError) as error:

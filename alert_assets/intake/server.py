@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -30,14 +30,17 @@ from alert_assets.intake.shipping import Shipper, spool_of
 from alert_assets.intake.sns import Sns
 from alert_assets.intake.standing import EVENTS
 from alert_assets.intake.writer import DurableWriter, NotWrittenError, WriterRules
+from alert_assets.kernel import tracing
 from alert_assets.kernel.clock import utc_now
 from alert_assets.notify.store.notifications import Notifications
 from alert_assets.state.database import State, StateError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
+    from opentelemetry.trace import Span
     from starlette.requests import Request
 
     from alert_assets.intake.senders.sender import Sender
@@ -235,7 +238,12 @@ class Intake:
         accepted: Callable[[int], Response],
     ) -> Response:
         """Read the body, land the lines that `take` makes of it, and answer once they are durable."""
-        answer = await self._taken(request, name, take, accepted)
+        with _traced(request, name) as opened:
+            answer = await self._taken(request, name, take, accepted)
+            if opened:
+                opened.set_attribute("http.response.status_code", answer.status_code)
+                if answer.status_code >= 500:
+                    tracing.failed(opened, str(answer.status_code))
         self.requests[name, answer.status_code] += 1
         return answer
 
@@ -250,7 +258,8 @@ class Intake:
             async with self._admission.body(request) as (raw, body):
                 lines = await take(raw, body)
                 if lines:
-                    await self.writer.write(b"".join(lines))
+                    with _below(request, "land", {"alert_assets.lines": len(lines)}):
+                        await self.writer.write(b"".join(lines))
         except BodyError as error:
             return _problem(error.status, str(error))
         except RefusedError as error:
@@ -291,6 +300,28 @@ class Intake:
                 raise BodyError(400, reason(error)) from None
             envelope = unmapped("otlp", body, reason(error), now, {"x-otlp-signal": signal})
             return in_lines(envelope, self._settings.max_line_bytes)
+
+
+def _is_traced(request: Request) -> bool:
+    """Whether a request has spans. Those that bring spans have none: an endpoint here would hear of itself for ever."""
+    return tracing.is_on() and not request.scope["path"].startswith("/v1/")
+
+
+def _traced(request: Request, sender: str) -> AbstractContextManager[Span | None]:
+    """Open the span of a request."""
+    if not _is_traced(request):
+        return nullcontext()
+    about = {
+        "http.request.method": request.method,
+        "http.route": "/intake/{sender}",
+        "url.path": request.scope["path"],
+        "alert_assets.sender": sender,
+    }
+    return tracing.span(f"{request.method} /intake/{{sender}}", about, headers=dict(request.headers))
+
+
+def _below(request: Request, name: str, about: tracing.Attributes) -> AbstractContextManager[Span | None]:
+    return tracing.span(name, about) if _is_traced(request) else nullcontext()
 
 
 async def _beside_if_large(body: bytes, make: Callable[[], list[bytes]]) -> list[bytes]:

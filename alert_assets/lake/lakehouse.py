@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from alert_assets.kernel.filesystems import make_private
 from alert_assets.kernel.sql import literal
 from alert_assets.lake.opened import open_table
-from alert_assets.lake.rows import as_arrow, query
+from alert_assets.lake.rows import as_arrow, query, traced
 from alert_assets.lake.schema import STATISTICS, LakehouseError, evolve, is_of_now, shaped, stored_schema
 from alert_assets.lake.snapshot import BATCH_APP, Snapshot, transaction_version
 
@@ -210,7 +210,8 @@ class Lakehouse:
         builder = QueryBuilder()
         for name, contract in tables.items():
             builder.register(name, open_table(self.uri(contract)))
-        return as_arrow(builder.execute(sql).read_all())
+        with traced(sql):
+            return as_arrow(builder.execute(sql).read_all())
 
     def commits(self, contract: Contract, after_version: int = -1) -> list[dict[str, Any]]:
         """Our commits above a version, oldest first: `{"version", "committed_at", **what we wrote into it}`."""

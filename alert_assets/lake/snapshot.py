@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from alert_assets.kernel.filesystems import glob_literal, local_path
 from alert_assets.kernel.intervals import Interval, merge_intervals
 from alert_assets.kernel.sql import quote
-from alert_assets.lake.rows import as_arrow, rows_of
+from alert_assets.lake.rows import as_arrow, file_statistics, rows_of, traced
 from alert_assets.lake.schema import require_readable, shaped, stored_schema
 
 if TYPE_CHECKING:
@@ -68,6 +68,22 @@ class Snapshot:
         if self.table is None:
             return None
         return max((at for at in self._statistic(name) if at is not None), default=None)
+
+    def null_percent(self, newer_than: int = 0) -> dict[str, float]:
+        """Return the share of nulls by nullable column, 0 to 100, over the files with a `_batch_id` above `newer_than`.
+
+        From the file statistics; without a column of which a file has none, such as maps.
+        """
+        nullable = [name for name, column in self.contract.columns.items() if column.nullable]
+        if self.table is None:
+            return {}
+        files = file_statistics(
+            self.table, "num_records", "max._batch_id", *(f"null_count.{name}" for name in nullable)
+        )
+        written = [file for file in files if file["max._batch_id"] is None or file["max._batch_id"] > newer_than]
+        rows = sum(file["num_records"] or 0 for file in written)
+        counts = {name: [file[f"null_count.{name}"] for file in written] for name in nullable}
+        return {name: round(100 * sum(some) / rows, 4) for name, some in counts.items() if rows and None not in some}
 
     def files(
         self,
@@ -151,7 +167,8 @@ class Snapshot:
 
         assert self.table is not None
         require_readable(self.table, self.contract)
-        return as_arrow(QueryBuilder().register("t", self.table).execute(sql))
+        with traced(sql):
+            return as_arrow(QueryBuilder().register("t", self.table).execute(sql))
 
 
 def _beginning(column: str, length: int | None) -> str:

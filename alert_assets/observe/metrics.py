@@ -1,6 +1,6 @@
 """What Prometheus scrapes: the product's own figures, computed when they are asked for, from the lake and the state.
 
-Names and labels are in docs/operate.md. No label has values without a bound: what people or producers may name without
+Names and labels are in docs/observe.md. No label has values without a bound: what people or producers may name without
 end is cut to the most frequent, and the rest is `other`.
 """
 

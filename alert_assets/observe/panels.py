@@ -1,8 +1,9 @@
 """The panels and alerting rules that ship in deploy/, from one table each.
 
-`python -m alert_assets.observe.panels` writes the files anew: Grafana's dashboards, Prometheus' rules. A test holds
-the files against this, every expression against the names of :mod:`alert_assets.observe.metrics`, and promtool reads
-them all.
+`python -m alert_assets.observe.panels` writes the files anew: Grafana's dashboards, Prometheus' rules, Datadog's
+monitors. A test holds the files against this, every expression against the names of
+:mod:`alert_assets.observe.metrics`, every monitor against those of :mod:`alert_assets.observe.statsd`, and promtool
+reads what is Prometheus'.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import yaml
 #: Where the files are, below the project's root.
 DEPLOY = Path("deploy")
 
-#: Prometheus' job that scrapes `serve`, in the rules and in docs/operate.md.
+#: Prometheus' job that scrapes `serve`, in the rules and in docs/observe.md.
 JOB = "alert_assets"
 
 
@@ -151,12 +152,34 @@ DASHBOARDS = {"pipeline": ("Alert pipeline", PIPELINE), "problems": ("Problems",
 
 
 @dataclass(frozen=True)
+class Monitor:
+    """The same of Datadog, over what StatsD is told.
+
+    Attributes:
+        query: of the last minutes, without what it is compared with.
+        critical: the value from which it alerts, which `comparison` is with.
+        warning: from which it warns.
+        says: one sentence; may have Datadog's `{{TAG.name}}` and `{{value}}`.
+        options: further ones of Datadog's.
+    """
+
+    name: str
+    query: str
+    comparison: str
+    critical: float
+    says: str
+    warning: float | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Rule:
     """An alerting rule: for what watches the watcher, so nothing that the product notifies of better itself.
 
     Attributes:
         lasts: how long the expression has to hold.
         says: one sentence; may have Prometheus' `{{ $labels.NAME }}` and `{{ $value }}`.
+        monitor: what Datadog has of it.
     """
 
     name: str
@@ -164,6 +187,7 @@ class Rule:
     lasts: str
     severity: str
     says: str
+    monitor: Monitor | None = None
 
 
 RULES = (
@@ -180,6 +204,14 @@ RULES = (
         "15m",
         "warning",
         "The last run of {{ $labels.job }} failed, and none has succeeded since.",
+        Monitor(
+            "Pipeline failure",
+            "sum(last_15m):sum:pipeline.runs{status:failure} by {pipeline}.as_count()",
+            ">",
+            0,
+            "Runs of {{pipeline.name}} failed: {{value}} in 15 minutes.",
+            options={"notify_no_data": False},
+        ),
     ),
     Rule(
         "AlertAssetsIsStale",
@@ -187,6 +219,16 @@ RULES = (
         "10m",
         "warning",
         "The newest row of {{ $labels.table }} is {{ $value | humanizeDuration }} old.",
+        Monitor(
+            "Data staleness",
+            "avg(last_10m):avg:data.freshness_hours{table:bronze_events OR table:silver_alerts} by {table}",
+            ">",
+            24,
+            "The newest row of {{table.name}} is {{value}} hours old.",
+            warning=12,
+            # Nothing is sent where nothing runs any more.
+            options={"notify_no_data": True, "no_data_timeframe": 1_440},
+        ),
     ),
     Rule(
         "AlertAssetsScoreDrops",
@@ -194,6 +236,14 @@ RULES = (
         "10m",
         "warning",
         "{{ $labels.dimension }} of {{ $labels.table }} is {{ $value }} of 100.",
+        Monitor(
+            "Quality score drop",
+            "avg(last_10m):avg:dq.overall_score{*} by {table}",
+            "<",
+            95,
+            "The quality score of {{table.name}} is {{value}} of 100.",
+            warning=98,
+        ),
     ),
     Rule(
         "AlertAssetsBudgetIsSpent",
@@ -222,6 +272,15 @@ RULES = (
         "15m",
         "warning",
         "A tenth, or less, of the events of the same time yesterday arrive: {{ $value | humanize }} a second.",
+        Monitor(
+            "Row count anomaly",
+            "avg(last_4h):anomalies(avg:table.row_count{*} by {table}, 'agile', 3, direction='both', interval=60, "
+            "alert_window='last_15m', count_default_zero='true', seasonality='daily')",
+            ">=",
+            1,
+            "{{table.name}} has {{value}} rows, which is unusual for it at this time.",
+            options={"threshold_windows": {"trigger_window": "last_15m", "recovery_window": "last_15m"}},
+        ),
     ),
 )
 
@@ -293,12 +352,31 @@ def rules() -> dict[str, Any]:
     return {"groups": [{"name": "alert_assets", "rules": alerts}]}
 
 
+def monitors() -> list[dict[str, Any]]:
+    """Return the rules' monitors as Datadog's API and Terraform take them."""
+    return [_monitor(rule, rule.monitor) for rule in RULES if rule.monitor]
+
+
+def _monitor(rule: Rule, of: Monitor) -> dict[str, Any]:
+    limits = {"critical": of.critical, **({} if of.warning is None else {"warning": of.warning})}
+    return {
+        "name": of.name,
+        "type": "query alert",
+        "query": f"{of.query} {of.comparison} {of.critical}",
+        "message": of.says,
+        "tags": ["service:alert_assets", f"severity:{rule.severity}"],
+        "options": {"thresholds": limits, "include_tags": True, **of.options},
+    }
+
+
 def files() -> dict[Path, str]:
     """Return what ships, by its path below the project's root."""
     made = "# Made by `python -m alert_assets.observe.panels`; changes belong there.\n"
     found = {DEPLOY / f"grafana/{name}.json": json.dumps(dashboard(name), indent=1) + "\n" for name in DASHBOARDS}
-    text = yaml.safe_dump(rules(), sort_keys=False, allow_unicode=True, width=120)
-    return {**found, DEPLOY / "prometheus/alert_assets.rules.yml": made + text}
+    listed = {"prometheus/alert_assets.rules.yml": rules(), "datadog/monitors.yaml": monitors()}
+    for name, content in listed.items():
+        found[DEPLOY / name] = made + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+    return found
 
 
 if __name__ == "__main__":

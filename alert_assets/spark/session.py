@@ -22,6 +22,7 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from alert_assets.errors import UserError
+from alert_assets.kernel import tracing
 from alert_assets.spark.server import check_java, prepare_environment
 
 if TYPE_CHECKING:
@@ -96,6 +97,8 @@ class SparkResource(dg.ConfigurableResource[Any]):
             session = lazy.spark_session
         if is_local:
             _give_up_soon(session)
+        if tracing.is_on():
+            _trace(session)
         return lazy
 
 
@@ -120,6 +123,16 @@ def _give_up_soon(session: Any) -> None:
         from pyspark.sql.connect.client.retries import DefaultPolicy
 
         session.client.set_retry_policies([DefaultPolicy(max_retries=4)])
+
+
+def _trace(session: Any) -> None:
+    """Have the client send spans; a session of classic mode has none."""
+    from pyspark.sql import is_remote
+
+    if is_remote():
+        from alert_assets.spark.traced import trace_executions
+
+        trace_executions(session)
 
 
 def spark_resource(settings: Settings) -> SparkResource:

@@ -28,6 +28,7 @@ from alert_assets.contracts import (
 from alert_assets.ingest.held import tell
 from alert_assets.ingest.landing import LandingFile, backlog
 from alert_assets.ingest.query import IngestReport, ingest
+from alert_assets.kernel import tracing
 from alert_assets.stream.shift import CHAIN
 from alert_assets.transforms.baselines import refresh_baselines
 from alert_assets.transforms.dependencies import refresh_dependencies
@@ -96,7 +97,8 @@ class Cycle:
         began = time.monotonic()
         meter.begin(table)
         try:
-            yield
+            with tracing.span(f"stage {table}"):
+                yield
         finally:
             meter.end(table)
         self.seconds[table] = round(time.monotonic() - began, 3)

@@ -24,6 +24,7 @@ from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import GOLD_PROBLEMS, PLATINUM_PROBLEMS, SILVER_BASELINES, SILVER_DEPENDENCIES
 from alert_assets.errors import UserError
 from alert_assets.ingest.maintenance import maintain
+from alert_assets.kernel import tracing
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import one_line
 from alert_assets.kernel.usage import StepMeter, usage_of
@@ -79,16 +80,18 @@ class ResidentProcess:
         breakers: CircuitBreakers,
         log: Callable[[str], None],
         reports: Sequence[Report] = (),
+        beside: Sequence[Callable[[threading.Event], None]] = (),
     ) -> None:
         """Keep the arguments; nothing is begun.
 
         Args:
             log: told in one line what each cycle did, and what went wrong.
             reports: each told once a minute at most what was done.
+            beside: run in threads of their own until the event that they are given is set.
         """
         self.stop = threading.Event()
         self._settings, self._breakers, self._log = settings, breakers, log
-        self._reports, self._tally = reports, Tally()
+        self._reports, self._tally, self._beside = reports, Tally(), beside
         # The process's own start counts too.
         self._meter = StepMeter(processes_of_run, usage_of(pid for pid in processes_of_run() if pid != os.getpid()))
         self._tokens = (0, 0)
@@ -119,6 +122,7 @@ class ResidentProcess:
             threading.Thread(target=work, name=f"alert-assets-{work.__name__.strip('_')}", daemon=True)
             for work in (self._notify, self._beat, self._report_on)
         ]
+        threads += [threading.Thread(target=work, args=(self.stop,), daemon=True) for work in self._beside]
         for thread in threads:
             thread.start()
         try:
@@ -194,7 +198,8 @@ class ResidentProcess:
         self._in_cycle = True
         try:
             state = self._breakers.state
-            cycle = run_cycle(self._session, shift, self._settings, state, files, self._log, self._meter, leave)
+            with tracing.span("cycle", {"alert_assets.run_id": shift.run_id, "alert_assets.files": len(files or ())}):
+                cycle = run_cycle(self._session, shift, self._settings, state, files, self._log, self._meter, leave)
         finally:
             self._in_cycle = False
             self._news.set()

@@ -18,7 +18,7 @@ from alert_assets.kernel.intervals import Interval, bucket_intervals
 from alert_assets.kernel.sql import literal, sql_envelope
 from alert_assets.lake.audit import audit
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
-from alert_assets.lake.rows import as_arrow, query
+from alert_assets.lake.rows import as_arrow, query, traced
 from alert_assets.lake.schema import stored_schema
 from alert_assets.transforms.refresh import Refresh
 
@@ -86,7 +86,8 @@ def _days(hours: dict[int, tuple[list[str], int]]) -> list[list[Interval]]:
 def _computed(bronze: DeltaTable, hours: list[Interval], of: str = "true") -> pa.Table:
     columns = f'{_SERIES_ID} AS series_id, {SERIES}, hour, samples, weight, "values"'
     sql = f"SELECT {columns} FROM ({hours_sql(bronze, hours, of=of)})"
-    return _shaped(as_arrow(QueryBuilder().register("t", bronze).execute(sql)))
+    with traced(sql):
+        return _shaped(as_arrow(QueryBuilder().register("t", bronze).execute(sql)))
 
 
 def _together(parts: list[pa.Table]) -> pa.Table:

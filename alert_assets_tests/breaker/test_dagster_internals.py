@@ -29,6 +29,8 @@ NAMES = {
     "dagster._core.definitions.assets.graph.base_asset_graph:BaseAssetGraph": (
         *("get", "get_ancestor_asset_keys", "asset_check_keys"),
     ),
+    "dagster:OpExecutionContext": ("get", "get_step_execution_context"),
+    "dagster._core.execution.context.system:StepExecutionContext": ("run_id", "step", "previous_attempt_count"),
     "dagster._core.storage.runs.sql_run_storage:SqlRunStorage": ("get_run_storage_id",),
     "dagster._core.execution.plan.objects:StepFailureData": ("user_failure_data", "error"),
     "dagster._utils.error:SerializableErrorInfo": ("message", "cause", "stack"),

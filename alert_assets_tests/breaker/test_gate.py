@@ -4,6 +4,7 @@ Real runs with the real executor and the real state database. The assets only sa
 stake here is whether they may.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from datetime import timedelta
@@ -166,6 +167,15 @@ def test_a_closed_breaker_lets_runs_through_and_hears_how_they_end(site: Site) -
     site.fail("bronze_events")
     assert not site.run("bronze_events", "platinum_incidents").success
     assert site.outcomes()[4:] == [("analysis", "failure"), ("pipeline", "failure")]
+
+
+def test_the_last_line_of_a_runs_log_has_its_numbers(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.fail("platinum_incidents", "the model is off")
+    result = site.run("gold_incidents", "platinum_incidents")
+    [line] = [json.loads(text) for text in capsys.readouterr().err.splitlines() if '"run_ended"' in text]
+    assert (line["run_id"], line["job"]) == (result.run_id, "__ASSET_JOB")
+    assert (line["outcome"], line["tables"], line["error"]) == ("failure", 1, "the model is off")
+    assert 0 <= line["seconds"] < 60
 
 
 def test_three_failures_open_it_the_fourth_is_refused_and_refusals_count_for_nothing(site: Site) -> None:

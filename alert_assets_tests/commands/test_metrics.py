@@ -10,6 +10,7 @@ import pytest
 
 from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets_tests.commands.lake import event, write
+from alert_assets_tests.observe.test_statsd import listening
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,3 +41,19 @@ def test_a_folder_that_is_not_there_is_said(run: Run, tmp_path: Path) -> None:
     result = run("metrics", "--to", str(tmp_path / "none" / "x.prom"))
     assert result.code != 0
     assert "cannot be written: No such file or directory" in result.err
+
+
+def test_cron_can_send_to_statsd(settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run("metrics", "--statsd")
+    assert result.code != 0
+    assert "ALERTS_STATSD_URL is not set. Set it, e.g. to statsd://localhost:8125, and try again." in result.err
+    write(settings, BRONZE_EVENTS, event(1), event(2))
+    with listening() as server:
+        monkeypatch.setenv("ALERTS_STATSD_URL", f"statsd://127.0.0.1:{server.port}")
+        result = run("metrics", "--statsd")
+        assert (result.code, result.out) == (0, "")
+        assert "table.row_count.bronze_events:2|g" in server.lines()
+    monkeypatch.setenv("ALERTS_STATSD_URL", "statsd://no-such-host.invalid")
+    result = run("metrics", "--statsd")
+    assert result.code != 0
+    assert "ALERTS_STATSD_URL=statsd://no-such-host.invalid gets nothing: " in result.err

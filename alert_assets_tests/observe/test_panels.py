@@ -14,8 +14,10 @@ import pytest
 import yaml
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE
+from alert_assets.contracts.vocabulary import DIMENSIONS
 from alert_assets.observe import panels
 from alert_assets.observe.metrics import Metrics
+from alert_assets.observe.statsd import FIGURES
 from alert_assets.settings import load_settings
 from alert_assets_tests.commands.lake import event, quarantined, write
 from alert_assets_tests.intake.site import serving
@@ -63,6 +65,31 @@ def test_every_name_and_label_is_one_of_ours(settings: Settings) -> None:
         used = {label for given in re.findall(r"by \(([^)]*)\)", expression) for label in given.split(", ")}
         used |= {*re.findall(r"\{\{(\w+)\}\}", title), *re.findall(r"[{,](\w+)=", expression)} - {"job"}
         assert used - {"job"} <= set.union(set(), *(labels[name] for name in names)), title
+
+
+def test_datadog_has_a_monitor_each_for_failure_staleness_scores_and_rows() -> None:
+    names = {monitor["name"] for monitor in panels.monitors()}
+    assert names == {"Pipeline failure", "Data staleness", "Quality score drop", "Row count anomaly"}
+
+
+@pytest.mark.parametrize("monitor", panels.monitors(), ids=lambda monitor: monitor["name"])
+def test_every_monitor_is_over_what_statsd_is_told(monitor: dict[str, Any]) -> None:
+    """As far as a query can be read without Datadog: its names and tags are sent, its limits those of its options."""
+    dimensions = [*DIMENSIONS, "overall"]
+    tags = {
+        figure.name.format(dimension=dimension): set(figure.tags.values())
+        for figure in FIGURES.values()
+        for dimension in dimensions
+    }
+    query = monitor["query"]
+    [(name, scope, by)] = re.findall(r"(?:avg|sum):([a-z_.]+)\{([^}]*)\} by \{(\w+)\}", query)
+    used = {by, *re.findall(r"(\w+):", scope), *re.findall(r"\{\{(\w+)\.name\}\}", monitor["message"])}
+    assert used <= tags[name]
+    limits = monitor["options"]["thresholds"]
+    assert query.endswith(f" {limits['critical']}")
+    compared = query.split()[-2]
+    if "warning" in limits:
+        assert (limits["warning"] < limits["critical"]) == (compared == ">")
 
 
 @needs_promtool
