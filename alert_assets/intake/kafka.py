@@ -64,7 +64,7 @@ def bridge(
             if lines and not _land(lines, writer, stop):
                 return
             if messages:
-                source.commit(asynchronous=False)
+                _commit(source)
     except KafkaException as error:
         raise UserError(f"Kafka refuses: {error}") from None
     finally:
@@ -78,9 +78,29 @@ def _value(message: Any) -> bytes | None:
     if error is None:
         found: bytes | None = message.value()
         return found
-    if error.retriable() or error.code() < 0:
-        return None  # librdkafka's own, of a broker that is away for now: it goes on trying
+    if _is_passing(error):
+        return None
     raise KafkaException(error)
+
+
+def _commit(source: Any) -> None:
+    """Commit what was consumed; where that cannot be done now, it is consumed again, by whoever has the partition."""
+    from confluent_kafka import KafkaException
+
+    try:
+        source.commit(asynchronous=False)
+    except KafkaException as exception:
+        if not _is_passing(exception.args[0]):
+            raise
+
+
+def _is_passing(error: Any) -> bool:
+    """Whether librdkafka goes on by itself: the broker is away, or the group deals out its partitions anew."""
+    from confluent_kafka import KafkaError
+
+    anew = (KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS)
+    # Negative codes are librdkafka's own.
+    return not error.fatal() and (error.retriable() or error.code() < 0 or error.code() in anew)
 
 
 def _lines(value: bytes, sender: Sender | None, settings: Settings) -> list[bytes]:
