@@ -95,7 +95,9 @@ async def load(port: int, path: str, bodies: Iterable[bytes]) -> list[float]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for body in waiting:
             begun = time.perf_counter()
-            head = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            head = (
+                b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            )
             writer.write(head % (path.encode(), len(body)))
             writer.write(body)
             answer = await reader.readuntil(b"\r\n\r\n")

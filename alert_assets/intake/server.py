@@ -20,7 +20,7 @@ from starlette.routing import Route
 from alert_assets.intake import heartbeats, otlp
 from alert_assets.intake.activity import Activity, Spoken
 from alert_assets.intake.answers import Answers, Clicks, verify_slack
-from alert_assets.intake.auth import RefusedError, check_token
+from alert_assets.intake.auth import RefusedError, check_is_local, check_token
 from alert_assets.intake.body import LARGE_BYTES, Admission, BodyError, BodyLimits, as_text
 from alert_assets.intake.envelope import in_lines, unmapped
 from alert_assets.intake.json_lines import dump, lines_of, load
@@ -274,6 +274,8 @@ class Intake:
     def _check_token(self, request: Request) -> None:
         if self._intake.tokens or not self._intake.is_loopback:
             check_token(request.headers, self._intake.tokens)
+        else:
+            check_is_local(request.headers, self._settings.web_url)
 
     def _lines(self, request: Request, sender: Sender | None, text: bytes) -> list[bytes]:
         """Return what lands: whole lines."""

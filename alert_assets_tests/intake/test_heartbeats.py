@@ -91,7 +91,7 @@ async def test_the_watchdog_is_a_sign_of_life_and_its_silence_lands_as_an_alert(
     }
     transport = httpx.ASGITransport(intake.app())
     async with (
-        httpx.AsyncClient(transport=transport, base_url="http://intake") as client,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
         intake.lifespan(intake.app()),
     ):
         now = START + 4 * MINUTE

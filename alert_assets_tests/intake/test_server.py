@@ -122,7 +122,7 @@ def test_a_slow_body_is_given_up_and_holds_up_nobody(tmp_path):
     with serving(tmp_path / "data", ALERTS_INTAKE_BODY_SECONDS="0.3") as site:
         host, port = site.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as slow:
-            slow.sendall(b"POST /intake/events HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            slow.sendall(b"POST /intake/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
             assert httpx.post(f"{site.url}/intake/events", content=b"{}").status_code == 202
             slow.settimeout(10)
             assert slow.recv(1000).startswith(b"HTTP/1.1 408 ")
@@ -132,7 +132,7 @@ def test_too_many_requests_at_once_are_told_when_to_come_back(tmp_path):
     with serving(tmp_path / "data", ALERTS_INTAKE_MAX_REQUESTS="1") as site:
         host, port = site.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as slow:
-            slow.sendall(b"POST /intake/events HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            slow.sendall(b"POST /intake/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
             deadline = time.monotonic() + 10
             while (answer := httpx.post(f"{site.url}/intake/events", content=b"{}")).status_code != 503:
                 assert time.monotonic() < deadline
@@ -181,6 +181,42 @@ def test_tokens(guarded, status, headers):
     assert ("WWW-Authenticate" in answer.headers) == (status == 401)
 
 
+_HERE = "http://localhost:3000"
+
+
+@pytest.mark.parametrize("path", ["/intake/events", "/intake/alertmanager", "/v1/logs"])
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (403, {"Host": "rebound.example"}),
+        (403, {"Host": "["}),
+        (403, {"Origin": "https://elsewhere.example"}),
+        (403, {"Origin": "null"}),
+        (403, {"Host": "rebound.example", "Origin": "http://rebound.example"}),
+        (2, {"Host": "localhost:1"}),
+        (2, {"Host": "[::1]", "Origin": _HERE}),
+    ],
+)
+def test_a_page_from_elsewhere_may_not_send_to_this_machine(client, path, status, headers):
+    headers = {"Content-Type": "application/json", **headers}
+    answer = client.post(path, content=b"{}", headers=headers)
+    assert (answer.status_code if status > 100 else answer.status_code // 100) == status
+    if status == 403:
+        assert "ALERTS_INTAKE_TOKENS" in answer.json()["error"]
+
+
+def test_with_a_token_any_name_will_do(guarded):
+    headers = {"Host": "alerts.example.com", "Authorization": "Bearer first-token"}
+    assert httpx.post(f"{guarded.url}/intake/events", content=b"{}", headers=headers).status_code == 202
+
+
+def test_the_name_that_people_reach_it_by_is_no_foreign_one(tmp_path):
+    with serving(tmp_path / "data", ALERTS_WEB_URL="https://alerts.example.com") as site:
+        for host, status in (("alerts.example.com", 202), ("rebound.example", 403)):
+            answer = httpx.post(f"{site.url}/intake/events", content=b"{}", headers={"Host": host})
+            assert answer.status_code == status
+
+
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory):
     with serving(tmp_path_factory.mktemp("guarded") / "data", **TOKENS) as site:
@@ -224,7 +260,7 @@ def test_a_stop_answers_what_was_begun(tmp_path, number):
     site = start(tmp_path / "data")
     host, port = site.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as begun:
-        begun.sendall(b"POST /intake/events HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n{")
+        begun.sendall(b"POST /intake/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8\r\n\r\n{")
         # One more request: when it is answered, the one before is being read.
         httpx.post(f"{site.url}/intake/events", content=b"{}")
         os.kill(site.process.pid, number)
