@@ -70,8 +70,8 @@ def check_is_local(headers: Mapping[str, str], url: str) -> None:
     if not is_ours or not is_local(headers.get("host", ""), url):
         raise RefusedError(
             403,
-            "Without a token only this machine may send, to localhost or 127.0.0.1. Set ALERTS_INTAKE_TOKENS=name=token, "
-            "or ALERTS_WEB_URL to where this server is reached",
+            "Without a token only this machine may send, to localhost or 127.0.0.1. "
+            "Set ALERTS_INTAKE_TOKENS=name=token, or ALERTS_WEB_URL to where this server is reached",
         )
 
 
