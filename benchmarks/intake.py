@@ -112,6 +112,12 @@ async def load(port: int, path: str, bodies: Iterable[bytes]) -> list[float]:
     return seconds
 
 
+def percentiles_ms(seconds: list[float]) -> tuple[float, float]:
+    """Return the median and the 99th percentile."""
+    in_order = sorted(seconds)
+    return in_order[len(in_order) // 2] * 1000, in_order[int(len(in_order) * 0.99)] * 1000
+
+
 @contextmanager
 def serving(folder: Path) -> Iterator[tuple[int, psutil.Process]]:
     """`alert-assets serve` with the defaults, on a free port."""
@@ -163,9 +169,9 @@ def loaded(
     bodies = [make(1_000 + number) for number in range(requests)]
     before = process.memory_info().rss
     begun = time.perf_counter()
-    seconds = sorted(asyncio.run(load(port, path, bodies)))
+    seconds = asyncio.run(load(port, path, bodies))
     elapsed = time.perf_counter() - begun
-    p50, p99 = (seconds[int(len(seconds) * share)] * 1000 for share in (0.5, 0.99))
+    p50, p99 = percentiles_ms(seconds)
     grown = (process.memory_info().rss - before) / (1 << 20)
     return Load(name, requests, each * requests, elapsed, p50, p99, grown)
 
@@ -197,9 +203,11 @@ def soak(requests: int, say: Callable[[str], None]) -> Target:
 
     with tempfile.TemporaryDirectory() as folder:
         with serving(Path(folder)) as (port, process):
-            asyncio.run(load(port, "/intake/alertmanager", bodies()))
+            p50, p99 = percentiles_ms(asyncio.run(load(port, "/intake/alertmanager", bodies())))
+            elapsed = time.perf_counter() - begun
             resident.append(process.memory_info().rss)
-            say(f"{requests:,} alerts in {time.perf_counter() - begun:,.0f} s: {resident[-1] / (1 << 20):.1f} MiB")
+            say(f"{requests:,} alerts in {elapsed:,.0f} s: {resident[-1] / (1 << 20):.1f} MiB")
+            say(f"{requests / elapsed:,.0f} alerts a second, p50 {p50:.1f} ms, p99 {p99:.1f} ms")
         lines = sum(path.read_bytes().count(b"\n") for path in (Path(folder) / "landing").glob("intake-*.jsonl"))
     if lines != requests:
         raise BenchError(f"{requests:,} alerts were answered 2xx, and {lines:,} are in the landing zone")

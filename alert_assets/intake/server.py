@@ -49,8 +49,8 @@ _T = TypeVar("_T")
 _MB = 1 << 20
 _JSON, _PROTOBUF = "application/json", "application/x-protobuf"
 
-
-_TEND_SECONDS = 5
+#: Soon enough for who sends a trial and then asks `alert-assets senders`.
+_TEND_SECONDS = 1
 
 #: How the line of what could not be mapped begins, as it is written here.
 _KEPT = b'{"_unmapped":'

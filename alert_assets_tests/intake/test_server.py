@@ -248,6 +248,33 @@ def test_a_bad_setting_is_named_and_no_secret_shown(tmp_path):
     assert "hush" not in refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        (
+            "ALERTS_INTAKE_SECRETS",
+            "githab=a-long-secret",
+            "ALERTS_INTAKE_SECRETS names githab, and senders that sign are ",
+        ),
+        ("ALERTS_INTAKE_SECRETS", "alertmanager=a-long-secret", "ALERTS_INTAKE_SECRETS names alertmanager, and "),
+        ("ALERTS_HEARTBEATS", "alertmanagr=5m", "ALERTS_HEARTBEATS names alertmanagr, and senders are alertmanager, "),
+    ],
+)
+def test_a_setting_of_a_sender_that_is_none_is_not_ignored(tmp_path, variable, value, said):
+    refused = serve_and_fail(tmp_path / "data", "--port", "0", **{variable: value})
+    assert refused.returncode == 2
+    assert said in " ".join(refused.stderr.split())
+    assert "a-long-secret" not in refused.stderr
+
+
+def test_a_landing_zone_that_can_be_no_folder_is_said_in_a_line(tmp_path):
+    (tmp_path / "file").touch()
+    for folder, why in ((tmp_path / "file", "File exists"), (tmp_path / "file" / "sub", "Not a directory")):
+        refused = serve_and_fail(tmp_path / "data", "--port", "0", ALERTS_LANDING_DIR=str(folder))
+        assert refused.returncode == 2
+        assert f"ALERTS_LANDING_DIR={folder} cannot be used: {why}." in refused.stderr
+
+
 def test_a_port_that_is_taken_is_said_in_a_line(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         refused = serve_and_fail(tmp_path / "data", "--port", str(taken.getsockname()[1]))

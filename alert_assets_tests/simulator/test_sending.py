@@ -27,6 +27,7 @@ def test_a_history_is_posted(tmp_path):
     with serving(tmp_path / "data") as site:
         done = simulate(tmp_path / "data", "--to", site.url, "--events", "150")
         assert done.returncode == 0, done.stderr
+        assert f"Landed in  {site.url}\n" in done.stdout
     assert len(site.landed) == 150
 
 
@@ -46,6 +47,9 @@ def test_alerts_are_posted_as_alertmanager_does(tmp_path):
         (("--to", "http://127.0.0.1:1"), "alert-assets serve"),
         (("--to", "http://127.0.0.1:1", "--as", "nagios"), "one of events, alertmanager"),
         (("--to", "http://127.0.0.1:1", "--as", "alertmanager"), "needs --stream"),
+        (("--to", "127.0.0.1:8080"), "--to 127.0.0.1:8080 is no address of a server; e.g. http://127.0.0.1:8080"),
+        (("--to", "http://127.0.0.1:1", "--name", "mine"), "--name cannot be used with --to"),
+        (("--as", "alertmanager", "--stream"), "--as needs --to"),
     ],
 )
 def test_what_cannot_be(tmp_path, arguments, said):
