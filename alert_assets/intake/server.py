@@ -137,7 +137,8 @@ class Intake:
         for name in self._intake.heartbeats:
             senders.setdefault(name, Spoken())
         before = {name: spoken.silent_since for name, spoken in senders.items()}
-        alerts = heartbeats.check(senders, self._intake.heartbeats, self._started_at, self._clock())
+        elsewhere = await asyncio.to_thread(self.activity.heard_elsewhere)
+        alerts = heartbeats.check(senders, self._intake.heartbeats, self._started_at, self._clock(), elsewhere)
         if not alerts:
             return
         try:
