@@ -19,6 +19,7 @@ from contextlib import suppress
 import httpx
 import pytest
 
+from alert_assets.cli import main
 from alert_assets_tests.intake.site import environment, landed_lines, serving, start
 
 
@@ -153,6 +154,41 @@ def test_a_landing_zone_that_is_gone_is_503_until_it_is_back(tmp_path):
         assert site.landed == [{"a": 2}]
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="a full disk is a small tmpfs, which only root can mount")
+def test_a_disk_that_is_full_or_read_only_is_503_until_it_is_not(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def mount(*options):
+        return subprocess.run(["mount", *options], capture_output=True).returncode == 0
+
+    def post(size):
+        answer = httpx.post(f"{site.url}/intake/events", content=b'{"a": "%s"}' % (b"x" * size))
+        assert answer.status_code == 202 or int(answer.headers["Retry-After"]) > 0
+        return answer.status_code, answer.json().get("error", "")
+
+    if not mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", disk):
+        pytest.skip("mounting is not allowed here")
+    try:
+        with serving(tmp_path / "data", ALERTS_LANDING_DIR=str(disk), ALERTS_INTAKE_ROLL_SECONDS="0") as site:
+            taken = 0
+            while (found := post(200_000))[0] == 202:
+                taken += 1
+            assert (found[0], taken) == (503, 5)
+            assert "No space left on device" in found[1]
+            next(disk.glob("intake-*")).unlink()
+            assert post(200_000) == (202, "")
+            assert mount("-o", "remount,ro", disk)
+            assert post(1)[0] == 503
+            assert httpx.get(f"{site.url}/readyz").status_code == 503
+            assert mount("-o", "remount,rw", disk)
+            assert post(1) == (202, "")
+            assert httpx.get(f"{site.url}/readyz").status_code == 200
+        assert sorted(len(line) for line in landed_lines(disk)) == [10, *[200_009] * 5]
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
 TOKENS = {"ALERTS_INTAKE_TOKENS": "prometheus=first-token,prometheus=second-token,ci=third-token"}
 
 
@@ -248,31 +284,40 @@ def test_a_bad_setting_is_named_and_no_secret_shown(tmp_path):
     assert "hush" not in refused.stderr
 
 
+@pytest.fixture
+def refusal(monkeypatch, tmp_path, capsys):
+    """What `alert-assets serve` says when it does not start, with the variables."""
+
+    def refusal(**variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("ALERTS_DATA_DIR", str(tmp_path / "data"))
+        with pytest.raises(SystemExit) as end:
+            main(["serve", "--port", "0"])
+        assert end.value.code == 2
+        return " ".join(capsys.readouterr().err.split())
+
+    return refusal
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        (
-            "ALERTS_INTAKE_SECRETS",
-            "githab=a-long-secret",
-            "ALERTS_INTAKE_SECRETS names githab, and senders that sign are ",
-        ),
+        ("ALERTS_INTAKE_SECRETS", "githab=a-long-secret", "ALERTS_INTAKE_SECRETS names githab, and senders that sign"),
         ("ALERTS_INTAKE_SECRETS", "alertmanager=a-long-secret", "ALERTS_INTAKE_SECRETS names alertmanager, and "),
         ("ALERTS_HEARTBEATS", "alertmanagr=5m", "ALERTS_HEARTBEATS names alertmanagr, and senders are alertmanager, "),
     ],
 )
-def test_a_setting_of_a_sender_that_is_none_is_not_ignored(tmp_path, variable, value, said):
-    refused = serve_and_fail(tmp_path / "data", "--port", "0", **{variable: value})
-    assert refused.returncode == 2
-    assert said in " ".join(refused.stderr.split())
-    assert "a-long-secret" not in refused.stderr
+def test_a_setting_of_a_sender_that_is_none_is_not_ignored(refusal, variable, value, said):
+    found = refusal(**{variable: value})
+    assert said in found
+    assert "a-long-secret" not in found
 
 
-def test_a_landing_zone_that_can_be_no_folder_is_said_in_a_line(tmp_path):
+def test_a_landing_zone_that_can_be_no_folder_is_said_in_a_line(refusal, tmp_path):
     (tmp_path / "file").touch()
     for folder, why in ((tmp_path / "file", "File exists"), (tmp_path / "file" / "sub", "Not a directory")):
-        refused = serve_and_fail(tmp_path / "data", "--port", "0", ALERTS_LANDING_DIR=str(folder))
-        assert refused.returncode == 2
-        assert f"ALERTS_LANDING_DIR={folder} cannot be used: {why}." in refused.stderr
+        assert f"ALERTS_LANDING_DIR={folder} cannot be used: {why}." in refusal(ALERTS_LANDING_DIR=str(folder))
 
 
 def test_a_port_that_is_taken_is_said_in_a_line(tmp_path):

@@ -9,6 +9,7 @@ from collections import Counter
 import httpx
 import pytest
 
+from alert_assets.cli import main
 from alert_assets_tests.intake.site import environment, serving
 
 
@@ -52,10 +53,13 @@ def test_alerts_are_posted_as_alertmanager_does(tmp_path):
         (("--as", "alertmanager", "--stream"), "--as needs --to"),
     ],
 )
-def test_what_cannot_be(tmp_path, arguments, said):
-    done = simulate(tmp_path / "data", *arguments)
-    assert done.returncode == 2
-    assert said in done.stderr
+def test_what_cannot_be(tmp_path, monkeypatch, capsys, arguments, said):
+    monkeypatch.setenv("ALERTS_DATA_DIR", str(tmp_path / "data"))
+    with pytest.raises(SystemExit) as end:
+        main(["simulate", *arguments])
+    assert end.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_server_that_wants_a_token(tmp_path):
