@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     landing_engine: Literal["auto", "spark", "arrow"] = Field(
         "auto", description="What lands files in bronze: auto takes few and small ones without Spark, in seconds less."
     )
+    refresh_engine: Literal["auto", "spark", "arrow"] = Field(
+        "auto", description="What computes silver and gold: auto takes what is little without Spark, in seconds less."
+    )
 
     spark_mode: Literal["connect", "classic"] = Field(
         "connect", description="connect: a warm local server that outlives the run; classic: a JVM in this process."

@@ -169,7 +169,9 @@ def _refresh(
         if gold.table is None:
             return PlatinumRefresh()
         try:
-            lakehouse.create(platinum)
+            if lakehouse.table(platinum) is None:
+                lakehouse.create(platinum)
+            lakehouse.bring_up_to_date(platinum)
         except LakehouseError:
             if not full_refresh:
                 raise
@@ -256,9 +258,11 @@ class _Run:
         )
 
     def _query(self, sql: str) -> list[dict[str, Any]]:
-        """Rows of SQL over gold `g` and platinum `p`."""
+        """Rows of SQL over gold `g` and platinum `p` as it is now."""
+        platinum = self._lakehouse.table(self._subject.platinum)
         assert self._gold.table is not None
-        return query(sql, g=self._gold.table, p=self._lakehouse.create(self._subject.platinum))
+        assert platinum is not None
+        return query(sql, g=self._gold.table, p=platinum)
 
     def _remove_orphans(self, cursor: int) -> int:
         """Remove the rows whose key is gone from gold.

@@ -268,7 +268,7 @@ def _compact_group(lakehouse: Lakehouse, contract: Contract, files: Sequence[Dat
 
     from alert_assets.lake.parquet_files import new_folder, remove_folder, written_files
 
-    table = lakehouse.table(contract)
+    table = lakehouse.table_to_write(contract)
     # Delta looks for conflicts from this version on. What has gone before it would come back to life.
     if table is None or not set(files) <= set(data_files(table, contract.time_column)):
         raise _LeftForLater(f"{contract.name} was changed meanwhile: the rest is planned anew by the next run")

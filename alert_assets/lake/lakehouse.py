@@ -24,12 +24,13 @@ from filelock import FileLock, Timeout
 
 from alert_assets.kernel.filesystems import make_private
 from alert_assets.kernel.sql import literal
+from alert_assets.lake.opened import open_table
 from alert_assets.lake.rows import as_arrow, query
-from alert_assets.lake.schema import STATISTICS, LakehouseError, evolve, shaped, stored_schema
+from alert_assets.lake.schema import STATISTICS, LakehouseError, evolve, is_of_now, shaped, stored_schema
 from alert_assets.lake.snapshot import BATCH_APP, Snapshot, transaction_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
     from deltalake import Schema
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from alert_assets.contracts import Contract
     from alert_assets.lake.writer import StagedWrite
     from alert_assets.settings import Settings
+
+#: Up to so many rows are looked for before they are merged.
+_LOOKED_FOR = 1_000
 
 #: Key of our own part of a commit's metadata.
 COMMIT_INFO = "alert_assets"
@@ -73,9 +77,16 @@ class Lakehouse:
         return f"{self.settings.lake_dir}/{contract.name}"
 
     def table(self, contract: Contract) -> DeltaTable | None:
-        """The table as it is now, or None when nothing was ever committed to it."""
+        """The table as it is now, for reading, or None when nothing was ever committed to it."""
+        return self._found(contract, open_table)
+
+    def table_to_write(self, contract: Contract) -> DeltaTable | None:
+        """The same for who changes it, and has it alone."""
+        return self._found(contract, DeltaTable)
+
+    def _found(self, contract: Contract, opened: Callable[[str], DeltaTable]) -> DeltaTable | None:
         try:
-            return DeltaTable(self.uri(contract))
+            return opened(self.uri(contract))
         except TableNotFoundError:
             return None
 
@@ -85,7 +96,7 @@ class Lakehouse:
         Raises:
             LakehouseError: another version of the contract made it, and it cannot be brought up to date.
         """
-        table = self.table(contract)
+        table = self.table_to_write(contract)
         if table is not None:
             return evolve(table, contract, transaction_version(table, BATCH_APP))
         self.check_writable()
@@ -108,7 +119,8 @@ class Lakehouse:
     def bring_up_to_date(self, *contracts: Contract) -> None:
         """Evolve the tables of these that are there, whether or not there is anything to write: checks look at it."""
         for contract in contracts:
-            if self.table(contract) is not None:
+            table = self.table(contract)
+            if table is not None and not is_of_now(table, contract):
                 self.create(contract)
 
     def check_writable(self) -> None:
@@ -197,7 +209,7 @@ class Lakehouse:
         """SQL over small tables by the names given, without Spark. The tables have to be there."""
         builder = QueryBuilder()
         for name, contract in tables.items():
-            builder.register(name, DeltaTable(self.uri(contract)))
+            builder.register(name, open_table(self.uri(contract)))
         return as_arrow(builder.execute(sql).read_all())
 
     def commits(self, contract: Contract, after_version: int = -1) -> list[dict[str, Any]]:
@@ -226,7 +238,8 @@ class Lakehouse:
 
         if replacing is None or replacing.table is None:
             return StagedWrite(contract, self.create(contract), self._commit)
-        return StagedWrite(contract, replacing.table, self._commit, replacing=stored_schema(contract))
+        table = DeltaTable(self.uri(contract), version=replacing.version)
+        return StagedWrite(contract, table, self._commit, replacing=stored_schema(contract))
 
     def move_cursors(self, contract: Contract, transactions: Mapping[str, int]) -> None:
         """Commit that upstream has been seen up to here, when no row came of it."""
@@ -253,11 +266,15 @@ class Lakehouse:
                 skip files.
             gone: keys of rows to remove in the same commit.
         """
-        if not rows.num_rows and not (gone and gone.num_rows):
+        gone = gone if gone and gone.num_rows else None
+        if not rows.num_rows and not gone:
             self.move_cursors(contract, transactions)
             return
         table = self.create(contract)
         batch_id = transaction_version(table, BATCH_APP) + 1
+        if not gone and not _has_any(table, key, rows, within):
+            self._add(table, rows, batch_id, transactions)
+            return
         match = " AND ".join([*(f"t.{column} = s.{column}" for column in key), *([within] if within else [])])
         new = self._numbered(table.schema(), rows, batch_id)
         if gone is not None:
@@ -277,7 +294,7 @@ class Lakehouse:
 
     def delete(self, contract: Contract, predicate: str) -> int:
         """Remove the rows for which the SQL holds; returns how many there were."""
-        table = self.table(contract)
+        table = self.table_to_write(contract)
         return 0 if table is None else int(table.delete(predicate)["num_deleted_rows"] or 0)
 
     def update(
@@ -288,11 +305,11 @@ class Lakehouse:
         transactions: Mapping[str, int] = MappingProxyType({}),
     ) -> int:
         """Set columns of the rows for which the SQL holds; returns how many there were."""
-        table = self.table(contract)
-        if table is None:
+        if self.table(contract) is None:
             return 0
+        table = self.create(contract)
         batch_id = transaction_version(table, BATCH_APP) + 1
-        changed = self.create(contract).update(
+        changed = table.update(
             predicate=predicate,
             # Not `new_values`: delta-rs puts a text between quotes as it is, with the quotes that are in it.
             updates={name: literal(value) for name, value in {**values, "_batch_id": batch_id}.items()},
@@ -305,17 +322,19 @@ class Lakehouse:
         if not rows.num_rows:
             return
         table = self.create(contract)
-        batch_id = transaction_version(table, BATCH_APP) + 1
+        self._add(table, rows, transaction_version(table, BATCH_APP) + 1, {})
+
+    def _add(self, table: DeltaTable, rows: pa.Table, batch_id: int, transactions: Mapping[str, int]) -> None:
         write_deltalake(
             table,
             self._numbered(table.schema(), rows, batch_id),
             mode="append",
-            commit_properties=self._commit({BATCH_APP: batch_id}, {"rows": rows.num_rows}),
+            commit_properties=self._commit({**transactions, BATCH_APP: batch_id}, {"rows": rows.num_rows}),
         )
 
     def overwrite(self, contract: Contract, rows: pa.Table, transactions: Mapping[str, int]) -> None:
         """Replace the table's rows and schema (a full refresh) and set its cursors, in one commit."""
-        table = self.table(contract) or self.create(contract)
+        table = self.table_to_write(contract) or self.create(contract)
         batch_id = transaction_version(table, BATCH_APP) + 1
         write_deltalake(
             table,
@@ -396,6 +415,17 @@ def append_rows(lakehouse: Lakehouse, contract: Contract, rows: list[dict[str, A
     schema = pa.schema(lakehouse.create(contract).schema().to_arrow())
     columns = pa.schema([field for field in schema if field.name != "_batch_id"])
     lakehouse.append(contract, pa.Table.from_pylist(rows, columns))
+
+
+def _has_any(table: DeltaTable, key: Sequence[str], rows: pa.Table, within: str | None) -> bool:
+    """Whether a table has a row with the key of one of these. If none, a merge costs thrice an append."""
+    if rows.num_rows > _LOOKED_FOR:
+        return True
+    names = rows[key[0]].unique().to_pylist()
+    where = f"{within or 'true'} AND {key[0]} IN ({', '.join(map(literal, names))})"
+    there = query(f"SELECT {', '.join(key)} FROM t WHERE {where}", t=table)
+    keys = {tuple(row[name] for name in key) for row in there}
+    return any(tuple(row[name] for name in key) in keys for row in rows.select(list(key)).to_pylist())
 
 
 def _with_gone(rows: pa.Table, gone: pa.Table) -> pa.Table:

@@ -100,7 +100,7 @@ def maintain_table(
         dry_run: change nothing, and report what would be done.
     """
     try:
-        table = lakehouse.table(contract)
+        table = lakehouse.table_to_write(contract)
         if table is None:
             return TableMaintenance(contract.name)
         files_before, bytes_before = _extent(table, contract)
@@ -108,7 +108,7 @@ def maintain_table(
             compaction = _would_compact(lakehouse, contract, now, checked)
         else:
             compaction = compact(lakehouse, contract, now, log, checked=checked)
-            table = lakehouse.table(contract) or table
+            table = lakehouse.table_to_write(contract) or table
         vacuumed = _vacuum(table, lakehouse.settings, dry_run=dry_run) if cleaning else 0
         if cleaning and not dry_run:
             _tidy_log(table)
@@ -200,7 +200,7 @@ def rebuild_table(lakehouse: Lakehouse, contract: Contract) -> int:
         UserError: there is no such table, or a value does not fit.
     """
     with lakehouse.writing(ALL_CONTRACTS[contract.lock or contract.name]):
-        table = lakehouse.table(contract)
+        table = lakehouse.table_to_write(contract)
         if table is None:
             raise UserError(f"There is no table {contract.name} in {lakehouse.settings.lake_dir} yet.")
         rebuild(table, contract)

@@ -82,6 +82,12 @@ def require_readable(table: DeltaTable, contract: Contract) -> None:
         raise _refusal(contract, retyped)
 
 
+def is_of_now(table: DeltaTable, contract: Contract) -> bool:
+    """Whether there is nothing that :func:`evolve` would do to a table, or refuse."""
+    there = STATISTICS.items() <= table.metadata().configuration.items()
+    return there and not schema_drift(contract, table.schema()) and foreign_feature(table) is None
+
+
 def evolve(table: DeltaTable, contract: Contract, last_batch_id: int) -> DeltaTable:
     """Add the contract's new columns to a table; return it as it is then.
 

@@ -11,11 +11,12 @@ from urllib.parse import unquote
 
 from alert_assets.kernel.filesystems import glob_literal, local_path
 from alert_assets.kernel.intervals import Interval, merge_intervals
+from alert_assets.kernel.sql import quote
 from alert_assets.lake.rows import as_arrow, rows_of
-from alert_assets.lake.schema import require_readable
+from alert_assets.lake.schema import require_readable, shaped, stored_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
     from deltalake import DeltaTable
@@ -118,6 +119,28 @@ class Snapshot:
             return spark.createDataFrame([], schema)
         return spark.read.schema(schema).parquet(*map(glob_literal, paths))
 
+    def rows(
+        self, where: str = "true", columns: Mapping[str, int | None] | None = None, *, most: int | None = None
+    ) -> pa.Table:
+        """Rows of the table without Spark, with the contract's types; none where there is no table.
+
+        Args:
+            where: SQL that holds for them.
+            columns: those to read, all when not given, with the characters that are wanted of a text, None for all.
+            most: how many rows at most, any.
+        """
+        import pyarrow as pa
+
+        wanted = dict.fromkeys(self.contract.columns) if columns is None else columns
+        whole = pa.schema(stored_schema(self.contract).to_arrow())
+        schema = pa.schema([whole.field(name) for name in wanted])
+        if self.table is None:
+            return schema.empty_table()
+        known = {field.name for field in self.table.schema().fields}
+        asked = [_beginning(name, length) for name, length in wanted.items() if name in known]
+        limit = "" if most is None else f" LIMIT {most}"
+        return shaped(self.query(f"SELECT {', '.join(asked)} FROM t WHERE {where}{limit}"), schema)
+
     def query(self, sql: str) -> pa.Table:
         """Rows of SQL over `t`, this version of the table, without Spark: for what is few, or added up of many.
 
@@ -129,6 +152,11 @@ class Snapshot:
         assert self.table is not None
         require_readable(self.table, self.contract)
         return as_arrow(QueryBuilder().register("t", self.table).execute(sql))
+
+
+def _beginning(column: str, length: int | None) -> str:
+    name = quote(column)
+    return name if length is None else f"substr({name}, 1, {length}) AS {name}"
 
 
 def transaction_version(table: DeltaTable | None, app: str, default: int = 0) -> int:

@@ -2,7 +2,8 @@
 
 The first thread works on the tables, and is the only one that does. Beside it one notifies after each cycle, and every
 few seconds for what is due by time: a slow channel holds up no table. One says that the process is alive, to the lease,
-to the breakers and outside. One evaluates the checks of what has changed, once a minute, and reports to Dagster.
+to the breakers and outside. One evaluates the checks of what has changed, once a minute, reports to Dagster and puts
+small files together.
 
 Whatever breaks is tried again after a while, which doubles up to a minute, with a new Spark session: a server that was
 killed, a lake that is gone for five minutes. What has landed waits.
@@ -21,6 +22,7 @@ from alert_assets.checks.evaluate import evaluate, record
 from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import GOLD_PROBLEMS, PLATINUM_PROBLEMS, SILVER_BASELINES, SILVER_DEPENDENCIES
 from alert_assets.errors import UserError
+from alert_assets.ingest.maintenance import maintain
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import one_line
 from alert_assets.lake.lakehouse import Lakehouse
@@ -28,7 +30,7 @@ from alert_assets.spark.session import SparkResource, spark_resource
 from alert_assets.stream.cycle import Cycle, Landed, is_behind, run_cycle
 from alert_assets.stream.heartbeat import ping
 from alert_assets.stream.lease import RENEW_SECONDS, Lease, LeaseLost
-from alert_assets.stream.shift import JOB, Shift, allowed
+from alert_assets.stream.shift import CHAIN, JOB, Shift, allowed
 from alert_assets.stream.tally import Tally
 from alert_assets.stream.watch import looks
 
@@ -269,6 +271,7 @@ class ResidentProcess:
     def _report_on(self) -> None:
         while not self.stop.wait(REPORT_SECONDS):
             self._report()
+            self._compact()
 
     def _report(self) -> None:
         """Evaluate the checks of the tables that cycles have been over, and report; what fails is in the next one."""
@@ -283,6 +286,15 @@ class ResidentProcess:
         except Exception as error:  # noqa: BLE001  what was done is done, and is reported with what follows
             self._tally.add(numbers)
             self._log(f"Could not report: {one_line(str(error), 500)}")
+
+    def _compact(self) -> None:
+        """Put the small files of the last minute together, which queries would open one by one."""
+        try:
+            problems = maintain(self._settings, utc_now(), lambda _: None, tables=CHAIN, cleaning=False).problems
+        except Exception as error:  # noqa: BLE001  the next minute tries again
+            problems = {"files": str(error)}
+        for name, problem in problems.items():
+            self._log(f"Small files were not put together: {name}: {one_line(problem, 500)}")
 
     def _check(self, name: str, run_id: str) -> list[Evaluation]:
         contract, checks = CHECKS[name]

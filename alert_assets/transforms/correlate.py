@@ -1,154 +1,200 @@
 """Silver alerts to gold incidents: each with everything that happened to its application before it.
 
-The rules are in docs/rules.md, gold_incidents. Incidents meet events by application and by buckets of time as
-wide as the lookback, so that an incident looks into two buckets and never at all of history; how they meet is in
+The rules are in docs/rules.md, gold_incidents. How an application's incidents meet its events is in
 :mod:`alert_assets.transforms.lookback`.
 
 What a row may hold is bounded, whatever producers send: 2,000 alerts and 3,000 logs with as many error codes in one
 application once were six million map entries.
+
+Few incidents are correlated in this process, many by Spark's workers, who get this module sent along
+(:mod:`alert_assets.transforms.distributed`).
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from hashlib import sha256
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
-from pyspark import cloudpickle
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import from_arrow_schema
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from alert_assets.contracts import SILVER_ALERTS
 from alert_assets.contracts.vocabulary import SUMMARIES
-from alert_assets.kernel.buckets import spark_bucket
-from alert_assets.transforms import lookback
-from alert_assets.transforms.context import one_line, with_context_text
-from alert_assets.transforms.deduplicate import UNIT_SEPARATOR, fingerprint
+from alert_assets.kernel.arrow import MOMENT, codes, is_in, micros, smallest, starts, where
+from alert_assets.transforms.context import BLANKS, context_text
+from alert_assets.transforms.deduplicate import UNIT_SEPARATOR, fingerprints
+from alert_assets.transforms.lookback import EVIDENCE, evidence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
-#: One incident, by silver's key.
-_KEY = ("fingerprint", "window_start")
-
-#: The longest text, in characters, that evidence quotes of an event.
-LONGEST_TEXT = 200
+#: The longest text, in characters, that evidence quotes of an event, and how much of a message is looked at for it.
+LONGEST_TEXT, LONGEST_MESSAGE = 200, 10_000
 #: Key of the errors whose code is not listed; a code of this name is counted here too.
 OTHER_CODES = "other"
+
+#: Levels of the logs that are errors.
+ERROR_LEVELS = ("ERROR", "FATAL")
 
 #: Measured fields, each once.
 _MEASURED = tuple(dict.fromkeys(summary.field for summary in SUMMARIES))
 
+#: Columns of events that evidence is made of, but for those of the fingerprint: how much of a text is looked at.
+LOOKED_AT: dict[str, int | None] = {
+    **dict.fromkeys(("application_id", "event_id", "timestamp", "event_type", "status", "alert_id", "log_level")),
+    **dict.fromkeys(("error_code", "deployment_id", "version", "change_type"), LONGEST_TEXT),
+    "message": LONGEST_MESSAGE,
+    **dict.fromkeys(_MEASURED),
+}
 
-def correlate(alerts: DataFrame, events: DataFrame, *, dedup_fields: Sequence[str], lookback_minutes: int) -> DataFrame:
+_TEXT, _COUNT, _DOUBLE = pa.string(), pa.int64(), pa.float64()
+
+#: What a silver row gains.
+_GAINED = pa.schema(
+    [
+        ("alert_timestamp", MOMENT),
+        ("incident_id", _TEXT),
+        ("correlated_deployments", EVIDENCE.field("deployments").type),
+        ("error_summary", pa.map_(_TEXT, _COUNT)),
+        ("metric_summary", pa.struct([(summary.name, _DOUBLE) for summary in SUMMARIES])),
+        ("top_messages", EVIDENCE.field("messages").type),
+        ("prior_alert_count", _COUNT),
+        ("other_alert_count", _COUNT),
+        ("evidence_count", _COUNT),
+        ("incident_context_text", _TEXT),
+        ("context_hash", _TEXT),
+    ]
+)
+
+
+def columns_looked_at(dedup_fields: Sequence[str]) -> dict[str, int | None]:
+    """The columns of events that :func:`correlate` needs, with the characters of a text that it looks at."""
+    return {**LOOKED_AT, **dict.fromkeys(name.partition(".")[0] for name in dedup_fields)}
+
+
+def correlate(incidents: pa.Table, events: pa.Table, *, dedup_fields: Sequence[str], lookback_minutes: int) -> pa.Table:
     """Gather each alert's evidence.
 
     Args:
-        alerts: silver rows with alert_count > 0.
-        events: bronze rows; at least those of the alerts' applications in the alerts' lookbacks.
+        incidents: silver_alerts' rows with alert_count > 0, `_batch_id` apart.
+        events: bronze's columns of :data:`LOOKED_AT` and of the fingerprint; at least the events of the alerts'
+            applications in the alerts' lookbacks.
         dedup_fields: what the alerts' fingerprints were made of.
         lookback_minutes: evidence is in [first_seen - lookback, first_seen], both ends included.
 
     Returns:
         gold_incidents' columns but `_batch_id`.
     """
-    incidents = alerts.join(_evidence(alerts, events, dedup_fields, lookback_minutes), list(_KEY))
-    complete = incidents.select(
-        *[name for name in SILVER_ALERTS.columns if name != "_batch_id"],
-        F.col("first_seen_timestamp").alias("alert_timestamp"),
-        _incident_id().alias("incident_id"),
-        F.col("deployments").alias("correlated_deployments"),
-        _error_summary().alias("error_summary"),
-        F.struct(*[summary.name for summary in SUMMARIES]).alias("metric_summary"),
-        F.col("messages").alias("top_messages"),
-        "prior_alert_count",
-        "other_alert_count",
-        "evidence_count",
-    )
-    told = with_context_text(complete, lookback_minutes)
-    return told.withColumn("context_hash", F.sha2("incident_context_text", 256))
+    applications = pc.unique(incidents["application_id"])
+    whose, of_whom = (_places(table["application_id"], applications) for table in (incidents, events))
+    content = _content(events, dedup_fields)
+    once = _once(content, of_whom, events["event_id"])
+    seen, bounds = content.take(once), np.searchsorted(of_whom[once], np.arange(len(applications) + 1))
+    parts = [pa.schema([*incidents.schema, *_GAINED]).empty_table()]
+    for number, (begin, end) in enumerate(pairwise(bounds.tolist())):
+        theirs = incidents.filter(pa.array(whose == number))
+        parts.append(_with_evidence(theirs, seen.slice(begin, end - begin), lookback_minutes))
+    return pa.concat_tables(parts)
 
 
-def _evidence(alerts: DataFrame, events: DataFrame, dedup_fields: Sequence[str], lookback_minutes: int) -> DataFrame:
-    """Per incident what its lookback holds: :data:`alert_assets.transforms.lookback.EVIDENCE`."""
-    cloudpickle.register_pickle_by_value(lookback)
-    width = timedelta(minutes=lookback_minutes)
-    last = F.col("first_seen_timestamp")
-    looking = alerts.select(
-        *_KEY,
-        F.col("application_id").alias("app"),
-        spark_bucket(last, width).alias("bucket"),
-        F.col("alert_id").alias("own_alert_id"),
-        (F.unix_micros(last) - F.lit(width // timedelta(microseconds=1))).alias("from"),
-        F.unix_micros(last).alias("to"),
-    )
-    # Before anything is counted: what nobody looks at is not worth a shuffle.
-    looked_into = looking.select("app", F.explode(F.array("bucket", F.col("bucket") - 1)).alias("bucket"))
-    in_sight = events.join(
-        looked_into,
-        (F.col("application_id") == F.col("app")) & (spark_bucket(F.col("timestamp"), width) == F.col("bucket")),
-        "left_semi",
-    )
-    identity = ("application_id", "event_id", "timestamp")
-    content = F.struct(*[column.alias(name) for name, column in _content(dedup_fields).items()])
-    # Texts have to be sorted for this. By a hash first, two are compared by a number and hardly ever by themselves; and
-    # dealt out by it before, they are sorted once and not on both sides of the shuffle: few come twice.
-    numbered = in_sight.select(F.xxhash64(*identity).alias("hash"), *identity, content.alias("content"))
-    once = numbered.repartition("hash").groupBy("hash", *identity).agg(F.min("content").alias("content"))
-    bucket = spark_bucket(F.col("timestamp"), width)
-    seen = once.select(
-        F.col("application_id").alias("app"),
-        # Those of the next bucket look into this one too.
-        F.explode(F.array(bucket, bucket + 1)).alias("bucket"),
-        F.unix_micros("timestamp").alias("at"),
-        "content.*",
-        "content.deployment.*",
-    ).withColumn("listed_code", F.when(F.col("code") != OTHER_CODES, F.col("code")))
-    together = looking.groupBy("app", "bucket").cogroup(seen.drop("deployment", "timestamp").groupBy("app", "bucket"))
-    return together.applyInArrow(lookback.evidence, from_arrow_schema(lookback.EVIDENCE))
-
-
-def _content(dedup_fields: Sequence[str]) -> dict[str, Column]:
-    """What evidence is made of, null where it is no business of the event's type.
+def _content(events: pa.Table, dedup_fields: Sequence[str]) -> pa.Table:
+    """What evidence is made of, null where it is no business of the event's type; `at` in microseconds.
 
     The order of the columns is also the fixed order that picks one content of an event that came with two.
     """
-    event_type = F.col("event_type")
-    is_firing = (event_type == "alert") & (F.col("status") == "firing")
-    is_error = (event_type == "log") & F.col("log_level").isin("ERROR", "FATAL")
-    # By time, then id: the order of the struct's fields is the order of the array.
-    deployment = F.struct(
-        "timestamp", *[_cut(name).alias(name) for name in ("deployment_id", "version", "change_type")]
-    )
-    return {
-        "is_firing": is_firing,
-        "alert_id": F.when(is_firing, F.col("alert_id")),
-        "code": F.when(is_error, _cut("error_code")),
-        "deployment": F.when(event_type == "deployment", deployment),
-        **{name: F.when(event_type == "metric", F.col(name)) for name in _MEASURED},
-        "message": F.when(is_error, message_template(F.col("message"))),
-        "alert": F.when(is_firing, fingerprint(dedup_fields)),
+    kind = events["event_type"]
+    firing = is_in(kind, "alert") & is_in(events["status"], "firing")
+    failed = is_in(kind, "log") & is_in(events["log_level"], *ERROR_LEVELS)
+    deployed, measured = is_in(kind, "deployment"), is_in(kind, "metric")
+    cut = {name: pc.utf8_slice_codeunits(events[name], 0, most) for name, most in LOOKED_AT.items() if most}
+    code = where(failed, cut["error_code"])
+    columns = {
+        "is_firing": firing,
+        "alert_id": where(firing, events["alert_id"]),
+        "code": code,
+        **{name: where(deployed, cut[name]) for name in ("deployment_id", "version", "change_type")},
+        **{name: where(measured, events[name]) for name in _MEASURED},
+        "message": _templates(where(failed, cut["message"])),
+        "alert": where(firing, _alert_fingerprints(events, firing, dedup_fields)),
+        "at": micros(events["timestamp"]),
+        "listed_code": where(~is_in(code, OTHER_CODES), code),
     }
+    return pa.table(columns)
 
 
-def _cut(text: str) -> Column:
-    return F.substring(text, 1, LONGEST_TEXT)
+def _alert_fingerprints(events: pa.Table, firing: np.ndarray, dedup_fields: Sequence[str]) -> pa.Array:
+    """Of the alerts that fire; of other events any text."""
+    places = np.cumsum(firing) - 1
+    found = fingerprints(events.filter(pa.array(firing)), dedup_fields)
+    return pa.concat_arrays([found, pa.array([""])]).take(pa.array(np.where(firing, places, len(found))))
 
 
-def message_template(message: Column) -> Column:
+def _templates(messages: pa.ChunkedArray) -> pa.ChunkedArray:
     """What messages that differ in their numbers have in common, on one line, numbers as `#`; null for nothing."""
-    text = F.substring(F.regexp_replace(one_line(message), "[0-9]+", "#"), 1, LONGEST_TEXT)
-    return F.when(text != "", text)
+    lines = pc.utf8_trim(pc.replace_substring_regex(messages, f"[{BLANKS}]+", " "), " ")
+    texts = pc.utf8_slice_codeunits(pc.replace_substring_regex(lines, "[0-9]+", "#"), 0, LONGEST_TEXT)
+    return where(~is_in(texts, ""), texts)
 
 
-def _error_summary() -> Column:
+def _once(content: pa.Table, whose: np.ndarray, event_ids: pa.ChunkedArray) -> np.ndarray:
+    """The places of events, each once by application, time and id, by application; those of none (-1) are left out.
+
+    Texts are compared where times are the same, and nowhere else.
+    """
+    at = np.asarray(content["at"].to_numpy())
+    order = np.lexsort((at, whose))
+    order = order[np.searchsorted(whose[order], 0) :]
+    first = np.zeros(len(order), bool)
+    first[starts(whose[order], at[order])] = True
+    alone = first & np.append(first, True)[1:]
+    several = order[~alone]
+    ids = codes(event_ids.take(several))
+    in_order = np.lexsort((ids, at[several], whose[several]))
+    several, ids = several[in_order], ids[in_order]
+    begins = starts(whose[several], at[several], ids)
+    number = np.repeat(np.arange(len(begins)), np.diff(np.append(begins, len(several))))
+    found = np.concatenate([order[alone], several[smallest(content.take(several), number)]])
+    return found[np.argsort(whose[found], kind="stable")]
+
+
+def _with_evidence(incidents: pa.Table, events: pa.Table, lookback_minutes: int) -> pa.Table:
+    """Gold's rows of one application."""
+    first_seen = micros(incidents["first_seen_timestamp"])
+    looking = incidents.select(["fingerprint", "window_start"])
+    looking = looking.append_column("own_alert_id", incidents["alert_id"])
+    looking = looking.append_column("from", pa.array(first_seen - lookback_minutes * 60_000_000))
+    found = evidence(looking.append_column("to", pa.array(first_seen)), events)
+    summaries = list(map(_error_summary, found["codes"].to_pylist(), found["coded_count"].to_pylist()))
+    ids = map(_incident_id, incidents["fingerprint"].to_pylist(), incidents["first_seen_timestamp"].to_pylist())
+    rows = {
+        **dict(zip(incidents.column_names, incidents.columns, strict=True)),
+        "alert_timestamp": incidents["first_seen_timestamp"],
+        "incident_id": pa.array(ids, _TEXT),
+        "correlated_deployments": found["deployments"],
+        "error_summary": pa.array(summaries, _GAINED.field("error_summary").type),
+        "metric_summary": found.select([summary.name for summary in SUMMARIES]).to_struct_array(),
+        "top_messages": found["messages"],
+        **{name: found[name] for name in ("prior_alert_count", "other_alert_count", "evidence_count")},
+    }
+    texts = [context_text(row, lookback_minutes) for row in pa.table(rows).to_pylist()]
+    hashes = [sha256(text.encode()).hexdigest() for text in texts]
+    said = {**rows, "incident_context_text": pa.array(texts, _TEXT), "context_hash": pa.array(hashes, _TEXT)}
+    return pa.table(said).cast(pa.schema([*incidents.schema, *_GAINED]))
+
+
+def _error_summary(listed: Sequence[dict[str, Any]], coded_count: int) -> list[tuple[str, int]]:
     """The listed codes by name, and behind them the errors whose code is not among them."""
-    codes = F.sort_array("codes")
-    rest = F.col("coded_count") - F.aggregate(codes, F.lit(0).cast("long"), lambda total, code: total + code["count"])
-    other = F.array(F.struct(F.lit(OTHER_CODES).alias("code"), rest.alias("count")))
-    return F.map_from_entries(F.concat(codes, F.when(rest > 0, other).otherwise(F.slice(other, 1, 0))))
+    counts = sorted((one["code"], one["count"]) for one in listed)
+    rest = coded_count - sum(count for _, count in counts)
+    return [*counts, (OTHER_CODES, rest)] if rest > 0 else counts
 
 
-def _incident_id() -> Column:
-    at = F.date_format("first_seen_timestamp", "yyyy-MM-dd'T'HH:mm:ss.SSSSSS'Z'")
-    return F.substring(F.sha2(F.concat_ws(UNIT_SEPARATOR, "fingerprint", at), 256), 1, 16)
+def _incident_id(fingerprint: str, first_seen: datetime) -> str:
+    return sha256(f"{fingerprint}{UNIT_SEPARATOR}{first_seen:%Y-%m-%dT%H:%M:%S.%fZ}".encode()).hexdigest()[:16]
+
+
+def _places(texts: pa.ChunkedArray, among: pa.Array) -> np.ndarray:
+    """The place of each text among others; -1 for one that is not among them."""
+    return np.asarray(pc.fill_null(pc.index_in(texts, value_set=among), -1).to_numpy())

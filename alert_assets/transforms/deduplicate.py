@@ -4,18 +4,22 @@ The rules are in docs/rules.md, silver_alerts. A window is recomputed from all o
 arrives; nothing is ever added to an older result. That is why late events, redeliveries and retries
 all end in the same rows, and why no watermark is needed here: `availableNow` does not close windows
 that the watermark has not passed, so a stateful streaming aggregation would hold back the last ones.
+
+Few alerts are collapsed in this process, many by Spark's workers, who get this module sent along
+(:mod:`alert_assets.transforms.distributed`).
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from alert_assets.contracts.vocabulary import SEVERITIES
-from alert_assets.kernel.buckets import spark_bucket
+from alert_assets.kernel.arrow import by_key, codes, is_in, micros, moments, smallest, starts, where
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +28,7 @@ UNIT_SEPARATOR = "\x1f"
 
 #: Columns of an alert that silver looks at. When one event arrives with two contents, the smaller one
 #: in this order stands for it: any fixed order would do, as long as it is one.
-_CONTENT = (
+CONTENT = (
     "status",
     "severity",
     "alert_id",
@@ -46,85 +50,94 @@ _OF_THE_LAST = ("source", "labels", "message", "url")
 _UNKNOWN_SEVERITY = "MEDIUM"
 
 
-def fingerprint(fields: Sequence[str]) -> Column:
-    """Hex SHA-256 of the fields' values joined by U+001F, null as empty; `labels.NAME` is a label."""
-    values = [F.coalesce(_field(name), F.lit("")) for name in fields]
-    return F.sha2(F.concat_ws(UNIT_SEPARATOR, *values), 256)
+def names(events: pa.Table, fields: Sequence[str]) -> pa.ChunkedArray:
+    """The fields' values joined by U+001F, null as empty; `labels.NAME` is a label."""
+    return pc.binary_join_element_wise(*[pc.fill_null(_field(events, name), "") for name in fields], UNIT_SEPARATOR)
 
 
-def window_start(window_minutes: int) -> Column:
-    """Start of the tumbling window that holds `timestamp`, aligned to the epoch."""
-    number = spark_bucket(F.col("timestamp"), timedelta(minutes=window_minutes))
-    return F.timestamp_seconds(number * (window_minutes * 60))
+def fingerprints(events: pa.Table, fields: Sequence[str]) -> pa.Array:
+    """Hex SHA-256 of :func:`names`."""
+    told_apart = names(events, fields).combine_chunks().dictionary_encode()
+    hashed = [sha256(name.encode()).hexdigest() for name in told_apart.dictionary.to_pylist()]
+    return pa.array(hashed, pa.string()).take(told_apart.indices)
 
 
-def deduplicate(alerts: DataFrame, *, dedup_fields: Sequence[str], window_minutes: int) -> DataFrame:
+def deduplicate(alerts: pa.Table, *, dedup_fields: Sequence[str], window_minutes: int) -> pa.Table:
     """Collapse alert events.
 
     Args:
-        alerts: events of type alert, with bronze's columns; all of them, for every window among them.
+        alerts: events of type alert: `event_id`, `timestamp` and :data:`CONTENT`, and `error_code` where it is one of
+            `dedup_fields`; all of them, for every window among them.
 
     Returns:
         silver_alerts' columns but `_batch_id`.
     """
-    keyed = alerts.select(
-        fingerprint(dedup_fields).alias("fingerprint"),
-        window_start(window_minutes).alias("window_start"),
-        "timestamp",
-        "event_id",
-        *[name for name in _CONTENT if name != "labels"],
-        # Maps have no order; their entries, sorted, do.
-        F.array_sort(F.map_entries("labels")).alias("labels"),
-    )
-    # Once per event: a redelivery carries the same event_id and timestamp.
-    events = keyed.groupBy("fingerprint", "window_start", "timestamp", "event_id").agg(
-        F.min(F.struct(*_CONTENT)).alias("content"), F.count("*").alias("deliveries")
-    )
-    is_firing = F.col("content.status") == "firing"
-    rank = _severity_rank(F.col("content.severity"))
-    shown = F.struct(*[F.col(f"content.{name}").alias(name) for name in _OF_THE_LAST])
-    windows = events.groupBy("fingerprint", "window_start").agg(
-        # A firing before any resolution, in each of these: resolutions count where nothing fired.
-        F.min(F.struct((~is_firing).alias("resolved"), "timestamp", "event_id", "content")).alias("first"),
-        F.max(F.struct(is_firing.alias("firing"), "timestamp", "event_id", shown.alias("shown"))).alias("last"),
-        F.max(F.struct(is_firing.alias("firing"), rank.alias("rank"))).alias("severest"),
-        F.max(F.when(is_firing, F.col("content.current_value"))).alias("max_value"),
-        F.max(F.when(is_firing, F.col("timestamp"))).alias("last_seen_timestamp"),
-        F.max(F.when(~is_firing, F.col("timestamp"))).alias("last_resolution"),
-        F.count_if(is_firing).alias("alert_count"),
-        (F.sum("deliveries") - F.count("*")).alias("duplicate_count"),
-    )
-    first, shown, fired = F.col("first"), F.col("last.shown"), F.col("alert_count") > 0
-    severity = F.get(F.array(*map(F.lit, (_UNKNOWN_SEVERITY, *SEVERITIES))), F.col("severest.rank"))
-    is_over = F.col("last_resolution") >= F.coalesce("last_seen_timestamp", "last_resolution")
-    return windows.select(
-        "fingerprint",
-        "window_start",
-        (F.col("window_start") + F.make_dt_interval(mins=F.lit(window_minutes))).alias("window_end"),
-        *[first["content"][name].alias(name) for name in ("application_id", "host", "alert_type")],
-        severity.alias("severity"),
-        *[F.when(fired, first["content"][name]).alias(name) for name in ("alert_id", "current_value", "threshold")],
-        "max_value",
-        F.when(fired, first["timestamp"]).alias("first_seen_timestamp"),
-        "last_seen_timestamp",
-        "alert_count",
-        F.greatest(F.col("alert_count") - 1, F.lit(0)).cast("long").alias("suppressed_count"),
-        "duplicate_count",
-        F.when(is_over, F.col("last_resolution")).alias("resolved_at"),
-        shown["source"].alias("source"),
-        F.map_from_entries(shown["labels"]).alias("labels"),
-        shown["message"].alias("message"),
-        shown["url"].alias("url"),
-    )
+    width = window_minutes * 60_000_000
+    labels = alerts.column_names.index("labels")
+    named = alerts.set_column(labels, "labels", by_key(alerts["labels"]))
+    named = named.append_column("name", names(alerts, dedup_fields))
+    ordered = named.sort_by([(column, "ascending") for column in ("name", "timestamp", "event_id")])
+    name, at = codes(ordered["name"]), micros(ordered["timestamp"])
+    # A redelivery has the same event_id and timestamp.
+    begins = starts(name, at, codes(ordered["event_id"]))
+    number = np.repeat(np.arange(len(begins)), np.diff(np.append(begins, len(at))))
+    events = ordered.take(smallest(ordered.select(CONTENT), number))
+
+    # Each event once, those of a window side by side in order of time and id.
+    name, at = name[begins], at[begins]
+    first_of_window = starts(name, at // width)
+    window = np.repeat(np.arange(len(first_of_window)), np.diff(np.append(first_of_window, len(at))))
+    count = len(first_of_window)
+
+    def last(holds: np.ndarray) -> np.ndarray:
+        places = np.flatnonzero(holds)
+        found = np.full(count, -1)
+        found[window[places]] = places
+        return found
+
+    def first(holds: np.ndarray) -> np.ndarray:
+        places = np.flatnonzero(holds)[::-1]
+        found = np.full(count, -1)
+        found[window[places]] = places
+        return found
+
+    firing = is_in(events["status"], "firing")
+    last_firing, last_resolution = last(firing), last(~firing)
+    fired = last_firing >= 0
+    # A firing before any resolution, in each of these: resolutions count where nothing fired.
+    shown_first = events.take(np.where(fired, first(firing), first_of_window))
+    shown_last = events.take(np.where(fired, last_firing, last_resolution))
+    ranked = pc.fill_null(pc.index_in(events["severity"], pa.array(SEVERITIES)), -1).to_numpy()
+    counted = firing == fired[window]
+    severest = np.full(count, -1)
+    np.maximum.at(severest, window[counted], ranked[counted])
+    value = pc.fill_null(events["current_value"], -np.inf).to_numpy()
+    highest = np.full(count, -np.inf)
+    np.maximum.at(highest, window[firing], value[firing])
+    alert_count = np.bincount(window[firing], minlength=count)
+    deliveries, distinct = np.bincount(window[number], minlength=count), np.bincount(window, minlength=count)
+    is_over = (last_resolution >= 0) & (~fired | (at[last_resolution] >= at[last_firing]))
+    start = at[first_of_window] // width * width
+    columns = {
+        "fingerprint": fingerprints(shown_first, dedup_fields),
+        "window_start": moments(start),
+        "window_end": moments(start + width),
+        **{column: shown_first[column] for column in ("application_id", "host", "alert_type")},
+        "severity": pa.array([_UNKNOWN_SEVERITY, *SEVERITIES]).take(pa.array(severest + 1)),
+        **{column: where(fired, shown_first[column]) for column in ("alert_id", "current_value", "threshold")},
+        "max_value": pa.array(highest, mask=np.isneginf(highest)),
+        "first_seen_timestamp": moments(micros(shown_first["timestamp"]), fired),
+        "last_seen_timestamp": moments(at[last_firing], fired),
+        "alert_count": alert_count,
+        "suppressed_count": np.maximum(alert_count - 1, 0),
+        "duplicate_count": deliveries - distinct,
+        "resolved_at": moments(at[last_resolution], is_over),
+        **{column: shown_last[column] for column in _OF_THE_LAST},
+    }
+    return pa.table(columns)
 
 
-def _field(name: str) -> Column:
+def _field(events: pa.Table, name: str) -> pa.ChunkedArray:
     if name.startswith("labels."):
-        return F.try_element_at("labels", F.lit(name.removeprefix("labels.")))
-    return F.col(name).cast("string")
-
-
-def _severity_rank(severity: Column) -> Column:
-    """1 for the lowest, the position in :data:`SEVERITIES`; 0 where there is no severity."""
-    known = F.array(*map(F.lit, SEVERITIES))
-    return F.coalesce(F.array_position(known, severity), F.lit(0)).cast("int")
+        return pc.map_lookup(events["labels"], name.removeprefix("labels."), "first")
+    return events[name]

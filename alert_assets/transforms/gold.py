@@ -10,15 +10,17 @@ import pyarrow.compute as pc
 
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.kernel.buckets import spark_bucket, sql_bucket
-from alert_assets.kernel.intervals import Interval, bucket_intervals
-from alert_assets.kernel.sql import micros, sql_envelope, within
+from alert_assets.kernel.clock import EPOCH
+from alert_assets.kernel.intervals import Interval, bucket_intervals, merge_intervals
+from alert_assets.kernel.sql import literal, micros, sql_envelope, within
 from alert_assets.lake.audit import audit, audit_staged
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
-from alert_assets.lake.schema import shaped, stored_schema
-from alert_assets.transforms.refresh import Refresh, only_in
+from alert_assets.transforms.changes import changed_rows
+from alert_assets.transforms.correlate import columns_looked_at, correlate
+from alert_assets.transforms.refresh import Refresh, only_in, rows_at_hand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection
 
     from pyspark.sql import DataFrame, SparkSession
 
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
 #: Gold's rows are silver's, one to one: what a refresh merges by. The alert's timestamp, part of gold's
 #: own key, moves when an earlier firing arrives late.
 _SILVER_KEY = SILVER_ALERTS.key
+
+#: Up to so many applications are named when their events are asked for; beyond, those of all come.
+_SPELLED_OUT = 500
+
+_SECOND, _MICROSECOND = timedelta(seconds=1), timedelta(microseconds=1)
 
 
 def refresh_gold(
@@ -51,13 +58,10 @@ def refresh_gold(
         lookback = timedelta(minutes=settings.correlation_lookback_minutes)
         if full_refresh:
             with lakehouse.stage(GOLD_INCIDENTS, replacing=lakehouse.snapshot(GOLD_INCIDENTS)) as staged:
-                staged.write(_correlate(spark(), _incidents(silver.read(spark())), bronze, settings))
+                staged.write(_correlated(_incidents(silver.read(spark())), bronze.read(spark()), settings))
                 audit_staged(staged, spark())
                 written = staged.commit(transactions, {"full_refresh": True})
             return Refresh(silver.row_count, written, written, committed=True)
-
-        from alert_assets.contracts.spark import spark_schema
-        from alert_assets.transforms.changes import changed_rows
 
         touched = _touched(silver, bronze, silver_cursor, bronze_cursor, lookback)
         if not touched.num_rows:
@@ -69,10 +73,9 @@ def refresh_gold(
         window = timedelta(minutes=settings.dedup_window_minutes)
         spans = bucket_intervals(buckets, lookback)
         starts = [Interval(span.start - window, span.end) for span in spans]
-        alerts = spark().createDataFrame(touched, spark_schema(SILVER_ALERTS))
-        computed = _correlate(spark(), alerts, bronze, settings, buckets)
-        stored = gold.read(spark(), gold.files(time_column="window_start", intervals=starts))
-        changed = changed_rows(stored, computed, GOLD_INCIDENTS, _SILVER_KEY).toArrow()
+        computed = _computed(spark, touched, bronze, settings, buckets)
+        stored = gold.rows(within("window_start", starts))
+        changed = changed_rows(stored, computed, _SILVER_KEY)
         audit(GOLD_INCIDENTS, _SILVER_KEY, changed)
         lakehouse.merge(GOLD_INCIDENTS, _SILVER_KEY, changed, transactions, within=sql_envelope("window_start", starts))
         return Refresh(touched.num_rows, len(buckets), changed.num_rows, committed=True)
@@ -86,10 +89,9 @@ def _touched(
     Few enough to come here: gold's rows for them will too. What is built on them then starts from them, and not from
     all that told them. They are found without Spark: a query of its costs more than all of this.
     """
-    schema = pa.schema(stored_schema(SILVER_ALERTS).to_arrow())
 
     def incidents(where: str) -> pa.Table:
-        return shaped(silver.query(f"SELECT * FROM t WHERE alert_count > 0 AND {where}"), schema)
+        return silver.rows(f"alert_count > 0 AND {where}")
 
     changed = incidents(f"_batch_id > {silver_cursor}")
     # Every alert is new: there is none that new events could touch.
@@ -141,31 +143,47 @@ def _buckets(rows: pa.Table, width: timedelta) -> list[int]:
     return sorted(pc.unique(pc.divide(moments, width // timedelta(microseconds=1))).to_pylist())
 
 
-def _correlate(
-    spark: SparkSession,
-    alerts: DataFrame,
-    bronze: Snapshot,
-    settings: Settings,
-    buckets: Iterable[int] | None = None,
-) -> DataFrame:
-    """Gold's rows for silver's; `buckets` are the stretches of the lookback's width that the alerts are in."""
+def _computed(
+    spark: Callable[[], SparkSession], touched: pa.Table, bronze: Snapshot, settings: Settings, buckets: Collection[int]
+) -> pa.Table:
+    """Gold's rows for silver's; `buckets` are the stretches of the lookback's width that they are in."""
+    lookback = timedelta(minutes=settings.correlation_lookback_minutes)
+    there = _looked_into(touched, lookback)
+    events = rows_at_hand(bronze, there, settings, columns_looked_at(settings.dedup_fields))
+    if events is not None:
+        return correlate(
+            touched.drop(["_batch_id"]),
+            events,
+            dedup_fields=settings.dedup_fields,
+            lookback_minutes=settings.correlation_lookback_minutes,
+        )
+
     from pyspark.sql import functions as F
 
-    from alert_assets.transforms.correlate import correlate
+    from alert_assets.contracts.spark import spark_schema
 
-    lookback = timedelta(minutes=settings.correlation_lookback_minutes)
-    if buckets is None:
-        events = bronze.read(spark)
-    else:
-        looked_into = {number - before for number in buckets for before in (0, 1)}
-        events = bronze.read(spark, bronze.files(intervals=bucket_intervals(looked_into, lookback)))
-        events = only_in(events, spark_bucket(F.col("timestamp"), lookback), looked_into)
-    return correlate(
-        alerts,
-        events,
-        dedup_fields=settings.dedup_fields,
-        lookback_minutes=settings.correlation_lookback_minutes,
-    )
+    alerts = spark().createDataFrame(touched, spark_schema(SILVER_ALERTS))
+    looked_into = {number - before for number in buckets for before in (0, 1)}
+    found = bronze.read(spark(), bronze.files(intervals=bucket_intervals(looked_into, lookback)))
+    some = only_in(found, spark_bucket(F.col("timestamp"), lookback), looked_into)
+    return _correlated(alerts, some, settings).toArrow()
+
+
+def _looked_into(touched: pa.Table, lookback: timedelta) -> str:
+    """SQL that holds for the events of the incidents' applications in their lookbacks, and for some more."""
+    seconds = pc.unique(pc.divide(touched["first_seen_timestamp"].cast(pa.int64()), _SECOND // _MICROSECOND))
+    ends = [EPOCH + _SECOND * number for number in seconds.to_pylist()]
+    spans = merge_intervals(Interval(end - lookback, end + _SECOND) for end in ends)
+    applications = sorted(pc.unique(touched["application_id"]).to_pylist())
+    named = f" AND application_id IN ({', '.join(map(literal, applications))})"
+    return f"{within('timestamp', spans)}{named if len(applications) <= _SPELLED_OUT else ''}"
+
+
+def _correlated(alerts: DataFrame, events: DataFrame, settings: Settings) -> DataFrame:
+    from alert_assets.transforms.distributed import correlated
+
+    fields, minutes = settings.dedup_fields, settings.correlation_lookback_minutes
+    return correlated(alerts, events, dedup_fields=fields, lookback_minutes=minutes)
 
 
 def _incidents(silver: DataFrame) -> DataFrame:

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_ALERTS
 from alert_assets.kernel.buckets import spark_bucket, sql_bucket
-from alert_assets.kernel.intervals import bucket_intervals
-from alert_assets.kernel.sql import sql_envelope
+from alert_assets.kernel.intervals import Interval, bucket_intervals
+from alert_assets.kernel.sql import sql_envelope, within
 from alert_assets.lake.audit import audit, audit_staged
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
-from alert_assets.transforms.refresh import Refresh, only_in
+from alert_assets.transforms.changes import changed_rows
+from alert_assets.transforms.deduplicate import deduplicate
+from alert_assets.transforms.refresh import Refresh, only_in, rows_at_hand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
+    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
     from alert_assets.lake.snapshot import Snapshot
@@ -36,7 +39,7 @@ def refresh_silver(
         transactions = {cursor_app(BRONZE_EVENTS): bronze.last_batch_id}
         if full_refresh:
             with lakehouse.stage(SILVER_ALERTS, replacing=silver) as staged:
-                staged.write(_deduplicate(_alerts(bronze.read(spark())), settings))
+                staged.write(_deduplicated(_alerts(bronze.read(spark())), settings, bronze.row_count))
                 audit_staged(staged, spark())
                 changed = staged.commit(transactions, {"full_refresh": True})
             return Refresh(bronze.row_count, changed, changed, committed=True)
@@ -47,16 +50,10 @@ def refresh_silver(
             lakehouse.move_cursors(SILVER_ALERTS, transactions)
             return Refresh(committed=True)
 
-        from pyspark.sql import functions as F
-
-        from alert_assets.transforms.changes import changed_rows
-
         touched = bucket_intervals(windows, width)
-        # The session first: without one, a function asks for Spark in this process.
-        alerts = _alerts(bronze.read(spark(), bronze.files(intervals=touched)))
-        computed = _deduplicate(only_in(alerts, spark_bucket(F.col("timestamp"), width), windows), settings)
-        stored = silver.read(spark(), silver.files(time_column="window_start", intervals=touched))
-        different = changed_rows(stored, computed, SILVER_ALERTS, SILVER_ALERTS.key).toArrow()
+        computed = _computed(spark, bronze, touched, windows, settings)
+        stored = silver.rows(within("window_start", touched))
+        different = changed_rows(stored, computed, SILVER_ALERTS.key)
         audit(SILVER_ALERTS, SILVER_ALERTS.key, different)
         lakehouse.merge(
             SILVER_ALERTS, SILVER_ALERTS.key, different, transactions, within=sql_envelope("window_start", touched)
@@ -73,11 +70,33 @@ def _new_windows(bronze: Snapshot, cursor: int, width: timedelta) -> dict[int, i
     return dict(sorted(zip(counted["n"].to_pylist(), counted["alerts"].to_pylist(), strict=True)))
 
 
+def _computed(
+    spark: Callable[[], SparkSession],
+    bronze: Snapshot,
+    touched: list[Interval],
+    windows: Collection[int],
+    settings: Settings,
+) -> pa.Table:
+    """Silver's rows of these windows; of others in `touched` too, where there are few alerts."""
+    alerts = rows_at_hand(bronze, f"event_type = 'alert' AND {within('timestamp', touched)}", settings)
+    if alerts is not None:
+        return deduplicate(alerts, dedup_fields=settings.dedup_fields, window_minutes=settings.dedup_window_minutes)
+
+    from pyspark.sql import functions as F
+
+    # The session first: without one, a function asks for Spark in this process.
+    found = _alerts(bronze.read(spark(), bronze.files(intervals=touched)))
+    width = timedelta(minutes=settings.dedup_window_minutes)
+    some = only_in(found, spark_bucket(F.col("timestamp"), width), windows)
+    return _deduplicated(some, settings, bronze.row_count).toArrow()
+
+
 def _alerts(events: DataFrame) -> DataFrame:
     return events.where("event_type = 'alert'")
 
 
-def _deduplicate(alerts: DataFrame, settings: Settings) -> DataFrame:
-    from alert_assets.transforms.deduplicate import deduplicate
+def _deduplicated(alerts: DataFrame, settings: Settings, rows: int) -> DataFrame:
+    from alert_assets.transforms.distributed import deduplicated
 
-    return deduplicate(alerts, dedup_fields=settings.dedup_fields, window_minutes=settings.dedup_window_minutes)
+    fields, minutes = settings.dedup_fields, settings.dedup_window_minutes
+    return deduplicated(alerts, dedup_fields=fields, window_minutes=minutes, rows=rows)

@@ -208,7 +208,7 @@ def test_of_two_writers_from_the_same_cursor_the_second_fails(settings, monkeypa
     )
     for number, write in enumerate(writes):
         stale = first.table(SILVER_ALERTS)
-        for look in ("create", "table"):
+        for look in ("create", "table_to_write"):
             monkeypatch.setattr(second, look, lambda _, stale=stale: stale)
         merge(first, silver_rows(("b", START + number * MINUTE)), cursor=2)
         before = all_rows(first)

@@ -752,7 +752,7 @@ def _error_summary(evidence: Iterable[Event]) -> dict[str, int]:
 
 
 def _top_messages(evidence: Iterable[Event]) -> list[Row]:
-    shown = (_one_line(event.message) for event in _errors(evidence) if event.message is not None)
+    shown = (_one_line(event.message[:10_000]) for event in _errors(evidence) if event.message is not None)
     counts = Counter(re.sub("[0-9]+", "#", text)[:200] for text in shown if text)
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [{"message": message, "count": count} for message, count in ranked[:5]]

@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 
 
 def run_in_batches(pipeline: Pipeline, batches: list[list[bytes]], rng: random.Random) -> None:
-    """Land and process one batch after another, each in a few files, some compressed."""
+    """Land and process one batch after another, by one engine or the other, each in a few files, some compressed."""
     for number, lines in enumerate(batches):
+        engine = rng.choice(("arrow", "spark"))
+        pipeline.settings = pipeline.settings.model_copy(update={"refresh_engine": engine})
         write_files(lines, pipeline.landing / f"{number}", rng, max_files=4, gzip_share=0.4)
         pipeline.run()
 

@@ -95,6 +95,23 @@ def test_problems_follow_when_nothing_waits(settings: Settings) -> None:
     assert stream.process.facts["cycles"] == 1
 
 
+def test_small_files_are_put_together_every_minute(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cycle writes a file a table: forty of them a minute would make each query slower than the one before."""
+    monkeypatch.setattr(module, "REPORT_SECONDS", 0.1)
+    lake = Lake(settings)
+    for number in range(6):
+        lake.land(alert(f"a{number}", T0 - number * HOUR))
+        lake.refresh()
+    lake.land(alert("last", T0 - 9 * HOUR))
+    before = len(lake.lakehouse.snapshot(BRONZE_EVENTS).files())
+    assert before == 7
+    stream = Running(settings)
+    while len(lake.lakehouse.snapshot(BRONZE_EVENTS).files()) == before:
+        stream.process.stop.wait(0.05)
+    assert [said for said in stream.end() if "not put together" in said] == []
+    assert lake.lakehouse.snapshot(BRONZE_EVENTS).row_count == 7
+
+
 def test_who_watches_from_outside_is_asked_while_all_is_well(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from alert_assets.contracts import GOLD_INCIDENTS
 from alert_assets.transforms.changes import changed_rows
 from alert_assets_tests.commands.lake import incident
-from alert_assets_tests.transforms.frames import frame, rows_of
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+from alert_assets_tests.support.pipeline import arrow_rows
+from alert_assets_tests.transforms.frames import Row, table
 
 KEY = ("fingerprint", "window_start")
 
 
-def test_rows_that_are_new_or_differ(spark: SparkSession) -> None:
+def changed(before: list[Row], after: list[Row]) -> list[Row]:
+    stored, computed = table(GOLD_INCIDENTS, before), table(GOLD_INCIDENTS, after).drop(["_batch_id"])
+    return arrow_rows(changed_rows(stored, computed, KEY))
+
+
+def test_rows_that_are_new_or_differ() -> None:
     before = [incident(n) for n in range(8)]
     deployments = before[7]["correlated_deployments"]
     after = [
@@ -29,9 +30,7 @@ def test_rows_that_are_new_or_differ(spark: SparkSession) -> None:
         {**incident(7), "correlated_deployments": [{**deployments[0], "version": None}]},
         incident(8),
     ]
-    found = rows_of(
-        changed_rows(frame(spark, GOLD_INCIDENTS, before), frame(spark, GOLD_INCIDENTS, after), GOLD_INCIDENTS, KEY)
-    )
+    found = changed(before, after)
 
     assert sorted(row["alert_id"] for row in found) == ["a1", "a2", "a3", "a4", "a5", "a7", "a8"]
     by_id = {row["alert_id"]: row for row in found}
@@ -39,16 +38,16 @@ def test_rows_that_are_new_or_differ(spark: SparkSession) -> None:
     assert (by_id["a1"]["alert_count"], by_id["a2"]["error_summary"]) == (13, {"TimeoutException": 13})
 
 
-def test_null_and_null_are_the_same_and_a_key_is_both_columns(spark: SparkSession) -> None:
+def test_null_and_null_are_the_same_and_a_key_is_both_columns() -> None:
     before = [{**incident(1), "host": None, "error_summary": {}}]
-    same = changed_rows(frame(spark, GOLD_INCIDENTS, before), frame(spark, GOLD_INCIDENTS, before), GOLD_INCIDENTS, KEY)
-    assert rows_of(same) == []
+    same = changed(before, before)
+    assert same == []
     later = [{**before[0], "window_start": incident(9)["window_start"]}]
-    moved = changed_rows(frame(spark, GOLD_INCIDENTS, before), frame(spark, GOLD_INCIDENTS, later), GOLD_INCIDENTS, KEY)
-    assert [row["window_start"] for row in rows_of(moved)] == [incident(9)["window_start"]]
+    moved = changed(before, later)
+    assert [row["window_start"] for row in moved] == [incident(9)["window_start"]]
 
 
-def test_into_an_empty_table_everything_goes(spark: SparkSession) -> None:
+def test_into_an_empty_table_everything_goes() -> None:
     rows = [incident(1), incident(2)]
-    found = changed_rows(frame(spark, GOLD_INCIDENTS, []), frame(spark, GOLD_INCIDENTS, rows), GOLD_INCIDENTS, KEY)
-    assert sorted(row["alert_id"] for row in rows_of(found)) == ["a1", "a2"]
+    found = changed([], rows)
+    assert sorted(row["alert_id"] for row in found) == ["a1", "a2"]

@@ -1,66 +1,19 @@
-"""Numbers, means and the incident's text come out of Spark as they do of Python."""
+"""The incident's text, against the oracle's."""
 
 from __future__ import annotations
 
-import random
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
 import pytest
-from pyspark.sql import functions as F
 
-from alert_assets.contracts import GOLD_INCIDENTS
-from alert_assets.contracts.spark import spark_schema
-from alert_assets.transforms.context import two_decimals, with_context_text
+from alert_assets.transforms.context import context_text
 from alert_assets_tests.oracle import reference
 
 if TYPE_CHECKING:
     from alert_assets_tests.support.pipeline import Row
 
 AT = datetime(2026, 2, 14, 10, 5, 0, 999_999, tzinfo=UTC)
-
-
-def _floats() -> list[float]:
-    rng = random.Random(1)
-    ties = [whole + eighths / 8 for whole in (*range(130), 2**40) for eighths in range(8)]
-    near_ties = [0.005, 0.015, 1.005, 2.675, 99.995, 0.995, 0.375 + 2**-54, 0.1250000000000001, 0.004999999999999999]
-    extremes = [0.0, 5e-324, 1e-300, 1e15, 2.0**53 - 1, 2.0**53, 1e17, 123456789012.345, 1e20]
-    at_random = [
-        *(round(rng.uniform(0, 200), 4) for _ in range(5_000)),
-        *(round(rng.uniform(0, 50), 3) for _ in range(5_000)),
-        *(rng.random() for _ in range(3_000)),
-        *(rng.uniform(0, 1e16) for _ in range(2_000)),
-        *(rng.random() * 2 ** -rng.randint(1, 60) for _ in range(2_000)),
-        *(rng.randint(0, 1000) / 200 for _ in range(1_000)),
-    ]
-    positive = [*ties, *near_ties, *extremes, *at_random]
-    return [*positive, *(-value for value in positive)]
-
-
-def test_two_decimals_are_those_of_python(spark):
-    values = _floats()
-    table = pa.table({"v": [values[start : start + 6] for start in range(0, len(values), 6)]})
-    frame = spark.createDataFrame(table).select("v", two_decimals(F.col("v")).alias("text"))
-    wrong = [
-        (value, text, f"{value:.2f}")
-        for row in frame.toArrow().to_pylist()
-        for value, text in zip(row["v"], row["text"], strict=True)
-        if text != (f"{value:.2f}" if value else "0.00")  # a zero has no sign: bronze has none
-    ]
-    assert not wrong, f"{len(wrong)} of {len(values)}, as (value, got, expected): {wrong[:5]}"
-
-
-def test_a_number_too_large_for_a_fraction_reads_as_itself(spark):
-    values = [2.0**53, 2.0**70, -(2.0**70), 1e22 / 3, 1.7e308]
-    texts = spark.createDataFrame([(values,)], "v array<double>").select(two_decimals(F.col("v"))).first()[0]
-    assert [float(text) for text in texts] == values
-    assert all(text.endswith(".00") for text in texts)
-
-
-def test_a_missing_number_has_no_text(spark):
-    row = spark.createDataFrame([([None, 1.0],)], "v array<double>").select(two_decimals(F.col("v"))).first()
-    assert row[0] == [None, "1.00"]
 
 
 def _incidents() -> list[Row]:
@@ -103,11 +56,6 @@ def _incidents() -> list[Row]:
 
 
 @pytest.mark.parametrize("lookback_minutes", [60, 17])
-def test_the_text_of_an_incident_is_the_oracles(spark, lookback_minutes):
-    incidents = _incidents()
-    names = list(incidents[0])
-    schema = spark_schema(GOLD_INCIDENTS)
-    columns = schema.__class__([schema[name] for name in names])
-    frame = spark.createDataFrame([tuple(row[name] for name in names) for row in incidents], columns)
-    texts = [row["incident_context_text"] for row in with_context_text(frame, lookback_minutes).collect()]
-    assert texts == [reference.context_text(row, lookback_minutes) for row in incidents]
+def test_the_text_of_an_incident_is_the_oracles(lookback_minutes: int) -> None:
+    for row in _incidents():
+        assert context_text(row, lookback_minutes) == reference.context_text(row, lookback_minutes)

@@ -7,16 +7,14 @@ import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.transforms.correlate import correlate
-from alert_assets_tests.transforms.frames import Row, frame, rows_of
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+from alert_assets_tests.support.pipeline import arrow_rows
+from alert_assets_tests.transforms.frames import Row, table
 
 T0 = datetime(2026, 2, 14, 10, 6, tzinfo=UTC)
 MICROSECOND, SECOND, MINUTE = timedelta(microseconds=1), timedelta(seconds=1), timedelta(minutes=1)
@@ -62,15 +60,15 @@ def event(event_id: str, at: datetime, event_type: str = "log", **fields: Any) -
     return {**about, **fields}
 
 
-def gold(spark: SparkSession, alerts: list[Row], events: list[Row]) -> dict[str, Row]:
+def gold(alerts: list[Row], events: list[Row]) -> dict[str, Row]:
     """Incidents by alert_id."""
     found = correlate(
-        frame(spark, SILVER_ALERTS, alerts),
-        frame(spark, BRONZE_EVENTS, events),
+        table(SILVER_ALERTS, alerts).drop(["_batch_id"]),
+        table(BRONZE_EVENTS, events),
         dedup_fields=("application_id", "host"),
         lookback_minutes=60,
     )
-    return {row["alert_id"]: row for row in rows_of(found)}
+    return {row["alert_id"]: row for row in arrow_rows(found)}
 
 
 def expected(alert: Row, events: list[Row]) -> Row:
@@ -141,7 +139,7 @@ def drawn(draw: random.Random, number: int) -> Row:
             return event(f"e{number}", at, "deployment", deployment_id=f"d{number}", version="v2", **about)
 
 
-def test_random_events_against_plain_python(spark: SparkSession) -> None:
+def test_random_events_against_plain_python() -> None:
     draw = random.Random(3)
     events = [drawn(draw, number) for number in range(400)]
     events += draw.sample(events, 60)
@@ -152,7 +150,7 @@ def test_random_events_against_plain_python(spark: SparkSession) -> None:
     for alert in alerts:
         alert["fingerprint"] = fingerprint_of(alert["application_id"], "host-a")
 
-    found = gold(spark, alerts, events)
+    found = gold(alerts, events)
 
     assert found.keys() == {alert["alert_id"] for alert in alerts}
     for alert in alerts:
@@ -163,23 +161,23 @@ def test_random_events_against_plain_python(spark: SparkSession) -> None:
     assert found["a0"]["evidence_count"] > 30
 
 
-def test_both_ends_of_the_lookback_count(spark: SparkSession) -> None:
+def test_both_ends_of_the_lookback_count() -> None:
     ends = [T0 - LOOKBACK - MICROSECOND, T0 - LOOKBACK, T0, T0 + MICROSECOND]
     events = [event(f"e{n}", at, log_level="ERROR", error_code=f"code{n}") for n, at in enumerate(ends)]
-    assert gold(spark, [silver(1, T0)], events)["a1"]["error_summary"] == {"code1": 1, "code2": 1}
+    assert gold([silver(1, T0)], events)["a1"]["error_summary"] == {"code1": 1, "code2": 1}
 
 
-def test_without_evidence_there_are_empty_sections(spark: SparkSession) -> None:
-    row = gold(spark, [silver(1, T0)], [event("e1", T0, application_id="other")])["a1"]
+def test_without_evidence_there_are_empty_sections() -> None:
+    row = gold([silver(1, T0)], [event("e1", T0, application_id="other")])["a1"]
     assert (row["correlated_deployments"], row["error_summary"], row["evidence_count"]) == ([], {}, 0)
     assert set(row["metric_summary"].values()) == {None}
     assert (row["top_messages"], row["prior_alert_count"], row["other_alert_count"]) == ([], 0, 0)
     assert set(row) == {name for name in GOLD_INCIDENTS.columns if name != "_batch_id"}
 
 
-def test_ids_and_hashes(spark: SparkSession) -> None:
+def test_ids_and_hashes() -> None:
     at = T0 + 7 * MICROSECOND
-    row = gold(spark, [silver(1, at)], [])["a1"]
+    row = gold([silver(1, at)], [])["a1"]
     named = f"{row['fingerprint']}\x1f2026-02-14T10:06:00.000007Z"
     assert row["incident_id"] == sha256(named.encode()).hexdigest()[:16]
     assert row["alert_timestamp"] == at
@@ -187,17 +185,17 @@ def test_ids_and_hashes(spark: SparkSession) -> None:
     assert row["incident_context_text"].startswith("Incident Alert:\ncpu_high triggered on payments-api host-a\n")
 
 
-def test_an_alert_of_the_same_moment_is_a_prior_alert_and_its_own_is_not(spark: SparkSession) -> None:
+def test_an_alert_of_the_same_moment_is_a_prior_alert_and_its_own_is_not() -> None:
     events = [
         event("e1", T0, "alert", status="firing", alert_id="a1"),
         event("e2", T0, "alert", status="firing", alert_id="a2"),
         event("e3", T0, "alert", status="resolved", alert_id="a3"),
         event("e4", T0, "alert", status="firing", alert_id=None),
     ]
-    assert gold(spark, [silver(1, T0)], events)["a1"]["prior_alert_count"] == 2
+    assert gold([silver(1, T0)], events)["a1"]["prior_alert_count"] == 2
 
 
-def test_an_alerts_own_repeats_are_no_other_alerts(spark: SparkSession) -> None:
+def test_an_alerts_own_repeats_are_no_other_alerts() -> None:
     own = silver(1, T0, fingerprint=fingerprint_of("payments-api", "host-a"))
     events = [
         event("e1", T0, "alert", status="firing", alert_id="a1", host="host-a"),
@@ -206,37 +204,37 @@ def test_an_alerts_own_repeats_are_no_other_alerts(spark: SparkSession) -> None:
         event("e4", T0 - MINUTE, "alert", status="resolved", alert_id="a4", host="host-c"),
         event("e5", T0 - 2 * LOOKBACK, "alert", status="firing", alert_id="a5", host="host-d"),
     ]
-    row = gold(spark, [own], [*events, *events])["a1"]
+    row = gold([own], [*events, *events])["a1"]
     assert (row["prior_alert_count"], row["other_alert_count"]) == (1, 1)
 
 
-def test_of_many_codes_the_fifty_most_frequent_are_kept_and_the_rest_is_counted(spark: SparkSession) -> None:
+def test_of_many_codes_the_fifty_most_frequent_are_kept_and_the_rest_is_counted() -> None:
     def log(number: int, code: str) -> Row:
         return event(f"e{number}", T0 - number * SECOND, log_level="ERROR", error_code=code)
 
     codes = (
         [f"code{n:03}" for n in range(60)] * 2 + ["often"] * 3 + ["other"] * 4 + ["x" * 200 + "y", "x" * 200 + "z"] * 2
     )
-    row = gold(spark, [silver(1, T0)], [log(n, code) for n, code in enumerate(codes)])["a1"]
+    row = gold([silver(1, T0)], [log(n, code) for n, code in enumerate(codes)])["a1"]
     kept = {"x" * 200: 4, "often": 3, **{f"code{n:03}": 2 for n in range(48)}}
     assert row["error_summary"] == {**kept, "other": 12 * 2 + 4}
     assert list(row["error_summary"])[-1] == "other"
 
 
-def test_of_many_deployments_the_newest_fifty_are_kept(spark: SparkSession) -> None:
+def test_of_many_deployments_the_newest_fifty_are_kept() -> None:
     events = [
         event(f"e{n}", T0 - n // 2 * SECOND, "deployment", deployment_id=f"d{n:03}", version="v" * 300)
         for n in range(70)
     ]
     again = [event(f"again{n}", T0, "deployment", deployment_id="d000", version="v" * 200) for n in range(60)]
-    found = gold(spark, [silver(1, T0)], events)["a1"]["correlated_deployments"]
+    found = gold([silver(1, T0)], events)["a1"]["correlated_deployments"]
     assert [row["deployment_id"] for row in found] == [f"d{n + half:03}" for n in range(48, -1, -2) for half in (0, 1)]
     assert {row["version"] for row in found} == {"v" * 200}
-    found = gold(spark, [silver(1, T0)], [*events, *again])["a1"]["correlated_deployments"]
+    found = gold([silver(1, T0)], [*events, *again])["a1"]["correlated_deployments"]
     assert [row["deployment_id"] for row in found] == ["d000"] * 49 + ["d001"]
 
 
-def test_messages_that_differ_in_numbers_are_one(spark: SparkSession) -> None:
+def test_messages_that_differ_in_numbers_are_one() -> None:
     texts = ["slow: 1240 ms", "slow: 99 ms", " a\n\tb  ", "a b", "a b", "", " ", None, "z" * 300, "z" * 250]
     texts += ["b", "c", "d", "e", "x" * 150 + "1" * 100 + "x" * 100]
     events = [
@@ -244,7 +242,7 @@ def test_messages_that_differ_in_numbers_are_one(spark: SparkSession) -> None:
         for n, text in enumerate(texts)
     ]
     events.append(event("info", T0, log_level="INFO", message="b"))
-    assert gold(spark, [silver(1, T0)], events)["a1"]["top_messages"] == [
+    assert gold([silver(1, T0)], events)["a1"]["top_messages"] == [
         {"message": "a b", "count": 3},
         {"message": "slow: # ms", "count": 2},
         {"message": "z" * 200, "count": 2},

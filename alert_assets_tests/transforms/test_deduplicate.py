@@ -8,14 +8,13 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from pyspark.sql import functions as F
-
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_ALERTS
-from alert_assets.transforms.deduplicate import deduplicate, fingerprint, window_start
-from alert_assets_tests.transforms.frames import Row, frame, rows_of
+from alert_assets.transforms.deduplicate import deduplicate
+from alert_assets_tests.support.pipeline import arrow_rows
+from alert_assets_tests.transforms.frames import Row, table
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from collections.abc import Sequence
 
 T0 = datetime(2026, 2, 14, 10, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -47,11 +46,11 @@ def alert(at: datetime, event_id: str = "e1", **fields: Any) -> Row:
     }
 
 
-def silver(spark: SparkSession, *alerts: Row) -> list[Row]:
-    found = deduplicate(
-        frame(spark, BRONZE_EVENTS, alerts), dedup_fields=("application_id", "host", "alert_type"), window_minutes=5
-    )
-    return sorted(rows_of(found), key=lambda row: (row["window_start"], row["host"] or "", row["alert_type"]))
+def silver(
+    *alerts: Row, fields: Sequence[str] = ("application_id", "host", "alert_type"), minutes: int = 5
+) -> list[Row]:
+    found = arrow_rows(deduplicate(table(BRONZE_EVENTS, alerts), dedup_fields=fields, window_minutes=minutes))
+    return sorted(found, key=lambda row: (row["window_start"], row["host"] or "", row["alert_type"]))
 
 
 def expected(alerts: list[Row]) -> dict[tuple[str, datetime], Row]:
@@ -97,7 +96,7 @@ def expected(alerts: list[Row]) -> dict[tuple[str, datetime], Row]:
     return found
 
 
-def test_a_storm_against_plain_python(spark: SparkSession) -> None:
+def test_a_storm_against_plain_python() -> None:
     """300 alerts of four hosts in twenty minutes; some come again, some with another content, in any order."""
     draw = random.Random(7)
     alerts = [
@@ -122,7 +121,7 @@ def test_a_storm_against_plain_python(spark: SparkSession) -> None:
     draw.shuffle(alerts)
 
     # An empty host and none have one fingerprint; which of them a row shows is that of its first firing.
-    wanted, found = expected(alerts), silver(spark, *alerts)
+    wanted, found = expected(alerts), silver(*alerts)
 
     assert {(row["fingerprint"], row["window_start"]) for row in found} == wanted.keys()
     assert len(found) == len(wanted)
@@ -132,44 +131,43 @@ def test_a_storm_against_plain_python(spark: SparkSession) -> None:
     assert set(found[0]) == {name for name in SILVER_ALERTS.columns if name != "_batch_id"}
 
 
-def test_a_window_is_from_its_start_until_before_its_end(spark: SparkSession) -> None:
+def test_a_window_is_from_its_start_until_before_its_end() -> None:
     almost = timedelta(microseconds=1)
     alerts = [alert(at, f"e{n}") for n, at in enumerate([T0, T0 + 5 * MINUTE - almost, T0 + 5 * MINUTE])]
-    found = silver(spark, *alerts)
+    found = silver(*alerts)
     assert [(row["window_start"], row["alert_count"]) for row in found] == [(T0, 2), (T0 + 5 * MINUTE, 1)]
 
 
-def test_at_one_moment_the_event_id_decides_which_is_first(spark: SparkSession) -> None:
-    (row,) = silver(spark, alert(T0, "b", current_value=2.0), alert(T0, "a", current_value=1.0))
+def test_at_one_moment_the_event_id_decides_which_is_first() -> None:
+    (row,) = silver(alert(T0, "b", current_value=2.0), alert(T0, "a", current_value=1.0))
     assert (row["alert_id"], row["current_value"], row["max_value"], row["alert_count"]) == ("a", 1.0, 2.0, 2)
 
 
-def test_resolutions_alone_are_a_row_without_firings(spark: SparkSession) -> None:
-    (row,) = silver(spark, alert(T0 + MINUTE, status="resolved", severity="LOW"))
+def test_resolutions_alone_are_a_row_without_firings() -> None:
+    (row,) = silver(alert(T0 + MINUTE, status="resolved", severity="LOW"))
     assert (row["alert_count"], row["suppressed_count"], row["resolved_at"]) == (0, 0, T0 + MINUTE)
     assert (row["severity"], row["alert_id"], row["first_seen_timestamp"]) == ("LOW", None, None)
     assert (row["application_id"], row["host"], row["alert_type"]) == ("payments-api", "host-a", "cpu_high")
 
 
-def test_a_resolution_before_the_first_firing_resolves_nothing(spark: SparkSession) -> None:
-    (row,) = silver(spark, alert(T0, "r", status="resolved"), alert(T0 + SECOND, "f"))
+def test_a_resolution_before_the_first_firing_resolves_nothing() -> None:
+    (row,) = silver(alert(T0, "r", status="resolved"), alert(T0 + SECOND, "f"))
     assert (row["alert_count"], row["resolved_at"]) == (1, None)
 
 
-def test_a_window_is_over_by_its_last_resolution_if_nothing_fired_after_it(spark: SparkSession) -> None:
+def test_a_window_is_over_by_its_last_resolution_if_nothing_fired_after_it() -> None:
     told = [("firing", 30), ("resolved", 31), ("firing", 32), ("resolved", 33)]
     events = [alert(T0 + at * SECOND, f"e{at}", status=status) for status, at in told]
-    assert [silver(spark, *events[:n])[0]["resolved_at"] for n in (1, 2, 3, 4)] == [
+    assert [silver(*events[:n])[0]["resolved_at"] for n in (1, 2, 3, 4)] == [
         None, T0 + 31 * SECOND, None, T0 + 33 * SECOND,
     ]  # fmt: skip
-    (at_once,) = silver(spark, alert(T0, "r", status="resolved"), alert(T0, "s"))
+    (at_once,) = silver(alert(T0, "r", status="resolved"), alert(T0, "s"))
     assert at_once["resolved_at"] == T0
 
 
-def test_the_severity_is_of_the_firings_and_what_it_says_of_the_last(spark: SparkSession) -> None:
+def test_the_severity_is_of_the_firings_and_what_it_says_of_the_last() -> None:
     said = {"source": "grafana", "labels": {"b": "2", "a": "1"}, "message": "hotter", "url": "https://x.example/2"}
     (row,) = silver(
-        spark,
         alert(T0, "a", severity="LOW", message="hot", labels={"a": "1"}),
         alert(T0 + SECOND, "b", severity="MEDIUM", **said),
         alert(T0 + 2 * SECOND, "c", status="resolved", severity="CRITICAL", message="cool", labels={}),
@@ -178,22 +176,21 @@ def test_the_severity_is_of_the_firings_and_what_it_says_of_the_last(spark: Spar
     assert {name: row[name] for name in said} == said
 
 
-def test_resolutions_without_a_severity_have_that_of_a_firing_without_one(spark: SparkSession) -> None:
+def test_resolutions_without_a_severity_have_that_of_a_firing_without_one() -> None:
     resolved = [alert(T0 + n * SECOND, f"r{n}", status="resolved", severity=None, message=f"ok {n}") for n in (1, 2)]
-    (row,) = silver(spark, *resolved)
+    (row,) = silver(*resolved)
     assert (row["severity"], row["message"], row["resolved_at"]) == ("MEDIUM", "ok 2", T0 + 2 * SECOND)
 
 
-def test_fingerprints_by_labels_and_windows_of_other_widths(spark: SparkSession) -> None:
+def test_fingerprints_by_labels_and_windows_of_other_widths() -> None:
     rows = [alert(T0 + 61 * SECOND, labels={"team": "a"}), alert(T0 + 61 * SECOND, labels=None)]
-    found = frame(spark, BRONZE_EVENTS, rows).select(
-        F.col("labels.team").alias("team"),
-        fingerprint(("application_id", "labels.team")).alias("fingerprint"),
-        window_start(1).alias("start"),
-        window_start(1440).alias("day"),
-    )
-    by_team = {row["team"]: row for row in rows_of(found)}
-    for team in ("a", None):
-        joined = f"payments-api\x1f{team or ''}"
-        assert by_team[team]["fingerprint"] == sha256(joined.encode()).hexdigest()
-        assert (by_team[team]["start"], by_team[team]["day"]) == (T0 + MINUTE, T0.replace(hour=0))
+    for minutes, start in ((1, T0 + MINUTE), (1440, T0.replace(hour=0))):
+        found = silver(*rows, fields=("application_id", "labels.team"), minutes=minutes)
+        assert {row["fingerprint"]: (row["labels"], row["window_start"]) for row in found} == {
+            sha256(f"payments-api\x1f{team}".encode()).hexdigest(): ({"team": team} if team else None, start)
+            for team in ("a", "")
+        }
+
+
+def test_no_alerts_are_no_rows() -> None:
+    assert silver() == []
