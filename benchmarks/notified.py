@@ -1,8 +1,9 @@
 """Landed to webhook: alerts at random moments, by `alert-assets stream` or by the sensors of a `dagster dev`.
 
 `python -m benchmarks.notified --alerts 200` prints each time and the median and 95th percentile, in seconds, with
-`--events-per-second` of other telemetry around them. `--by sensors` measures a quiet `dagster dev`. The receiver is a
-web server on loopback.
+`--events-per-second` of other telemetry around them, and of `stream` also the seconds to the analysis, the memory of
+its process at the end over that after two minutes, and the files that wait at the end. `--by sensors` measures a quiet
+`dagster dev`. The receiver is a web server on loopback.
 """
 
 from __future__ import annotations
@@ -17,12 +18,18 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
+from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS
+from alert_assets.ingest.landing import backlog
+from alert_assets.lake.lakehouse import rows_in
+from alert_assets.lake.snapshot import BATCH_APP
 from alert_assets_tests.support.dagster_site import DagsterDev, Site, kill
 
 if TYPE_CHECKING:
@@ -104,6 +111,25 @@ class Stream:
                 start_new_session=True,
             )
 
+        self.memory: list[tuple[float, int]] = []
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        """Note every second how much memory it has."""
+        with suppress(psutil.Error):
+            process = psutil.Process(self.process.pid)
+            began = time.monotonic()
+            while self.process.poll() is None:
+                self.memory.append((time.monotonic() - began, process.memory_info().rss))
+                time.sleep(1)
+
+    def memory_ratio(self) -> float:
+        """The memory of the last half minute over that of the half minute that begins after two minutes."""
+        last = self.memory[-1][0]
+        early = [used for at, used in self.memory if 120 <= at < 150]
+        late = [used for at, used in self.memory if at >= last - 30]
+        return statistics.median(late) / statistics.median(early) if early else float("nan")
+
     def stop(self) -> None:
         """End it after the batch under way."""
         self.process.terminate()
@@ -143,7 +169,22 @@ def log(second: int, number: int) -> dict[str, Any]:
     }
 
 
-def measure(by: str, alerts: int, events_per_second: int, folder: Path) -> list[float]:
+def analysed(site: Site) -> dict[str, float]:
+    """By application, when the first analysis of its incident was committed, in seconds since the epoch."""
+    commits = {
+        commit["transactions"][BATCH_APP]: commit["committed_at"].timestamp()
+        for commit in site.lakehouse.commits(PLATINUM_INCIDENTS)
+        if BATCH_APP in commit["transactions"]
+    }
+    applications = {
+        row["fingerprint"]: row["application_id"]
+        for row in rows_in(site.lakehouse, GOLD_INCIDENTS, "SELECT fingerprint, application_id FROM t")
+    }
+    rows = rows_in(site.lakehouse, PLATINUM_INCIDENTS, "SELECT fingerprint, _batch_id FROM t")
+    return {applications[row["fingerprint"]]: commits[row["_batch_id"]] for row in rows}
+
+
+def measure(by: str, alerts: int, events_per_second: int, folder: Path) -> tuple[list[float], dict[str, float]]:
     """Seconds from the rename of each alert's file to its message, but for the first alert, which starts Spark."""
     receiver, seconds = Receiver(), []
     (folder / "routing.yaml").write_text("routes:\n  - {name: everything, add: {webhook: []}}\n")
@@ -154,6 +195,8 @@ def measure(by: str, alerts: int, events_per_second: int, folder: Path) -> list[
         ALERTS_ALLOWED_HOSTS="127.0.0.1",
         ALERTS_ROUTING_FILE=str(folder / "routing.yaml"),
     )
+    landed_at: dict[str, float] = {}
+    more: dict[str, float] = {}
     works = Stream(site) if by == "stream" else DagsterDev(site)
     try:
         if isinstance(works, DagsterDev):
@@ -162,18 +205,25 @@ def measure(by: str, alerts: int, events_per_second: int, folder: Path) -> list[
             for number in range(alerts + 1):
                 name = f"application-{number}-"
                 site.land(f"{name}.jsonl", alert(name))
-                landed = time.monotonic()
+                landed, landed_at[name] = time.monotonic(), time.time()
                 heard = receiver.await_(name)
                 if number:
                     seconds.append(_PATIENCE_SECONDS if heard is None else heard - landed)
                     print(f"{number:>3} {seconds[-1]:7.1f} s", flush=True)
                 time.sleep(random.uniform(*_PAUSE_SECONDS[by]))  # noqa: S311
+            if isinstance(works, Stream):
+                more["files_waiting"] = len(backlog(site.settings).pending)
+                more["memory_ratio"] = works.memory_ratio()
     finally:
         works.stop()
         kill(works.process)
         if isinstance(works, Stream):
             print(works.log.read_text()[-4000:], file=sys.stderr)
-    return seconds
+    if isinstance(works, Stream):
+        found = analysed(site)
+        waited = [found[name] - at for name, at in landed_at.items() if name in found and not name.endswith("-0-")]
+        more["analysed_p95_seconds"] = statistics.quantiles(waited, n=20)[-1]
+    return seconds, more
 
 
 def main() -> None:
@@ -184,10 +234,10 @@ def main() -> None:
     parser.add_argument("--events-per-second", type=int, default=50)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        seconds = measure(given.by, given.alerts, given.events_per_second, Path(folder))
+        seconds, more = measure(given.by, given.alerts, given.events_per_second, Path(folder))
     p95 = statistics.quantiles(seconds, n=20)[-1] if len(seconds) > 1 else seconds[0]
-    found = {"alerts": len(seconds), "median_seconds": statistics.median(seconds), "p95_seconds": p95}
-    print(json.dumps({name: round(value, 1) for name, value in found.items()}))
+    found = {"alerts": len(seconds), "median_seconds": statistics.median(seconds), "p95_seconds": p95, **more}
+    print(json.dumps({name: round(value, 2) for name, value in found.items()}))
 
 
 if __name__ == "__main__":
