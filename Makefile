@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTANCE := $(or $(DAGSTER_HOME),$(CURDIR)/data/state/dagster)
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 
-.PHONY: help run test test-all test-pythons bench bench-quick ui up monitor-circuits lint format docs venv dev lock stop clean \
+.PHONY: help run test test-all test-pythons test-circuit-breaker bench bench-quick ui up monitor-circuits lint format docs venv dev dbt lock stop clean \
   java instance
 
 help:
@@ -43,6 +43,9 @@ up: java venv instance ## everything: HTTP in, `alert-assets stream`, and the Da
 	done; \
 	while [ "$$(jobs -r | grep -c .)" -eq 3 ]; do sleep 1; done
 
+test-circuit-breaker: java dev dbt ## the tests of the circuit breakers, slow ones too
+	@$(BIN)/python -m pytest -m "" alert_assets_tests/breaker $(ARGS)
+
 monitor-circuits: venv ## the circuit breakers, live; Ctrl-C ends it
 	@$(BIN)/alert-assets breaker status --watch
 
@@ -64,13 +67,25 @@ venv: .venv/.installed ## .venv with what running needs; PYTHON=python3.12 choos
 
 dev: .venv/.installed-dev
 
+# dbt's own pins would hold back what is in .venv.
+dbt: .venv-dbt/.installed ## .venv-dbt with dbt, for the test of a dbt project behind a circuit breaker
+
+.venv-dbt/.installed: requirements-dbt-lock.txt .venv/.installed
+	@.venv/bin/python -m venv --clear .venv-dbt
+	@.venv-dbt/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 stop: ## stop the warm Spark server
 	@if [ -x $(BIN)/alert-assets ]; then $(BIN)/alert-assets spark stop; fi
 
 clean: ## remove the tables, checkpoints, state and landed samples under data/
 	@for made in data/lake data/checkpoints data/state data/landing/sample-*; do \
 	  if [ -e $$made ]; then echo "Removing $$made"; rm -rf $$made; fi; \
-	done
+	done && \
+	group() { $$python -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")' \
+	  $$1 >"$$tools/$$1.in"; } && \
+	group dbt && compile "$$tools/dbt.in" --no-annotate -o requirements-dbt-lock.txt && \
+	group image && compile "$$tools/image.in" --constraints requirements-lock.txt --no-annotate -o requirements-image-lock.txt
 
 # Spark runs on the java that JAVA_HOME or PATH names. With a server elsewhere (SPARK_REMOTE) none is needed.
 java:
@@ -131,7 +146,7 @@ endef
 	@touch $@
 
 # The dev and docs locks hold what their extras add, in the versions that running has.
-lock: ## resolve the three locks anew from pyproject.toml; ARGS=--upgrade takes the newest of everything
+lock: ## resolve the locks anew from pyproject.toml; ARGS=--upgrade takes the newest of everything
 	@$(find_python); \
 	tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
 	$$python -m venv "$$tools" && "$$tools/bin/pip" install --quiet --disable-pip-version-check uv && \
@@ -143,4 +158,8 @@ lock: ## resolve the three locks anew from pyproject.toml; ARGS=--upgrade takes 
 	  $$python -c 'import sys, tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
 	    print(*(line for extra in sys.argv[1:] for line in extras[extra]), sep="\n")' "$${@:2}" >"$$tools/$$1.in" && \
 	  compile "$$tools/$$1.in" --constraints requirements-lock.txt --no-annotate -o "requirements-$$1-lock.txt" || exit 1; \
-	done
+	done && \
+	group() { $$python -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")' \
+	  $$1 >"$$tools/$$1.in"; } && \
+	group dbt && compile "$$tools/dbt.in" --no-annotate -o requirements-dbt-lock.txt && \
+	group image && compile "$$tools/image.in" --constraints requirements-lock.txt --no-annotate -o requirements-image-lock.txt

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from alert_assets.breaker.circuit_breaker import CircuitBreaker as CircuitBreaker
+    from alert_assets.breaker.circuit_breaker import CircuitBreakerError as CircuitBreakerError
 
 
 def __getattr__(name: str) -> Any:
     """Import what is for other programs when it is asked for: no process of ours waits for it."""
-    if name == "CircuitBreaker":
-        from alert_assets.breaker.circuit_breaker import CircuitBreaker
+    if name in ("CircuitBreaker", "CircuitBreakerError"):
+        from alert_assets.breaker import circuit_breaker
 
-        return CircuitBreaker
+        return getattr(circuit_breaker, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -34,7 +34,11 @@ COMMANDS = {
     "held": "Batches that broke a gating limit and were not published: a list, release, discard.",
     "quarantine": "Lines that broke the event contract: a list, counts by reason, replay.",
     "routing": "Who is notified of which alert: check the routing file, test where an alert would go and why.",
+    "backtest": "Who would have been notified of the history under other routing: lost, new, earlier, later.",
     "slo": "Service level objectives: budget left and burn rates, what is configured, whether files are valid.",
+    "drift": "Columns whose values are distributed otherwise than in the hours before, and what has changed.",
+    "cost": "What runs cost by job and step, against the daily budget; alert rules to tune or delete.",
+    "report": "The weekly quality review and the monthly reliability report, as a page with tables and curves.",
     "senders": "Who can send over HTTP, who did, how to configure them, what a payload becomes.",
     "serve": "Take what other tools send over HTTP, durable before it is answered; pages for people; /metrics.",
     "intake": "Other ways in than HTTP: topics of Kafka.",
@@ -44,6 +48,7 @@ COMMANDS = {
     "maintenance": "Keep tables, logs, landing zone and state database small: what is due, and do it now.",
     "contracts": "Contracts of the tables and the event: list, show, export as ODCS, diff.",
     "settings": "Every setting with its value, its variable and where the value comes from.",
+    "doctor": "Whether everything an installation stands on works, and what to do about what does not.",
     "spark": "The warm Spark server of this machine: status, stop.",
 }
 

@@ -10,7 +10,14 @@ from alert_assets.defs.maintenance import definitions as maintenance
 from alert_assets.defs.medallion import definitions as medallion
 from alert_assets.defs.notifications import definitions as notifications
 from alert_assets.defs.reliability import definitions as reliability
+from alert_assets.defs.reporting import definitions as reporting
 
 defs = dg.Definitions.merge(
-    resources.defs, medallion.defs, reliability.defs, breaker.defs, notifications.defs, maintenance.defs
+    resources.defs,
+    medallion.defs,
+    reliability.defs,
+    breaker.defs,
+    notifications.defs,
+    maintenance.defs,
+    reporting.defs,
 )

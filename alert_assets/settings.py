@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 PREFIX = "ALERTS_"
 
 #: Never shown; the URL of a database may hold its password.
-_SECRETS = frozenset({"llm_api_key", "state_url", "heartbeat_url"})
+_SECRETS = frozenset({"llm_api_key", "state_url", "heartbeat_url", "schema_registry_url"})
 
 Minutes = Annotated[int, Field(gt=0, le=10_080)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Price = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 
 
 class SettingsError(UserError):
@@ -155,6 +156,9 @@ class Settings(BaseSettings):
     web_url: str = Field(
         "", description="Where people reach the pages of `serve`, e.g. https://alerts.example; for links to them."
     )
+    runbook_url: str = Field(
+        "", description="Folder of the runbooks that notifications link to; default: the pages of `serve`, if known."
+    )
     alert_max_age_hours: float = Field(
         24, gt=0, description="Incidents that last fired longer ago are not notified, e.g. those of a backfill."
     )
@@ -183,8 +187,37 @@ class Settings(BaseSettings):
         30, ge=30, le=36_500, description="How long the circuit breakers keep how runs ended and who was let in."
     )
 
+    schema_registry_url: SecretStr = Field(
+        SecretStr(""), description="Of a registry with Confluent's API, for `contracts diff registry:SUBJECT`."
+    )
+
+    audit_expected: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Who reads personal data as part of their work, comma-separated: no alert of it."
+    )
+
     slo_dir: str = Field("", description="Folder of OpenSLO v1 YAML files; default: those of the package.")
     run_deadline_minutes: Minutes = Field(15, description="A run that ends later after its launch breaks its SLA.")
+
+    cost_cpu_hour_usd: Price = Field(0.05, description="Price of an hour of CPU time, of one core; what runs cost.")
+    cost_read_gb_usd: Price = Field(0, description="Price of 10^9 bytes that runs read.")
+    cost_written_gb_usd: Price = Field(0, description="Price of 10^9 bytes that runs write.")
+    cost_prompt_million_tokens_usd: Price = Field(0, description="Price of a million tokens sent to the model.")
+    cost_completion_million_tokens_usd: Price = Field(0, description="Price of a million tokens the model writes.")
+
+    drift_baseline_days: int = Field(
+        7, ge=1, le=366, description="How far back the hours lie that an hour of a column is compared with."
+    )
+    drift_min_hours: int = Field(
+        24, ge=2, le=8_784, description="Hours a column has to have had before drift of it is judged."
+    )
+    drift_min_values: int = Field(50, ge=10, description="Values an hour of a column has to have to be judged.")
+    drift_psi: float = Field(0.2, gt=0, description="Population stability index below which a column has not drifted.")
+    drift_ks: float = Field(
+        0.15, gt=0, le=1, description="Distance of Kolmogorov and Smirnov below which a column has not drifted."
+    )
+    drift_null_percent: float = Field(
+        10, gt=0, le=100, description="Change of the share of nulls, in points, below which a column has not drifted."
+    )
 
     analyst: Literal["rules", "llm"] = Field("rules", description="Who writes platinum.")
     analysis_max_attempts: int = Field(3, ge=1, le=100, description="Runs in which one failing incident is retried.")
@@ -232,14 +265,14 @@ class Settings(BaseSettings):
                 raise ValueError(f"a path without {unusable}")
         return value
 
-    @field_validator("web_url")
+    @field_validator("web_url", "runbook_url")
     @classmethod
     def _address(cls, value: str) -> str:
         if value and not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", value):
             raise ValueError("a URL that starts with http:// or https:// and has neither ? nor #")
         return value.rstrip("/")
 
-    @field_validator("heartbeat_url")
+    @field_validator("heartbeat_url", "schema_registry_url")
     @classmethod
     def _web(cls, value: SecretStr) -> SecretStr:
         if value and not re.match(r"https?://[^/\s]", value.get_secret_value()):
@@ -250,6 +283,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split_fields(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("audit_expected", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
     @field_validator("dedup_fields")
     @classmethod

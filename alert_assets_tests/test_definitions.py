@@ -71,7 +71,11 @@ WATCHING = {
     "pipeline_latency": {"bronze_events", "gold_incidents"},
     "quality_scores": set(ASSETS) - {"bronze_held"},
     "pipeline_health": set(),
-    "slo_status": {"pipeline_latency", "quality_scores"},
+    "run_cost": set(),
+    "column_profiles": set(ASSETS) - {"bronze_held"},
+    "drift_status": {"column_profiles"},
+    "table_availability": set(ASSETS) - {"bronze_held"},
+    "slo_status": {"pipeline_latency", "quality_scores", "run_cost", "table_availability"},
 }
 #: Table: its checks; those that block end with an exclamation mark.
 COMMON = "required_not_null! row_count volume schema! freshness"
@@ -93,6 +97,9 @@ CHECKS = {
     "notifications": "ledger",
     # What measures is not kept from measuring: none blocks.
     **dict.fromkeys(WATCHING, "required_not_null contract_rules schema key_unique freshness"),
+    **dict.fromkeys(("run_cost", "column_profiles"), "required_not_null contract_rules schema key_unique"),
+    "drift_status": "required_not_null contract_rules schema key_unique "
+    + " ".join(f"drift_of_{table}" for table in ASSETS if table != "bronze_held"),
 }
 #: Job: the assets it materializes.
 JOBS = {
@@ -115,6 +122,8 @@ JOBS = {
     "alert_silence": set(),
     "alert_maintenance": set(),
     "alert_silence_expire": set(),
+    "weekly_report": set(),
+    "monthly_report": set(),
 }
 
 
@@ -225,6 +234,8 @@ def test_sensors_and_schedules(repository: dg.RepositoryDefinition) -> None:
         "reliability_every_5_minutes": ("reliability", "*/5 * * * *"),
         "compaction_every_hour": ("maintenance", "37 0-2,4-23 * * *"),
         "maintenance_every_day": ("maintenance", "37 3 * * *"),
+        "weekly_report_schedule": ("weekly_report", "0 6 * * 1"),
+        "monthly_report_schedule": ("monthly_report", "0 6 1 * *"),
     }
     assert {schedule.default_status for schedule in schedules.values()} == {dg.DefaultScheduleStatus.RUNNING}
 

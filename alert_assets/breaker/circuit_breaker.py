@@ -31,7 +31,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class CircuitOpen(UserError):
+class CircuitBreakerError(UserError):
     """The work was refused and has not begun; the message says by which breaker, since when, and what to do."""
 
 
@@ -82,17 +82,16 @@ class CircuitBreaker:
         self._alert_callback = alert_callback
         self._entered = threading.local()
 
-    @property
     def is_open(self) -> bool:
         """Whether an attempt would be refused now; one that may probe would not. Changes nothing."""
         return bool(self._breakers.peek([self.name]))
 
     def record_success(self) -> None:
-        """Count an attempt that succeeded, for code that asks :attr:`is_open` itself."""
+        """Count an attempt that succeeded, for code that asks :meth:`is_open` itself."""
         self._record("success", None)
 
     def record_failure(self, error: object = None) -> None:
-        """Count an attempt that failed, for code that asks :attr:`is_open` itself."""
+        """Count an attempt that failed, for code that asks :meth:`is_open` itself."""
         self._record("failure", None if error is None else str(error))
 
     @contextmanager
@@ -100,12 +99,12 @@ class CircuitBreaker:
         """Let the block run, or refuse it; a probe's lease is renewed while it runs.
 
         Raises:
-            CircuitOpen: the breaker refuses.
+            CircuitBreakerError: the breaker refuses.
         """
         run_id = str(uuid.uuid4())
         admission = self._breakers.admit([self.name], run_id, owner=ProcessOwner.current(), job=self.name)
         if not admission.admitted:
-            raise CircuitOpen("\n".join(map(str, admission.refusals)))
+            raise CircuitBreakerError("\n".join(map(str, admission.refusals)))
         outcome: Outcome = "neutral"
         error: str | None = None
         done = threading.Event()

@@ -77,6 +77,29 @@ def materialized(event: dg.DagsterEvent) -> dg.AssetKey | None:
     return event.step_materialization_data.materialization.asset_key if event.is_step_materialization else None
 
 
+#: Events with which a step begins, its process's start included, and ends.
+_BEGINS = frozenset({"STEP_WORKER_STARTING", "STEP_START"})
+_ENDS = frozenset({"STEP_SUCCESS", "STEP_FAILURE", "STEP_SKIPPED", "STEP_UP_FOR_RETRY"})
+
+
+def step_begun(event: dg.DagsterEvent) -> str | None:
+    """The step that an event says begins."""
+    return event.step_key if event.event_type_value in _BEGINS else None
+
+
+def step_ended(event: dg.DagsterEvent) -> str | None:
+    """The step that an event says is over."""
+    return event.step_key if event.event_type_value in _ENDS else None
+
+
+def number_of(event: dg.DagsterEvent, name: str) -> int:
+    """A number among the metadata of a materialization; 0 when it is not there."""
+    if not event.is_step_materialization:
+        return 0
+    value = getattr(event.step_materialization_data.materialization.metadata.get(name), "value", 0)
+    return int(value) if isinstance(value, int) else 0
+
+
 def cause_of(event: dg.DagsterEvent) -> str:
     """The message of a step's failure: the user's own words where there are some."""
     data: Any = event.step_failure_data

@@ -18,6 +18,8 @@ A refused run fails (exit code 1) and carries two tags: `dagster/max_retries=0`,
 and `alert_assets/breaker=refused`, so that nobody counts it as a failure. Runs of checks alone
 and of the tables that watch the others always pass: they are how one finds out that all is well again.
 
+What the steps use, in CPU time, bytes and tokens, is measured at their begin and end and recorded with the run.
+
 At the end the executor reports the outcome for each breaker itself, so that breakers work where no daemon
 runs, and puts the alert of a failed run into the outbox in the same transaction. Then it does what the run's end is the
 time for (`at_end`): people are notified by the run itself. What it cannot report, because it was killed, the
@@ -34,7 +36,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import dagster as dg
 
@@ -46,7 +48,10 @@ from alert_assets.breaker.dagster_internals import (
     executor_around,
     materialized,
     metadata_of,
+    number_of,
     selected_assets,
+    step_begun,
+    step_ended,
     trace_of,
     upstream_of,
 )
@@ -54,9 +59,12 @@ from alert_assets.breaker.guard import GATED_RUN_VARIABLE, REFUSED_TAGS
 from alert_assets.breaker.store import CircuitBreakers, ProcessOwner
 from alert_assets.contracts import ALL_CONTRACTS, BRONZE_EVENTS
 from alert_assets.kernel.clock import utc_now
+from alert_assets.kernel.usage import StepMeter, usage_of
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.logs import run_log
+from alert_assets.spark.server import processes_of_run
 from alert_assets.state.database import StateError
+from alert_assets.state.usage import StepUsage, record_usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -110,11 +118,12 @@ class GatedExecutor(WrappedExecutor):
         guarded = Guarded.of(repository, selected)
         if guarded:
             self._let_through(plan_context, guarded)
-        tally = _Tally(guarded, selected)
+        tally, used = _Tally(guarded, selected), RunUsage()
         with self._watched(plan_context.run_id) as load:
             try:
                 for event in self.inner.execute(plan_context, execution_plan):
                     tally.see(plan_context, event)
+                    used.see(event)
                     yield event
             except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
                 tally.cut_short = True
@@ -124,6 +133,7 @@ class GatedExecutor(WrappedExecutor):
                 raise
             finally:
                 self._report(plan_context, tally, load)
+                self._record_usage(plan_context, used)
 
     def _let_through(self, plan_context: Any, guarded: Guarded) -> None:
         """Raise :class:`RunRefused`, or take note that the run is in."""
@@ -196,6 +206,12 @@ class GatedExecutor(WrappedExecutor):
             self._at_end()
         except Exception as error:  # noqa: BLE001  the run ended as it ended, and the next look does what is left
             run_log(run_id).error("not_notified", problem=str(error))
+
+    def _record_usage(self, plan_context: Any, used: RunUsage) -> None:
+        try:
+            record_usage(self._breakers.state, plan_context.run_id, plan_context.job_name, used.steps(), utc_now())
+        except StateError as error:
+            run_log(plan_context.run_id).error("usage_not_recorded", problem=str(error))
 
     def _end(self, plan_context: Any, tally: _Tally, started: datetime) -> RunEnd | None:
         """How the run ended, for its alert; None when somebody cut it short, which is nobody's failure."""
@@ -330,6 +346,39 @@ class _Tally:
             failed = breaker in self.errors and not self.cut_short
             found[breaker] = "failure" if failed else "success" if keys <= self.done else "neutral"
         return found
+
+
+class RunUsage:
+    """What the steps of a run use: CPU time and bytes of its processes and the Spark server, and a model's tokens.
+
+    The first run of a process is charged with the process's own start.
+    """
+
+    _processes_begun: ClassVar[set[int]] = set()
+
+    def __init__(self) -> None:
+        """Begin to measure."""
+        own = os.getpid()
+        is_first = own not in self._processes_begun
+        self._processes_begun.add(own)
+        before = usage_of(pid for pid in processes_of_run() if pid != own) if is_first else None
+        self._meter = StepMeter(processes_of_run, before)
+        self._tokens: dict[str, tuple[int, int]] = {}
+
+    def see(self, event: dg.DagsterEvent) -> None:
+        """Take note of a step's begin, end or materialization."""
+        if step := step_begun(event):
+            self._meter.begin(step)
+        elif step := step_ended(event):
+            self._meter.end(step)
+        prompt, completion = number_of(event, "prompt_tokens"), number_of(event, "completion_tokens")
+        if event.step_key and (prompt or completion):
+            before = self._tokens.get(event.step_key, (0, 0))
+            self._tokens[event.step_key] = before[0] + prompt, before[1] + completion
+
+    def steps(self) -> dict[str, StepUsage]:
+        """What each step has used."""
+        return {step: StepUsage(used, *self._tokens.get(step, ())) for step, used in self._meter.take().items()}
 
 
 class HostLoad:

@@ -31,10 +31,20 @@ def measurement_checks() -> list[Check]:
     )
 
 
-def _checks(fresh: Check) -> list[Check]:
+def cost_checks() -> list[Check]:
+    """The checks of run_cost. How old its newest row is says when a run last ended, and nothing of the table."""
+    return _checks()
+
+
+def profile_checks() -> list[Check]:
+    """The checks of column_profiles, and of what is judged by them: an hour is there when it is over and had rows."""
+    return _checks()
+
+
+def _checks(*fresh: Check) -> list[Check]:
     """The common checks, as far as they are about measurements, and freshness."""
     common = [check for check in contract_checks(()) if check.name not in _NOT_OF_MEASUREMENTS]
-    return [replace(check, gating=False) for check in (*common, key_check(), fresh)]
+    return [replace(check, gating=False) for check in (*common, key_check(), *fresh)]
 
 
 def _oldest_unmeasured(rows: NewRows) -> datetime | None:

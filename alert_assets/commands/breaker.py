@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import time
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -19,7 +18,7 @@ from alert_assets.breaker.explained import explained
 from alert_assets.breaker.rules import Transition
 from alert_assets.breaker.store import BreakerStatus, CircuitBreakers, circuit_breakers
 from alert_assets.commands import output
-from alert_assets.commands.options import JsonOption, LimitOption
+from alert_assets.commands.options import JsonOption, LimitOption, duration
 from alert_assets.commands.people import WhoOption, WhyOption, moment
 from alert_assets.errors import UserError
 from alert_assets.settings import load_settings
@@ -128,33 +127,82 @@ def history(
     epilog="Example, for cron: alert-assets breaker run warehouse -- dbt build",
 )
 def run_command(
-    ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME", help="The breaker; any name of your own.")]
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The breaker; any name of your own.")],
+    failure_threshold: Annotated[
+        int | None, typer.Option(min=1, help="Failures in a row that open it; default: that of the settings.")
+    ] = None,
+    recovery_timeout: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=duration,
+            metavar="TIME",
+            help="How long it refuses before an attempt may probe, e.g. 10m; default: that of the settings.",
+        ),
+    ] = None,
 ) -> None:
     """Run a command unless its breaker refuses, and record how it ended. Exit 1 when refused, else the command's own.
 
-    The command follows `--`. An exit code other than 0 is a failure; one that was not found is none.
+    The command follows `--`; its output is its own, and signals are passed on to it. An exit code other than 0 is a
+    failure; one that was not found, or was told to end, is none.
     """
-    from alert_assets.breaker.circuit_breaker import CircuitBreaker, CircuitOpen
+    from alert_assets.breaker.circuit_breaker import CircuitBreaker, CircuitBreakerError
+    from alert_assets.breaker.foreground import Interrupted, run_in_foreground
 
     if not ctx.args or shutil.which(ctx.args[0]) is None:
         what = f"there is no command {ctx.args[0]!r}" if ctx.args else "it lacks the command"
         raise UserError(f"`breaker run {name}`: {what}. Write `alert-assets breaker run {name} -- COMMAND ...`.")
-    code = 0
+    steps: list[Transition] = []
+    breaker = CircuitBreaker(name, failure_threshold, recovery_timeout, alert_callback=steps.append)
+    code: int | None = None
     try:
-        with CircuitBreaker(name):
-            code = subprocess.run(ctx.args, check=False).returncode
+        with breaker:
+            code = run_in_foreground(ctx.args)
             if code:
                 raise _Failed(f"{ctx.args[0]} ended with exit code {code}")
-    except CircuitOpen as refused:
+    except CircuitBreakerError as refused:
         typer.echo(str(refused), err=True)
         raise typer.Exit(1) from None
+    except Interrupted as interrupted:
+        code = interrupted.code
     except _Failed:
-        # As a shell says that a signal has ended it.
-        raise typer.Exit(code if code > 0 else 128 - code) from None
+        pass
+    except StateError as problem:
+        if code is None:
+            raise
+        typer.echo(f"Warning: how {ctx.args[0]} ended is not recorded: {problem}", err=True)
+    _announce(steps)
+    raise typer.Exit(code or 0)
+
+
+#: How long the end of a command may be held up by sending messages about its breaker.
+_ANNOUNCE_SECONDS = 15.0
 
 
 class _Failed(Exception):
     """A command ended with another exit code than 0."""
+
+
+def _announce(steps: list[Transition]) -> None:
+    """Send what a breaker's transitions have raised: beside cron there may be no daemon that does."""
+    from alert_assets.breaker.alerts import is_announced
+
+    announced = [step for step in steps if is_announced(step)]
+    if not announced:
+        return
+    from alert_assets.notify.round import notify
+    from alert_assets.notify.stack import NotificationStack
+
+    typer.echo(
+        "\n".join(f"Circuit breaker {step.breaker} is {step.to_state}: {step.reason}" for step in announced), err=True
+    )
+    settings = load_settings()
+    try:
+        stack = NotificationStack(settings, budget_seconds=_ANNOUNCE_SECONDS)
+        notify(stack, settings, budget_seconds=_ANNOUNCE_SECONDS, incidents=False)
+    except (UserError, OSError) as problem:
+        # The command's own exit code is what counts; the alert waits in the outbox.
+        typer.echo(f"Warning: no message was sent, `alert-assets alerts notify` tries again: {problem}", err=True)
 
 
 def _say(steps: list[Transition], done: str, until: datetime | None, as_json: bool) -> None:

@@ -11,22 +11,14 @@ from alert_assets.analysis.causes import Edge, Node, Ranking, Window, rank
 from alert_assets.analysis.causes.bronze import History, Sources
 from alert_assets.commands import output
 from alert_assets.commands.lake import reading
-from alert_assets.commands.options import JsonOption, since
+from alert_assets.commands.options import JsonOption, duration, since
 from alert_assets.contracts.topology import calls_written_down
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
-from alert_assets.kernel.durations import parse_duration
 from alert_assets.kernel.text import one_line
 from alert_assets.settings import load_settings
 
 app = typer.Typer(add_completion=False)
-
-
-def _duration(text: str) -> timedelta:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{error}.") from None
 
 
 @app.command(epilog="Example: alert-assets causes --at 2026-02-14T10:05:00Z --application storefront")
@@ -39,7 +31,7 @@ def causes(
         str | None, typer.Option(help="Where it hurts; without it, all applications are ranked.", show_default=False)
     ] = None,
     lookback: Annotated[
-        timedelta, typer.Option(parser=_duration, metavar="DURATION", help="How long before it a change counts.")
+        timedelta, typer.Option(parser=duration, metavar="DURATION", help="How long before it a change counts.")
     ] = "60m",  # type: ignore[assignment]  # typer parses it
     as_json: JsonOption = False,
 ) -> None:

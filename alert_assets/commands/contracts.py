@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
+#: OLD begins with it where a schema registry is asked.
+_REGISTRY = "registry:"
+
 #: Rules that the column "Required" shows, and the one that all numbers have.
 _SHOWN = {"not_null", "not_blank", "finite"}
 
@@ -65,6 +68,7 @@ def show(
     out = output.Output()
     out.prose(f"{contract.name} {contract.version}.0.0", contract.description, "")
     volume = contract.volume
+    available = contract.availability_percent
     repeats = "" if contract.unique_key else " (a redelivery repeats it)"
     out.table(
         output.facts(
@@ -74,6 +78,7 @@ def show(
                 ("Consumers", ", ".join(contract.consumers)),
                 ("Key", ", ".join(contract.key) + repeats if contract.key else None),
                 ("Fresh within", f"{contract.freshness_minutes} min"),
+                ("Available", None if available is None else f"{available:g} % of the time"),
                 ("Rows per commit", f"{volume.min_rows:,} to {volume.max_rows:,}"),
             ]
         )
@@ -108,13 +113,21 @@ def export(
 
 @app.command(epilog="Example, in CI: alert-assets contracts diff contracts/")
 def diff(
-    old: Annotated[str, typer.Argument(help="A file, a folder, or the name of a contract of this version.")],
+    old: Annotated[
+        str,
+        typer.Argument(help="A file, a folder, the name of a contract of this version, or registry:SUBJECT."),
+    ],
     new: Annotated[
         str | None, typer.Argument(help="As OLD; default: what this version of alert-assets has in its place.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare two versions of a contract, or of a folder of them. Exit 1 on a breaking change."""
+    """Compare two versions of a contract, or of a folder of them. Exit 1 on a breaking change.
+
+    registry:SUBJECT asks the registry of ALERTS_SCHEMA_REGISTRY_URL; NEW is then a contract of this version.
+    """
+    if old.startswith(_REGISTRY):
+        return _ask_registry(old.removeprefix(_REGISTRY), new, as_json)
     diffs = _diffs(old, new)
     breaking = sum(change.is_breaking for found in diffs for change in found.changes)
     unversioned = [found for found in diffs if found.lacks_new_version]
@@ -130,6 +143,32 @@ def diff(
         _print(diffs, breaking, unversioned)
     if breaking:
         raise typer.Exit(1)
+    return None
+
+
+def _ask_registry(subject: str, name: str | None, as_json: bool) -> None:
+    from alert_assets.contracts.registry import ask_registry
+    from alert_assets.settings import load_settings
+
+    url = load_settings().schema_registry_url.get_secret_value()
+    if not url:
+        raise UserError(
+            f"`contracts diff {_REGISTRY}{subject}` needs ALERTS_SCHEMA_REGISTRY_URL, e.g. http://registry:8081."
+        )
+    contract = _contract(name or subject.removesuffix("-value"))
+    answer = ask_registry(url, subject, contract)
+    if as_json:
+        output.print_json({"contract": contract.name, **asdict(answer)})
+    elif answer.version is None:
+        output.say(f"The registry has no schema of {output.line(subject)} yet, so {contract.name} breaks nobody.")
+    elif answer.is_compatible:
+        output.say(f"{contract.name} is compatible with version {answer.version} of {output.line(subject)}.")
+    else:
+        output.say(f"{contract.name} is not compatible with version {answer.version} of {output.line(subject)}:")
+        for message in answer.messages:
+            output.say(f"  {output.line(message)}")
+    if not answer.is_compatible:
+        raise typer.Exit(1)
 
 
 def _facts(contract: Contract) -> dict[str, Any]:
@@ -143,6 +182,7 @@ def _facts(contract: Contract) -> dict[str, Any]:
         "consumers": list(contract.consumers),
         "key": list(contract.key),
         "freshness_minutes": contract.freshness_minutes,
+        "availability_percent": contract.availability_percent,
         "columns": list(columns),
         "pii_columns": list(contract.columns_with("pii")),
     }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import parse_moment, parse_rfc3339, utc_now
+from alert_assets.kernel.durations import parse_duration
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 LimitOption = Annotated[int, typer.Option(min=0, help="Rows at most, the newest first; 0 is all.")]
@@ -26,6 +27,14 @@ def since(text: str) -> datetime:
     """A time, or how long ago it is: `90m`, `6h`, `2d`."""
     try:
         return parse_moment(text, utc_now(), ahead=False)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.") from None
+
+
+def duration(text: str) -> timedelta:
+    """An option's value as a duration: `90s`, `5m`, `2h`, `1d`."""
+    try:
+        return parse_duration(text)
     except ValueError as error:
         raise typer.BadParameter(f"{error}.") from None
 

@@ -12,9 +12,13 @@ from rich.console import Console
 from alert_assets.commands import output
 from alert_assets.commands.lake import reading
 from alert_assets.commands.options import JsonOption, LimitOption, refuse_before
+from alert_assets.commands.people import login
+from alert_assets.contracts import BRONZE_QUARANTINE
 from alert_assets.ingest.quarantine import counts_by_reason, quarantine_totals, quarantined_lines
 from alert_assets.kernel.clock import utc_now
 from alert_assets.settings import load_settings
+from alert_assets.state.audit_log import log_read
+from alert_assets.state.database import State
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -70,6 +74,11 @@ def list_lines(
         totals = quarantine_totals(lakehouse, reason)
         lines = quarantined_lines(lakehouse, reason, everything=everything, limit=limit, whole=as_json)
     if as_json:
+        if lines:
+            # What they hold nobody knows, so that they were read is kept.
+            state, columns = State(settings.state_url), ("raw", "raw_bytes")
+            name = BRONZE_QUARANTINE.name
+            log_read(state, at=utc_now(), who=login(), table=name, columns=columns, rows=len(lines))
         output.print_json({**totals, "lines": lines})
     else:
         _print_lines(totals, lines, everything=everything)

@@ -42,6 +42,8 @@ class Contract:
         freshness_minutes: oldest the newest row may be while events keep landing.
         volume: how many rows a commit may bring.
         breaker: the circuit breaker that guards the table; None for tables that watch the others.
+        availability_percent: share of the time in which the table can be read and is as fresh as that; None where
+            that is not promised.
         model_path: where the pandera model is, as `module:Class`.
         direction: input when others write the rows and we judge them, output when we write and others read.
         unique_key: whether no two rows share a key; a redelivered event comes with the key of the first.
@@ -65,6 +67,7 @@ class Contract:
     freshness_minutes: int
     model_path: str
     volume: Volume = Volume()
+    availability_percent: float | None = None
     breaker: str | None = "pipeline"
     direction: Literal["input", "output"] = "output"
     unique_key: bool = True
@@ -137,6 +140,7 @@ BRONZE_EVENTS = Contract(
     consumers=("silver_alerts", "silver_dependencies", "silver_baselines", "gold_incidents", "gold_problems"),
     key=("event_id", "timestamp"),
     freshness_minutes=10,
+    availability_percent=99.0,
     model_path="alert_assets.contracts.models.tables:BronzeEvents",
     unique_key=False,
     time_column="timestamp",
@@ -153,6 +157,7 @@ BRONZE_QUARANTINE = Contract(
     consumers=(_DATA_PLATFORM,),
     key=(),
     freshness_minutes=10,
+    availability_percent=99.0,
     model_path="alert_assets.contracts.models.tables:BronzeQuarantine",
     time_column="_ingested_at",
     newest_column="_ingested_at",
@@ -167,6 +172,7 @@ SILVER_ALERTS = Contract(
     consumers=("gold_incidents", "gold_problems"),
     key=("fingerprint", "window_start"),
     freshness_minutes=15,
+    availability_percent=99.0,
     model_path="alert_assets.contracts.models.tables:SilverAlerts",
     time_column="window_start",
     newest_column="last_seen_timestamp",
@@ -181,6 +187,7 @@ SILVER_DEPENDENCIES = Contract(
     consumers=("gold_problems", _ON_CALL),
     key=("caller", "callee"),
     freshness_minutes=15,
+    availability_percent=99.0,
     model_path="alert_assets.contracts.models.tables:SilverDependencies",
     time_column="first_seen",
     newest_column="last_seen",
@@ -195,6 +202,7 @@ SILVER_BASELINES = Contract(
     consumers=("gold_problems", _ON_CALL),
     key=("series_id", "hour"),
     freshness_minutes=15,
+    availability_percent=99.0,
     model_path="alert_assets.contracts.models.tables:SilverBaselines",
     time_column="hour",
     newest_column="hour",
@@ -209,6 +217,7 @@ GOLD_INCIDENTS = Contract(
     consumers=("gold_problems", "platinum_incidents", _ON_CALL),
     key=("fingerprint", "alert_timestamp"),
     freshness_minutes=15,
+    availability_percent=99.0,
     model_path="alert_assets.contracts.models.tables:GoldIncidents",
     time_column="window_start",
     newest_column="alert_timestamp",
@@ -224,6 +233,7 @@ GOLD_PROBLEMS = Contract(
     consumers=("platinum_problems", _ON_CALL),
     key=("problem_id",),
     freshness_minutes=15,
+    availability_percent=99.0,
     model_path="alert_assets.contracts.models.tables:GoldProblems",
     time_column="opened_at",
     newest_column="last_seen_at",
@@ -238,6 +248,7 @@ PLATINUM_INCIDENTS = Contract(
     consumers=(_ON_CALL,),
     key=("fingerprint", "alert_timestamp"),
     freshness_minutes=20,
+    availability_percent=99.0,
     model_path="alert_assets.contracts.models.tables:PlatinumIncidents",
     breaker="analysis",
     time_column="alert_timestamp",
@@ -253,6 +264,7 @@ PLATINUM_PROBLEMS = Contract(
     consumers=(_ON_CALL,),
     key=("problem_id",),
     freshness_minutes=20,
+    availability_percent=99.0,
     model_path="alert_assets.contracts.models.tables:PlatinumProblems",
     breaker="analysis",
     time_column="opened_at",
@@ -314,6 +326,58 @@ PIPELINE_HEALTH = Contract(
     time_column="evaluated_at",
     checks="alert_assets.checks.reliability:measurement_checks",
 )
+RUN_COST = Contract(
+    name="run_cost",
+    version=1,
+    description="What each step of each run used, CPU time, bytes and tokens, and what that cost.",
+    owner=_DATA_PLATFORM,
+    consumers=("slo_status", _DATA_PLATFORM),
+    key=("run_id", "step"),
+    freshness_minutes=90,
+    model_path="alert_assets.contracts.models.reliability:RunCost",
+    breaker=None,
+    time_column="ended_at",
+    checks="alert_assets.checks.reliability:cost_checks",
+)
+COLUMN_PROFILES = Contract(
+    name="column_profiles",
+    version=1,
+    description="How the values of each column were distributed in each hour: a sketch, nulls, cardinality.",
+    owner=_DATA_PLATFORM,
+    consumers=("drift_status", _DATA_PLATFORM),
+    key=("table_name", "column_name", "hour"),
+    freshness_minutes=90,
+    model_path="alert_assets.contracts.models.reliability:ColumnProfiles",
+    breaker=None,
+    time_column="hour",
+    checks="alert_assets.checks.reliability:profile_checks",
+)
+DRIFT_STATUS = Contract(
+    name="drift_status",
+    version=1,
+    description="Whether each column was in each hour as in the hours before: PSI, KS, nulls, and what has changed.",
+    owner=_DATA_PLATFORM,
+    consumers=(_DATA_PLATFORM,),
+    key=("table_name", "column_name", "hour"),
+    freshness_minutes=90,
+    model_path="alert_assets.contracts.models.reliability:DriftStatus",
+    breaker=None,
+    time_column="hour",
+    checks="alert_assets.checks.drift:drift_checks",
+)
+TABLE_AVAILABILITY = Contract(
+    name="table_availability",
+    version=1,
+    description="Whether each table could be read and was as fresh as its contract says, each time it was looked at.",
+    owner=_DATA_PLATFORM,
+    consumers=("slo_status", _DATA_PLATFORM),
+    key=("table_name", "probed_at"),
+    freshness_minutes=30,
+    model_path="alert_assets.contracts.models.reliability:TableAvailability",
+    breaker=None,
+    time_column="probed_at",
+    checks="alert_assets.checks.reliability:measurement_checks",
+)
 SLO_STATUS = Contract(
     name="slo_status",
     version=1,
@@ -346,7 +410,17 @@ CONTRACTS: dict[str, Contract] = {
 
 #: The tables that say how reliable those are.
 RELIABILITY_CONTRACTS: dict[str, Contract] = {
-    contract.name: contract for contract in (PIPELINE_LATENCY, QUALITY_SCORES, PIPELINE_HEALTH, SLO_STATUS)
+    contract.name: contract
+    for contract in (
+        PIPELINE_LATENCY,
+        QUALITY_SCORES,
+        PIPELINE_HEALTH,
+        RUN_COST,
+        COLUMN_PROFILES,
+        DRIFT_STATUS,
+        TABLE_AVAILABILITY,
+        SLO_STATUS,
+    )
 }
 
 #: Everything somebody may rely on: the landing event and every table.

@@ -211,9 +211,12 @@ def _column_facts(column: Column, *, is_input: bool) -> dict[str, Any]:
 
 
 def _service_levels(contract: Contract) -> list[dict[str, Any]]:
-    """Freshness, and how many rows one commit brings when it brings any."""
-    levels = [
+    """Freshness, availability, and how many rows one commit brings when it brings any."""
+    promised = contract.availability_percent
+    available = "Share of the time in which the table can be read and is as fresh as promised."
+    levels: list[tuple[str, float, str, str]] = [
         ("freshness", contract.freshness_minutes, "minutes", "Oldest the newest row may be while events keep landing."),
+        *([("availability", promised, "percent", available)] if promised is not None else []),
         ("minRowsPerCommit", contract.volume.min_rows, "rows", "Fewest rows that a commit with rows brings."),
         ("maxRowsPerCommit", contract.volume.max_rows, "rows", "Most rows that a commit brings."),
     ]

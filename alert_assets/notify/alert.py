@@ -32,6 +32,7 @@ Kind = Literal[
     "batch_held",
     "contract_break",
     "delivery_failure",
+    "suspicious_act",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

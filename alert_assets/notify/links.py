@@ -6,15 +6,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from alert_assets.notify.runbooks import runbook_url
+
 if TYPE_CHECKING:
     from alert_assets.notify.alert import Alert
 
 
-def with_links(alert: Alert, dagster_url: str, web_url: str = "") -> Alert:
-    """The alert with links to its problem's page, its run and its table.
+def with_links(alert: Alert, dagster_url: str, web_url: str = "", runbook_base: str = "") -> Alert:
+    """The alert with links to its runbook, its problem's page, its run and its table.
 
-    `dagster_url` is the webserver's and `web_url` that of our pages; what is empty is not linked to.
+    `dagster_url` is the webserver's, `web_url` that of our pages and `runbook_base` that of the runbooks where they are
+    elsewhere; what is empty is not linked to.
     """
+    alert = replace(
+        alert,
+        runbook_url=alert.runbook_url or runbook_url(alert, runbook_base or (f"{web_url}/runbooks" if web_url else "")),
+    )
     links = dict(alert.links)
     if web_url and alert.incident_id:
         links.setdefault("Problem", f"{web_url}/incidents/{quote(alert.incident_id, safe='')}")

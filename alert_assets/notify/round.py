@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.notify.suspicion import look_for_suspicious
 from alert_assets.state.database import upsert
 from alert_assets.state.tables import lookouts
 
@@ -44,7 +45,7 @@ class Round:
     """What one round did.
 
     Attributes:
-        raised: alerts of incidents that it put into the outbox.
+        raised: alerts of incidents, and of suspicious acts, that it put into the outbox.
         dispatched: alerts that it took out of it.
         escalated: episodes it looked at for an escalation.
         sent: notifications.
@@ -67,7 +68,10 @@ def notify(stack: NotificationStack, settings: Settings, *, budget_seconds: floa
     begun = time.monotonic()
     done: dict[str, int] = {}
     steps: dict[str, Callable[[], int]] = {
-        "raised": lambda: look_for_incidents(stack.state, settings).raised if incidents else 0,
+        "raised": lambda: (
+            look_for_suspicious(stack.state, settings.audit_expected)
+            + (look_for_incidents(stack.state, settings).raised if incidents else 0)
+        ),
         "dispatched": lambda: stack.dispatcher.tick(utc_now()),
         "escalated": lambda: stack.escalator.tick(utc_now()),
         "sent": lambda: stack.deliverer.tick(utc_now()),

@@ -51,7 +51,12 @@ class NotificationStack:
         from alert_assets.notify.routing.file import load_routing
 
         routing = load_routing(self._settings.routing_file or None)
-        linked = replace(routing, dagster_url=self._settings.dagster_url, web_url=self._settings.web_url)
+        linked = replace(
+            routing,
+            dagster_url=self._settings.dagster_url,
+            web_url=self._settings.web_url,
+            runbook_url=self._settings.runbook_url,
+        )
         return over_channels(linked, self.channels)
 
     @cached_property
@@ -62,7 +67,8 @@ class NotificationStack:
         return channels(self._settings.allowed_hosts)
 
     @cached_property
-    def _rules(self) -> Rules:
+    def rules(self) -> Rules:
+        """When episodes are quiet, over, and the same again."""
         from alert_assets.notify.episode import Rules
 
         return Rules(
@@ -75,7 +81,7 @@ class NotificationStack:
         """Decides who is notified."""
         from alert_assets.notify.dispatcher import Dispatcher
 
-        return Dispatcher(self.state, self.routing, self._rules, budget_seconds=self._tick_seconds)
+        return Dispatcher(self.state, self.routing, self.rules, budget_seconds=self._tick_seconds)
 
     @cached_property
     def deliverer(self) -> Deliverer:

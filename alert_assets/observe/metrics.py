@@ -20,7 +20,7 @@ from sqlalchemy import func, select
 
 from alert_assets.breaker.rules import StateName
 from alert_assets.breaker.store import circuit_breakers
-from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, GOLD_PROBLEMS, QUALITY_SCORES
+from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, GOLD_PROBLEMS, QUALITY_SCORES, RUN_COST
 from alert_assets.ingest.quarantine import counts_by_reason
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import one_line
@@ -99,6 +99,7 @@ class Metrics(Collector):
             for status in circuit_breakers(self._settings).all()[:_MOST]
             for state in get_args(StateName)
         ])  # fmt: skip
+        yield self._cost()
         yield self._problems()
         yield _counter("events", "Events in bronze.", ["event_type", "source"], self._events.counted())
         reasons = {row["reason"]: row["open"] + row["replayed"] for row in counts_by_reason(self._lakehouse)}
@@ -169,6 +170,16 @@ class Metrics(Collector):
         yield _gauge("pipeline_run_duration_seconds", "How long the last run took.", ["job"], [
             ((job,), (run.at - run.started_at).total_seconds()) for job, run in last.items() if run.started_at
         ])  # fmt: skip
+
+    def _cost(self) -> Metric:
+        rows = self._rows(RUN_COST, "SELECT job, count(*) AS number, sum(cost_usd) AS usd FROM t GROUP BY job")
+        known = _bounded({row["job"]: row["number"] for row in rows})
+        totals: dict[str, float] = {}
+        for row in rows:
+            job = row["job"] if row["job"] in known else _OTHER
+            totals[job] = totals.get(job, 0.0) + row["usd"]
+        values = [((job,), usd) for job, usd in totals.items()]
+        return _counter("run_cost_usd", "What runs cost at the prices of the settings, US dollars.", ["job"], values)
 
     def _problems(self) -> Metric:
         rows = self._rows(

@@ -5,7 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from alert_assets.contracts import ALL_CONTRACTS, NOTIFIED_STAGE, PIPELINE_LATENCY, QUALITY_SCORES, SLO_STATUS
+from alert_assets.contracts import (
+    ALL_CONTRACTS,
+    NOTIFIED_STAGE,
+    PIPELINE_LATENCY,
+    QUALITY_SCORES,
+    RUN_COST,
+    SLO_STATUS,
+    TABLE_AVAILABILITY,
+)
 from alert_assets.errors import UserError
 from alert_assets.ingest.landing import waiting_since
 from alert_assets.kernel.sql import literal
@@ -119,9 +127,14 @@ def _history(lakehouse: Lakehouse, breakers: CircuitBreakers, runs: Sequence[Run
         """,
     )
     scores = rows_in(lakehouse, QUALITY_SCORES, f"SELECT * FROM t WHERE evaluated_at >= {start}")
+    # What the first moment of the window is judged by ended in the day before it.
+    day_before = f"ended_at >= {literal(since - timedelta(days=1))}"
+    costs = rows_in(lakehouse, RUN_COST, f"SELECT ended_at, cost_usd FROM t WHERE {day_before}")
     return History(
         pipeline_latency=latency,
         quality_scores=scores,
+        run_cost=costs,
+        table_availability=rows_in(lakehouse, TABLE_AVAILABILITY, f"SELECT * FROM t WHERE probed_at >= {start}"),
         runs=list(runs),
         breaker_open=breakers.open_intervals(names, since),
         waiting_since=oldest_waiting(lakehouse.settings),

@@ -14,7 +14,9 @@ measure         parameters                                                      
 latency         stage; maxOverThresholdPerBatch makes a batch one event               lte seconds
 freshness       table                                                                lte seconds
 quality_score   table                                                                gte score
+cost                                                                                 lte US dollars
 lines           count: valid, and count: all (ratioMetric)
+availability    table; count: available, and count: all (ratioMetric)
 runs            count: succeeded, and count: all (ratioMetric); job, default all jobs
 =============== ==================================================================== ===========
 """
@@ -35,7 +37,16 @@ from alert_assets.errors import UserError
 from alert_assets.kernel.durations import parse_duration
 from alert_assets.kernel.yaml_lines import YamlDocument, YamlPath, YamlProblem, listed, path_within, read_documents
 from alert_assets.slo.budget import Slo, windows_within
-from alert_assets.slo.sli import Freshness, Indicator, Latency, QualityScore, RunSuccess, ValidLines
+from alert_assets.slo.sli import (
+    Availability,
+    DailyCost,
+    Freshness,
+    Indicator,
+    Latency,
+    QualityScore,
+    RunSuccess,
+    ValidLines,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -102,12 +113,36 @@ class _QualityScoreSource(_Model):
         return QualityScore(self.table, value)
 
 
+class _CostSource(_Model):
+    measure: Literal["cost"]
+
+    def indicator(self, value: float) -> Indicator:
+        return DailyCost(value)
+
+
 class _LinesSource(_Model):
     measure: Literal["lines"]
     count: Literal["valid", "all"]
 
     def indicator(self) -> Indicator:
         return ValidLines()
+
+
+class _AvailabilitySource(_Model):
+    measure: Literal["availability"]
+    count: Literal["available", "all"]
+    table: str
+
+    @field_validator("table")
+    @classmethod
+    def _is_promised(cls, value: str) -> str:
+        promised = [name for name, contract in CONTRACTS.items() if contract.availability_percent is not None]
+        if value not in promised:
+            raise ValueError(f"one of {', '.join(promised)}")
+        return value
+
+    def indicator(self) -> Indicator:
+        return Availability(self.table)
 
 
 class _RunsSource(_Model):
@@ -132,11 +167,13 @@ class _MetricSource(_Model):
 
 
 class _ThresholdSource(_MetricSource):
-    spec: Annotated[_LatencySource | _FreshnessSource | _QualityScoreSource, Field(discriminator="measure")]
+    spec: Annotated[
+        _LatencySource | _FreshnessSource | _QualityScoreSource | _CostSource, Field(discriminator="measure")
+    ]
 
 
 class _RatioSource(_MetricSource):
-    spec: Annotated[_LinesSource | _RunsSource, Field(discriminator="measure")]
+    spec: Annotated[_LinesSource | _RunsSource | _AvailabilitySource, Field(discriminator="measure")]
 
 
 class _ThresholdMetric(_Model):
@@ -411,7 +448,7 @@ def _sources(sli: _SliSpec, path: YamlPath, named: Mapping[tuple[str, str], _Obj
     _check_source(total, (*path, "ratioMetric", "total", "metricSource"), named)
     counted = (*path, "ratioMetric", "good", "metricSource", "spec", "count")
     if good.spec.count == "all":
-        raise YamlProblem(counted, "all is the total; good is valid or succeeded")
+        raise YamlProblem(counted, "all is the total; good is valid, succeeded or available")
     if total.spec.count != "all":
         raise YamlProblem((*path, "ratioMetric", "total", "metricSource", "spec", "count"), "all")
     if good.spec.indicator() != total.spec.indicator():

@@ -45,6 +45,9 @@ FRESHNESS_STAGES = {contract.name: list(contract.stages)[-1] for contract in CON
 
 _MICROSECOND = timedelta(microseconds=1)
 _MICROSECONDS_A_MINUTE = 60_000_000
+_DAY = 1_440 * _MICROSECONDS_A_MINUTE
+_NANO = 1_000_000_000
+_LONGEST_LOOK = 30 * _MICROSECONDS_A_MINUTE
 #: Later than any time.
 _FOREVER = 2**62
 
@@ -171,7 +174,7 @@ class History:
     """What happened, for as long as the longest SLO looks back.
 
     Attributes:
-        pipeline_latency, quality_scores: rows of these tables.
+        pipeline_latency, quality_scores, run_cost, table_availability: rows of these tables.
         runs: finished runs; others are ignored.
         breaker_open: when circuit breakers kept runs out; a breaker that still does, until now.
         waiting_since: when the oldest file landed that bronze has not ingested yet; None when none waits.
@@ -179,6 +182,8 @@ class History:
 
     pipeline_latency: Sequence[Row] = ()
     quality_scores: Sequence[Row] = ()
+    run_cost: Sequence[Row] = ()
+    table_availability: Sequence[Row] = ()
     runs: Sequence[RunRecord] = ()
     breaker_open: Sequence[Interval] = ()
     waiting_since: datetime | None = None
@@ -317,6 +322,82 @@ class QualityScore:
         # To six digits: binary fractions must not put a score that is at the minimum below it.
         share, score = float(timeliness["weight"]), float(timeliness["score"])
         return round((overall - share * score) / (1 - share), 6)
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Time in which a table could be read and was as fresh as its contract says.
+
+    What a look at it found holds until the next one, for half an hour at most: of time in which nobody looked nothing
+    is known, and it is not counted.
+    """
+
+    table: str
+
+    @property
+    def unit(self) -> str:
+        """Minutes."""
+        return "minutes"
+
+    def counts(self, history: History) -> Series:
+        """Count from the rows of `table_availability`; staleness that an open breaker causes is excluded."""
+        looks = sorted(
+            (_microseconds(row["probed_at"]), bool(row["readable"]), bool(row["fresh"]))
+            for row in history.table_availability
+            if row["table_name"] == self.table
+        )
+        ends = [*(at for at, _, _ in looks[1:]), _FOREVER]
+        spans = [
+            (at, min(end, at + _LONGEST_LOOK), readable, fresh)
+            for (at, readable, fresh), end in zip(looks, ends, strict=False)
+        ]
+        counted = _Spans((at, end) for at, end, _, _ in spans)
+        available = _Spans((at, end) for at, end, readable, fresh in spans if readable and fresh)
+        stale = _Spans((at, end) for at, end, readable, fresh in spans if readable and not fresh)
+        blocked = stale.intersection(_Spans(map(_bounds, history.guard_open(self.table))))
+
+        def between(start: datetime, end: datetime) -> Counts:
+            if start >= end:
+                return Counts()
+            bounds = _microseconds(start), _microseconds(end)
+            good, excluded = available.length(*bounds), blocked.length(*bounds)
+            parts = (good, counted.length(*bounds) - excluded, excluded)
+            return Counts(*(Fraction(part, _MICROSECONDS_A_MINUTE) for part in parts))
+
+        return Series(EPOCH + looks[0][0] * _MICROSECOND if looks else None, between)
+
+
+@dataclass(frozen=True)
+class DailyCost:
+    """Time in which the runs of the 24 hours before have cost no more than a budget, in US dollars."""
+
+    budget_usd: float
+
+    @property
+    def unit(self) -> str:
+        """Minutes."""
+        return "minutes"
+
+    def counts(self, history: History) -> Series:
+        """Count from the first run in `run_cost` on; a run costs when it ends."""
+        costs = [(_microseconds(row["ended_at"]), round(row["cost_usd"] * _NANO)) for row in history.run_cost]
+        # In whole billionths of a dollar, so that a day which costs just its budget keeps it.
+        limit, spent, over = round(self.budget_usd * _NANO), 0, []
+        changes = sorted([*costs, *((at + _DAY, -cost) for at, cost in costs)])
+        for (at, change), following in zip(changes, [at for at, _ in changes[1:]], strict=False):
+            spent += change
+            if spent > limit:
+                over.append((at, following))
+        first, exceeded = min((at for at, _ in costs), default=_FOREVER), _Spans(over)
+
+        def between(start: datetime, end: datetime) -> Counts:
+            begin, stop = max(_microseconds(start), first), _microseconds(end)
+            if begin >= stop:
+                return Counts()
+            total, bad = stop - begin, exceeded.length(begin, stop)
+            return Counts(*(Fraction(part, _MICROSECONDS_A_MINUTE) for part in (total - bad, total)))
+
+        return Series(EPOCH + first * _MICROSECOND if costs else None, between)
 
 
 @dataclass(frozen=True)

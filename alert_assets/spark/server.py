@@ -217,6 +217,14 @@ def running_server() -> SparkServer | None:
     return None
 
 
+def processes_of_run() -> list[int]:
+    """This process and the warm server that it works with, by number; that of a cluster is not on this machine."""
+    with suppress(UserError):
+        if "SPARK_REMOTE" not in os.environ and (server := running_server()) is not None:
+            return [os.getpid(), server.pid]
+    return [os.getpid()]
+
+
 def stop_server() -> bool:
     """Stop this interpreter's warm server and forget it; whether there was one.
 

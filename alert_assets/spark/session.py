@@ -84,7 +84,7 @@ class SparkResource(dg.ConfigurableResource[Any]):
             check_java()
             prepare_environment()
         else:
-            _check_remote(os.environ["SPARK_REMOTE"])
+            check_remote(os.environ["SPARK_REMOTE"])
             # Python workers on the server run what this process pickles: it has to be the same interpreter.
             os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         from dagster_pyspark import LazyPySparkResource
@@ -99,7 +99,7 @@ class SparkResource(dg.ConfigurableResource[Any]):
         return lazy
 
 
-def _check_remote(remote: str) -> None:
+def check_remote(remote: str) -> None:
     """Raise a :class:`UserError` when nobody listens there; the client asks for more than ten minutes, in silence."""
     address = urlsplit(remote)
     host, port = address.hostname or "", address.port or 15002

@@ -26,6 +26,7 @@ from alert_assets.state.tables import (
     occurrences,
     outbox,
     run_outcomes,
+    run_usage,
     silences,
 )
 
@@ -84,6 +85,7 @@ def expired(settings: Settings, now: datetime) -> list[Expired]:
         Expired(digest_members, ~exists().where(digests.c.id == digest_members.c.digest)),
         Expired(silences, silences.c.until < ledger),
         Expired(run_outcomes, run_outcomes.c.at < runs),
+        Expired(run_usage, run_usage.c.at < runs),
         Expired(failed_runs, failed_runs.c.at < runs),
         Expired(breaker_admissions, breaker_admissions.c.at < runs),
     ]

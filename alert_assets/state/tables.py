@@ -124,6 +124,22 @@ run_outcomes = Table(
     Index("run_outcomes_at", "at"),
 )
 
+#: What each step of a run has used: the processes' CPU time and bytes, and the tokens of a model.
+run_usage = Table(
+    "run_usage",
+    metadata,
+    Column("run_id", Words, primary_key=True),
+    Column("step", Words, primary_key=True),
+    Column("job", Words, nullable=False),
+    Column("at", Utc, nullable=False),
+    Column("cpu_seconds", Float, nullable=False),
+    Column("bytes_read", BigInteger, nullable=False),
+    Column("bytes_written", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Index("run_usage_at", "at"),
+)
+
 #: The jobs whose last failure is not made good yet. `undone` has the tables that the failed runs left undone, each with
 #: the `_batch_id` above which it has to come; null where one materialization is enough.
 failed_runs = Table(

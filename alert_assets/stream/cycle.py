@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from alert_assets.contracts import Contract
+    from alert_assets.kernel.usage import StepMeter
     from alert_assets.lake.lakehouse import Lakehouse
     from alert_assets.settings import Settings
     from alert_assets.state.database import State
@@ -90,10 +91,14 @@ class Cycle:
         }
 
     @contextmanager
-    def timed(self, table: str) -> Iterator[None]:
-        """Take the time of a table."""
+    def timed(self, table: str, meter: StepMeter) -> Iterator[None]:
+        """Take the time of a table, and what is used for it."""
         began = time.monotonic()
-        yield
+        meter.begin(table)
+        try:
+            yield
+        finally:
+            meter.end(table)
         self.seconds[table] = round(time.monotonic() - began, 3)
 
 
@@ -148,6 +153,7 @@ def run_cycle(
     state: State,
     files: Collection[str] | None,
     log: Callable[[str], None],
+    meter: StepMeter,
     leave: Collection[Contract] = (),
 ) -> Cycle:
     """Bring the tables of a shift up to date, one after the other.
@@ -156,6 +162,7 @@ def run_cycle(
         files: landing files to take; None leaves the landing zone alone.
         leave: tables that a later cycle brings up to date, unless gold has changed.
         log: told about held batches and files left behind.
+        meter: told which table is being brought up to date.
 
     Raises:
         Exception: what the functions of the assets raise; the tables before are up to date then.
@@ -203,7 +210,7 @@ def run_cycle(
     for table in shift.tables:
         if (table in leave and not cycle.gold.changed) or (table is BRONZE_EVENTS and files is None):
             continue
-        with cycle.timed(table.name):
+        with cycle.timed(table.name, meter):
             steps[table]()
         shift.done.add(table.name)
     return cycle

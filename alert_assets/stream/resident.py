@@ -11,6 +11,7 @@ killed, a lake that is gone for five minutes. What has landed waits.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import uuid
@@ -25,8 +26,11 @@ from alert_assets.errors import UserError
 from alert_assets.ingest.maintenance import maintain
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import one_line
+from alert_assets.kernel.usage import StepMeter, usage_of
 from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.spark.server import processes_of_run
 from alert_assets.spark.session import SparkResource, spark_resource
+from alert_assets.state.usage import StepUsage, record_usage
 from alert_assets.stream.cycle import Cycle, Landed, is_behind, run_cycle
 from alert_assets.stream.heartbeat import ping
 from alert_assets.stream.lease import RENEW_SECONDS, Lease, LeaseLost
@@ -81,6 +85,9 @@ class ResidentProcess:
         self.stop = threading.Event()
         self._settings, self._breakers, self._log = settings, breakers, log
         self._report_to, self._tally = report, Tally()
+        # The process's own start counts too.
+        self._meter = StepMeter(processes_of_run, usage_of(pid for pid in processes_of_run() if pid != os.getpid()))
+        self._tokens = (0, 0)
         self._lease = Lease(breakers.state, settings)
         self._landed = Landed(settings)
         self._spark: SparkResource | None = None
@@ -182,11 +189,13 @@ class ResidentProcess:
             self._grouped_at = began
         self._in_cycle = True
         try:
-            cycle = run_cycle(self._session, shift, self._settings, self._breakers.state, files, self._log, leave)
+            state = self._breakers.state
+            cycle = run_cycle(self._session, shift, self._settings, state, files, self._log, self._meter, leave)
         finally:
             self._in_cycle = False
             self._news.set()
         self._tally.add(cycle.numbers())
+        self._tokens = (self._tokens[0] + cycle.causes.prompt_tokens, self._tokens[1] + cycle.causes.completion_tokens)
         self._landed.leave(cycle.bronze.broken or {})
         seconds = round(time.monotonic() - began, 3)
         self.facts |= {
@@ -286,6 +295,19 @@ class ResidentProcess:
         except Exception as error:  # noqa: BLE001  what was done is done, and is reported with what follows
             self._tally.add(numbers)
             self._log(f"Could not report: {one_line(str(error), 500)}")
+        self._record_usage(run_id)
+
+    def _record_usage(self, run_id: str) -> None:
+        """Record what was used since the last report; what an idle process uses is recorded with the next one."""
+        tokens, self._tokens = self._tokens, (0, 0)
+        steps = {step: StepUsage(used) for step, used in self._meter.take().items()}
+        if any(tokens):
+            of_analysis = steps.get(PLATINUM_PROBLEMS.name, StepUsage())
+            steps[PLATINUM_PROBLEMS.name] = StepUsage(of_analysis.processes, *tokens)
+        try:
+            record_usage(self._breakers.state, run_id, JOB, steps, utc_now())
+        except Exception as error:  # noqa: BLE001  the database may be back the next time
+            self._log(f"What it used could not be recorded: {one_line(str(error), 500)}")
 
     def _compact(self) -> None:
         """Put the small files of the last minute together, which queries would open one by one."""

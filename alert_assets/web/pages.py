@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from deltalake.exceptions import DeltaError
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markdown_it import MarkdownIt
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -27,6 +28,7 @@ from alert_assets.kernel import wording
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import escape_invisible
 from alert_assets.notify.alert import SEVERITIES
+from alert_assets.notify.runbooks import FOLDER, runbooks
 from alert_assets.notify.store.notifications import Notifications
 from alert_assets.state.database import State
 from alert_assets.web import acts, curves, problems, system
@@ -111,6 +113,7 @@ class Pages:
             Route("/problems/{id}/{act}", self._answer(self._act), methods=["POST"]),
             *(Route(f"/{name}", self._answer(partial(self._system, name))) for name in system.PAGES),
             Route("/breakers/{name}/reset", self._answer(self._reset), methods=["POST"]),
+            Route("/runbooks/{name}", self._answer(self._runbook)),
             Route("/live", self._follow),
             Route("/metrics", self._scraped),
             Route("/sign-in", self._sign_in, methods=["GET", "POST"]),
@@ -162,6 +165,16 @@ class Pages:
             # A link in a message: the browser keeps the session's cookie from it, and sends it when we ask again.
             return self._page("again", request, None)
         return self._page("sign_in", request, None, status=401, next=_own_path(request), problem="")
+
+    def _runbook(self, request: Request, visitor: Visitor) -> Response:
+        name = request.path_params["name"]
+        if name not in runbooks():
+            text = f"There are {', '.join(runbooks())}."
+            return self._said(request, visitor, 404, "There is no such runbook", text)
+        # `js-default` takes no HTML out of the text.
+        text = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
+        html = Markup(MarkdownIt("js-default").render(text))  # noqa: S704
+        return self._page("runbook", request, visitor, runbook=name, html=html)
 
     # Problems
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import select
 
 import alert_assets
-from alert_assets.breaker.circuit_breaker import CircuitBreaker, CircuitOpen
+from alert_assets.breaker.circuit_breaker import CircuitBreaker, CircuitBreakerError
 from alert_assets.breaker.store import circuit_breakers
 from alert_assets.errors import UserError
 from alert_assets.state.tables import outbox
@@ -33,21 +34,21 @@ def late(breaker: CircuitBreaker, by: timedelta) -> None:
 
 
 def test_it_opens_refuses_and_closes_by_a_probe(settings: Settings) -> None:
-    assert alert_assets.CircuitBreaker is CircuitBreaker
+    assert (alert_assets.CircuitBreaker, alert_assets.CircuitBreakerError) == (CircuitBreaker, CircuitBreakerError)
     steps: list[Transition] = []
     breaker = CircuitBreaker("warehouse", failure_threshold=2, recovery_timeout=60, alert_callback=steps.append)
-    assert not breaker.is_open
+    assert not breaker.is_open()
     for _ in range(2):
         with pytest.raises(OSError, match="no route"), breaker:
             raise OSError("no route")
-    assert breaker.is_open
+    assert breaker.is_open()
     assert states(settings)["warehouse"] == "OPEN", "the command line sees it"
-    with pytest.raises(CircuitOpen, match=r"Circuit breaker warehouse is OPEN .*OSError: no route"), breaker:
+    with pytest.raises(CircuitBreakerError, match=r"Circuit breaker warehouse is OPEN .*OSError: no route"), breaker:
         pytest.fail("refused work has begun")
     late(breaker, timedelta(seconds=61))
-    assert not breaker.is_open
+    assert not breaker.is_open()
     with breaker:
-        assert CircuitBreaker("warehouse").is_open, "one probes, the others are refused"
+        assert CircuitBreaker("warehouse").is_open(), "one probes, the others are refused"
     assert states(settings)["warehouse"] == "CLOSED"
     assert [step.cause for step in steps] == ["consecutive_failures", "probe_succeeded"]
     with circuit_breakers(settings).state.reading() as connection:
@@ -68,7 +69,7 @@ def test_a_decorated_function_and_one_within_the_other(settings: Settings) -> No
     assert (call(2), call.__name__, call.__doc__) == (0.5, "call", "Divide.")
     with pytest.raises(ZeroDivisionError):
         call(0)
-    with pytest.raises(CircuitOpen):
+    with pytest.raises(CircuitBreakerError):
         call(2)
 
 
@@ -77,21 +78,21 @@ def test_code_that_asks_itself_closes_it_again_too(settings: Settings) -> None:
     breaker.record_failure("404")
     breaker.record_success()
     breaker.record_failure("404")
-    assert not breaker.is_open, "not in a row"
+    assert not breaker.is_open(), "not in a row"
     breaker.record_failure(ValueError("500"))
-    assert breaker.is_open
+    assert breaker.is_open()
     breaker.record_success()
-    assert breaker.is_open, "who was refused proves nothing"
+    assert breaker.is_open(), "who was refused proves nothing"
     late(breaker, timedelta(seconds=61))
     breaker.record_success()
-    assert not breaker.is_open
+    assert not breaker.is_open()
 
 
 def test_an_interruption_says_nothing(settings: Settings) -> None:
     breaker = CircuitBreaker("api", failure_threshold=1)
     with pytest.raises(KeyboardInterrupt), breaker:
         raise KeyboardInterrupt
-    assert not breaker.is_open
+    assert not breaker.is_open()
 
 
 def test_limits_that_mean_nothing_are_refused(settings: Settings) -> None:
@@ -109,6 +110,7 @@ def test_a_command_ends_as_it_ends_and_is_refused_after_three_failures(settings:
         assert run(*python("import sys; sys.exit(7)")).code == 7
     refused = run(*python("open('ran', 'w')"))
     assert refused.code == 1
+    assert not Path("ran").exists()
     assert "Circuit breaker dbt is OPEN and refuses this run" in refused.err
     assert "exit code 7" in refused.err
     assert run("breaker", "reset", "dbt", "--why", "mended").code == 0

@@ -19,6 +19,8 @@ NAMES = {
         "is_step_materialization",
         "step_materialization_data",
         "step_failure_data",
+        "step_key",
+        "event_type_value",
     ),
     "dagster._core.execution.context.system:PlanOrchestrationContext": ("job", "job_name", "run_id", "instance"),
     "dagster._core.definitions.job_base:IJob": ("get_definition", "get_repository_definition"),

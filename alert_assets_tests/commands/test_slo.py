@@ -115,7 +115,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_check_what_is_right(run: Run, folder: Path) -> None:
     assert (run("slo", "check").code, run("slo", "check", str(folder)).code) == (0, 0)
-    assert run("slo", "check", str(folder)).out == f"10 SLOs in {folder}: nothing wrong.\n"
+    assert run("slo", "check", str(folder)).out == f"20 SLOs in {folder}: nothing wrong.\n"
 
 
 def test_check_names_file_line_and_field(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,7 @@ def test_a_table_says_who_what_and_by_when() -> None:
     }
     levels = {level["property"]: (level["value"], level["unit"]) for level in document["slaProperties"]}
     assert levels["freshness"] == (15, "minutes")
+    assert levels["availability"] == (99.0, "percent")
     assert levels["maxRowsPerCommit"] == (GOLD_INCIDENTS.volume.max_rows, "rows")
     assert [entry["name"] for entry in document["schema"][0]["properties"]] == list(GOLD_INCIDENTS.schema.columns)
 

@@ -21,6 +21,7 @@ from alert_assets.contracts import (
     PLATINUM_INCIDENTS,
     PLATINUM_PROBLEMS,
     QUALITY_SCORES,
+    RUN_COST,
     SILVER_ALERTS,
     SILVER_BASELINES,
     SILVER_DEPENDENCIES,
@@ -41,9 +42,11 @@ if TYPE_CHECKING:
     from alert_assets.settings import Settings
     from alert_assets_tests.support.pipeline import Pipeline
 
-#: All but one, which has no column that an older version may not have had.
+#: All but two, which have no column that an older version may not have had.
 TABLES = [
-    contract for name, contract in ALL_CONTRACTS.items() if name != "event" and contract is not SILVER_DEPENDENCIES
+    contract
+    for name, contract in ALL_CONTRACTS.items()
+    if name != "event" and contract not in (SILVER_DEPENDENCIES, RUN_COST)
 ]
 COMPUTED = [SILVER_ALERTS, SILVER_BASELINES, GOLD_INCIDENTS, GOLD_PROBLEMS, PLATINUM_INCIDENTS, PLATINUM_PROBLEMS]
 KEPT = [contract for contract in TABLES if contract not in COMPUTED]

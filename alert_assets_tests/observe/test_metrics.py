@@ -5,7 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from alert_assets.kernel.usage import Usage
+from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.observe.metrics import Metrics
+from alert_assets.reports.cost import refresh_run_cost
+from alert_assets.state.database import State
+from alert_assets.state.usage import StepUsage, record_usage
 from alert_assets_tests.slo.test_notified import NOW, Site
 
 if TYPE_CHECKING:
@@ -33,3 +38,13 @@ def test_each_opening_is_in_the_histogram_once(settings: Settings) -> None:
     site.alert("late", fired=8_999, landed=9_000)
     site.message("late", 9_002, fired=8_999)
     assert buckets(metrics)["count"] == 5
+
+
+def test_what_runs_cost_is_a_total_by_job(settings: Settings) -> None:
+    state, hour = State(settings.state_url), StepUsage(Usage(3_600.0))
+    for number in range(3):
+        record_usage(state, f"r{number}", f"job-{number % 2}", {"a": hour, "(run)": hour}, NOW)
+    refresh_run_cost(Lakehouse(settings), state, settings)
+    [family] = [one for one in Metrics(settings).collect() if one.name == "alert_assets_run_cost_usd"]
+    found = {sample.labels["job"]: sample.value for sample in family.samples if sample.name.endswith("_total")}
+    assert found == {"job-0": 4 * 0.05, "job-1": 2 * 0.05}

@@ -30,8 +30,10 @@ from alert_assets.slo.budget import (
 from alert_assets.slo.sli import (
     FRESHNESS_STAGES,
     STAGE_TABLES,
+    Availability,
     Counts,
     CountsBetween,
+    DailyCost,
     Freshness,
     History,
     Latency,
@@ -549,3 +551,47 @@ def test_what_the_rows_are_measured_with_and_how_far_back_they_go() -> None:
     slos = [SLO, replace(SLO, window=7 * DAY, indicator=Latency("event_to_gold", 900.0))]
     assert latency_thresholds(slos) == {"event_to_gold": 900.0}
     assert longest_window(slos) == 30 * DAY + HOUR
+
+
+# Cost
+
+
+@given(
+    costs=st.lists(st.tuples(st.integers(0, 4_000), st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.7])), max_size=12),
+    start=st.integers(-100, 4_000),
+    minutes=st.integers(1, 3_000),
+)
+def test_the_budget_of_a_day_is_what_a_stopwatch_counts(
+    costs: list[tuple[int, float]], start: int, minutes: int
+) -> None:
+    rows = [{"ended_at": NOW + minute * MINUTE, "cost_usd": usd} for minute, usd in costs]
+    counted = (
+        DailyCost(0.3).counts(History(run_cost=rows)).between(NOW + start * MINUTE, NOW + (start + minutes) * MINUTE)
+    )
+    # Minute by minute: the runs that ended in the 1,440 minutes up to it.
+    good = total = 0
+    for minute in range(start, start + minutes):
+        if costs and minute >= min(at for at, _ in costs):
+            total += 1
+            good += round(10 * sum(usd for at, usd in costs if minute - 1_440 < at <= minute)) <= 3
+    assert (counted.good, counted.total) == (good, total)
+
+
+# Availability
+
+
+def test_what_a_look_found_holds_until_the_next_one() -> None:
+    looks = [(0, True, True), (10, True, False), (20, False, False), (25, True, True), (100, True, True)]
+    rows = [
+        {"table_name": name, "probed_at": NOW + at * MINUTE, "readable": readable, "fresh": fresh}
+        for at, readable, fresh in looks
+        for name in ("bronze_events", "other")
+    ]
+    blocked = [Interval("pipeline", NOW + 12 * MINUTE, NOW + 22 * MINUTE)]
+    series = Availability("bronze_events").counts(History(table_availability=rows, breaker_open=blocked))
+    # Stale from 10 to 20, 8 minutes of which a breaker caused; unreadable from 20 to 25; nobody looked from 55 to 100.
+    assert series.between(NOW, NOW + 100 * MINUTE) == Counts(10 + 30, 10 + 30 + 2 + 5, 8)
+    assert series.between(NOW + 60 * MINUTE, NOW + 90 * MINUTE) == Counts()
+    assert series.between(NOW + 100 * MINUTE, NOW + 110 * MINUTE) == Counts(10, 10)
+    assert series.since == NOW
+    assert Availability("silver_alerts").counts(History()).since is None

@@ -12,10 +12,11 @@ import jsonschema
 import pytest
 import yaml
 
+from alert_assets.contracts import CONTRACTS
 from alert_assets.errors import UserError
 from alert_assets.slo.budget import evaluate, windows_within
 from alert_assets.slo.openslo import PACKAGED, OpenSloError, load_slos
-from alert_assets.slo.sli import Freshness, Latency, QualityScore, RunSuccess, ValidLines
+from alert_assets.slo.sli import Availability, DailyCost, Freshness, Latency, QualityScore, RunSuccess, ValidLines
 
 SCHEMA = json.loads(Path(__file__).with_name("openslo_v1.schema.json").read_text("utf-8"))
 
@@ -162,8 +163,16 @@ def test_what_ships() -> None:
         "quarantine-ratio": ValidLines(),
         "bronze-quality": QualityScore("bronze_events", 95),
         "run-success": RunSuccess(),
+        "daily-cost": DailyCost(5.0),
+        **{f"{table.replace('_', '-')}-availability": Availability(table) for table in CONTRACTS},
     }
     assert {name for name, slo in slos.items() if slo.opens_breaker} == {"quarantine-ratio"}
+
+
+def test_availability_is_promised_as_in_the_contracts() -> None:
+    slos = {slo.indicator.table: slo for slo in load_slos() if isinstance(slo.indicator, Availability)}
+    promised = {name: contract.availability_percent for name, contract in CONTRACTS.items()}
+    assert {name: float(100 * slo.target) for name, slo in slos.items()} == promised
 
 
 @pytest.mark.parametrize("slo", load_slos(), ids=lambda slo: slo.name)

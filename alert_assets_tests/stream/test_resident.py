@@ -13,6 +13,8 @@ from alert_assets.breaker.store import circuit_breakers
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_PROBLEMS
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
+from alert_assets.state.database import State
+from alert_assets.state.usage import usage_since
 from alert_assets.stream import resident as module
 from alert_assets.stream.cycle import is_behind
 from alert_assets.stream.lease import resident
@@ -93,6 +95,11 @@ def test_problems_follow_when_nothing_waits(settings: Settings) -> None:
     assert lake.lakehouse.cursor(GOLD_PROBLEMS, BRONZE_EVENTS) == lake.batch(BRONZE_EVENTS) == 2
     assert not is_behind(lake.lakehouse, settings, CHAIN)
     assert stream.process.facts["cycles"] == 1
+    # What it used is recorded by table, the rest of the process beside them.
+    used = {row["step"]: row for row in usage_since(State(settings.state_url), T0)}
+    assert {GOLD_PROBLEMS.name, "(run)"} <= set(used)
+    assert {row["job"] for row in used.values()} == {"stream"}
+    assert used[GOLD_PROBLEMS.name]["cpu_seconds"] > 0
 
 
 def test_small_files_are_put_together_every_minute(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

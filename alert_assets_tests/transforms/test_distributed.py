@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -41,7 +41,7 @@ def test_silver(spark: SparkSession) -> None:
         for number in range(300)
     ]
     alerts += [{**row, "labels": {"team": "core", "a": "1"}} for row in draw.sample(alerts, 60)]
-    asked = {"dedup_fields": FIELDS, "window_minutes": 5}
+    asked: dict[str, Any] = {"dedup_fields": FIELDS, "window_minutes": 5}
 
     found = rows_of(deduplicated(frame(spark, BRONZE_EVENTS, alerts), **asked, rows=len(alerts)))
 
@@ -63,7 +63,7 @@ def test_gold(spark: SparkSession, fields: tuple[str, ...]) -> None:
         silver(n, T0 - n * 23 * MINUTE, application_id=("payments-api", "search", "idle")[n % 3]) for n in range(6)
     ]
     alerts[0]["fingerprint"] = fingerprint_of("payments-api", long)
-    asked = {"dedup_fields": fields, "lookback_minutes": 60}
+    asked: dict[str, Any] = {"dedup_fields": fields, "lookback_minutes": 60}
 
     found = rows_of(correlated(frame(spark, SILVER_ALERTS, alerts), frame(spark, BRONZE_EVENTS, events), **asked))
 

@@ -111,7 +111,7 @@ def test_a_session_ends_with_its_token_and_cannot_be_made_up(open_pages: Open) -
         "é",
     ):
         other = open_pages(host="0.0.0.0", web_tokens=TOKENS)
-        assert other.get("/", headers={"Cookie": f"{COOKIE}={forged}".encode()}).status_code == 401
+        assert other.get("/", headers={b"Cookie": f"{COOKIE}={forged}".encode()}).status_code == 401
     restarted = open_pages(host="0.0.0.0", web_tokens=TOKENS)
     assert restarted.get("/", headers={"Cookie": f"{COOKIE}={cookie}"}).status_code == 200
     without = open_pages(host="0.0.0.0", web_tokens="maria=battery-staple")

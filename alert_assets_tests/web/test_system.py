@@ -34,6 +34,14 @@ def test_with_nothing_there_yet(client: TestClient, name: str) -> None:
     assert f'<a href="/{name}" aria-current="page">' in answer.text
 
 
+def test_a_runbook_is_a_page(client: TestClient) -> None:
+    html = client.get("/runbooks/breaker_transition").text
+    assert "<h1>A circuit breaker opened</h1>" in html
+    assert "<code>alert-assets breaker history NAME --limit 5</code>" in html
+    for none in ("nothing", "..%2f..%2fsettings"):
+        assert client.get(f"/runbooks/{none}").status_code == 404
+
+
 def test_tables(client: TestClient, settings: Settings) -> None:
     write(settings, BRONZE_EVENTS, *(event(n, timestamp=utc_now() - timedelta(days=2)) for n in range(3)))
     html = client.get("/tables").text

@@ -8,8 +8,9 @@ from pandera.pyspark import DataFrameModel, Field
 
 import alert_assets.contracts.models.struct_dtype  # noqa: F401  (registers the struct dtype)
 from alert_assets.contracts.catalog import CONTRACTS, NOTIFIED_STAGE
-from alert_assets.contracts.vocabulary import DIMENSIONS
+from alert_assets.contracts.vocabulary import DIMENSIONS, FREE_TEXT
 
+_FREE_TEXT = {"pii": True, "masking": FREE_TEXT}
 _BATCH_ID = "Commit that last changed the row; grows with every commit that changes rows."
 
 BURN_RATE = T.StructType(
@@ -101,6 +102,107 @@ class PipelineHealth(DataFrameModel):
         """pandera's options."""
 
         name = "pipeline_health"
+        strict = True
+
+
+class RunCost(DataFrameModel):
+    """What one step of one run used and cost."""
+
+    run_id: T.StringType() = Field(description="Dagster run; of the resident process, stream/ and a number.")
+    step: T.StringType() = Field(description="Step of the run; (run) for its start, its end and what is in between.")
+    job: T.StringType() = Field(description="Job of the run; stream for the resident process.")
+    ended_at: T.TimestampType() = Field(description="When the run ended and its use was recorded, UTC.")
+    cpu_seconds: T.DoubleType() = Field(ge=0.0, description="CPU time of its processes and of the Spark server.")
+    bytes_read: T.LongType() = Field(ge=0, description="Bytes these read by system calls, cached or not.")
+    bytes_written: T.LongType() = Field(ge=0, description="Bytes these wrote by system calls.")
+    prompt_tokens: T.LongType() = Field(ge=0, description="Tokens sent to the model.")
+    completion_tokens: T.LongType() = Field(ge=0, description="Tokens the model wrote.")
+    cost_usd: T.DoubleType() = Field(ge=0.0, description="All of it at the prices of the settings, US dollars.")
+    batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
+
+    class Config:
+        """pandera's options."""
+
+        name = "run_cost"
+        strict = True
+
+
+class ColumnProfiles(DataFrameModel):
+    """How the values of one column were distributed in one hour."""
+
+    table_name: T.StringType() = Field(description="The table.")
+    column_name: T.StringType() = Field(description="The column; a map's key and a struct's field behind a dot.")
+    hour: T.TimestampType() = Field(description="Start of the hour, by the table's time column, UTC.")
+    row_count: T.LongType() = Field(ge=0, description="Rows of the hour; of a map's key, those that have it.")
+    null_count: T.LongType() = Field(ge=0, description="Rows without a value.")
+    distinct_count: T.LongType() = Field(ge=0, description="Distinct values; 0 where they are not compared.")
+    sketch: T.BinaryType() = Field(
+        nullable=True, description="KLL sketch of the numbers, as Apache DataSketches serializes kll_doubles_sketch."
+    )
+    value_counts: T.MapType(T.StringType(), T.LongType()) = Field(
+        nullable=True, description="Rows by value of a text, where an hour has at most 100.", metadata=_FREE_TEXT
+    )
+    batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
+
+    class Config:
+        """pandera's options."""
+
+        name = "column_profiles"
+        strict = True
+
+
+class DriftStatus(DataFrameModel):
+    """What one hour of a column is against the hours before."""
+
+    table_name: T.StringType() = Field(description="The table.")
+    column_name: T.StringType() = Field(description="The column, as in column_profiles.")
+    hour: T.TimestampType() = Field(description="Start of the hour that was judged, UTC.")
+    evaluated_at: T.TimestampType() = Field(description="When, UTC.")
+    state: T.StringType() = Field(
+        isin=["learning", "few", "ok", "drifted"],
+        description="learning: the baseline is too short; few: the hour has too few values.",
+    )
+    kinds: T.ArrayType(T.StringType()) = Field(
+        description="What has changed: shifted, unit, frozen, category, nulls; missing, unexpected, retyped columns."
+    )
+    psi: T.DoubleType() = Field(nullable=True, description="Population stability index against the baseline.")
+    psi_limit: T.DoubleType() = Field(nullable=True, description="Beyond it the column has drifted.")
+    ks: T.DoubleType() = Field(
+        nullable=True, ge=0.0, le=1.0, description="Statistic of Kolmogorov and Smirnov; null for texts."
+    )
+    ks_limit: T.DoubleType() = Field(nullable=True, description="Beyond it the column has drifted.")
+    null_share: T.DoubleType() = Field(nullable=True, ge=0.0, le=1.0, description="Of the hour.")
+    usual_null_share: T.DoubleType() = Field(nullable=True, ge=0.0, le=1.0, description="Of the baseline.")
+    baseline_hours: T.LongType() = Field(ge=0, description="Hours it was compared with.")
+    reason: T.StringType() = Field(nullable=True, description="What has changed, in figures.", metadata=_FREE_TEXT)
+    batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
+
+    class Config:
+        """pandera's options."""
+
+        name = "drift_status"
+        strict = True
+
+
+class TableAvailability(DataFrameModel):
+    """Whether a table was available at one time."""
+
+    table_name: T.StringType() = Field(description="The table.")
+    probed_at: T.TimestampType() = Field(description="When it was looked at, UTC.")
+    readable: T.BooleanType() = Field(description="Whether its log and a row of its newest file could be read.")
+    fresh: T.BooleanType() = Field(description="Whether it was no further behind than its contract allows.")
+    behind_minutes: T.DoubleType() = Field(
+        nullable=True, ge=0.0, description="For how long data has been waited for; null when it cannot be told."
+    )
+    problem: T.StringType() = Field(
+        nullable=True, description="Why it could not be read; null when it could.", metadata=_FREE_TEXT
+    )
+    batch_id: T.LongType() = Field(alias="_batch_id", ge=1, description=_BATCH_ID)
+
+    class Config:
+        """pandera's options."""
+
+        name = "table_availability"
         strict = True
 
 

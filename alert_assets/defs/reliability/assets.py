@@ -1,4 +1,4 @@
-"""The tables that say how reliable the others are: latency, quality, health of the runs, SLOs.
+"""The tables that say how reliable the others are: latency, quality, health and cost of the runs, SLOs.
 
 They watch, so no circuit breaker stops them, and they take no Spark. What measures and decides is imported when
 they run: every process of Dagster's loads this module.
@@ -13,12 +13,16 @@ import dagster as dg
 from alert_assets.breaker.store import CircuitBreakers
 from alert_assets.contracts import (
     BRONZE_EVENTS,
+    COLUMN_PROFILES,
     CONTRACTS,
+    DRIFT_STATUS,
     GOLD_INCIDENTS,
     PIPELINE_HEALTH,
     PIPELINE_LATENCY,
     QUALITY_SCORES,
+    RUN_COST,
     SLO_STATUS,
+    TABLE_AVAILABILITY,
 )
 from alert_assets.defs.metadata import Stopwatch, clear_errors, described, rows_shown, table_metadata
 from alert_assets.kernel.clock import utc_now
@@ -91,7 +95,46 @@ def pipeline_health(
     return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, PIPELINE_HEALTH, **numbers))
 
 
-@dg.asset(**described(SLO_STATUS, "python", group="reliability"), deps=[PIPELINE_LATENCY.name, QUALITY_SCORES.name])
+@dg.asset(**described(RUN_COST, "python", group="reliability"))
+def run_cost(
+    context: dg.AssetExecutionContext, lakehouse: _Lakehouse, settings: _Settings, breakers: _Breakers
+) -> dg.MaterializeResult[None]:
+    """Price what the steps of the runs that have ended used."""
+    from alert_assets.reports.cost import refresh_run_cost
+
+    watch = Stopwatch()
+    with clear_errors():
+        rows = refresh_run_cost(lakehouse, breakers.state, settings)
+    sums = {name: sum(row[name] for row in rows) for name in ("cpu_seconds", "cost_usd")}
+    numbers = {"rows_out": len(rows), **sums, "seconds": watch.seconds}
+    return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, RUN_COST, **numbers))
+
+
+@dg.asset(**described(TABLE_AVAILABILITY, "python", group="reliability"), deps=list(CONTRACTS))
+def table_availability(
+    context: dg.AssetExecutionContext, lakehouse: _Lakehouse, settings: _Settings, breakers: _Breakers
+) -> dg.MaterializeResult[None]:
+    """Look whether each table can be read and is fresh."""
+    from alert_assets.checks.availability import table_availability as looks
+    from alert_assets.lake.lakehouse import append_rows
+
+    watch = Stopwatch()
+    with clear_errors(), lakehouse.writing(TABLE_AVAILABILITY):
+        rows = list(looks(lakehouse, settings, breakers, utc_now()))
+        append_rows(lakehouse, TABLE_AVAILABILITY, rows)
+    away = [row for row in rows if not (row["readable"] and row["fresh"])]
+    for row in away:
+        context.log.warning(
+            f"{row['table_name']} is {'stale' if row['readable'] else 'unreadable'}. {row['problem'] or ''}"
+        )
+    numbers = {"rows_out": len(rows), "unavailable": len(away), "seconds": watch.seconds}
+    return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, TABLE_AVAILABILITY, **numbers))
+
+
+@dg.asset(
+    **described(SLO_STATUS, "python", group="reliability"),
+    deps=[PIPELINE_LATENCY.name, QUALITY_SCORES.name, RUN_COST.name, TABLE_AVAILABILITY.name],
+)
 def slo_status(
     context: dg.AssetExecutionContext, lakehouse: _Lakehouse, settings: _Settings, breakers: _Breakers
 ) -> dg.MaterializeResult[None]:
@@ -126,4 +169,46 @@ def slo_status(
     )
 
 
-ASSETS = [pipeline_latency, quality_scores, pipeline_health, slo_status]
+@dg.asset(**described(COLUMN_PROFILES, "python", group="reliability"), deps=list(CONTRACTS))
+def column_profiles(
+    context: dg.AssetExecutionContext, lakehouse: _Lakehouse, settings: _Settings
+) -> dg.MaterializeResult[None]:
+    """Profile the columns of each table in the hours that are over."""
+    from alert_assets.quality.drift_status import refresh_profiles
+
+    watch = Stopwatch()
+    with clear_errors():
+        rows = refresh_profiles(lakehouse, settings)
+    hours = len({(row["table_name"], row["hour"]) for row in rows})
+    numbers = {"rows_out": len(rows), "hours": hours, "seconds": watch.seconds}
+    return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, COLUMN_PROFILES, **numbers))
+
+
+@dg.asset(**described(DRIFT_STATUS, "python", group="reliability"), deps=[COLUMN_PROFILES.name])
+def drift_status(
+    context: dg.AssetExecutionContext, lakehouse: _Lakehouse, settings: _Settings
+) -> dg.MaterializeResult[None]:
+    """Compare the hours that were profiled with those before them."""
+    from alert_assets.quality.drift_status import refresh_drift_status
+
+    watch = Stopwatch()
+    with clear_errors():
+        rows = refresh_drift_status(lakehouse, settings, utc_now())
+    drifted = [row for row in rows if row["state"] == "drifted"]
+    numbers = {"rows_out": len(rows), "drifted": len(drifted), "seconds": watch.seconds}
+    shown = rows_shown(drifted, "table_name", "column_name", "hour", "kinds", "psi", "ks", "reason")
+    return dg.MaterializeResult(
+        metadata={**table_metadata(context.run.run_id, lakehouse, DRIFT_STATUS, **numbers), "drifted_columns": shown}
+    )
+
+
+ASSETS = [
+    pipeline_latency,
+    quality_scores,
+    pipeline_health,
+    run_cost,
+    column_profiles,
+    drift_status,
+    table_availability,
+    slo_status,
+]

@@ -131,6 +131,41 @@ class Email:
         """Hand it to the relay; the reference of an opening is its Message-ID."""
         recipients = tuple(dict.fromkeys(message.recipients or self.to))
         mail = self.mail(message, recipients)
+        refused = self._hand_over(mail, recipients)
+        detail = "refused for " + ", ".join(refused) if refused else ""
+        return Delivered(reference=message.reference or mail["Message-ID"], detail=detail)
+
+    def send_page(self, name: str, title: str, text: str, body: str, page: str) -> tuple[str, ...]:
+        """Send a page to the addresses that are set, and return them.
+
+        Args:
+            name: of the attached file, without `.html`; the same name is the same Message-ID.
+            title: the subject.
+            text, body: the mail as plain text and as HTML.
+            page: what is attached.
+
+        Raises:
+            ChannelError: the relay takes it for none of them now.
+        """
+        mail = EmailMessage(policy=SMTP)
+        mail["From"] = self._address(self.sender)
+        mail["To"] = [self._address(recipient) for recipient in self.to]
+        mail["Subject"] = one_line(title, _MAX_SUBJECT)
+        mail["Date"] = format_datetime(self.clock())
+        mail["Message-ID"] = self._message_id(f"page\x1f{name}")
+        mail["Auto-Submitted"] = "auto-generated"
+        mail.set_content(text)
+        mail.add_alternative(body, subtype="html")
+        mail.add_attachment(page, subtype="html", filename=f"{name}.html")
+        refused = self._hand_over(mail, self.to)
+        return tuple(address for address in self.to if address not in refused)
+
+    def _hand_over(self, mail: EmailMessage, recipients: tuple[str, ...]) -> dict[str, tuple[int, bytes]]:
+        """Transmit it, and return the recipients that were refused for good while others were not.
+
+        Raises:
+            ChannelError: it was not sent, or has to be sent again.
+        """
         problem: ChannelError | None = None
         refused: dict[str, tuple[int, bytes]] = {}
         try:
@@ -142,8 +177,7 @@ class Email:
         if problem is not None:
             # Outside the handler: the library's exceptions hold what was sent.
             raise problem
-        detail = "refused for " + ", ".join(refused) if refused else ""
-        return Delivered(reference=message.reference or mail["Message-ID"], detail=detail)
+        return refused
 
     def mail(self, message: Message, recipients: tuple[str, ...]) -> EmailMessage:
         """The mail as it is sent.

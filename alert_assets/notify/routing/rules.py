@@ -229,7 +229,7 @@ class Routing:
         contacts: roles, for alerts of no team and of teams that do not say.
         teams: by name, as an alert's owner.
         dependencies: by parent its children: applications and `table:NAME`; without a circle.
-        dagster_url, web_url: of the Dagster UI and of our own pages, for links to them.
+        dagster_url, web_url, runbook_url: of the Dagster UI, of our own pages and of the runbooks, for links to them.
         configured: the channels that are; None: all of them. Where none of those that are named is, the others
             take their place.
         defaults: by channel the recipients that its default stands for, where they are known. None: it reaches one
@@ -246,6 +246,7 @@ class Routing:
     business_hours: BusinessHours = field(default_factory=BusinessHours)
     dagster_url: str = ""
     web_url: str = ""
+    runbook_url: str = ""
     configured: frozenset[str] | None = None
     defaults: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
 
@@ -305,7 +306,7 @@ class Routing:
         )
         priorities = [route.priority for route in self._routes_of(filled) if route.priority is not None]
         filled = replace(filled, routed_priority=priorities[-1] if priorities else None)
-        return with_links(filled, self.dagster_url, self.web_url)
+        return with_links(filled, self.dagster_url, self.web_url, self.runbook_url)
 
     def subjects_of(self, alert: Alert) -> tuple[str, ...]:
         """Return what the alert is about as `dependencies` name it: its application, and `table:NAME`."""

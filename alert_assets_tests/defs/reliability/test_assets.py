@@ -305,7 +305,7 @@ def test_a_fast_burn_opens_the_breaker_and_a_reset_is_not_undone_by_what_burned_
     lake.breakers.reset("pipeline", "ann", "the producer is mended")
     lake.materialize("slo_status")
     assert {b.name: b.state for b in lake.breakers.all()} == {"pipeline": "CLOSED", "analysis": "CLOSED"}
-    assert len(lake.rows(SLO_STATUS, "slo")) == 2 * 10
+    assert len(lake.rows(SLO_STATUS, "slo")) == 2 * 20
 
 
 def test_with_a_handful_of_lines_nothing_fires(lake: Lake) -> None:

@@ -1,0 +1,459 @@
+"""Replay history through other rules: who would have been notified of what, and when.
+
+The same dispatcher, stages and escalator that run every day run here, on a state database in memory and a clock that
+jumps from one thing that happens to the next. What is compared is two replays, of the rules in force and of the others,
+so what no replay can know (a channel that was down, a process that was late) is the same on both sides, and rules
+compared with themselves differ in nothing.
+
+What a replay knows: of each dedup window that it began to fire and when it was over, as silver has them; the alerts of
+the pipeline's own that the outbox keeps; silences; who acknowledged or resolved what by hand, and when. It begins with
+nothing open. That a severity rose within one window is not known: the highest counts from its beginning.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Select, create_engine, func, select
+from sqlalchemy.pool import StaticPool
+
+from alert_assets.contracts import GOLD_INCIDENTS, SILVER_ALERTS
+from alert_assets.errors import UserError
+from alert_assets.kernel.sql import literal
+from alert_assets.lake.lakehouse import records
+from alert_assets.lake.rows import query
+from alert_assets.notify.alert import Alert
+from alert_assets.notify.dispatcher import Dispatcher
+from alert_assets.notify.escalator import Escalator
+from alert_assets.notify.facts import incident_alert
+from alert_assets.notify.problems import surges, with_problems
+from alert_assets.notify.routing.rules import LOG
+from alert_assets.notify.sources import is_demo
+from alert_assets.notify.store.notifications import Notifications
+from alert_assets.state.database import State
+from alert_assets.state.tables import audit_log, deliveries, digests, episodes, metadata, outbox, silences
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import pyarrow as pa
+
+    from alert_assets.lake.lakehouse import Lakehouse
+    from alert_assets.notify.episode import Rules
+    from alert_assets.notify.routing.rules import Routing
+
+#: The replay's clock moves in such steps, and what happens within one happens at its end.
+TICK = timedelta(minutes=5)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+#: Messages of one kind about one alert to one recipient are the same message earlier or later within this.
+_SAME = timedelta(days=1)
+
+#: Acts by hand that are replayed.
+_ACTS = ("episode_acknowledge", "episode_resolve")
+
+
+@dataclass(frozen=True)
+class Report:
+    """An alert, and when the dispatcher heard of it."""
+
+    at: datetime
+    alert: Alert
+
+
+@dataclass(frozen=True)
+class Act:
+    """What a person did about an alert."""
+
+    at: datetime
+    action: str
+    fingerprint: str
+    who: str
+    title: str
+
+
+@dataclass(frozen=True)
+class History:
+    """All that a replay is fed with, from `since` to `until`.
+
+    Attributes:
+        reports: in order of time.
+        acts: in order of time.
+        silences: rows of the table.
+        windows: dedup windows among the reports; `others` are alerts of the pipeline's own.
+        tick: how exact the moments are.
+    """
+
+    since: datetime
+    until: datetime
+    reports: Sequence[Report]
+    acts: Sequence[Act] = ()
+    silences: Sequence[dict[str, Any]] = ()
+    windows: int = 0
+    others: int = 0
+    tick: timedelta = TICK
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message that a replay would have sent to a person."""
+
+    at: datetime
+    fingerprint: str
+    action: str
+    to: str
+    severity: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What came of a history under some rules.
+
+    Attributes:
+        sent: in order of time; the log is no person.
+        heard: by fingerprint the moments at which an episode was first notified, alone or with others.
+    """
+
+    sent: Sequence[Sent]
+    heard: dict[str, list[datetime]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a replay differs from that of the rules in force.
+
+    Attributes:
+        unheard: acts of people on alerts of which, by then, nobody would have been notified.
+        silent: alerts of which people were notified and would not have been at all.
+        lost, new: messages of one replay alone.
+        earlier, later: messages of both, with how much later (negative: earlier) the other rules send them.
+    """
+
+    unheard: Sequence[Act]
+    silent: Sequence[str]
+    lost: Sequence[Sent]
+    new: Sequence[Sent]
+    earlier: Sequence[tuple[Sent, timedelta]]
+    later: Sequence[tuple[Sent, timedelta]]
+
+    @property
+    def is_same(self) -> bool:
+        """Whether nothing differs."""
+        return not (self.unheard or self.silent or self.lost or self.new or self.earlier or self.later)
+
+
+# History
+
+
+def read_history(
+    lakehouse: Lakehouse,
+    state: State,
+    since: datetime,
+    until: datetime,
+    *,
+    tick: timedelta = TICK,
+    windows: pa.Table | None = None,
+) -> History:
+    """Read what happened between two moments from the lake and the state database.
+
+    Args:
+        windows: rows of silver in the place of the lake's own, e.g. of another dedup window.
+    """
+    rows = _windows(lakehouse, since, until, windows)
+    reports = [report for row in rows for report in _reports(row, since, until)]
+    reports += [
+        Report(max(row["first_seen_timestamp"], since), replace(incident_alert(row), surge=surge))
+        for row, surge in surges(lakehouse, rows)
+        if row["first_seen_timestamp"]
+    ]
+    others, acts, held = _from_state(state, since, until)
+    ordered = sorted([*reports, *others], key=lambda report: (report.at, report.alert.episode, report.alert.status))
+    return History(since, until, ordered, acts, held, len(rows), len(others), tick)
+
+
+def _windows(lakehouse: Lakehouse, since: datetime, until: datetime, windows: pa.Table | None) -> list[dict[str, Any]]:
+    silver = lakehouse.table(SILVER_ALERTS)
+    if silver is None:
+        raise UserError("There is no silver_alerts, so no history to replay: `alert-assets run` makes it.")
+    if windows is None:
+        between = f"window_start >= {literal(since)} AND window_start < {literal(until)}"
+        rows = query(f"SELECT * FROM s WHERE {between} ORDER BY window_start, fingerprint", s=silver)
+    else:
+        rows = sorted(records(windows), key=lambda row: (row["window_start"], row["fingerprint"]))
+    incidents = _incidents(lakehouse, since, until)
+    for row in rows:
+        row["incident_id"] = incidents.get((row["fingerprint"], row["first_seen_timestamp"]))
+    return with_problems(lakehouse, [row for row in rows if not is_demo(row)])
+
+
+def _incidents(lakehouse: Lakehouse, since: datetime, until: datetime) -> dict[tuple[str, datetime], str]:
+    """Return the ids of incidents by fingerprint and first firing."""
+    gold = lakehouse.table(GOLD_INCIDENTS)
+    if gold is None:
+        return {}
+    # A window that begins before the end may fire first after it.
+    near = f"alert_timestamp >= {literal(since)} AND alert_timestamp < {literal(until + _SAME)}"
+    rows = query(f"SELECT fingerprint, alert_timestamp, incident_id FROM g WHERE {near}", g=gold)
+    return {(row["fingerprint"], row["alert_timestamp"]): row["incident_id"] for row in rows}
+
+
+def _reports(row: dict[str, Any], since: datetime, until: datetime) -> Iterator[Report]:
+    """A window was heard of when it began to fire, and when it was over."""
+    fired, resolved = row["first_seen_timestamp"], row["resolved_at"]
+    final = incident_alert(row)
+    if fired is not None and since <= fired < until:
+        yield Report(fired, replace(final, status="firing", at=row["last_seen_timestamp"], resolved_at=None))
+    if resolved is not None and since <= resolved < until:
+        yield Report(resolved, final)
+
+
+def _from_state(state: State, since: datetime, until: datetime) -> tuple[list[Report], list[Act], list[dict[str, Any]]]:
+    with state.reading() as connection:
+        others = select(outbox.c.created_at, outbox.c.payload).where(
+            outbox.c.kind != "incident", outbox.c.created_at >= since, outbox.c.created_at < until
+        )
+        reports = [
+            Report(at, Alert.from_json(payload)) for at, payload in connection.execute(others.order_by(outbox.c.id))
+        ]
+        done = (
+            select(audit_log.c.at, audit_log.c.action, audit_log.c.who, episodes.c.fingerprint, episodes.c.title)
+            .join(episodes, episodes.c.id == audit_log.c.subject)
+            .where(audit_log.c.action.in_(_ACTS), audit_log.c.at >= since, audit_log.c.at < until)
+        )
+        acts = [
+            Act(row["at"], row["action"], row["fingerprint"], row["who"], row["title"])
+            for row in connection.execute(done.order_by(audit_log.c.id)).mappings()
+        ]
+        held = select(silences).where(silences.c.until > since, silences.c.starts_at < until).order_by(silences.c.id)
+        return reports, acts, [dict(row) for row in connection.execute(held).mappings()]
+
+
+# Replay
+
+
+class _Memory(State):
+    """A state database in memory, of one connection: no other process waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__("sqlite:////in-memory")
+        self._connection = create_engine(
+            "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
+        ).connect()
+        metadata.create_all(self._connection)
+        self._connection.commit()
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        with self._connection.begin():
+            yield self._connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        with self._connection.begin():
+            yield self._connection
+
+
+def replay(history: History, routing: Routing, rules: Rules) -> Replay:
+    """Replay a history through a routing and the rules of episodes; deterministic."""
+    state, now, tick = _Memory(), history.since, history.tick
+    dispatcher = Dispatcher(state, routing, rules, budget_seconds=float("inf"))
+    escalator = Escalator(state, routing, budget_seconds=float("inf"))
+    people = Notifications(state, routing, lambda: now)
+    if history.silences:
+        with state.writing() as connection:
+            connection.execute(silences.insert(), list(history.silences))
+    reports = {at: list(some) for at, some in groupby(history.reports, key=lambda report: _ceiling(report.at, tick))}
+    acts = {at: list(some) for at, some in groupby(history.acts, key=lambda act: _ceiling(act.at, tick))}
+    happens = sorted({*reports, *acts})
+    number, due = 0, _Due()
+    while number < len(happens) or due.at is not None:
+        following = happens[number] if number < len(happens) else None
+        now = min(at for at in (following, due.at) if at is not None)
+        if now > history.until:
+            break
+        number += now == following
+        _enqueue(state, reports.get(now, ()), now)
+        # Where nothing is due a tick changes nothing, and a month has many.
+        if now == following or due.dispatch:
+            dispatcher.tick(now)
+        _act(state, people, acts.get(now, ()))
+        if now == following or due.escalate:
+            escalator.tick(now)
+        due = _next_due(state, now, tick)
+    return _outcome(state)
+
+
+def _ceiling(at: datetime, tick: timedelta) -> datetime:
+    """The end of the step in which something happens."""
+    return _EPOCH - (_EPOCH - at) // tick * tick
+
+
+def _enqueue(state: State, reports: Sequence[Report], now: datetime) -> None:
+    if not reports:
+        return
+    with state.writing() as connection:
+        first = connection.scalar(select(func.max(outbox.c.id))) or 0
+        connection.execute(
+            outbox.insert(),
+            [
+                {
+                    "kind": report.alert.kind,
+                    "subject": report.alert.title,
+                    "payload": report.alert.to_json(),
+                    "severity": report.alert.severity,
+                    "idempotency_key": str(number),
+                    "created_at": now,
+                    "status": "pending",
+                }
+                for number, report in enumerate(reports, first + 1)
+            ],
+        )
+
+
+def _act(state: State, people: Notifications, acts: Iterable[Act]) -> None:
+    """Do what people did, where the replay has something open to do it to."""
+    for act in acts:
+        with state.reading() as connection:
+            is_open = (episodes.c.fingerprint == act.fingerprint, episodes.c.state != "resolved")
+            found = connection.execute(select(episodes.c.id, episodes.c.state).where(*is_open)).first()
+        if found is None:
+            continue
+        if act.action == "episode_resolve":
+            people.resolve(found.id, act.who, "as in the history")
+        elif found.state == "open":
+            people.acknowledge(found.id, act.who, "as in the history")
+
+
+@dataclass(frozen=True)
+class _Due:
+    """When time alone changes something next, and who has to look then."""
+
+    at: datetime | None = None
+    dispatch: bool = False
+    escalate: bool = False
+
+
+def _next_due(state: State, now: datetime, tick: timedelta) -> _Due:
+    table = episodes.c
+    goes_on = table.state != "resolved"
+    looked_at = (goes_on, table.kind != "summary", table.notified_as == "notified", table.notified_at.is_not(None))
+
+    def moment(query: Select[Any]) -> datetime | None:
+        at: datetime | None = connection.scalar(query)
+        return at and max(_ceiling(at, tick), now + tick)
+
+    with state.reading() as connection:
+        escalate = moment(select(func.min(table.look_at)).where(*looked_at))
+        dispatch = [
+            moment(select(func.min(table.review_at)).where(goes_on)),
+            moment(select(func.min(digests.c.due_at)).where(digests.c.sent_at.is_(None))),
+            moment(select(func.min(silences.c.until)).where(silences.c.until > now)),
+        ]
+    at = min((one for one in (escalate, *dispatch) if one is not None), default=None)
+    return _Due(at, dispatch=at in dispatch, escalate=at == escalate)
+
+
+def _outcome(state: State) -> Replay:
+    heard: defaultdict[str, list[datetime]] = defaultdict(list)
+    with state.reading() as connection:
+        table = episodes.c
+        notified = select(table.fingerprint, table.notified_at).where(table.notified_at.is_not(None))
+        for fingerprint, at in connection.execute(notified.order_by(table.notified_at, table.id)):
+            heard[fingerprint].append(at)
+        messages = (
+            select(deliveries, table.fingerprint, table.severity, table.title)
+            .join(episodes, table.id == deliveries.c.episode)
+            .where(deliveries.c.channel != LOG)
+            .order_by(deliveries.c.id)
+        )
+        sent = [
+            Sent(
+                row["created_at"],
+                # The summary of a recipient is named after its moment, which is what may differ.
+                "summary" if row["fingerprint"].startswith("summary/") else row["fingerprint"],
+                row["action"],
+                row["destination"],
+                row["severity"],
+                row["title"],
+            )
+            for row in connection.execute(messages).mappings()
+        ]
+    return Replay(sent, dict(heard))
+
+
+# Comparison
+
+
+def compare(history: History, before: Replay, after: Replay) -> Comparison:
+    """Compare the replay of other rules with that of the rules in force."""
+    lost: list[Sent] = []
+    new: list[Sent] = []
+    moved: list[tuple[Sent, timedelta]] = []
+    theirs = _by_message(after)
+    ours = _by_message(before)
+    for message in sorted({*ours, *theirs}):
+        missing, added, shifted = _matched(ours.get(message, []), theirs.get(message, []))
+        lost += missing
+        new += added
+        moved += shifted
+    in_order = {"key": lambda sent: (sent.at, sent.fingerprint, sent.action, sent.to)}
+    shifts = sorted(moved, key=lambda pair: (pair[0].at, pair[0].fingerprint, pair[0].action, pair[0].to))
+    return Comparison(
+        unheard=[
+            act
+            for act in history.acts
+            if _was_heard(before, act, history.tick) and not _was_heard(after, act, history.tick)
+        ],
+        silent=sorted({sent.fingerprint for sent in before.sent} & (before.heard.keys() - after.heard.keys())),
+        lost=sorted(lost, **in_order),  # type: ignore[call-overload]
+        new=sorted(new, **in_order),  # type: ignore[call-overload]
+        earlier=[pair for pair in shifts if pair[1] < timedelta(0)],
+        later=[pair for pair in shifts if pair[1] > timedelta(0)],
+    )
+
+
+def _was_heard(outcome: Replay, act: Act, tick: timedelta) -> bool:
+    """Whether people knew, when somebody acted, of what they acted on."""
+    return any(at <= _ceiling(act.at, tick) for at in outcome.heard.get(act.fingerprint, ()))
+
+
+def _by_message(outcome: Replay) -> dict[tuple[str, str, str], list[Sent]]:
+    found: defaultdict[tuple[str, str, str], list[Sent]] = defaultdict(list)
+    for sent in outcome.sent:
+        found[sent.fingerprint, sent.action, sent.to].append(sent)
+    return found
+
+
+def _matched(before: list[Sent], after: list[Sent]) -> tuple[list[Sent], list[Sent], list[tuple[Sent, timedelta]]]:
+    """Pair messages of one kind: those of the same moment, then the others in their order, at most a day apart."""
+    common = Counter(sent.at for sent in before) & Counter(sent.at for sent in after)
+    left, right = _without(before, common), _without(after, common)
+    missing: list[Sent] = []
+    moved: list[tuple[Sent, timedelta]] = []
+    for sent in left:
+        other = next((one for one in right if abs(one.at - sent.at) <= _SAME), None)
+        if other is None:
+            missing.append(sent)
+        else:
+            right.remove(other)
+            moved.append((sent, other.at - sent.at))
+    return missing, right, moved
+
+
+def _without(messages: list[Sent], common: Counter[datetime]) -> list[Sent]:
+    """Leave out as many messages of each moment as both have."""
+    left = common.copy()
+    found = []
+    for sent in messages:
+        if left[sent.at]:
+            left[sent.at] -= 1
+        else:
+            found.append(sent)
+    return found

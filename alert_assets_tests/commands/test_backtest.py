@@ -1,0 +1,99 @@
+"""`alert-assets backtest` on a lake of its own, against the routing in force."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from alert_assets.contracts import BRONZE_EVENTS, SILVER_ALERTS
+from alert_assets.kernel.clock import utc_now
+from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.notify.round import notify
+from alert_assets.notify.stack import NotificationStack
+from alert_assets_tests.commands.lake import event, sha, write
+
+if TYPE_CHECKING:
+    from alert_assets.settings import Settings
+    from alert_assets_tests.commands.conftest import Run
+
+QUIET = "policies: {P1: {notify: {log: []}, escalation: [], reminders: null}}\n"
+
+
+@pytest.fixture
+def heard(settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """One alert that people were notified of, and that a person acknowledged."""
+    monkeypatch.setenv("ALERTS_ALLOWED_HOSTS", "127.0.0.1")
+    monkeypatch.setenv("ALERTS_WEBHOOK_URL", "http://127.0.0.1:9/hook")
+    monkeypatch.setenv("ALERTS_WEBHOOK_SECRET", "s")
+    fired = utc_now() - timedelta(minutes=10)
+    start = fired.replace(minute=fired.minute // 5 * 5, second=0, microsecond=0)
+    row = {
+        "fingerprint": sha("disk"),
+        "window_start": start,
+        "window_end": start + timedelta(minutes=5),
+        "application_id": "payments-api",
+        "host": "host-a",
+        "alert_type": "disk|full",
+        "severity": "CRITICAL",
+        "alert_id": "a-1",
+        "first_seen_timestamp": fired,
+        "last_seen_timestamp": fired,
+        "alert_count": 1,
+        "suppressed_count": 0,
+        "duplicate_count": 0,
+    }
+    write(settings, SILVER_ALERTS, row)
+    assert Lakehouse(settings).table(SILVER_ALERTS) is not None
+    notify(NotificationStack(settings), settings, budget_seconds=20)
+    (episode,) = run("alerts", "--json").json["episodes"]
+    assert run("alerts", "acknowledge", episode["id"], "--who", "ana", "--why", "mine").code == 0
+    return settings
+
+
+def test_a_routing_that_loses_what_a_person_acknowledged_fails_and_names_it(heard: Settings, run: Run) -> None:
+    Path("quiet.yaml").write_text(QUIET)
+    result = run("backtest", "--routing", "quiet.yaml", "--since", "1h", "--tick", "1m")
+    assert result.code == 1, result.err
+    first, lost = result.out.index("## Acknowledged, and nobody would have heard"), result.out.index("## Lost")
+    assert first < lost
+    assert "disk\\|full: payments-api on host-a, by ana" in result.out
+    assert "1 dedup windows" in result.out
+    found = run("backtest", "--routing", "quiet.yaml", "--since", "1h", "--tick", "1m", "--json").json
+    assert [act["who"] for act in found["unheard"]] == ["ana"]
+    assert found["heard"] == {"in_force": 1, "other": 0}
+
+
+def test_the_rules_in_force_differ_from_themselves_in_nothing(heard: Settings, run: Run) -> None:
+    result = run("backtest", "--since", "1h", "--tick", "1m")
+    assert (result.code, result.out.rstrip().splitlines()[-1]) == (0, "Nothing differs.")
+
+
+def test_what_has_no_history_says_so(heard: Settings, run: Run) -> None:
+    long_ago = ("--since", "2020-01-01T00:00:00Z", "--until", "2020-01-02T00:00:00Z")
+    assert "Nothing was replayed" in run("backtest", *long_ago).out
+    assert run("backtest", "--since", "2020-01-01T00:00:00Z", "--until", "2019-01-01T00:00:00Z").code == 2
+
+
+def test_another_dedup_window_makes_other_windows_of_the_same_alerts(heard: Settings, run: Run) -> None:
+    at = utc_now() - timedelta(minutes=9)
+    firing = [
+        event(
+            n,
+            timestamp=at + timedelta(seconds=150 * n),
+            event_type="alert",
+            alert_id=f"b-{n}",
+            alert_type="disk_full",
+            severity="CRITICAL",
+            status="firing",
+        )
+        for n in range(3)
+    ]
+    write(heard, BRONZE_EVENTS, *firing)
+    found = run("backtest", "--since", "1h", "--tick", "1m", "--dedup-window", "30m", "--json")
+    assert found.code == 1, found.err
+    assert found.json["heard"] == {"in_force": 1, "other": 1}, "silver has the one, bronze the other"
+    assert {sent["title"] for sent in found.json["new"]} == {"disk_full: payments-api"}
+    assert run("backtest", "--dedup-window", "90s").code == 2

@@ -1,0 +1,59 @@
+"""`alert-assets report`: the page is written where it is asked for, and mailed through a relay on loopback."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from alert_assets.contracts import RUN_COST
+from alert_assets_tests.commands.lake import write
+from alert_assets_tests.commands.test_cost import run_cost
+from alert_assets_tests.notify.channels import relay as fake
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from alert_assets.settings import Settings
+    from alert_assets_tests.commands.conftest import Run
+
+MARCH = ("--before", "2026-03-01T00:00:00Z")
+
+
+def test_a_month_is_written_and_mailed_with_its_tables(
+    settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(settings, RUN_COST, run_cost(), run_cost(1))
+    path = settings.data_dir / "reports" / "monthly-2026-02-01.html"
+    nobody = run("report", "monthly", *MARCH, "--mail")
+    assert nobody.code == 2
+    assert "no e-mail is set up" in nobody.err
+    with fake.running(None) as relay:
+        monkeypatch.setenv("ALERTS_SMTP_HOST", "127.0.0.1")
+        monkeypatch.setenv("ALERTS_SMTP_PORT", str(relay.port))
+        monkeypatch.setenv("ALERTS_SMTP_STARTTLS", "false")
+        monkeypatch.setenv("ALERTS_SMTP_FROM", "alerts@example.test")
+        monkeypatch.setenv("ALERTS_SMTP_TO", "lead@example.test,team@example.test")
+        result = run("report", "monthly", *MARCH, "--mail")
+        assert result.code == 0, result.err
+        assert str(path) in result.out
+        assert "Mailed to lead@example.test, team@example.test." in result.out
+        (received,) = relay.deliveries
+    mail = received.mail
+    assert mail["Subject"] == "Monthly reliability report, 2026-02-01"
+    body = mail.get_body(("html",))
+    assert body is not None
+    # Mail programs drop curves: the tables are in the mail, the page with both is attached.
+    assert "$3.7500" in body.get_content()
+    assert "<svg" not in body.get_content()
+    (attached,) = mail.iter_attachments()
+    assert attached.get_filename() == path.name
+    assert attached.get_content().splitlines() == path.read_text().splitlines()
+    assert "<svg" in path.read_text()
+
+
+def test_a_file_that_cannot_be_written_is_said(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    result = run("report", "weekly", "--to", str(tmp_path / "taken" / "report.html"))
+    assert result.code == 2
+    assert "cannot be written" in result.err
