@@ -141,6 +141,19 @@ def measure_problems(
     measure(work / "problems", Size(events, applications, edges, problems), seed=seed, say=typer.echo)
 
 
+@app.command()
+def soak(
+    requests: Annotated[int, typer.Option(min=100, help="Single alerts, one a request.")] = 1_000_000,
+) -> None:
+    """Measure whether the memory of `alert-assets serve` stays flat; exit 1 when it grew by more than a tenth."""
+    from benchmarks import intake
+
+    found = intake.soak(requests, typer.echo)
+    typer.echo(f"{found.name}: {found.shown} ({found.wanted}, {found.verdict})")
+    if not found.is_met:
+        raise typer.Exit(1)
+
+
 def _started(bench: Bench) -> AbstractContextManager[Bench]:
     # SIGTERM ends the bench as Ctrl-C does: the programs and the server that it started have to end too. And a shell
     # that starts it in the background makes it deaf to Ctrl-C.

@@ -3,6 +3,8 @@
 Single alerts at 32 connections, as Alertmanager's payload and as our own event, and batches of 100 events; beside them
 Alertmanager's own `/api/v2/alerts`, where it is installed, which keeps nothing on disk before it answers. The client
 speaks HTTP by hand, so that it costs little of the cores it shares. `make bench ARGS="--only intake"` is this alone.
+
+`python -m benchmarks soak` sends a million single alerts and watches the server's memory meanwhile.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +32,7 @@ from benchmarks.processes import BenchError
 from benchmarks.results import Load, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from benchmarks.bench import Bench
 
@@ -38,6 +41,7 @@ CONNECTIONS = 32
 #: Requests before the clock runs.
 _WARM_UP = 200
 _ALERTMANAGER = "prometheus-alertmanager"
+_FINGERPRINT = b"{fingerprint}"
 
 
 def event(number: int) -> bytes:
@@ -63,9 +67,14 @@ def hundred(number: int) -> bytes:
 
 def alertmanager(number: int) -> bytes:
     """Return a notification of Alertmanager with one alert."""
+    return _notification().replace(_FINGERPRINT, b"%016x" % number)
+
+
+@cache
+def _notification() -> bytes:
     examples = json.loads((resources.files("alert_assets.intake.senders") / "alertmanager.json").read_text("utf-8"))
     payload = examples[1]["payload"]
-    payload["alerts"][0]["fingerprint"] = f"{number:016x}"
+    payload["alerts"][0]["fingerprint"] = _FINGERPRINT.decode()
     return json.dumps(payload).encode()
 
 
@@ -77,7 +86,7 @@ def posted_to_alertmanager(number: int) -> bytes:
     return json.dumps([alert]).encode()
 
 
-async def load(port: int, path: str, bodies: list[bytes]) -> list[float]:
+async def load(port: int, path: str, bodies: Iterable[bytes]) -> list[float]:
     """Send the bodies over the connections; returns the seconds that each answer took."""
     waiting = iter(bodies)
     seconds: list[float] = []
@@ -86,7 +95,9 @@ async def load(port: int, path: str, bodies: list[bytes]) -> list[float]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for body in waiting:
             begun = time.perf_counter()
-            head = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            head = (
+                b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            )
             writer.write(head % (path.encode(), len(body)))
             writer.write(body)
             answer = await reader.readuntil(b"\r\n\r\n")
@@ -101,6 +112,12 @@ async def load(port: int, path: str, bodies: list[bytes]) -> list[float]:
     return seconds
 
 
+def percentiles_ms(seconds: list[float]) -> tuple[float, float]:
+    """Return the median and the 99th percentile."""
+    in_order = sorted(seconds)
+    return in_order[len(in_order) // 2] * 1000, in_order[int(len(in_order) * 0.99)] * 1000
+
+
 @contextmanager
 def serving(folder: Path) -> Iterator[tuple[int, psutil.Process]]:
     """`alert-assets serve` with the defaults, on a free port."""
@@ -108,9 +125,11 @@ def serving(folder: Path) -> Iterator[tuple[int, psutil.Process]]:
     command = [sys.executable, "-m", "alert_assets.cli", "serve", "--port", "0"]
     server = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, cwd=folder)
     try:
-        said = server.stderr.readline() if server.stderr else ""
-        if not (listening := re.search(r":(\d+);", said)):
-            raise BenchError(f"`alert-assets serve` does not listen: {said}")
+        said = ""
+        while not (listening := re.search(r"Listening on .*:(\d+);", said)):
+            if not (line := server.stderr.readline() if server.stderr else ""):
+                raise BenchError(f"`alert-assets serve` does not listen: {said}")
+            said += line
         yield int(listening[1]), psutil.Process(server.pid)
     finally:
         server.terminate()
@@ -150,11 +169,49 @@ def loaded(
     bodies = [make(1_000 + number) for number in range(requests)]
     before = process.memory_info().rss
     begun = time.perf_counter()
-    seconds = sorted(asyncio.run(load(port, path, bodies)))
+    seconds = asyncio.run(load(port, path, bodies))
     elapsed = time.perf_counter() - begun
-    p50, p99 = (seconds[int(len(seconds) * share)] * 1000 for share in (0.5, 0.99))
+    p50, p99 = percentiles_ms(seconds)
     grown = (process.memory_info().rss - before) / (1 << 20)
     return Load(name, requests, each * requests, elapsed, p50, p99, grown)
+
+
+#: By which the memory of a server that has run for long may have grown since a tenth of it.
+_GROWN = 1.1
+
+
+def soak(requests: int, say: Callable[[str], None]) -> Target:
+    """Send single alerts, and compare the memory of `serve` at the end with what it was after a tenth of them.
+
+    Args:
+        requests: 100 at least.
+        say: is told the resident memory after each twentieth, with the alerts a second so far.
+
+    Raises:
+        BenchError: an answer was no 2xx, or what was answered is not in the landing zone.
+    """
+    resident: list[int] = []
+    every, begun = requests // 20, time.perf_counter()
+
+    def bodies() -> Iterator[bytes]:
+        for number in range(requests):
+            if number and number % every == 0:
+                resident.append(process.memory_info().rss)
+                rate = number / (time.perf_counter() - begun)
+                say(f"{number:,} alerts, {rate:,.0f} a second: {resident[-1] / (1 << 20):.1f} MiB")
+            yield alertmanager(number)
+
+    with tempfile.TemporaryDirectory() as folder:
+        with serving(Path(folder)) as (port, process):
+            p50, p99 = percentiles_ms(asyncio.run(load(port, "/intake/alertmanager", bodies())))
+            elapsed = time.perf_counter() - begun
+            resident.append(process.memory_info().rss)
+            say(f"{requests:,} alerts in {elapsed:,.0f} s: {resident[-1] / (1 << 20):.1f} MiB")
+            say(f"{requests / elapsed:,.0f} alerts a second, p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+        lines = sum(path.read_bytes().count(b"\n") for path in (Path(folder) / "landing").glob("intake-*.jsonl"))
+    if lines != requests:
+        raise BenchError(f"{requests:,} alerts were answered 2xx, and {lines:,} are in the landing zone")
+    return Target("g", "memory at the end, over that after a tenth", resident[-1] / resident[1], _GROWN)
 
 
 def measure(bench: Bench, requests: int) -> None:

@@ -6,22 +6,24 @@ import json
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from alert_assets.commands import output
 from alert_assets.commands.options import JsonOption
 from alert_assets.errors import UserError
-from alert_assets.intake.envelope import UNMAPPED
-from alert_assets.intake.json_lines import lines_of
-from alert_assets.intake.mapping import MappingError, load_mappings
+from alert_assets.intake.json_lines import dump, lines_of
+from alert_assets.intake.mapping import MappingError, MappingFile, load_mappings
 from alert_assets.intake.payload import all_senders, mapped
 from alert_assets.intake.senders.registry import SENDERS
 from alert_assets.intake.settings import IntakeSettings, load_intake_settings
 from alert_assets.intake.standing import EVENTS, OTLP, standings
 from alert_assets.kernel.clock import utc_now
-from alert_assets.settings import load_settings
+from alert_assets.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 app = typer.Typer(add_completion=False)
 
@@ -102,22 +104,34 @@ def show(name: Annotated[str, typer.Argument(help="One of `alert-assets senders 
 @app.command("try", epilog="Example: alert-assets senders try alertmanager payload.json")
 def try_payload(
     name: Annotated[str, typer.Argument(help="One of `alert-assets senders list`.")],
-    file: Annotated[Path, typer.Argument(help="A payload, as the sender posts it; - is standard input.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A payload, as the sender posts it; - is standard input.",
+            exists=True,
+            dir_okay=False,
+            allow_dash=True,
+        ),
+    ],
     header: Annotated[
         list[str] | None, typer.Option(help="NAME: VALUE, as the sender sends it; may be repeated.", show_default=False)
     ] = None,
 ) -> None:
-    """Show what a payload becomes, as JSON lines; nothing lands. Exit 1 when it, or a part of it, cannot be mapped."""
+    """Show what a payload becomes, as JSON lines; nothing lands. Exit 1 when a part of it would end in quarantine."""
     body = typer.get_binary_stream("stdin").read() if str(file) == "-" else file.read_bytes()
     pairs = [text.partition(":") for text in header or []]
     headers = {key.strip().lower(): value.strip() for key, _, value in pairs}
+    settings = load_settings()
     if name == EVENTS:
         lines = lines_of(body)
     else:
-        lines = mapped(_known(name, load_intake_settings()), body, headers, utc_now(), load_settings())
+        lines = mapped(_known(name, load_intake_settings(), (EVENTS,)), body, headers, utc_now(), settings)
     for line in lines:
         typer.echo(line.decode("utf-8", "backslashreplace").rstrip("\n"))
-    if any(UNMAPPED in json.loads(line) for line in lines if name != EVENTS):
+    refused = _refused(lines, settings)
+    for number, reasons in refused:
+        typer.echo(f"Line {number} goes to quarantine: {reasons}", err=True)
+    if refused:
         raise typer.Exit(1)
 
 
@@ -130,12 +144,11 @@ def check() -> None:
     except MappingError as error:
         typer.echo(f"Error: {output.paragraph(error)}", err=True)
         raise typer.Exit(1) from None
-    wrong = 0
+    wrong, settings = 0, load_settings()
     for name in SENDERS:
         wrong += _say(name, _wrong_example(name))
     for name, mapping in mappings.items():
-        is_without = mapping.example is None
-        wrong += _say(name, "it has no example" if is_without else mapping.wrong_events())
+        wrong += _say(name, _wrong_mapping(mapping, settings))
     if wrong:
         raise typer.Exit(1)
 
@@ -143,6 +156,25 @@ def check() -> None:
 def _say(name: str, problem: str | None) -> bool:
     typer.echo(f"{name}: {output.line(problem or 'its example gives what it says')}")
     return problem is not None
+
+
+def _wrong_mapping(mapping: MappingFile, settings: Settings) -> str | None:
+    if mapping.example is None:
+        return "it has no example"
+    if wrong := mapping.wrong_events():
+        return wrong
+    refused = _refused([dump(event) for event in mapping.example_events() if isinstance(event, dict)], settings)
+    return "; ".join(f"event {number} goes to quarantine: {reasons}" for number, reasons in refused) or None
+
+
+def _refused(lines: Sequence[bytes], settings: Settings) -> list[tuple[int, str]]:
+    """Return the number, from 1, of each line that landing would refuse, and why."""
+    from alert_assets.ingest.judge import Limits
+    from alert_assets.ingest.query import contract_judge
+
+    judge, now_us = contract_judge(Limits.of(settings)), round(utc_now().timestamp() * 1_000_000)
+    verdicts = enumerate((judge.verdict(line.rstrip(b"\n"), now_us) for line in lines), 1)
+    return [(number, ", ".join(found.reasons)) for number, found in verdicts if found.reasons]
 
 
 def _wrong_example(name: str) -> str | None:
@@ -156,8 +188,8 @@ def _wrong_example(name: str) -> str | None:
     return None
 
 
-def _known(name: str, intake: IntakeSettings) -> Any:
+def _known(name: str, intake: IntakeSettings, others: Iterable[str] = tuple(_OTHERS)) -> Any:
     senders = all_senders(intake)
     if name not in senders:
-        raise UserError(f"There is no sender {name!r}; choose from {', '.join([*senders, *_OTHERS])}.")
+        raise UserError(f"There is no sender {name!r} here; choose from {', '.join([*senders, *others])}.")
     return senders[name]

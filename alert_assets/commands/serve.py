@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 import uvicorn
@@ -18,9 +18,16 @@ from alert_assets.commands.people import login
 from alert_assets.errors import UserError
 from alert_assets.intake.server import Intake
 from alert_assets.intake.settings import load_intake_settings
+from alert_assets.intake.standing import EVENTS, OTLP
 from alert_assets.settings import Settings, load_settings
 from alert_assets.web.pages import Pages
 from alert_assets.web.settings import load_web_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from alert_assets.intake.senders.sender import Sender
+    from alert_assets.intake.settings import IntakeSettings
 
 app = typer.Typer(add_completion=False)
 
@@ -48,6 +55,7 @@ def serve(
         )
     settings, web = load_settings(), load_web_settings()
     service = Intake(settings, intake)
+    _check_names(intake, service.senders)
     pages = Pages(
         settings,
         web,
@@ -109,6 +117,17 @@ def _figures_sent(settings: Settings, service: Intake) -> Iterator[None]:
     finally:
         ends.set()
         thread.join(_LAST_FIGURES_SECONDS)
+
+
+def _check_names(intake: IntakeSettings, senders: Mapping[str, Sender]) -> None:
+    """Refuse settings of senders that are none: a misspelled secret would leave its sender unverified."""
+    signing = sorted(name for name, sender in senders.items() if sender.verify)
+    for variable, names, known, what in (
+        ("ALERTS_INTAKE_SECRETS", intake.signing, signing, "senders that sign"),
+        ("ALERTS_HEARTBEATS", intake.heartbeats, [*senders, EVENTS, OTLP], "senders"),
+    ):
+        if unknown := sorted({*names} - {*known}):
+            raise UserError(f"{variable} names {', '.join(unknown)}, and {what} are {', '.join(known)}. Correct it.")
 
 
 def _bind(host: str, port: int) -> socket.socket:

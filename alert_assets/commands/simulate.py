@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -65,12 +66,13 @@ def simulate(
         typer.Option(metavar="URL", help="Post to `alert-assets serve` at this URL instead of writing files."),
     ] = None,
     sender: Annotated[
-        str, typer.Option("--as", help="With --to: events, or alertmanager, whose alerts need --stream.")
-    ] = "events",
+        str | None,
+        typer.Option("--as", help="With --to: events (the default), or alertmanager, whose alerts need --stream."),
+    ] = None,
     token: Annotated[
-        str,
+        str | None,
         typer.Option(envvar="ALERTS_SIMULATE_TOKEN", help="With --to, where a token is needed.", show_default=False),
-    ] = "",
+    ] = None,
     notify: Annotated[
         bool,
         typer.Option("--notify", help="Notify people of its alerts; without it they are only recorded (demo=true)."),
@@ -137,6 +139,9 @@ def simulate(
         "--flush-seconds": flush_seconds,
     }
     _refuse(history_only if live else stream_only, "cannot be used with" if live else "needs", "--stream")
+    written = compress if compress is not Compression.NONE else None
+    files_only: dict[str, object] = {"--landing-dir": landing_dir, "--name": name, "--compress": written}
+    _refuse(files_only if to else {"--as": sender}, "cannot be used with" if to else "needs", "--to")
     if speed and rate:
         raise UserError("--speed and --rate exclude each other; choose one.")
 
@@ -145,7 +150,7 @@ def simulate(
     begins = datetime.now(UTC) if live else start or default_start(hours)
     timeline = Timeline(seed, begins, events, _chosen(scenario))
     writer = (
-        _http_writer(to, sender, token, live)
+        _http_writer(to, sender or "events", token or "", live)
         if to
         else LandingWriter(landing_dir or _local_landing_dir(settings), name=name, compression=compress)
     )
@@ -188,6 +193,8 @@ def simulate(
 
 
 def _http_writer(url: str, sender: str, token: str, live: bool) -> HttpWriter:
+    if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url):
+        raise UserError(f"--to {url} is no address of a server; e.g. http://127.0.0.1:8080.")
     if sender not in SENDERS:
         raise UserError(f"--as {sender}: one of {', '.join(SENDERS)}.")
     if sender == "alertmanager" and not live:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _DAYS = 7
+_FILES = "senders-*.json"
 
 
 @dataclass
@@ -81,6 +82,14 @@ class Activity:
         """Note that something was changed in :attr:`senders`."""
         self._is_changed = True
 
+    def heard_elsewhere(self) -> dict[str, str]:
+        """Return when other servers last heard each sender, RFC 3339, as their files say."""
+        found: dict[str, str] = {}
+        for path in self._folder.glob(_FILES):
+            for name, spoken in (_read(path) if path != self._path else {}).items():
+                found[name] = max(found.get(name, ""), spoken.last_at or "")
+        return {name: last_at for name, last_at in found.items() if last_at}
+
     def save(self) -> None:
         """Write the file, if anything changed.
 
@@ -115,7 +124,7 @@ def _in_short(line: bytes) -> str | None:
 def read_activity(folder: Path) -> dict[str, Spoken]:
     """Return what all servers have counted, together."""
     found: dict[str, Spoken] = {}
-    for path in sorted((folder / "intake").glob("senders-*.json")):
+    for path in sorted((folder / "intake").glob(_FILES)):
         for name, spoken in _read(path).items():
             found[name] = _together(found[name], spoken) if name in found else spoken
     return found

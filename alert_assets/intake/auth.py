@@ -11,6 +11,8 @@ import hmac
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from alert_assets.kernel.hosts import is_local
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
@@ -52,6 +54,25 @@ def check_token(headers: Mapping[str, str], tokens: Sequence[tuple[str, str]]) -
     if not known:
         raise RefusedError(401, "The token is not known")
     return known[0]
+
+
+def check_is_local(headers: Mapping[str, str], url: str) -> None:
+    """Check that a request without credentials is from this machine itself, and not from a page in its browser.
+
+    Args:
+        url: where people reach this server, or empty; its host is no foreign one.
+
+    Raises:
+        RefusedError: `Host` or `Origin` is of somewhere else.
+    """
+    origin = headers.get("origin")
+    is_ours = origin is None or is_local(origin.rpartition("//")[2], url)
+    if not is_ours or not is_local(headers.get("host", ""), url):
+        raise RefusedError(
+            403,
+            "Without a token only this machine may send, to localhost or 127.0.0.1. "
+            "Set ALERTS_INTAKE_TOKENS=name=token, or ALERTS_WEB_URL to where this server is reached",
+        )
 
 
 def signed_body(header: str, prefix: str = "") -> Verifier:

@@ -7,6 +7,7 @@ that have spoken on most of its days. Alertmanager's Watchdog is taken as a sign
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from alert_assets.intake.senders.fields import event
@@ -42,6 +43,7 @@ def check(
     configured: Mapping[str, timedelta],
     started_at: datetime,
     now: datetime,
+    heard_elsewhere: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Event]:
     """Return the alerts of senders that fell silent or speak again, and mark them in `senders`.
 
@@ -50,11 +52,13 @@ def check(
         configured: ALERTS_HEARTBEATS.
         started_at: a sender that never spoke is silent since then; one that did not speak while nobody listened is not.
         now: the time.
+        heard_elsewhere: when other servers last heard each, RFC 3339.
     """
     alerts = []
     for name, spoken in senders.items():
         limit = limit_of(name, spoken, configured)
-        last = datetime.fromisoformat(spoken.last_at) if spoken.last_at else None
+        heard = [datetime.fromisoformat(at) for at in (spoken.last_at, heard_elsewhere.get(name)) if at]
+        last = max(heard, default=None)
         since = max(last or started_at, started_at)
         is_silent = limit is not None and now - since > limit
         if is_silent and limit and not spoken.silent_since:

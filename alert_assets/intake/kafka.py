@@ -6,6 +6,7 @@ Killed in between, it consumes the same messages again: they land twice, with th
 from __future__ import annotations
 
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from alert_assets.errors import UserError
@@ -59,12 +60,11 @@ def bridge(
     try:
         while not stop.is_set():
             messages = source.consume(_MESSAGES, _SECONDS)
-            values = [value for message in messages if (value := _value(message))]
-            lines = b"".join(line for value in values for line in _lines(value, sender, settings))
+            lines = b"".join(line for message in messages for line in _lines(message, sender, settings))
             if lines and not _land(lines, writer, stop):
                 return
             if messages:
-                source.commit(asynchronous=False)
+                _commit(source)
     except KafkaException as error:
         raise UserError(f"Kafka refuses: {error}") from None
     finally:
@@ -78,15 +78,44 @@ def _value(message: Any) -> bytes | None:
     if error is None:
         found: bytes | None = message.value()
         return found
-    if error.retriable() or error.code() < 0:
-        return None  # librdkafka's own, of a broker that is away for now: it goes on trying
+    if _is_passing(error):
+        return None
     raise KafkaException(error)
 
 
-def _lines(value: bytes, sender: Sender | None, settings: Settings) -> list[bytes]:
+def _commit(source: Any) -> None:
+    """Commit what was consumed; where that cannot be done now, it is consumed again, by whoever has the partition."""
+    from confluent_kafka import KafkaException
+
+    try:
+        source.commit(asynchronous=False)
+    except KafkaException as exception:
+        if not _is_passing(exception.args[0]):
+            raise
+
+
+def _is_passing(error: Any) -> bool:
+    """Whether librdkafka goes on by itself: the broker is away, or the group deals out its partitions anew."""
+    from confluent_kafka import KafkaError
+
+    anew = (KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS)
+    # Negative codes are librdkafka's own.
+    return not error.fatal() and (error.retriable() or error.code() < 0 or error.code() in anew)
+
+
+def _lines(message: Any, sender: Sender | None, settings: Settings) -> list[bytes]:
+    value = _value(message)
+    if not value:
+        return []
     if sender is None:
         return [line + b"\n" for line in lines_of(value)]
-    return mapped(sender, value, {}, utc_now(), settings)
+    return mapped(sender, value, {}, _came_at(message), settings)
+
+
+def _came_at(message: Any) -> datetime:
+    """When the topic had it: the same whenever it is consumed, so that it becomes the same events."""
+    _kind, since_epoch_ms = message.timestamp()
+    return datetime.fromtimestamp(since_epoch_ms / 1000, UTC) if since_epoch_ms > 0 else utc_now()
 
 
 def _land(lines: bytes, writer: DurableWriter, stop: threading.Event) -> bool:

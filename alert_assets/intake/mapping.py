@@ -22,14 +22,13 @@
 from __future__ import annotations
 
 import json
-import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import jmespath
 from jmespath.exceptions import JMESPathError
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from alert_assets.contracts import EVENT
 from alert_assets.errors import UserError
@@ -42,6 +41,8 @@ from alert_assets.kernel.yaml_lines import YamlDocument, YamlProblem, listed, pa
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from pydantic_core import ErrorDetails
 
 _FIELDS = {*EVENT.columns} - {"labels", "metrics"}
 _WORDS = {"alertmanager", "events", "otlp"} | set(SENDERS)
@@ -84,7 +85,12 @@ class FieldMapping(_Strict):
         return self.default if found is None else found
 
 
-_Mapped = Expression | FieldMapping
+# Which of the two a value means to be, so that a problem is of that one alone; it ends the location of a problem.
+_EXPRESSION, _OBJECT = "(expression)", "(object)"
+_Mapped = Annotated[
+    Annotated[Expression, Tag(_EXPRESSION)] | Annotated[FieldMapping, Tag(_OBJECT)],
+    Discriminator(lambda value: {str: _EXPRESSION, dict: _OBJECT, FieldMapping: _OBJECT}.get(type(value))),
+]
 
 
 class SignatureRule(_Strict):
@@ -141,7 +147,9 @@ class MappingFile(_Strict):
         for field, rule in self.fields.items():
             value = _of(rule, item)
             if field == "timestamp":
-                value = rfc3339(needed(moment(value), f"timestamp ({value!r} is no time)"))
+                value = rfc3339(
+                    needed(moment(value), "timestamp" if value is None else f"a time, for {value!r} is none,")
+                )
             if value not in (None, ""):
                 found[field] = value
         for field, rules in (("labels", self.labels), ("metrics", self.metrics)):
@@ -162,9 +170,13 @@ class MappingFile(_Strict):
             verify=signed_body(self.signature.header.lower(), self.signature.prefix) if self.signature else None,
         )
 
+    def example_events(self) -> list[Event | Unmapped]:
+        """Map the example."""
+        return list(self.to_events(Delivery(self.example, self.headers, self.received_at, _WINDOW)))
+
     def wrong_events(self) -> str | None:
         """Return how the events of the example differ from those that it must give; None where they do not."""
-        found = list(self.to_events(Delivery(self.example, self.headers, self.received_at, _WINDOW)))
+        found = self.example_events()
         if len(found) != len(self.gives):
             return f"the example gives {len(found)} events, not {len(self.gives)}: {found}"
         for number, (event, wanted) in enumerate(zip(found, self.gives, strict=True)):
@@ -215,14 +227,32 @@ def _read(document: YamlDocument, problems: list[str]) -> MappingFile | None:
         mapping = MappingFile.model_validate(content)
     except ValidationError as error:
         for problem in error.errors():
-            location = tuple(path_within(content, problem["loc"]))
-            message = re.sub("^Value error, ", "", problem["msg"])
-            problems.append(document.problem(location, message))
+            within = problem["loc"][:-1] if problem["loc"][-1:] in ((_EXPRESSION,), (_OBJECT,)) else problem["loc"]
+            location = tuple(path_within(content, within))
+            problems.append(document.problem(location, _rule(problem)))
         return None
     if wrong := mapping.problem():
         problems.append(document.problem(wrong.path, wrong.rule))
         return None
     return mapping
+
+
+def _rule(problem: ErrorDetails) -> str:
+    match problem["type"]:
+        case "missing":
+            return "has to be given"
+        case "extra_forbidden":
+            return "there is no such field here"
+        case "model_type" | "dict_type":
+            return "names with values, as an object"
+        case "string_type":
+            return "a text"
+        case "union_tag_not_found":
+            return "a JMESPath expression, or an object with value, or with path, values and default"
+        case "string_pattern_mismatch" if problem["loc"] == ("name",):
+            return "begins with a letter; a-z, 0-9, - and _"
+        case _:
+            return problem["msg"].removeprefix("Value error, ")
 
 
 def _with_text_keys(content: Any) -> Any:

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from alert_assets.intake import heartbeats, otlp
 from alert_assets.intake.activity import Activity, Spoken
 from alert_assets.intake.answers import Answers, Clicks, verify_slack
-from alert_assets.intake.auth import RefusedError, check_token
+from alert_assets.intake.auth import RefusedError, check_is_local, check_token
 from alert_assets.intake.body import LARGE_BYTES, Admission, BodyError, BodyLimits, as_text
 from alert_assets.intake.envelope import in_lines, unmapped
 from alert_assets.intake.json_lines import dump, lines_of, load
@@ -52,8 +52,8 @@ _T = TypeVar("_T")
 _MB = 1 << 20
 _JSON, _PROTOBUF = "application/json", "application/x-protobuf"
 
-
-_TEND_SECONDS = 5
+#: Soon enough for who sends a trial and then asks `alert-assets senders`.
+_TEND_SECONDS = 1
 
 #: How the line of what could not be mapped begins, as it is written here.
 _KEPT = b'{"_unmapped":'
@@ -140,7 +140,8 @@ class Intake:
         for name in self._intake.heartbeats:
             senders.setdefault(name, Spoken())
         before = {name: spoken.silent_since for name, spoken in senders.items()}
-        alerts = heartbeats.check(senders, self._intake.heartbeats, self._started_at, self._clock())
+        elsewhere = await asyncio.to_thread(self.activity.heard_elsewhere)
+        alerts = heartbeats.check(senders, self._intake.heartbeats, self._started_at, self._clock(), elsewhere)
         if not alerts:
             return
         try:
@@ -283,6 +284,8 @@ class Intake:
     def _check_token(self, request: Request) -> None:
         if self._intake.tokens or not self._intake.is_loopback:
             check_token(request.headers, self._intake.tokens)
+        else:
+            check_is_local(request.headers, self._settings.web_url)
 
     def _lines(self, request: Request, sender: Sender | None, text: bytes) -> list[bytes]:
         """Return what lands: whole lines."""

@@ -120,6 +120,11 @@ class IntakeSettings(SlackClicks):
         """Whether anything says who may send."""
         return bool(self.tokens or named_secrets(self.intake_secrets) or self.intake_sns_topics)
 
+    @property
+    def signing(self) -> tuple[str, ...]:
+        """Names of the senders that have a secret."""
+        return tuple(name for name, _ in named_secrets(self.intake_secrets))
+
     def secrets_of(self, sender: str) -> tuple[str, ...]:
         """Secrets that a sender may sign with."""
         return tuple(secret for name, secret in named_secrets(self.intake_secrets) if name == sender)

@@ -46,5 +46,7 @@ def _standing(name: str, title: str, spoken: Spoken, intake: IntakeSettings, now
         "lines": spoken.lines,
         "unmapped": spoken.unmapped,
         "silent_after": limit and spell_duration(limit),
-        "is_silent": limit is not None and silent is not None and silent > limit.total_seconds(),
+        # One that never spoke is silent since a server started, which that server knows.
+        "is_silent": limit is not None
+        and (silent > limit.total_seconds() if silent is not None else bool(spoken.silent_since)),
     }

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from alert_assets.errors import UserError
 from alert_assets.intake.ledger import Entry
 from alert_assets.kernel.clock import utc_now
 
@@ -92,12 +93,18 @@ class DurableWriter:
         """Recover what killed writers left, and begin, if it has not begun; returns the recovered files.
 
         Raises:
-            OSError: the folder cannot be made or listed.
+            UserError: the folder cannot be made or listed.
         """
         if self._thread:
             return []
-        self._folder.mkdir(parents=True, exist_ok=True)
-        recovered = recover(self._folder)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            recovered = recover(self._folder)
+        except OSError as error:
+            raise UserError(
+                f"ALERTS_LANDING_DIR={self._folder} cannot be used: {error.strerror or error}. "
+                "Name a folder that this user can make and write."
+            ) from None
         for path in recovered:
             # Its entry, if there is one, is of before it was cut.
             content = path.read_bytes()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -31,7 +30,7 @@ class HttpWriter:
     """
 
     def __init__(self, url: str, sender: str, token: str = "") -> None:
-        self.folder = PurePosixPath(url)
+        self.folder = url
         self.names: list[str] = []
         self._url, self._sender = url.rstrip("/"), sender
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -58,7 +57,7 @@ class HttpWriter:
         for _ in range(_TRIES):
             try:
                 answer = self._client.post(url, content=body)
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+            except httpx.HTTPError as error:
                 raise UserError(
                     f"{url} cannot be reached: {error}. Start it with `alert-assets serve`, or name it with --to."
                 ) from None

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 #: Calls of one event as a whole number; more than this nobody counts in one event.
-_REQUESTS = "CAST(round(least(greatest(coalesce(map_extract(metrics, 'requests')[1], 0), 0), 1e15)) AS BIGINT)"
+_REQUESTS = "CAST(round(least(greatest(coalesce(metrics['requests'], 0), 0), 1e15)) AS BIGINT)"
 
 Row = dict[str, Any]
 Pairs = dict[tuple[str, str], Row]

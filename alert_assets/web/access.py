@@ -14,7 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+
+from alert_assets.kernel.hosts import is_local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from alert_assets.web.settings import WebSettings
 
 COOKIE = "alerts_session"
-#: Names of this machine; an address of loopback is one too.
-_LOCAL = frozenset({"localhost", "localhost."})
 
 
 class DeniedError(Exception):
@@ -114,13 +113,8 @@ class Access:
 
     def _check_host(self, request: Request) -> None:
         """Refuse a name that somebody else's DNS leads here: a page from there could read ours."""
-        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-        if host in _LOCAL or host == urlsplit(self._url).hostname:
-            return
-        with suppress(ValueError):
-            if ipaddress.ip_address(host).is_loopback:
-                return
-        raise DeniedError(400, "These pages are for this machine: open them at localhost or 127.0.0.1.")
+        if not is_local(request.headers.get("host", ""), self._url):
+            raise DeniedError(400, "These pages are for this machine: open them at localhost or 127.0.0.1.")
 
     def _named_by_proxy(self, request: Request) -> str | None:
         name = self.settings.web_proxy_header and request.headers.get(self.settings.web_proxy_header, "").strip()

@@ -66,10 +66,35 @@ def test_a_payload_is_tried_and_lands_nowhere(run, tmp_path):
     assert not (tmp_path / "data" / "landing").exists()
 
 
-def test_a_sender_that_is_not_there(run):
+def test_what_landing_will_refuse_is_said(run, tmp_path):
+    (tmp_path / "lines.jsonl").write_text(
+        '{"event_id": "a", "event_type": "log", "application_id": "a", "timestamp": "2026-02-14T10:05:00Z", '
+        '"log_level": "INFO"}\n{"event_id": "b", "event_type": "alrt"}\n{"event_id"\n'
+    )
+    code, out, err = run("try", "events", "lines.jsonl")
+    assert (code, len(out.splitlines())) == (1, 3)
+    assert err.splitlines() == [
+        "Line 2 goes to quarantine: invalid:event_type, missing:application_id, missing:timestamp",
+        "Line 3 goes to quarantine: malformed_json",
+    ]
+
+
+def test_a_sender_that_is_not_there(run, tmp_path):
     code, _, err = run("show", "nagios")
     assert code == 2
     assert "choose from" in err
+    (tmp_path / "payload.json").write_text("{}")
+    code, _, err = run("try", "otlp", "payload.json")
+    assert code == 2
+    assert err.rstrip().endswith("cloudevents, events.")
+
+
+@pytest.mark.parametrize("file", [".", "none.json"])
+def test_a_payload_that_is_no_file(run, file):
+    code, _, err = run("try", "github", file)
+    assert code == 2
+    assert "Errno" not in err
+    assert file in err
 
 
 def test_examples_are_checked(run, monkeypatch, tmp_path):
@@ -82,6 +107,13 @@ def test_examples_are_checked(run, monkeypatch, tmp_path):
     code, out, _ = run("check")
     assert code == 1
     assert "mine: the example gives 1 events, not 0" in out
+    (tmp_path / "s" / "a.yaml").write_text(
+        "{name: mine, fields: {event_type: {value: alrt}, application_id: a}, example: {a: x}, "
+        "gives: [{event_type: alrt, application_id: x}]}"
+    )
+    code, out, _ = run("check")
+    assert code == 1
+    assert "mine: event 1 goes to quarantine: invalid:event_type" in out
     (tmp_path / "s" / "a.yaml").write_text("{name: mine")
     code, _, err = run("check")
     assert code == 1

@@ -32,7 +32,7 @@ class Phone:
         [self.episode] = self.notifications.episodes()
         self.landing = settings.data_dir / "landing"
         self.intake = Intake(settings, load_intake_settings(_env_file=None, **SECRETS), lambda: self.now)
-        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.intake.app()), base_url="http://intake")
+        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.intake.app()), base_url="http://localhost")
 
     @property
     def state(self):

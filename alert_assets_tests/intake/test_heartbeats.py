@@ -9,6 +9,7 @@ from alert_assets.intake.activity import Activity, Spoken, read_activity
 from alert_assets.intake.heartbeats import check, limit_of
 from alert_assets.intake.server import Intake
 from alert_assets.intake.settings import IntakeSettings
+from alert_assets.intake.standing import standings
 from alert_assets_tests.intake.site import landed_lines
 
 START = datetime(2026, 2, 14, 10, 0, tzinfo=UTC)
@@ -91,7 +92,7 @@ async def test_the_watchdog_is_a_sign_of_life_and_its_silence_lands_as_an_alert(
     }
     transport = httpx.ASGITransport(intake.app())
     async with (
-        httpx.AsyncClient(transport=transport, base_url="http://intake") as client,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
         intake.lifespan(intake.app()),
     ):
         now = START + 4 * MINUTE
@@ -104,3 +105,38 @@ async def test_the_watchdog_is_a_sign_of_life_and_its_silence_lands_as_an_alert(
         await intake.look_for_silence()
         [silent] = map(json.loads, landed_lines(settings.data_dir / "landing"))
         assert (silent["alert_type"], silent["host"]) == ("sender_silent", "alertmanager")
+
+
+async def test_what_another_server_hears_is_no_silence(settings):
+    now = START
+    configured = IntakeSettings(_env_file=None, heartbeats=EVERY_5_MINUTES, intake_roll_seconds=0, serve_port=8081)
+    intake = Intake(settings, configured, lambda: now)
+    other = Activity(settings.state_dir, 8080)
+    async with intake.lifespan(intake.app()):
+        other.record("alertmanager", 1, 0, None, START + 4 * MINUTE)
+        other.save()
+        now = START + 8 * MINUTE
+        await intake.look_for_silence()
+        assert list((settings.data_dir / "landing").iterdir()) == []
+        now = START + 10 * MINUTE
+        await intake.look_for_silence()
+        other.record("alertmanager", 1, 0, None, now)
+        other.save()
+        await intake.look_for_silence()
+    found = map(json.loads, landed_lines(settings.data_dir / "landing"))
+    assert [(event["alert_type"], event["status"]) for event in found] == [
+        ("sender_silent", "firing"),
+        ("sender_silent", "resolved"),
+    ]
+
+
+def test_a_sender_that_never_spoke_is_listed_as_silent_once_its_silence_is_an_alert(tmp_path):
+    intake = IntakeSettings(_env_file=None, heartbeats=EVERY_5_MINUTES)
+    activity = Activity(tmp_path, 8080)
+    for silent_since in (None, START.isoformat()):
+        activity.senders["alertmanager"] = Spoken(silent_since=silent_since)
+        activity.changed()
+        activity.save()
+        found = {each["name"]: each["is_silent"] for each in standings(tmp_path, intake, START + 10 * MINUTE)}
+        assert found["alertmanager"] == (silent_since is not None)
+        assert not found["github"]

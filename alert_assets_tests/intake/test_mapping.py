@@ -101,6 +101,21 @@ def test_an_item_without_what_every_event_has_is_kept_beside_the_others(tmp_path
         ("title: Uptime checks", "tile: Uptime checks", "uptime.yaml:2: tile"),
         ("  region: probe.region", "  region: {paht: region}", "uptime.yaml:15: labels.region.paht"),
         ("title: Uptime checks", "name: again", "name is there twice"),
+        (
+            "  host: probe.host",
+            "  host: probe..host",
+            "uptime.yaml:8: fields.host is 'probe..host': a JMESPath expression",
+        ),
+        (
+            "  host: probe.host",
+            "  host: 7",
+            "uptime.yaml:8: fields.host is 7: a JMESPath expression, or an object with",
+        ),
+        (
+            "  host: probe.host",
+            "  host: {paht: a}",
+            "uptime.yaml:8: fields.host.paht is 'a': there is no such field here",
+        ),
         ("name: uptime", "name: [", "this is no YAML"),
     ],
 )
@@ -108,6 +123,21 @@ def test_a_wrong_file_is_named_by_line_and_rule(tmp_path, old, new, said):
     assert old in UPTIME
     with pytest.raises(MappingError) as refusal:
         mapping_in(tmp_path, UPTIME.replace(old, new, 1))
+    assert said in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- 1\n", "uptime.yaml:1: the document: names with values, as an object"),
+        ("name: up\nfields: []\n", "uptime.yaml:2: fields is []: names with values, as an object"),
+        ("name: Up!\nfields: {}\n", "uptime.yaml:1: name is 'Up!': begins with a letter; a-z, 0-9, - and _"),
+        ("title: x\n", "uptime.yaml:1: name: has to be given"),
+    ],
+)
+def test_what_is_no_mapping_is_said_in_our_words(tmp_path, text, said):
+    with pytest.raises(MappingError) as refusal:
+        mapping_in(tmp_path, text)
     assert said in str(refusal.value)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -16,6 +19,9 @@ import yaml
 
 from alert_assets.intake.senders.registry import SENDERS
 from alert_assets_tests.intake.site import start
+from alert_assets_tests.notify.channels.service import running
+from alert_assets_tests.promises.conftest import site_in
+from alert_assets_tests.support.stream import Stream
 
 PROMETHEUS, ALERTMANAGER = shutil.which("prometheus"), shutil.which("prometheus-alertmanager")
 
@@ -158,3 +164,36 @@ def test_an_alert_fires_arrives_and_resolves_with_us_away_in_the_middle(world, t
     assert {event["alert_type"] for event in site.landed} == {"ShopErrors"}
     identities = [(event["event_id"], event["timestamp"]) for event in site.landed]
     assert len(set(identities)) == len(identities)
+
+
+@pytest.mark.timeout(600)
+def test_from_prometheus_to_the_pager_and_back(world, tmp_path):
+    shop, port, _ = world
+
+    def heard():
+        messages = [request.json for request in service.requests]
+        return [one["action"] for one in messages if one["alert"]["application"] == "shop"]
+
+    with running() as service:
+        hook = {"ALERTS_WEBHOOK_URL": f"{service.url}/hook", "ALERTS_WEBHOOK_SECRET": "a-secret-of-the-tests"}
+        site = site_in(tmp_path / "site", ALERTS_ALLOWED_HOSTS="127.0.0.1", **hook)
+        stream, server = Stream(site), start(site.settings.data_dir, port)
+        try:
+            shop.errors = 7
+            until(lambda: heard() == ["open"], "it is notified", seconds=300)
+            assert "ShopErrors" in site.command("incidents")
+            assert "ShopErrors" in site.command("problems", "list")
+            # It is over while nobody listens.
+            server.stop()
+            shop.errors = 0
+            time.sleep(5)
+            server = start(site.settings.data_dir, port)
+            until(lambda: "resolve" in heard(), "it closes", seconds=120)
+            assert "Stopped." in stream.end(signal.SIGTERM)
+        finally:
+            server.kill()
+            if stream.process.poll() is None:
+                os.killpg(stream.process.pid, signal.SIGKILL)
+    assert heard() == ["open", "resolve"]
+    [problem] = json.loads(site.command("problems", "list", "--json"))["problems"]
+    assert (problem["state"], problem["applications"]) == ("resolved", ["shop"])

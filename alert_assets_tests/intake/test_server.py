@@ -19,6 +19,7 @@ from contextlib import suppress
 import httpx
 import pytest
 
+from alert_assets.cli import main
 from alert_assets_tests.intake.site import environment, landed_lines, serving, start
 
 
@@ -122,7 +123,7 @@ def test_a_slow_body_is_given_up_and_holds_up_nobody(tmp_path):
     with serving(tmp_path / "data", ALERTS_INTAKE_BODY_SECONDS="0.3") as site:
         host, port = site.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as slow:
-            slow.sendall(b"POST /intake/events HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            slow.sendall(b"POST /intake/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
             assert httpx.post(f"{site.url}/intake/events", content=b"{}").status_code == 202
             slow.settimeout(10)
             assert slow.recv(1000).startswith(b"HTTP/1.1 408 ")
@@ -132,7 +133,7 @@ def test_too_many_requests_at_once_are_told_when_to_come_back(tmp_path):
     with serving(tmp_path / "data", ALERTS_INTAKE_MAX_REQUESTS="1") as site:
         host, port = site.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as slow:
-            slow.sendall(b"POST /intake/events HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            slow.sendall(b"POST /intake/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
             deadline = time.monotonic() + 10
             while (answer := httpx.post(f"{site.url}/intake/events", content=b"{}")).status_code != 503:
                 assert time.monotonic() < deadline
@@ -151,6 +152,41 @@ def test_a_landing_zone_that_is_gone_is_503_until_it_is_back(tmp_path):
         assert httpx.get(f"{site.url}/readyz").status_code == 200
         assert httpx.post(f"{site.url}/intake/events", content=b'{"a": 2}').status_code == 202
         assert site.landed == [{"a": 2}]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="a full disk is a small tmpfs, which only root can mount")
+def test_a_disk_that_is_full_or_read_only_is_503_until_it_is_not(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def mount(*options):
+        return subprocess.run(["mount", *options], capture_output=True).returncode == 0
+
+    def post(size):
+        answer = httpx.post(f"{site.url}/intake/events", content=b'{"a": "%s"}' % (b"x" * size))
+        assert answer.status_code == 202 or int(answer.headers["Retry-After"]) > 0
+        return answer.status_code, answer.json().get("error", "")
+
+    if not mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", disk):
+        pytest.skip("mounting is not allowed here")
+    try:
+        with serving(tmp_path / "data", ALERTS_LANDING_DIR=str(disk), ALERTS_INTAKE_ROLL_SECONDS="0") as site:
+            taken = 0
+            while (found := post(200_000))[0] == 202:
+                taken += 1
+            assert (found[0], taken) == (503, 5)
+            assert "No space left on device" in found[1]
+            next(disk.glob("intake-*")).unlink()
+            assert post(200_000) == (202, "")
+            assert mount("-o", "remount,ro", disk)
+            assert post(1)[0] == 503
+            assert httpx.get(f"{site.url}/readyz").status_code == 503
+            assert mount("-o", "remount,rw", disk)
+            assert post(1) == (202, "")
+            assert httpx.get(f"{site.url}/readyz").status_code == 200
+        assert sorted(len(line) for line in landed_lines(disk)) == [10, *[200_009] * 5]
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 TOKENS = {"ALERTS_INTAKE_TOKENS": "prometheus=first-token,prometheus=second-token,ci=third-token"}
@@ -179,6 +215,42 @@ def test_tokens(guarded, status, headers):
     assert answer.status_code == status
     assert "-token" not in answer.text
     assert ("WWW-Authenticate" in answer.headers) == (status == 401)
+
+
+_HERE = "http://localhost:3000"
+
+
+@pytest.mark.parametrize("path", ["/intake/events", "/intake/alertmanager", "/v1/logs"])
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (403, {"Host": "rebound.example"}),
+        (403, {"Host": "["}),
+        (403, {"Origin": "https://elsewhere.example"}),
+        (403, {"Origin": "null"}),
+        (403, {"Host": "rebound.example", "Origin": "http://rebound.example"}),
+        (2, {"Host": "localhost:1"}),
+        (2, {"Host": "[::1]", "Origin": _HERE}),
+    ],
+)
+def test_a_page_from_elsewhere_may_not_send_to_this_machine(client, path, status, headers):
+    headers = {"Content-Type": "application/json", **headers}
+    answer = client.post(path, content=b"{}", headers=headers)
+    assert (answer.status_code if status > 100 else answer.status_code // 100) == status
+    if status == 403:
+        assert "ALERTS_INTAKE_TOKENS" in answer.json()["error"]
+
+
+def test_with_a_token_any_name_will_do(guarded):
+    headers = {"Host": "alerts.example.com", "Authorization": "Bearer first-token"}
+    assert httpx.post(f"{guarded.url}/intake/events", content=b"{}", headers=headers).status_code == 202
+
+
+def test_the_name_that_people_reach_it_by_is_no_foreign_one(tmp_path):
+    with serving(tmp_path / "data", ALERTS_WEB_URL="https://alerts.example.com") as site:
+        for host, status in (("alerts.example.com", 202), ("rebound.example", 403)):
+            answer = httpx.post(f"{site.url}/intake/events", content=b"{}", headers={"Host": host})
+            assert answer.status_code == status
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +284,42 @@ def test_a_bad_setting_is_named_and_no_secret_shown(tmp_path):
     assert "hush" not in refused.stderr
 
 
+@pytest.fixture
+def refusal(monkeypatch, tmp_path, capsys):
+    """What `alert-assets serve` says when it does not start, with the variables."""
+
+    def refusal(**variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("ALERTS_DATA_DIR", str(tmp_path / "data"))
+        with pytest.raises(SystemExit) as end:
+            main(["serve", "--port", "0"])
+        assert end.value.code == 2
+        return " ".join(capsys.readouterr().err.split())
+
+    return refusal
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("ALERTS_INTAKE_SECRETS", "githab=a-long-secret", "ALERTS_INTAKE_SECRETS names githab, and senders that sign"),
+        ("ALERTS_INTAKE_SECRETS", "alertmanager=a-long-secret", "ALERTS_INTAKE_SECRETS names alertmanager, and "),
+        ("ALERTS_HEARTBEATS", "alertmanagr=5m", "ALERTS_HEARTBEATS names alertmanagr, and senders are alertmanager, "),
+    ],
+)
+def test_a_setting_of_a_sender_that_is_none_is_not_ignored(refusal, variable, value, said):
+    found = refusal(**{variable: value})
+    assert said in found
+    assert "a-long-secret" not in found
+
+
+def test_a_landing_zone_that_can_be_no_folder_is_said_in_a_line(refusal, tmp_path):
+    (tmp_path / "file").touch()
+    for folder, why in ((tmp_path / "file", "File exists"), (tmp_path / "file" / "sub", "Not a directory")):
+        assert f"ALERTS_LANDING_DIR={folder} cannot be used: {why}." in refusal(ALERTS_LANDING_DIR=str(folder))
+
+
 def test_a_port_that_is_taken_is_said_in_a_line(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         refused = serve_and_fail(tmp_path / "data", "--port", str(taken.getsockname()[1]))
@@ -224,7 +332,7 @@ def test_a_stop_answers_what_was_begun(tmp_path, number):
     site = start(tmp_path / "data")
     host, port = site.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as begun:
-        begun.sendall(b"POST /intake/events HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n{")
+        begun.sendall(b"POST /intake/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8\r\n\r\n{")
         # One more request: when it is answered, the one before is being read.
         httpx.post(f"{site.url}/intake/events", content=b"{}")
         os.kill(site.process.pid, number)

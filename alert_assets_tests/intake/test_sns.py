@@ -15,7 +15,10 @@ from cryptography.x509.oid import NameOID
 
 from alert_assets.intake.auth import RefusedError
 from alert_assets.intake.body import BodyError
+from alert_assets.intake.server import Intake
+from alert_assets.intake.settings import IntakeSettings
 from alert_assets.intake.sns import Sns
+from alert_assets_tests.intake.site import landed_lines
 
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:alarms"
 URL = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-0123456789abcdef.pem"
@@ -123,13 +126,102 @@ def test_a_changed_message_is_refused(change):
     assert refusal.value.status == 403
 
 
-def test_a_subscription_is_not_confirmed_elsewhere():
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.example/?a",
+        "https://sns.eu-west-1.amazonaws.com.evil.example/?Action=ConfirmSubscription",
+        "https://sns.eu-west-1.amazonaws.com@evil.example/?Action=ConfirmSubscription",
+        "https://evil.example/?https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription",
+        "http://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription",
+        "https://169.254.169.254/?Action=ConfirmSubscription",
+        "https://sns.eu-west-1.amazonaws.com/other?Action=ConfirmSubscription",
+        "https://sns.eu-west-1.amazonaws.com/?Action=Confirm Subscription",
+    ],
+)
+def test_a_subscription_is_not_confirmed_elsewhere(url):
     amazon = Amazon()
     with pytest.raises(RefusedError, match="SubscribeURL"):
-        Sns((TOPIC,), amazon).check(
-            signed(Type="SubscriptionConfirmation", Token="b", SubscribeURL="https://evil.example/?a")
-        )
+        Sns((TOPIC,), amazon).check(signed(Type="SubscriptionConfirmation", Token="b", SubscribeURL=url))
     assert amazon.asked == [URL]
+
+
+CONFIRM = f"https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&TopicArn={TOPIC}&Token=2336412f"
+
+#: What is signed, as Amazon's documentation spells it: these lines alone, in this order, each ended.
+SPELLED = {
+    "Notification": "Message\nHello world!\nMessageId\n22b8\nTimestamp\n2012-05-02T00:54:06.655Z\n"
+    f"TopicArn\n{TOPIC}\nType\nNotification\n",
+    "Notification with a subject": "Message\nHello world!\nMessageId\n22b8\nSubject\nMy First Message\n"
+    f"Timestamp\n2012-05-02T00:54:06.655Z\nTopicArn\n{TOPIC}\nType\nNotification\n",
+    "SubscriptionConfirmation": "Message\nHello world!\nMessageId\n22b8\n"
+    f"SubscribeURL\n{CONFIRM}\nTimestamp\n2012-05-02T00:54:06.655Z\nToken\n2336412f\n"
+    f"TopicArn\n{TOPIC}\nType\nSubscriptionConfirmation\n",
+    "UnsubscribeConfirmation": "Message\nHello world!\nMessageId\n22b8\n"
+    f"SubscribeURL\n{CONFIRM}\nTimestamp\n2012-05-02T00:54:06.655Z\nToken\n2336412f\n"
+    f"TopicArn\n{TOPIC}\nType\nUnsubscribeConfirmation\n",
+}
+
+
+def spelled(case, version):
+    """A message in the order of the documentation's examples, signed over the text above."""
+    kind = case.split()[0]
+    confirmation = {"Token": "2336412f", "SubscribeURL": CONFIRM} if kind != "Notification" else {}
+    algorithm = hashes.SHA1() if version == "1" else hashes.SHA256()
+    signature = _KEY.sign(SPELLED[case].encode(), padding.PKCS1v15(), algorithm)
+    return {
+        "Type": kind,
+        "MessageId": "22b8",
+        **confirmation,
+        "TopicArn": TOPIC,
+        **({"Subject": "My First Message"} if case != kind else {}),
+        "Message": "Hello world!",
+        "Timestamp": "2012-05-02T00:54:06.655Z",
+        "SignatureVersion": version,
+        "Signature": base64.b64encode(signature).decode(),
+        "SigningCertURL": URL,
+        "UnsubscribeURL": "https://sns.eu-west-1.amazonaws.com/?Action=Unsubscribe",
+        "MessageAttributes": {"a": {"Type": "String", "Value": "b"}},
+    }
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+@pytest.mark.parametrize("case", SPELLED)
+def test_what_is_signed_is_what_the_documentation_spells(case, version):
+    amazon = Amazon()
+    Sns((TOPIC,), amazon).check(spelled(case, version))
+    # Ending a subscription is not undone.
+    assert amazon.asked == [URL, *([CONFIRM] if case == "SubscriptionConfirmation" else [])]
+
+
+async def test_a_topic_is_subscribed_speaks_and_is_unsubscribed(settings):
+    """As SNS posts it: plain text, and its type in a header too."""
+    amazon = Amazon()
+    topics = IntakeSettings(_env_file=None, intake_sns_topics=TOPIC, intake_roll_seconds=0)
+    intake = Intake(settings, topics)
+    intake._sns = Sns(topics.intake_sns_topics, amazon)
+    alarm = {"AlarmName": "checkout-5xx", "NewStateValue": "ALARM", "StateChangeTime": "2026-02-14T10:06:42.236+0000"}
+    confirmation = {"Token": "b", "SubscribeURL": CONFIRM}
+    posted = [
+        ({"Type": "SubscriptionConfirmation", **confirmation}, {}, 202, 0),
+        ({"Message": json.dumps(alarm), "Subject": "ALARM"}, {}, 202, 1),
+        ({"Message": json.dumps(alarm)}, {"Message": json.dumps({**alarm, "NewStateValue": "OK"})}, 403, 0),
+        ({"Message": json.dumps(alarm), "SigningCertURL": "https://evil.example/a.pem"}, {}, 403, 0),
+        ({"Type": "UnsubscribeConfirmation", **confirmation}, {}, 202, 0),
+    ]
+    transport = httpx.ASGITransport(intake.app())
+    async with (
+        httpx.AsyncClient(transport=transport, base_url="https://alerts.example.com") as client,
+        intake.lifespan(intake.app()),
+    ):
+        for fields, changed, status, accepted in posted:
+            message = {**signed(**fields), **changed}
+            headers = {"Content-Type": "text/plain; charset=UTF-8", "x-amz-sns-message-type": message["Type"]}
+            answer = await client.post("/intake/cloudwatch", content=json.dumps(message), headers=headers)
+            assert (answer.status_code, answer.json().get("accepted", 0)) == (status, accepted)
+    [event] = map(json.loads, landed_lines(settings.data_dir / "landing"))
+    assert (event["alert_type"], event["status"]) == ("checkout-5xx", "firing")
+    assert amazon.asked == [URL, CONFIRM]
 
 
 def test_sns_that_cannot_be_reached_is_asked_again_later():

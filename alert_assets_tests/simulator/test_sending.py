@@ -9,6 +9,7 @@ from collections import Counter
 import httpx
 import pytest
 
+from alert_assets.cli import main
 from alert_assets_tests.intake.site import environment, serving
 
 
@@ -27,6 +28,7 @@ def test_a_history_is_posted(tmp_path):
     with serving(tmp_path / "data") as site:
         done = simulate(tmp_path / "data", "--to", site.url, "--events", "150")
         assert done.returncode == 0, done.stderr
+        assert f"Landed in  {site.url}\n" in done.stdout
     assert len(site.landed) == 150
 
 
@@ -46,12 +48,18 @@ def test_alerts_are_posted_as_alertmanager_does(tmp_path):
         (("--to", "http://127.0.0.1:1"), "alert-assets serve"),
         (("--to", "http://127.0.0.1:1", "--as", "nagios"), "one of events, alertmanager"),
         (("--to", "http://127.0.0.1:1", "--as", "alertmanager"), "needs --stream"),
+        (("--to", "127.0.0.1:8080"), "--to 127.0.0.1:8080 is no address of a server; e.g. http://127.0.0.1:8080"),
+        (("--to", "http://127.0.0.1:1", "--name", "mine"), "--name cannot be used with --to"),
+        (("--as", "alertmanager", "--stream"), "--as needs --to"),
     ],
 )
-def test_what_cannot_be(tmp_path, arguments, said):
-    done = simulate(tmp_path / "data", *arguments)
-    assert done.returncode == 2
-    assert said in done.stderr
+def test_what_cannot_be(tmp_path, monkeypatch, capsys, arguments, said):
+    monkeypatch.setenv("ALERTS_DATA_DIR", str(tmp_path / "data"))
+    with pytest.raises(SystemExit) as end:
+        main(["simulate", *arguments])
+    assert end.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_server_that_wants_a_token(tmp_path):
