@@ -56,7 +56,7 @@ ATTACK = (
 def events() -> list[dict[str, Any]]:
     """The day's alerts in order of time, the same each time."""
     draw = random.Random(14)
-    found = []
+    found: list[dict[str, Any]] = []
 
     def alert(minute: float, host: str, kind: str) -> None:
         at = DAY + minute * MINUTE
