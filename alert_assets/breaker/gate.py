@@ -18,7 +18,8 @@ A refused run fails (exit code 1) and carries two tags: `dagster/max_retries=0`,
 and `alert_assets/breaker=refused`, so that nobody counts it as a failure. Runs of checks alone
 and of the tables that watch the others always pass: they are how one finds out that all is well again.
 
-What the steps use, in CPU time, bytes and tokens, is measured at their begin and end and recorded with the run.
+Observers are told of each run from its begin to its end: what it used, traces, lineage, figures
+(:mod:`alert_assets.observe.watching`). One that breaks breaks no run.
 
 At the end the executor reports the outcome for each breaker itself, so that breakers work where no daemon
 runs, and puts the alert of a failed run into the outbox in the same transaction. Then it does what the run's end is the
@@ -32,11 +33,11 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import dagster as dg
 
@@ -49,10 +50,7 @@ from alert_assets.breaker.dagster_internals import (
     materialized,
     metadata_of,
     metadata_value,
-    number_of,
     selected_assets,
-    step_begun,
-    step_ended,
     trace_of,
     upstream_of,
 )
@@ -60,15 +58,12 @@ from alert_assets.breaker.guard import GATED_RUN_VARIABLE, REFUSED_TAGS
 from alert_assets.breaker.store import CircuitBreakers, ProcessOwner
 from alert_assets.contracts import ALL_CONTRACTS, BRONZE_EVENTS
 from alert_assets.kernel.clock import utc_now
-from alert_assets.kernel.usage import StepMeter, usage_of
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.logs import run_log
-from alert_assets.spark.server import processes_of_run
 from alert_assets.state.database import StateError
-from alert_assets.state.usage import StepUsage, record_usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from alert_assets.breaker.rules import Outcome
     from alert_assets.notify.runs import RunEnd
@@ -87,7 +82,7 @@ class RunRefused(dg.Failure):
     """The gate's answer; the description says who refuses, since when, until when, and what to do."""
 
 
-class Listener(Protocol):
+class Observer(Protocol):
     """Is told what happens in one run; what it raises is logged."""
 
     def begin(self) -> None:
@@ -97,28 +92,22 @@ class Listener(Protocol):
         """Something happened in a step."""
 
     def end(self, error: BaseException | None) -> None:
-        """The run has ended; `error` broke it outside any step."""
+        """The run has ended and is recorded; `error` broke it outside any step."""
 
 
 def gated_executor(
     settings: Settings,
     breakers: CircuitBreakers,
     at_end: Callable[[], object] | None = None,
-    listen: Callable[[str, str], Listener] | None = None,
-    around: Callable[[dg.Executor], dg.Executor] = lambda gated: gated,
+    observers: Sequence[Callable[[str, str], Observer]] = (),
 ) -> dg.ExecutorDefinition:
     """The executor for `dg.Definitions`.
 
     Args:
         at_end: called when a run that was let in has ended and is recorded; what it raises is logged.
-        listen: makes what is told of a run, from its id and job.
-        around: makes of the gate what is seen from outside, such as an executor that watches it.
+        observers: each makes what is told of a run, from its id and job; the first begins first and ends last.
     """
-
-    def gated(inner: dg.Executor) -> dg.Executor:
-        return around(GatedExecutor(inner, settings, breakers, at_end, listen))
-
-    return executor_around(settings.executor, gated)
+    return executor_around(settings.executor, lambda inner: GatedExecutor(inner, settings, breakers, at_end, observers))
 
 
 class GatedExecutor(WrappedExecutor):
@@ -130,42 +119,39 @@ class GatedExecutor(WrappedExecutor):
         settings: Settings,
         breakers: CircuitBreakers,
         at_end: Callable[[], object] | None = None,
-        listen: Callable[[str, str], Listener] | None = None,
+        observers: Sequence[Callable[[str, str], Observer]] = (),
     ) -> None:
         super().__init__(inner)
         self._settings = settings
         self._breakers = breakers
         self._at_end = at_end
-        self._listen = listen
+        self._observers = observers
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
         """Refuse the run, or execute its plan and report how it ended."""
-        if self._listen is None:
-            yield from self._execute(plan_context, execution_plan)
-            return
-        told = _Told(self._listen, plan_context)
+        observers = _Observers(self._observers, plan_context)
         error: BaseException | None = None
         try:
-            for event in self._execute(plan_context, execution_plan):
-                told.see(event)
-                yield event
+            with closing(self._execute(plan_context, execution_plan)) as events:
+                for event in events:
+                    observers.see(event)
+                    yield event
         except BaseException as raised:
             error = raised
             raise
         finally:
-            told.end(error)
+            observers.end(error)
 
-    def _execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
+    def _execute(self, plan_context: Any, execution_plan: Any) -> Generator[dg.DagsterEvent]:
         repository, selected = selected_assets(plan_context)
         guarded = Guarded.of(repository, selected)
         if guarded:
             self._let_through(plan_context, guarded)
-        tally, used = _Tally(guarded, selected), RunUsage()
+        tally = _Tally(guarded, selected)
         with self._watched(plan_context.run_id) as load:
             try:
                 for event in self.inner.execute(plan_context, execution_plan):
                     tally.see(plan_context, event)
-                    used.see(event)
                     yield event
             except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
                 tally.cut_short = True
@@ -175,7 +161,6 @@ class GatedExecutor(WrappedExecutor):
                 raise
             finally:
                 self._report(plan_context, tally, load)
-                self._record_usage(plan_context, used)
 
     def _let_through(self, plan_context: Any, guarded: Guarded) -> None:
         """Raise :class:`RunRefused`, or take note that the run is in."""
@@ -252,12 +237,6 @@ class GatedExecutor(WrappedExecutor):
         except Exception as error:  # noqa: BLE001  the run ended as it ended, and the next look does what is left
             run_log(run_id).error("not_notified", problem=str(error))
 
-    def _record_usage(self, plan_context: Any, used: RunUsage) -> None:
-        try:
-            record_usage(self._breakers.state, plan_context.run_id, plan_context.job_name, used.steps(), utc_now())
-        except StateError as error:
-            run_log(plan_context.run_id).error("usage_not_recorded", problem=str(error))
-
     def _end(self, plan_context: Any, tally: _Tally, started: datetime) -> RunEnd | None:
         """How the run ended, for its alert; None when somebody cut it short, which is nobody's failure."""
         from alert_assets.notify.runs import RunEnd
@@ -285,34 +264,35 @@ class GatedExecutor(WrappedExecutor):
             return None
 
 
-class _Told:
-    """A listener that may break without the run's noticing."""
+class _Observers:
+    """A run's observers, each of which may break without the run's noticing."""
 
-    def __init__(self, listen: Callable[[str, str], Listener], plan_context: Any) -> None:
+    def __init__(self, make: Sequence[Callable[[str, str], Observer]], plan_context: Any) -> None:
         self._plan_context = plan_context
-        self._listener: Listener | None = None
-        with self._forgiven():
-            self._listener = listen(plan_context.run_id, plan_context.job_name)
-            self._listener.begin()
+        self._all: list[Observer] = []
+        for one in make:
+            with self._forgiven():
+                self._all.append(observer := one(plan_context.run_id, plan_context.job_name))
+                observer.begin()
 
     def see(self, event: dg.DagsterEvent) -> None:
         """Pass an event on."""
-        with self._forgiven():
-            if self._listener is not None:
-                self._listener.see(self._plan_context, event)
+        for observer in self._all:
+            with self._forgiven():
+                observer.see(self._plan_context, event)
 
     def end(self, error: BaseException | None) -> None:
         """Pass the end on."""
-        with self._forgiven():
-            if self._listener is not None:
-                self._listener.end(error)
+        for observer in reversed(self._all):
+            with self._forgiven():
+                observer.end(error)
 
     @contextmanager
     def _forgiven(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # noqa: BLE001  the run is about data; who follows it is not
-            run_log(self._plan_context.run_id).error("listener_failed", problem=f"{type(error).__name__}: {error}")
+            run_log(self._plan_context.run_id).error("observer_failed", problem=f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True)
@@ -438,39 +418,6 @@ class _Tally:
             failed = breaker in self.errors and not self.cut_short
             found[breaker] = "failure" if failed else "success" if keys <= self.done else "neutral"
         return found
-
-
-class RunUsage:
-    """What the steps of a run use: CPU time and bytes of its processes and the Spark server, and a model's tokens.
-
-    The first run of a process is charged with the process's own start.
-    """
-
-    _processes_begun: ClassVar[set[int]] = set()
-
-    def __init__(self) -> None:
-        """Begin to measure."""
-        own = os.getpid()
-        is_first = own not in self._processes_begun
-        self._processes_begun.add(own)
-        before = usage_of(pid for pid in processes_of_run() if pid != own) if is_first else None
-        self._meter = StepMeter(processes_of_run, before)
-        self._tokens: dict[str, tuple[int, int]] = {}
-
-    def see(self, event: dg.DagsterEvent) -> None:
-        """Take note of a step's begin, end or materialization."""
-        if step := step_begun(event):
-            self._meter.begin(step)
-        elif step := step_ended(event):
-            self._meter.end(step)
-        prompt, completion = number_of(event, "prompt_tokens"), number_of(event, "completion_tokens")
-        if event.step_key and (prompt or completion):
-            before = self._tokens.get(event.step_key, (0, 0))
-            self._tokens[event.step_key] = before[0] + prompt, before[1] + completion
-
-    def steps(self) -> dict[str, StepUsage]:
-        """What each step has used."""
-        return {step: StepUsage(used, *self._tokens.get(step, ())) for step, used in self._meter.take().items()}
 
 
 class HostLoad:

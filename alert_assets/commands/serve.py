@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Event, Thread
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,7 +16,8 @@ from alert_assets.errors import UserError
 from alert_assets.intake.server import Intake
 from alert_assets.intake.settings import load_intake_settings
 from alert_assets.intake.standing import EVENTS, OTLP
-from alert_assets.settings import Settings, load_settings
+from alert_assets.observe.watching import figures_sent
+from alert_assets.settings import load_settings
 from alert_assets.web.pages import Pages
 from alert_assets.web.settings import load_web_settings
 
@@ -30,9 +28,6 @@ if TYPE_CHECKING:
     from alert_assets.intake.settings import IntakeSettings
 
 app = typer.Typer(add_completion=False)
-
-#: The longest that the last figures for StatsD keep the server from its end.
-_LAST_FIGURES_SECONDS = 5.0
 
 _CLOSED = " are shown to nobody: set ALERTS_WEB_TOKENS=name=token, or ALERTS_WEB_PROXY_HEADER"
 
@@ -91,32 +86,9 @@ def serve(
         f"Pages on {settings.web_url or f'http://{shown}:{port}'}/{'' if pages.access.is_usable else _CLOSED}", err=True
     )
     typer.echo(f"Listening on http://{shown}:{port}; POST /intake/SENDER, Ctrl-C stops.", err=True)
-    with _figures_sent(settings, service):
+    with figures_sent(settings, lambda text: typer.echo(text, err=True), lambda: dict(service.requests)):
         server.run(sockets=[listening])
     service.writer.close()
-
-
-@contextmanager
-def _figures_sent(settings: Settings, service: Intake) -> Iterator[None]:
-    """Send figures to StatsD meanwhile, where there is one."""
-    if not settings.statsd_url:
-        yield
-        return
-    from alert_assets.observe.statsd import TICK_SECONDS, Statsd
-
-    statsd, ends = Statsd(settings, lambda: dict(service.requests)), Event()
-
-    def failed(why: str) -> None:
-        typer.echo(f"StatsD gets nothing: {why}", err=True)
-
-    # A daemon: a lake that does not answer is nothing to wait for at the end.
-    thread = Thread(target=statsd.every, args=(TICK_SECONDS, ends, failed), name="alert-assets-statsd", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ends.set()
-        thread.join(_LAST_FIGURES_SECONDS)
 
 
 def _check_names(intake: IntakeSettings, senders: Mapping[str, Sender]) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
-from threading import Event
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,6 +12,7 @@ from alert_assets.breaker.store import circuit_breakers
 from alert_assets.commands import output
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import escape_invisible
+from alert_assets.observe.watching import figures_sent
 from alert_assets.settings import Settings, is_lineage_wanted, load_settings
 from alert_assets.stream.resident import ResidentProcess
 
@@ -30,7 +29,7 @@ def stream() -> None:
     One process for each lake. It ends after the batch that is under way; one that is killed loses nothing.
     """
     settings = load_settings()
-    process = ResidentProcess(settings, circuit_breakers(settings), _say, _reports(settings), _beside(settings))
+    process = ResidentProcess(settings, circuit_breakers(settings), _say, _reports(settings))
 
     def stop(*_: object) -> None:
         if process.stop.is_set():
@@ -41,7 +40,8 @@ def stream() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     landing = output.without_credentials(settings.landing_dir)
-    process.run(begun=lambda: _say(f"Watching {landing}; Ctrl-C stops after the batch under way."))
+    with figures_sent(settings, _say):
+        process.run(begun=lambda: _say(f"Watching {landing}; Ctrl-C stops after the batch under way."))
     _say("Stopped.")
 
 
@@ -57,15 +57,6 @@ def _reports(settings: Settings) -> list[Report]:
 
         reports.append(StreamReports(settings, _say))
     return reports
-
-
-def _beside(settings: Settings) -> list[Callable[[Event], None]]:
-    """What goes on beside the cycles: figures for StatsD, where there is one."""
-    if not settings.statsd_url:
-        return []
-    from alert_assets.observe.statsd import TICK_SECONDS, Statsd
-
-    return [lambda stop: Statsd(settings).every(TICK_SECONDS, stop, lambda why: _say(f"StatsD gets nothing: {why}"))]
 
 
 def _say(text: str) -> None:

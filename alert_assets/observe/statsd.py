@@ -22,6 +22,7 @@ from sqlalchemy import select
 
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import one_line
+from alert_assets.logs import run_log
 from alert_assets.observe.metrics import PREFIX, Metrics
 from alert_assets.state.database import State, upsert
 from alert_assets.state.tables import lookouts
@@ -224,6 +225,26 @@ class Statsd:
             opened.close()
             raise
         return opened
+
+
+class RunFigures:
+    """Sends the figures when a run has ended and is recorded."""
+
+    def __init__(self, settings: Settings, run_id: str, _job: str) -> None:
+        """Keep the arguments; nothing is read."""
+        self._statsd, self._run_id = Statsd(settings), run_id
+
+    def begin(self) -> None:
+        """Take what was counted before anything was ever sent as said."""
+        self._statsd.begin()
+
+    def see(self, plan_context: Any, event: object) -> None:
+        """Wait for the end."""
+
+    def end(self, _error: BaseException | None) -> None:
+        """Send."""
+        if problem := self._statsd.send():
+            run_log(self._run_id).warning("statsd_not_sent", problem=problem)
 
 
 def lines(families: Mapping[str, Metric], added: Mapping[str, float]) -> Iterator[Line]:

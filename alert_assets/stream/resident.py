@@ -80,18 +80,16 @@ class ResidentProcess:
         breakers: CircuitBreakers,
         log: Callable[[str], None],
         reports: Sequence[Report] = (),
-        beside: Sequence[Callable[[threading.Event], None]] = (),
     ) -> None:
         """Keep the arguments; nothing is begun.
 
         Args:
             log: told in one line what each cycle did, and what went wrong.
             reports: each told once a minute at most what was done.
-            beside: run in threads of their own until the event that they are given is set.
         """
         self.stop = threading.Event()
         self._settings, self._breakers, self._log = settings, breakers, log
-        self._reports, self._tally, self._beside = reports, Tally(), beside
+        self._reports, self._tally = reports, Tally()
         # The process's own start counts too.
         self._meter = StepMeter(processes_of_run, usage_of(pid for pid in processes_of_run() if pid != os.getpid()))
         self._tokens = (0, 0)
@@ -122,7 +120,6 @@ class ResidentProcess:
             threading.Thread(target=work, name=f"alert-assets-{work.__name__.strip('_')}", daemon=True)
             for work in (self._notify, self._beat, self._report_on)
         ]
-        threads += [threading.Thread(target=work, args=(self.stop,), daemon=True) for work in self._beside]
         for thread in threads:
             thread.start()
         try:

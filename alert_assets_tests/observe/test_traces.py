@@ -67,9 +67,10 @@ def fails():
     raise ValueError("never")
 
 spans = RunSpans("0be46fe1-bdf9-4d68-8c29-7da718570412", "nightly")
+spans.begin()
 for event in dg.materialize([once_more, fails], raise_on_error=False).all_events:
-    spans.see(event)
-spans.end()
+    spans.see(None, event)
+spans.end(None)
 """
 DERIVED = """
 from alert_assets.kernel import tracing
