@@ -38,11 +38,14 @@ def codes(column: pa.ChunkedArray) -> np.ndarray:
 def by_key(maps: pa.ChunkedArray) -> pa.MapArray:
     """Maps, which have no order, with their entries in that of their keys."""
     together = maps.combine_chunks()
-    ends = together.offsets.to_numpy()
+    ends, is_null = together.offsets.to_numpy(), together.is_null().to_numpy(False)
     keys, items = (part.slice(ends[0], ends[-1] - ends[0]) for part in (together.keys, together.items))
     row = np.repeat(np.arange(len(together)), np.diff(ends))
     order = pc.sort_indices(pa.table([row, keys], ["row", "key"]), [("row", "ascending"), ("key", "ascending")])
-    offsets = pa.array(ends - ends[0], pa.int32(), mask=np.append(together.is_null().to_numpy(False), False))
+    # What lies behind a null is no row's.
+    order = order.filter(pa.array(~is_null[row[order]]))
+    ends = np.append(0, np.cumsum(np.where(is_null, 0, np.diff(ends))))
+    offsets = pa.array(ends, pa.int32(), mask=np.append(is_null, False))
     return pa.MapArray.from_arrays(offsets, keys.take(order), items.take(order), together.type)
 
 
