@@ -14,13 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from alert_assets.analysis.analyst import Analysis, AnalysisFailed, Analyst, Answer, BudgetExhausted, Context
 from alert_assets.analysis.budget import TokenBudget
 from alert_assets.analysis.llm import LlmAnalyst
 from alert_assets.analysis.rules import RulesAnalyst
 from alert_assets.kernel.text import one_line
+from alert_assets.logs import run_log
 
 if TYPE_CHECKING:
     from alert_assets.settings import Settings
@@ -30,8 +29,6 @@ BREAKER_FAILURES = 5
 
 #: Called with (done, total) after each context, in the thread that runs the batch.
 Progress = Callable[[int, int], None]
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,6 +57,7 @@ def analyze_all(
     progress: Progress | None = None,
     rules: Analyst | None = None,
     breaker_failures: int = BREAKER_FAILURES,
+    run_id: str = "",
 ) -> list[Outcome]:
     """Analyse contexts; returns an outcome for each distinct context_hash, in order. Budgets go to the first ones.
 
@@ -72,11 +70,12 @@ def analyze_all(
         progress: called after each context.
         rules: stands in for the rule-based analyst.
         breaker_failures: failures in a row after which the model is not asked again.
+        run_id: what the log's lines carry.
 
     Raises:
         UserError: the model is configured with a URL or key that cannot be used.
     """
-    run = _run(list(contexts), settings, progress, rules or RulesAnalyst(), breaker_failures)
+    run = _run(list(contexts), settings, progress, rules or RulesAnalyst(), breaker_failures, run_log(run_id))
     if not _loop_runs_here():
         return asyncio.run(run)
     with ThreadPoolExecutor(1, thread_name_prefix="analysis") as thread:
@@ -95,6 +94,7 @@ async def _run(
     progress: Progress | None,
     rules: Analyst,
     breaker_failures: int,
+    log: Any,
 ) -> list[Outcome]:
     distinct: dict[str, Context] = {}
     for context in contexts:
@@ -102,11 +102,11 @@ async def _run(
     outcomes: dict[str, Outcome] = {}
     queue = iter(distinct.values())
 
-    async with _configured_model(settings, breaker_failures) as model:
+    async with _configured_model(settings, breaker_failures, log) as model:
 
         async def work() -> None:
             for context in queue:
-                outcomes[context.context_hash] = await _outcome(context, model, rules)
+                outcomes[context.context_hash] = await _outcome(context, model, rules, log)
                 if progress is not None:
                     progress(len(outcomes), len(distinct))
 
@@ -125,21 +125,22 @@ async def _run_workers(work: Callable[[], Coroutine[Any, Any, None]], count: int
         await asyncio.gather(*workers, return_exceptions=True)
 
 
-async def _outcome(context: Context, model: _Model | None, rules: Analyst) -> Outcome:
+async def _outcome(context: Context, model: _Model | None, rules: Analyst, log: Any) -> Outcome:
     if model is None:
-        return await _by_rules(context, rules)
+        return await _by_rules(context, rules, log)
     try:
         answer = await model.ask(context)
     except _NotAsked as refusal:
-        return await _by_rules(context, rules, error=str(refusal), attempted=False)
+        return await _by_rules(context, rules, log, error=str(refusal), attempted=False)
     except AnalysisFailed as failure:
-        return await _by_rules(context, rules, error=failure.reason, spent=failure)
+        return await _by_rules(context, rules, log, error=failure.reason, spent=failure)
     return _outcome_of(answer, context, model.analyst)
 
 
 async def _by_rules(
     context: Context,
     rules: Analyst,
+    log: Any,
     *,
     error: str | None = None,
     attempted: bool = True,
@@ -149,10 +150,10 @@ async def _by_rules(
     analysis: Analysis | None = None
     try:
         analysis = (await rules.analyze(context)).analysis
-    except Exception as failure:  # noqa: BLE001 - a bug in a rule costs one row, never the batch
+    except Exception as failure:
         reason = f"rules: {type(failure).__name__}"
         error = f"{error}; {reason}" if error else reason
-        _log.exception("rules_failed", context_hash=context.context_hash)
+        log.exception("rules_failed", context_hash=context.context_hash)
     return Outcome(
         context_hash=context.context_hash,
         analysis=analysis,
@@ -183,8 +184,8 @@ class _NotAsked(Exception):
 class _Model:
     """The model within the limits of one run. Once its breaker is open, it stays open."""
 
-    def __init__(self, analyst: Analyst, max_incidents: int, breaker_failures: int) -> None:
-        self.analyst = analyst
+    def __init__(self, analyst: Analyst, max_incidents: int, breaker_failures: int, log: Any) -> None:
+        self.analyst, self._log = analyst, log
         self._max_incidents = max_incidents
         self._breaker_failures = breaker_failures
         self._asked = 0
@@ -212,7 +213,7 @@ class _Model:
             self._count_failure(context, failure.reason)
             raise
         except Exception as error:
-            _log.exception("llm_broke", context_hash=context.context_hash)
+            self._log.exception("llm_broke", context_hash=context.context_hash)
             self._count_failure(context, type(error).__name__)
             raise AnalysisFailed(f"unexpected {type(error).__name__}") from error
         self._failures_in_a_row = 0
@@ -220,21 +221,21 @@ class _Model:
 
     def _count_failure(self, context: Context, reason: str) -> None:
         self._failures_in_a_row += 1
-        _log.warning("llm_failed", context_hash=context.context_hash, model=self.analyst.name, reason=reason)
+        self._log.warning("llm_failed", context_hash=context.context_hash, model=self.analyst.name, reason=reason)
         if self._failures_in_a_row >= self._breaker_failures and not self._open_because:
             self._open_because = one_line(
                 f"breaker: {self._failures_in_a_row} failures in a row, the model is not asked again in this run; "
                 f"last: {reason}",
                 300,
             )
-            _log.warning("llm_breaker_open", model=self.analyst.name, reason=self._open_because)
+            self._log.warning("llm_breaker_open", model=self.analyst.name, reason=self._open_because)
 
 
 @contextlib.asynccontextmanager
-async def _configured_model(settings: Settings, breaker_failures: int) -> AsyncIterator[_Model | None]:
+async def _configured_model(settings: Settings, breaker_failures: int, log: Any) -> AsyncIterator[_Model | None]:
     """Build the analyst of the model the settings name; None when the rules are the analyst."""
     if settings.analyst != "llm":
         yield None
         return
-    async with LlmAnalyst(settings, TokenBudget(settings.llm_max_tokens_per_run)) as analyst:
-        yield _Model(analyst, settings.llm_max_incidents_per_run, breaker_failures)
+    async with LlmAnalyst(settings, TokenBudget(settings.llm_max_tokens_per_run), log) as analyst:
+        yield _Model(analyst, settings.llm_max_incidents_per_run, breaker_failures, log)

@@ -17,7 +17,6 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import structlog
 import tenacity
 from pydantic import BaseModel, Field, ValidationError
 
@@ -26,6 +25,7 @@ from alert_assets.analysis.budget import TokenBudget, estimate_tokens
 from alert_assets.analysis.prompt import PROMPT_VERSION, Message, build_messages, response_format, with_correction
 from alert_assets.errors import UserError
 from alert_assets.kernel.text import one_line
+from alert_assets.logs import run_log
 from alert_assets.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -43,8 +43,6 @@ _MAX_BELIEVABLE_TOKENS = 10_000_000
 
 #: Ids of evidence as an answer cites them: `[A1]`, or `[A1, C2]`.
 _CITATION = re.compile(r"\[([A-Z]\d{1,4}(?:[,;] ?[A-Z]\d{1,4})*)\]")
-
-_log = structlog.get_logger(__name__)
 
 
 class _Choice(BaseModel):
@@ -102,10 +100,10 @@ class LlmAnalyst:
 
     prompt_version = PROMPT_VERSION
 
-    def __init__(self, settings: Settings, budget: TokenBudget) -> None:
-        """Open a pool of connections to the endpoint of the settings."""
+    def __init__(self, settings: Settings, budget: TokenBudget, log: Any = None) -> None:
+        """Open a pool of connections to the endpoint of the settings; `log` is the run's."""
         self.name = settings.llm_model
-        self._budget = budget
+        self._budget, self._log = budget, log or run_log("")
         self._timeout_seconds = settings.llm_timeout_seconds
         self._max_retries = settings.llm_max_retries
         self._max_backoff_seconds = settings.llm_max_backoff_seconds
@@ -115,7 +113,7 @@ class LlmAnalyst:
         self._key = _usable_key(settings.llm_api_key.get_secret_value())
         is_here = self._url.host in ("localhost", "127.0.0.1", "::1")
         if self._key and self._url.scheme == "http" and not is_here:
-            _log.warning("llm_key_sent_in_clear", host=self._url.host, hint=f"use https in {PREFIX}LLM_BASE_URL")
+            self._log.warning("llm_key_sent_in_clear", host=self._url.host, hint=f"use https in {PREFIX}LLM_BASE_URL")
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             timeout=settings.llm_timeout_seconds,
@@ -152,7 +150,7 @@ class LlmAnalyst:
             except _BadAnswer as problem:
                 tally.last_problem = str(problem)
                 messages = with_correction(build_messages(context), str(problem))
-                _log.info("llm_answer_refused", context_hash=context.context_hash, problem=str(problem))
+                self._log.info("llm_answer_refused", context_hash=context.context_hash, problem=str(problem))
             else:
                 capped = min(analysis.confidence_score, context.confidence_ceiling)
                 analysis = analysis.model_copy(update={"confidence_score": capped})

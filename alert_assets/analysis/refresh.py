@@ -382,7 +382,9 @@ class _Run:
                 contexts.append(read(row))
             except (KeyError, TypeError, ValueError) as error:
                 analyses.append(_failed(context_hash, f"context: {error}"))
-        analyses.extend(map(_columns, analyze_all(contexts, self._settings, progress=self._progress)))
+        run_id = self._lakehouse.run_id or ""
+        outcomes = analyze_all(contexts, self._settings, progress=self._progress, run_id=run_id)
+        analyses.extend(map(_columns, outcomes))
         for analysis in analyses:
             analysis["attempts"] += by_hash[analysis["context_hash"]]["attempts"]
         return analyses

@@ -13,7 +13,6 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from alert_assets.analysis.analyst import Deployment
 from alert_assets.analysis.batch import Outcome, analyze_all
@@ -325,13 +324,13 @@ def test_the_key_is_sent_and_shown_nowhere(
     echo = json.dumps({"error": {"message": f"bad key {KEY}"}}).encode()
     settings = llm_settings(model.base_url, llm_api_key=KEY + "\n")
     model.replies = [status(400, echo), status(401, echo), status(500, echo), cut_short, good()]
-    with capture_logs() as events:
-        outcomes = analyze_all([RICH, context("b"), context("c")], settings)
+    outcomes = analyze_all([RICH, context("b"), context("c")], settings, run_id="the-run")
 
     assert {request.headers["Authorization"] for request in model.requests} == {f"Bearer {KEY}"}
     out, err = capfd.readouterr()
     analyst = LlmAnalyst(settings, TokenBudget(1))
-    shown = f"{outcomes} {events} {caplog.text} {out} {err} {analyst!r} {settings!r}"
+    assert {json.loads(line)["run_id"] for line in err.splitlines()} == {"the-run"}
+    shown = f"{outcomes} {caplog.text} {out} {err} {analyst!r} {settings!r}"
     assert "bad key ***" in shown
     assert "very-secret" not in shown
 
@@ -343,10 +342,9 @@ def test_a_key_no_header_can_carry_is_named_but_not_shown(key: str) -> None:
     assert "sk-" not in str(caught.value)
 
 
-def test_a_key_over_plain_http_to_another_host_is_warned_of() -> None:
-    with capture_logs() as events:
-        LlmAnalyst(llm_settings("http://models.example/v1", llm_api_key=KEY), TokenBudget(1))
-    assert [event["event"] for event in events] == ["llm_key_sent_in_clear"]
+def test_a_key_over_plain_http_to_another_host_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    LlmAnalyst(llm_settings("http://models.example/v1", llm_api_key=KEY), TokenBudget(1))
+    assert json.loads(capsys.readouterr().err)["event"] == "llm_key_sent_in_clear"
 
 
 @pytest.mark.parametrize("url", ["http://", "https:///v1", "http://host:port/v1"])
