@@ -28,8 +28,8 @@ _MEASURES = (
     ("cpu", "CPU", "%", 1.0, "cpu_percent"),
     ("memory", "Memory", "%", 1.0, "memory_percent"),
     ("errors", "Errors", "%", 100.0, "error_rate"),
-    ("latency", "Latency", " ms", 1.0, "map_extract(metrics, 'latency_ms')[1]"),
-    ("requests", "Requests", "", 1.0, "map_extract(metrics, 'requests')[1]"),
+    ("latency", "Latency", " ms", 1.0, "metrics['latency_ms']"),
+    ("requests", "Requests", "", 1.0, "metrics['requests']"),
 )
 
 

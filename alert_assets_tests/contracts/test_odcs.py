@@ -73,7 +73,7 @@ def test_a_table_says_who_what_and_by_when() -> None:
     ]
     assert custom(document) == {
         "direction": "output",
-        "consumers": ["gold_problems", "platinum_incidents", "team:on-call"],
+        "consumers": ["gold_problems", "platinum_incidents", "platinum_problems", "team:on-call"],
     }
     levels = {level["property"]: (level["value"], level["unit"]) for level in document["slaProperties"]}
     assert levels["freshness"] == (15, "minutes")
