@@ -14,8 +14,10 @@ Nygard's ("Release It!"); the numbers come from `ALERTS_BREAKER_*`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+
+from alert_assets.kernel.wording import stamp
 
 if TYPE_CHECKING:
     from alert_assets.settings import Settings
@@ -144,7 +146,7 @@ class Refusal:
         return (
             f"Circuit breaker {self.breaker}{self._where()} is {self.state} and refuses this run: "
             f"{self.reason.rstrip('.')}. "
-            f"It has been open since {_stamp(self.since)}; {self._way_back()}. When the cause is gone, "
+            f"It has been open since {stamp(self.since)}; {self._way_back()}. When the cause is gone, "
             f"`alert-assets breaker reset {self.breaker} --why ...` lets runs through at once."
         )
 
@@ -156,7 +158,7 @@ class Refusal:
             return f"run {self.probe_run_id} is probing whether it can close"
         if self.retry_at is None:
             return "it stays open until it is reset"
-        return f"from {_stamp(self.retry_at)} on one run of its tables may probe whether it can close"
+        return f"from {stamp(self.retry_at)} on one run of its tables may probe whether it can close"
 
 
 @dataclass(frozen=True)
@@ -468,7 +470,3 @@ def _failed(run_id: str, error: str | None) -> str:
 def _quote(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= _QUOTED else line[: _QUOTED - 1] + "…"
-
-
-def _stamp(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"

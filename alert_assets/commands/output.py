@@ -25,13 +25,14 @@ from alert_assets.kernel.wording import (
     count,
     line,
     paragraph,
+    percent,
     size,
     stamp,
     stamp_and_age,
     without_credentials,
 )
 
-__all__ = ["age", "count", "line", "paragraph", "size", "stamp", "stamp_and_age", "without_credentials"]
+__all__ = ["age", "count", "line", "paragraph", "percent", "size", "stamp", "stamp_and_age", "without_credentials"]
 
 #: A terminal at least this wide gets one row a line; a narrower one gets rows of several lines.
 _WIDE = 150

@@ -109,9 +109,9 @@ def _print(rows: list[dict[str, Any]]) -> None:
         table.add_row(
             output.line(row["slo"]),
             row["state"],
-            _percent(row["target_percent"]),
-            _percent(row["achieved_percent"]),
-            _percent(row["budget_left_percent"]),
+            output.percent(row["target_percent"]),
+            output.percent(row["achieved_percent"]),
+            output.percent(row["budget_left_percent"]),
             f"{row['total'] - row['good']:,.0f} of {row['total']:,.0f}",
             f"{row['excluded']:,.0f}",
             spell_window(row["window_minutes"]),
@@ -120,7 +120,3 @@ def _print(rows: list[dict[str, Any]]) -> None:
         )
     output.Output().table(table)
     output.say(f"\nEvaluated {output.stamp_and_age(rows[0]['evaluated_at'], utc_now())}")
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.2f}%"

@@ -47,6 +47,11 @@ def size(number: int) -> str:
     return f"{amount:.1f} TB"
 
 
+def percent(value: float | None) -> str:
+    """A share in percent: `99.95%`."""
+    return NONE if value is None else f"{value:,.2f}%"
+
+
 def count(number: int, noun: str) -> str:
     """`1 line`, `2,000 lines`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

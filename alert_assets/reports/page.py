@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from alert_assets.kernel.templates import environment
 from alert_assets.kernel.text import escape_invisible
 
 if TYPE_CHECKING:
@@ -20,13 +20,7 @@ _WIDTH, _HEIGHT, _MARGIN = 120.0, 24.0, 2.0
 
 def html(report: Report, *, curves: bool = True) -> str:
     """Return the page; without curves for mail programs, which drop them."""
-    made = Environment(
-        loader=PackageLoader("alert_assets.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    made = environment("alert_assets.reports")
     made.filters.update(text=escape_invisible, curve=curve)
     return made.get_template("report.html").render(report=report, curves=curves)
 

@@ -24,7 +24,7 @@ from alert_assets.contracts import (
     TABLE_AVAILABILITY,
 )
 from alert_assets.kernel.sql import literal
-from alert_assets.kernel.wording import NONE
+from alert_assets.kernel.wording import NONE, percent
 from alert_assets.lake.lakehouse import rows_in
 from alert_assets.reports.noise import noise_by_rule, to_tune_or_delete
 from alert_assets.slo.sli import Availability, History
@@ -151,7 +151,7 @@ class _Span:
         rows, curves = [], []
         for (slo,), found in sorted(_grouped(rows_in(self.lakehouse, SLO_STATUS, sql), "slo").items()):
             last, burned = found[-1], sum(row["severity"] is not None for row in found)
-            figures = [_percent(last[name]) for name in ("target_percent", "achieved_percent", "budget_left_percent")]
+            figures = [percent(last[name]) for name in ("target_percent", "achieved_percent", "budget_left_percent")]
             rows.append([slo, last["state"], *figures, f"{burned:,} of {len(found):,}"])
             with_budget = [row for row in found if row["budget_left_percent"] is not None]
             curves.append(self._by_day(with_budget, "evaluated_at", "budget_left_percent", min))
@@ -167,7 +167,7 @@ class _Span:
             counted = series.between(self.since, self.until)
             share = float(100 * counted.good / counted.total) if counted.total else None
             away = NONE if share is None else f"{float(counted.bad):,.0f}"
-            rows.append([table, _percent(contract.availability_percent), _percent(share), away])
+            rows.append([table, percent(contract.availability_percent), percent(share), away])
             by_day = [series.between(day, day + _DAY) for day in self.days]
             curves.append([float(100 * day.good / day.total) if day.total else None for day in by_day])
         says = "Share of the measured time in which a table could be read and was as fresh as its contract says."
@@ -187,7 +187,7 @@ class _Span:
             failed = sum(outcome == "failure" for outcome in outcomes.values())
             succeeded = sum(outcome == "success" for outcome in outcomes.values())
             share = 100 * succeeded / (failed + succeeded) if failed + succeeded else None
-            rows.append([job, f"{len(outcomes):,}", f"{failed:,}", _percent(share)])
+            rows.append([job, f"{len(outcomes):,}", f"{failed:,}", percent(share)])
         return Part(
             "Runs", f"{sum(map(len, by_job.values())):,} runs ended.", ["Job", "Runs", "Failed", "Success"], rows
         )
@@ -230,7 +230,3 @@ def _grouped(rows: Iterable[Mapping[str, Any]], *names: str) -> dict[Any, list[M
     for row in rows:
         found[tuple(row[name] for name in names)].append(row)
     return dict(found)
-
-
-def _percent(value: float | None) -> str:
-    return NONE if value is None else f"{value:,.2f}%"

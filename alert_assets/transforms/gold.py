@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
+from alert_assets.kernel import arrow
 from alert_assets.kernel.buckets import spark_bucket, sql_bucket
 from alert_assets.kernel.clock import EPOCH
 from alert_assets.kernel.intervals import Interval, bucket_intervals, merge_intervals
@@ -126,21 +127,20 @@ def _has_news(known: pa.Table, news: _News, lookback: timedelta) -> pa.Array:
 
     The extremes of a stretch stand for its events: an incident too many is recomputed to what it was.
     """
-    width = lookback // timedelta(microseconds=1)
+    width = lookback // _MICROSECOND
 
     def any_news(application: str, first_seen: int) -> bool:
         begin = first_seen - width
         found = (news.get((application, number)) for number in (begin // width, first_seen // width))
         return any(new is not None and new[0] <= first_seen and new[1] >= begin for new in found)
 
-    moments = known["first_seen_timestamp"].cast(pa.int64()).to_pylist()
+    moments = arrow.micros(known["first_seen_timestamp"]).tolist()
     return pa.array(map(any_news, known["application_id"].to_pylist(), moments), pa.bool_())
 
 
 def _buckets(rows: pa.Table, width: timedelta) -> list[int]:
     """The stretches of a width, counted from the epoch, that silver rows were first seen in."""
-    moments = rows["first_seen_timestamp"].cast(pa.int64())
-    return sorted(pc.unique(pc.divide(moments, width // timedelta(microseconds=1))).to_pylist())
+    return sorted(set((arrow.micros(rows["first_seen_timestamp"]) // (width // _MICROSECOND)).tolist()))
 
 
 def _computed(
@@ -171,8 +171,7 @@ def _computed(
 
 def _looked_into(touched: pa.Table, lookback: timedelta) -> str:
     """SQL that holds for the events of the incidents' applications in their lookbacks, and for some more."""
-    seconds = pc.unique(pc.divide(touched["first_seen_timestamp"].cast(pa.int64()), _SECOND // _MICROSECOND))
-    ends = [EPOCH + _SECOND * number for number in seconds.to_pylist()]
+    ends = [EPOCH + _SECOND * number for number in _buckets(touched, _SECOND)]
     spans = merge_intervals(Interval(end - lookback, end + _SECOND) for end in ends)
     applications = sorted(pc.unique(touched["application_id"]).to_pylist())
     named = f" AND application_id IN ({', '.join(map(literal, applications))})"

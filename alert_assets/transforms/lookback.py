@@ -17,6 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from alert_assets.kernel.arrow import MOMENT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -29,16 +31,15 @@ _AT_ONCE = 10_000
 #: Doubles are whole numbers of 2^-1074.
 _FINEST_BIT = 1074
 
-_MOMENT = pa.timestamp("us", "UTC")
 _DEPLOYMENT = pa.struct(
-    [("deployment_id", pa.string()), ("version", pa.string()), ("change_type", pa.string()), ("timestamp", _MOMENT)]
+    [("deployment_id", pa.string()), ("version", pa.string()), ("change_type", pa.string()), ("timestamp", MOMENT)]
 )
 
 #: A row of :func:`evidence`.
 EVIDENCE = pa.schema(
     [
         ("fingerprint", pa.string()),
-        ("window_start", _MOMENT),
+        ("window_start", MOMENT),
         ("evidence_count", pa.int64()),
         ("coded_count", pa.int64()),
         ("prior_alert_count", pa.int64()),
@@ -80,7 +81,7 @@ def _evidence(incidents: pa.Table, events: pa.Table) -> pa.Table:
     cpu = _numbers(events["cpu_percent"])
     columns = [
         incidents["fingerprint"],
-        incidents["window_start"].cast(_MOMENT),
+        incidents["window_start"].cast(MOMENT),
         spans.last - spans.first,
         spans.count(_is_given(events["code"])),
         fired - spans.count_same(firing, events["alert_id"], incidents["own_alert_id"]),
@@ -173,7 +174,7 @@ class Spans:
         found = found.sort_by([(name, "ascending") for name in order])
         begin, end = self._inside(places)
         offsets, items = _lists(np.maximum(begin, end - most), end)
-        listed = found.append_column("timestamp", found["at"].cast(_MOMENT)).select([part.name for part in _DEPLOYMENT])
+        listed = found.append_column("timestamp", found["at"].cast(MOMENT)).select([part.name for part in _DEPLOYMENT])
         listed = listed.take(pa.array(items))
         return pa.ListArray.from_arrays(offsets, listed.to_struct_array().combine_chunks())
 

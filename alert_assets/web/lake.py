@@ -36,7 +36,7 @@ class Lake:
         return self.table(contract).version
 
     def table(self, contract: Contract) -> Table:
-        """Return a table as it is now: opening it reads its log."""
+        """Return a table as it is now."""
         return Table(self.lakehouse.table(contract), self._kept, self._lock)
 
     def rows(self, contract: Contract, sql: str) -> list[dict[str, Any]]:

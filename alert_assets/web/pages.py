@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from deltalake.exceptions import DeltaError
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -26,6 +25,7 @@ from alert_assets.contracts.masking import without_secrets
 from alert_assets.errors import UserError
 from alert_assets.kernel import wording
 from alert_assets.kernel.clock import utc_now
+from alert_assets.kernel.templates import environment
 from alert_assets.kernel.text import escape_invisible
 from alert_assets.notify.alert import SEVERITIES
 from alert_assets.notify.runbooks import FOLDER, runbooks
@@ -40,6 +40,7 @@ from alert_assets.web.timeline import timeline
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from jinja2 import Environment
     from starlette.requests import Request
 
     from alert_assets.intake.settings import IntakeSettings
@@ -401,13 +402,7 @@ def _web_link(value: object) -> str:
 
 
 def _templates() -> Environment:
-    made = Environment(
-        loader=PackageLoader("alert_assets.web"),
-        autoescape=select_autoescape(default=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    made = environment("alert_assets.web")
     made.filters.update(
         text=_text,
         link=_web_link,
