@@ -103,7 +103,8 @@ class Settings(BaseSettings):
         "auto", description="What lands files in bronze: auto takes few and small ones without Spark, in seconds less."
     )
     refresh_engine: Literal["auto", "spark", "arrow"] = Field(
-        "auto", description="What computes silver and gold: auto takes what is little without Spark, in seconds less."
+        "auto",
+        description="What computes silver and gold: auto takes what is little without Spark; never a full refresh.",
     )
 
     spark_mode: Literal["connect", "classic"] = Field(

@@ -92,7 +92,7 @@ class ResidentProcess:
         self._reports, self._tally = reports, Tally()
         # The process's own start counts too.
         self._meter = StepMeter(processes_of_run, usage_of(pid for pid in processes_of_run() if pid != os.getpid()))
-        self._tokens = (0, 0)
+        self._tokens = Tally()
         self._lease = Lease(breakers.state, settings)
         self._landed = Landed(settings)
         self._spark: SparkResource | None = None
@@ -201,7 +201,8 @@ class ResidentProcess:
             self._in_cycle = False
             self._news.set()
         self._tally.add(cycle.numbers())
-        self._tokens = (self._tokens[0] + cycle.causes.prompt_tokens, self._tokens[1] + cycle.causes.completion_tokens)
+        used = {"prompt_tokens": cycle.causes.prompt_tokens, "completion_tokens": cycle.causes.completion_tokens}
+        self._tokens.add({PLATINUM_PROBLEMS.name: used})
         self._landed.leave(cycle.bronze.broken or {})
         seconds = round(time.monotonic() - began, 3)
         self.facts |= {
@@ -305,11 +306,10 @@ class ResidentProcess:
 
     def _record_usage(self, run_id: str) -> None:
         """Record what was used since the last report; what an idle process uses is recorded with the next one."""
-        tokens, self._tokens = self._tokens, (0, 0)
         steps = {step: StepUsage(used) for step, used in self._meter.take().items()}
-        if any(tokens):
-            of_analysis = steps.get(PLATINUM_PROBLEMS.name, StepUsage())
-            steps[PLATINUM_PROBLEMS.name] = StepUsage(of_analysis.processes, *tokens)
+        for step, tokens in self._tokens.take().items():
+            if any(tokens.values()):
+                steps[step] = StepUsage(steps.get(step, StepUsage()).processes, *map(int, tokens.values()))
         try:
             record_usage(self._breakers.state, run_id, JOB, steps, utc_now())
         except Exception as error:  # noqa: BLE001  the database may be back the next time
