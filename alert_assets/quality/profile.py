@@ -103,14 +103,13 @@ def _columns(name: str, column: pa.ChunkedArray) -> Iterator[tuple[str, pa.Chunk
                 yield f"{name}.{part.name}", pc.struct_field(column, part.name)
     if not pa.types.is_map(column.type) or not pa.types.is_floating(column.type.item_type):
         return
-    whole = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    whole = column.combine_chunks()
     if not len(whole):
         return
     # Entries of a null row may be there, and are not its values.
     keep = whole.drop_null()
-    keys, items = keep.keys.slice(0), keep.items.slice(0)
     first, last = keep.offsets[0].as_py(), keep.offsets[len(keep)].as_py()
-    keys, items = keys.slice(first, last - first), items.slice(first, last - first)
+    keys, items = keep.keys.slice(first, last - first), keep.items.slice(first, last - first)
     counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(keys).to_pylist()}
     for key in sorted(counts, key=lambda key: (-counts[key], key))[:MOST_KEYS]:
         yield f"{name}.{key}", items.filter(pc.equal(keys, key))
