@@ -125,7 +125,7 @@ class QueryLog:
     def _read(self, name: str) -> list[str]:
         filesystem, root = filesystem_of(self.url)
         with filesystem.open_input_stream(f"{root}/{name}", compression=None) as stream:
-            return stream.read().decode().splitlines()
+            return bytes(stream.read()).decode().splitlines()
 
     def _write(self, name: str, lines: Sequence[str]) -> None:
         """Write a file that is whole once it has its name, and there after a power failure."""
