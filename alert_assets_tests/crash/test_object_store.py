@@ -40,11 +40,12 @@ __all__ = ["bucket", "s3_endpoint"]
 
 
 @pytest.fixture
-def settings(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """All in one bucket but the state; no Spark is to be had."""
+def settings(bucket: str, postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """All in one bucket, the state in PostgreSQL; no Spark is to be had."""
     (tmp_path / "routing.yaml").write_text("routes:\n  - {name: everything, add: {webhook: []}}\n")
     for name, value in {
         "ALERTS_DATA_DIR": str(tmp_path / "data"),
+        "ALERTS_STATE_URL": postgres_url,
         "ALERTS_ROUTING_FILE": str(tmp_path / "routing.yaml"),
         "ALERTS_GATE_MAX_QUARANTINE_PERCENT": "100",
         **{f"ALERTS_{name.upper()}_DIR": f"{bucket}/{name}" for name in ("landing", "lake", "checkpoint", "archive")},
