@@ -12,11 +12,14 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 
 from alert_assets.settings import Settings, load_settings
+from alert_assets_tests.support.postgres import _migrated, postgres_cluster, postgres_url, state_url
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from alert_assets_tests.support.pipeline import Pipeline
+
+__all__ = ["_migrated", "postgres_cluster", "postgres_url", "state_url"]
 
 # How long an example takes says something of the machine; what has to be fast is measured by the bench.
 hypothesis_settings.register_profile("tests", deadline=None)

@@ -255,11 +255,16 @@ def _listed(url: str) -> tuple[list[LandingFile], list[Skipped]]:
     from pyarrow import fs
 
     filesystem, root = filesystem_of(url)
-    if filesystem.get_file_info(root).type != fs.FileType.Directory:
-        raise _no_landing_folder(url, FileNotFoundError())
+    # A folder is there with its first object; what has to be there is the bucket.
+    bucket = root.partition("/")[0]
+    if filesystem.get_file_info(bucket).type != fs.FileType.Directory:
+        raise UserError(
+            f"The bucket {bucket} of {url} does not exist, or these credentials may not list it. Create it, correct "
+            "the variables AWS_*, or set ALERTS_LANDING_DIR."
+        )
     there = [
         info
-        for info in filesystem.get_file_info(fs.FileSelector(root, recursive=True))
+        for info in filesystem.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True))
         if info.is_file and not _hidden(info.path[len(root) :])
     ]
     files = [
@@ -274,7 +279,7 @@ def _listed(url: str) -> tuple[list[LandingFile], list[Skipped]]:
 def backlog(settings: Settings) -> Backlog:
     """Compare the landing zone with the checkpoint of the landing query."""
     current = checkpoint(settings)
-    taken = {entry.path: entry for entry in _taken_files(current)}
+    taken = {entry.path: entry for entry in taken_files(current)}
     last_done = _last_committed_batch(current)
     there = look_at_landing(settings)
     pending = tuple(file for file in there.files if file.path not in taken)
@@ -290,7 +295,7 @@ def backlog(settings: Settings) -> Backlog:
 
 def ingested_files(settings: Settings) -> set[str]:
     """Return the paths that the landing query has taken, but for those that were archived long ago."""
-    return {entry.path for entry in _taken_files(checkpoint(settings))}
+    return {entry.path for entry in taken_files(checkpoint(settings))}
 
 
 def relative_path(settings: Settings, path: str) -> str:
@@ -298,7 +303,7 @@ def relative_path(settings: Settings, path: str) -> str:
     return path.removeprefix(settings.landing_dir).lstrip("/")
 
 
-def _changed(settings: Settings, current: str, files: list[tuple[LandingFile, _Taken]]) -> Iterator[Skipped]:
+def _changed(settings: Settings, current: str, files: list[tuple[LandingFile, TakenFile]]) -> Iterator[Skipped]:
     """Files that are not what was ingested under their names."""
     sizes = _ingested_sizes(current) if files else {}
     for file, entry in files:
@@ -372,7 +377,7 @@ def broken_files(settings: Settings, files: Iterable[LandingFile]) -> dict[str, 
 
 
 @dataclass(frozen=True)
-class _Taken:
+class TakenFile:
     """A file that the landing query has put into a batch, as it was then."""
 
     path: str
@@ -384,12 +389,13 @@ class _Taken:
         return self.modified_ms == file.modified_ms
 
 
-def _taken_files(checkpoint_folder: str) -> list[_Taken]:
+def taken_files(checkpoint_folder: str) -> list[TakenFile]:
+    """What the landing query has put into batches, by the lists in its checkpoint."""
     filesystem, root = filesystem_of(f"{checkpoint_folder}/sources/0")
     logs = numbered_files(filesystem, root)
     compacted = [number for number, path in logs.items() if path.endswith(".compact")]
     first = max(compacted, default=-1)
-    taken: dict[str, _Taken] = {}
+    taken: dict[str, TakenFile] = {}
     for number, path in sorted(logs.items()):
         if number < first:
             continue
@@ -397,7 +403,7 @@ def _taken_files(checkpoint_folder: str) -> list[_Taken]:
             _, *entries = stream.read().decode().splitlines()
         for entry in map(json.loads, entries):
             file = _plain_path(entry["path"])
-            taken[file] = _Taken(file, entry["timestamp"], entry["batchId"])
+            taken[file] = TakenFile(file, entry["timestamp"], entry["batchId"])
     return list(taken.values())
 
 
@@ -471,7 +477,7 @@ def archive_ingested(settings: Settings) -> int:
         make_private(settings.archive_dir)
     current = checkpoint(settings)
     last_done = _last_committed_batch(current)
-    taken = _taken_files(current)
+    taken = taken_files(current)
     landed = {file.path: file for file in landing_files(settings)}
     moved, problems = 0, []
     for entry in taken:
@@ -496,18 +502,18 @@ def archive_ingested(settings: Settings) -> int:
 def waiting_for_archive(settings: Settings) -> tuple[int, int]:
     """Ingested files that are still in the landing zone, and entries in Spark's list of files."""
     current = checkpoint(settings)
-    last_done, taken = _last_committed_batch(current), _taken_files(current)
+    last_done, taken = _last_committed_batch(current), taken_files(current)
     landed = {file.path: file for file in landing_files(settings)}
     waiting = [e for e in taken if e.batch <= last_done and e.path in landed and e.is_of(landed[e.path])]
     return len(waiting), len(taken)
 
 
-def _archived_as(settings: Settings, entry: _Taken) -> str:
+def _archived_as(settings: Settings, entry: TakenFile) -> str:
     day = _EPOCH + timedelta(milliseconds=entry.modified_ms)
     return f"{settings.archive_dir}/{day:%Y-%m-%d}/{relative_path(settings, entry.path)}"
 
 
-def _renew_checkpoint(settings: Settings, taken: list[_Taken], last_done: int) -> None:
+def _renew_checkpoint(settings: Settings, taken: list[TakenFile], last_done: int) -> None:
     """Begin a new checkpoint when Spark's list is long, or holds a name that came again; remove the old ones.
 
     Not before every file of the list has left the landing zone, or it would be ingested once more.

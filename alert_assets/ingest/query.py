@@ -44,6 +44,7 @@ from alert_assets.ingest.landing import (
     by_reason,
     checkpoint,
     inflation_of,
+    landing_files,
     relative_path,
     remember_sizes,
 )
@@ -175,7 +176,11 @@ def ingest(
             done = waiting.ingested
             remember_sizes(settings, good)
             try:
-                if waiting.unfinished or not _take_here(lakehouse, settings, good, log):
+                if not (
+                    _finish_here(lakehouse, settings, log)
+                    if waiting.unfinished
+                    else _take_here(lakehouse, settings, good, log)
+                ):
                     _run_query(spark(), lakehouse, settings, asked, log)
             except UserError as error:
                 for commit in lakehouse.commits(BRONZE_HELD, held_before):
@@ -310,19 +315,56 @@ def _take_here(
     # The files first: the checkpoint has to be looked up.
     if not is_small(settings, files) or (query_log := QueryLog.of(settings)) is None:
         return False
-    version = lakehouse.snapshot(BRONZE_EVENTS).version
-    batch = LandingBatch(settings, lakehouse.run_id)
     for first in range(0, len(files), settings.max_files_per_trigger):
         taken = files[first : first + settings.max_files_per_trigger]
         began_ms = time.time_ns() // 1_000_000
         number = query_log.begin(taken, began_ms)
-        try:
-            batch.here(taken, number, began_ms)
-        except Exception as error:  # noqa: BLE001 - whatever it is, Spark's way is the one that can be taken apart
-            log(f"Batch {number} is left to Spark: {error}")
+        if not _publish_here(lakehouse, settings, taken, number, began_ms, log):
             return False
         query_log = query_log.commit(number)
-        version = _tell(lakehouse, version, log)
+    return True
+
+
+def _finish_here(lakehouse: Lakehouse, settings: Settings, log: Callable[[str], None]) -> bool:
+    """Finish a batch that was cut short, where it is small and not Spark's to finish; whether it did."""
+    if (query_log := QueryLog.of(settings)) is None or not query_log.is_begun:
+        return False
+    number, begun, began_ms = query_log.begun(time.time_ns() // 1_000_000)
+    there = {file.path: file for file in landing_files(settings)}
+    files = [file for entry in begun if (file := there.get(entry.path)) is not None and entry.is_of(file)]
+    if len(files) < len(begun) or not is_small(settings, files):
+        return False
+    if settings.landing_engine == "auto" and not query_log.may_finish(number):
+        log(f"Batch {number} was cut short twice and is left to Spark")
+        return False
+    if not _publish_here(lakehouse, settings, files, number, began_ms, log):
+        return False
+    query_log.commit(number)
+    return True
+
+
+def _publish_here(
+    lakehouse: Lakehouse,
+    settings: Settings,
+    files: Sequence[LandingFile],
+    number: int,
+    began_ms: int,
+    log: Callable[[str], None],
+) -> bool:
+    """Commit a batch of the checkpoint in this process; whether it did.
+
+    Raises:
+        BatchFailed: it is held.
+    """
+    version = lakehouse.snapshot(BRONZE_EVENTS).version
+    try:
+        LandingBatch(settings, lakehouse.run_id).here(files, number, began_ms)
+    except _LimitsBroken as broken:
+        raise BatchFailed(f"Batch {number} is held: {broken}") from broken
+    except Exception as error:  # noqa: BLE001 - whatever it is, Spark's way is the one that can be taken apart
+        log(f"Batch {number} is left to Spark: {error}")
+        return False
+    _tell(lakehouse, version, log)
     return True
 
 
@@ -372,9 +414,10 @@ class LandingBatch:
                 quarantine.commit(transactions, {"batch": batch_number})
 
     def here(self, files: Sequence[LandingFile], batch_number: int, began_ms: int) -> None:
-        """Judge a batch of files in this process and commit it; it was just begun.
+        """Judge a batch of files in this process and commit it, or what of it is not committed yet, or hold it.
 
         Raises:
+            _LimitsBroken: it is held.
             Exception: anything; nothing of the batch is in bronze, or it is in bronze and not yet in quarantine.
         """
         from pyarrow import RecordBatch, array, timestamp
@@ -382,13 +425,49 @@ class LandingBatch:
         lakehouse = Lakehouse(self.settings, run_id=self.run_id)
         moment = timestamp("ms", "UTC")
         columns = {
-            "path": array([f"file:{quote(file.path)}" for file in files]),
+            "path": array([file.path if "://" in file.path else f"file:{quote(file.path)}" for file in files]),
             "_landed_at": array([file.modified_ms for file in files], moment),
             "_ingested_at": array([began_ms] * len(files), moment),
         }
         landed = RecordBatch.from_pydict(columns)
-        transactions = {f"alert_assets/landing/{self._query_id()}": batch_number}
-        self._publish(lakehouse, partial(self._write_here, lakehouse, landed), transactions)
+        app = f"alert_assets/landing/{self._query_id()}"
+        transactions = {app: batch_number}
+        if lakehouse.transaction(BRONZE_HELD, app) >= batch_number:
+            return
+        if lakehouse.transaction(BRONZE_EVENTS, app) < batch_number:
+            try:
+                self._publish(lakehouse, partial(self._write_here, lakehouse, landed), transactions)
+            except _LimitsBroken as broken:
+                with lakehouse.stage(BRONZE_HELD) as held:
+                    number = lakehouse.snapshot(BRONZE_HELD).last_batch_id + 1
+                    for lines in _reader(self.settings)([landed]):
+                        held.add(_held_table(lines, number, broken.because))
+                    held.commit(transactions, {**broken.figures, "batch": batch_number, "because": broken.because})
+                raise
+        elif lakehouse.transaction(BRONZE_QUARANTINE, app) < batch_number:
+            self._quarantine_here(lakehouse, landed, transactions)
+
+    def _quarantine_here(self, lakehouse: Lakehouse, landed: RecordBatch, transactions: Mapping[str, int]) -> None:
+        """Commit to quarantine what was cut short between the two commits; there may have been nothing to set aside.
+
+        Raises:
+            UserError: this release refuses other lines than the one that committed bronze did.
+        """
+        ((app, number),) = transactions.items()
+        commits = lakehouse.commits(BRONZE_EVENTS)[::-1]
+        published = next(commit for commit in commits if commit["transactions"].get(app) == number)
+        with lakehouse.stage(BRONZE_QUARANTINE) as broken:
+            # Its rows of bronze are there: these are written to be thrown away.
+            with suppress(_Rehearsed), lakehouse.stage(BRONZE_EVENTS) as events:
+                self._write_here(lakehouse, landed, events, broken)
+                raise _Rehearsed
+            if broken.written.rows != published["quarantined"]:
+                raise UserError(
+                    f"{broken.written.rows:,} lines are refused now, and {published['quarantined']:,} were when bronze "
+                    "was written"
+                )
+            if broken.written.rows:
+                broken.commit(transactions, {"batch": number})
 
     def _write_here(
         self, lakehouse: Lakehouse, landed: RecordBatch, events: StagedWrite, broken: StagedWrite
@@ -783,16 +862,33 @@ def _quarantine_table(refused: RecordBatch) -> Table:
     """As :func:`quarantine_rows`, of lines that this process has judged."""
     import pyarrow as pa
 
-    raw = refused["raw"].view(pa.binary()).to_pylist()
+    version = pa.repeat(EVENT.version, refused.num_rows)
+    return pa.table({"reasons": refused["reasons"], "contract_version": version, **_whole(refused)})
+
+
+def _held_table(lines: RecordBatch, number: int, because: list[str]) -> Table:
+    """As :func:`held_rows`, of lines that this process has read."""
+    import pyarrow as pa
+
+    columns = {
+        "batch": pa.repeat(number, lines.num_rows),
+        "because": pa.array([because] * lines.num_rows, pa.list_(pa.string())),
+    }
+    return pa.table({**columns, **_whole(lines)})
+
+
+def _whole(lines: RecordBatch) -> dict[str, Any]:
+    """As :func:`_kept_whole`, with where the lines are from and when they came."""
+    import pyarrow as pa
+
+    raw = lines["raw"].view(pa.binary()).to_pylist()
     texts = [line.decode(errors="replace") for line in raw]
     is_text = [text.encode() == line for text, line in zip(texts, raw, strict=True)]
-    columns = {
-        **{name: refused[name] for name in ("reasons", "_source_file", "_landed_at", "_ingested_at")},
+    return {
+        **{name: lines[name] for name in ("_source_file", "_landed_at", "_ingested_at")},
         "raw": pa.array(texts, pa.string()),
         "raw_bytes": pa.array([None if fits else line for fits, line in zip(is_text, raw, strict=True)], pa.binary()),
-        "contract_version": pa.repeat(EVENT.version, len(raw)),
     }
-    return pa.table(columns)
 
 
 def held_rows(lines: DataFrame, lakehouse: Lakehouse, because: list[str]) -> DataFrame:

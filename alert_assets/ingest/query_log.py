@@ -1,7 +1,9 @@
 """The landing query's checkpoint, written as Spark writes it, so that a small batch needs no query.
 
 To Spark such a batch is one of its own: `sources/0` lists its files, `offsets` says when it began, `commits` that it is
-done. One that was begun and not committed is finished by the next query, with the same files and the same clock.
+done. On a local disk one that was begun and not committed is finished by the next query, with the same files and the
+same clock. In an object store, and with ALERTS_LANDING_ENGINE=arrow, it is finished here, and the first batch too is
+begun here: Spark's S3 client is not in the pyspark package, and these must not depend on it.
 """
 
 from __future__ import annotations
@@ -10,20 +12,24 @@ import json
 import os
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
-from alert_assets.ingest.landing import checkpoint, numbered_files
+from pyarrow import fs
+
+from alert_assets.ingest.landing import checkpoint, numbered_files, taken_files
+from alert_assets.kernel.filesystems import filesystem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from alert_assets.ingest.landing import LandingFile
+    from alert_assets.ingest.landing import LandingFile, TakenFile
     from alert_assets.settings import Settings
 
-#: A path that a URI spells as it is.
-_PLAIN_PATH = re.compile(r"/[A-Za-z0-9/._-]+")
+#: A path that a URI spells as it is, or the URL of such an object.
+_PLAIN_PATH = re.compile(r"([a-z][a-z0-9]*:/)?/[A-Za-z0-9/._-]+")
 
 #: Spark's spark.sql.streaming.fileSource.log.compactInterval: every tenth list of files holds those before it.
 _COMPACTED_EVERY = 10
@@ -31,27 +37,33 @@ _COMPACTED_EVERY = 10
 #: Spark's spark.sql.streaming.minBatchesToRetain.
 _KEPT_BATCHES = 100
 
+#: The number of a batch that was finished here once; if that too was cut short, the batch may be to blame.
+_FINISHED = "alert_assets_finished"
+
 
 @dataclass(frozen=True)
 class QueryLog:
-    """A checkpoint on a local disk whose last batch is committed.
+    """A checkpoint that can be gone on with without Spark.
 
     Attributes:
-        last: number of that batch.
+        url: its folder, a path or URL.
+        last: number of the last batch that is committed; -1 before the first.
+        is_begun: whether the batch after it is begun.
     """
 
-    folder: Path
+    url: str
     last: int
+    is_begun: bool = False
 
     @classmethod
     def of(cls, settings: Settings) -> QueryLog | None:
-        """Return the landing query's; None where its last batch is not whole, or Spark has yet to begin it."""
-        folder = checkpoint(settings)
-        if "://" in folder:
+        """Return the landing query's; None where it is Spark's to begin it, or to finish its last batch."""
+        url = checkpoint(settings)
+        listed, began, last = (_last(url, name) for name in ("sources/0", "offsets", "commits"))
+        if not (last <= began <= listed <= last + 1):
             return None
-        last = {max(_numbered(Path(folder) / name), default=-1) for name in ("sources/0", "offsets", "commits")}
-        number = last.pop()
-        return cls(Path(folder), number) if not last and number >= 0 else None
+        is_ours = settings.landing_engine == "arrow" or "://" in url
+        return cls(url, last, listed > last) if is_ours or listed == last >= 0 else None
 
     @staticmethod
     def can_list(file: LandingFile) -> bool:
@@ -61,38 +73,69 @@ class QueryLog:
     def begin(self, files: Iterable[LandingFile], began_ms: int) -> int:
         """List a batch's files, and note that it began at so many milliseconds since the epoch; return its number."""
         number = self.last + 1
+        if self.last < 0 and not self._is_there("metadata"):
+            self._write("metadata", [json.dumps({"id": str(uuid4())}, separators=(",", ":"))])
         entries = [_entry(file, number) for file in files]
         is_compacted = (number + 1) % _COMPACTED_EVERY == 0
         if is_compacted:
             entries = [*self._entries(), *entries]
         self._write(f"sources/0/{number}{'.compact' if is_compacted else ''}", ["v1", *entries])
-        version, metadata, _ = (self.folder / "offsets" / str(self.last)).read_text("utf-8").splitlines()
-        # The rest is the session's configuration that a query goes on with.
-        began = json.dumps(json.loads(metadata) | {"batchTimestampMs": began_ms}, separators=(",", ":"))
-        self._write(f"offsets/{number}", [version, began, f'{{"logOffset":{number}}}'])
+        self._note_when(number, began_ms)
         return number
+
+    def begun(self, now_ms: int) -> tuple[int, list[TakenFile], int]:
+        """Return the number of the batch that is begun, its files, and when it began: now, where that is not noted."""
+        number = self.last + 1
+        if not self._is_there(f"offsets/{number}"):
+            self._note_when(number, now_ms)
+        _, metadata, _ = self._read(f"offsets/{number}")
+        files = [file for file in taken_files(self.url) if file.batch == number]
+        return number, files, int(json.loads(metadata)["batchTimestampMs"])
+
+    def may_finish(self, number: int) -> bool:
+        """Note that a batch is being finished here; False where it was before, and may have ended the process."""
+        if self._is_there(_FINISHED) and self._read(_FINISHED) == [str(number)]:
+            return False
+        self._write(_FINISHED, [str(number)])
+        return True
 
     def commit(self, number: int) -> QueryLog:
         """Note that the batch is done; return the checkpoint with it."""
-        self._write(f"commits/{number}", (self.folder / "commits" / str(self.last)).read_text("utf-8").splitlines())
+        self._write(f"commits/{number}", ["v1", '{"nextBatchWatermarkMs":0}'])
         if (number + 1) % _COMPACTED_EVERY == 0:
             self._forget(number - _KEPT_BATCHES)
-        return QueryLog(self.folder, number)
+        return replace(self, last=number, is_begun=False)
+
+    def _note_when(self, number: int, began_ms: int) -> None:
+        # The rest is the session's configuration that a query goes on with: Spark fills in what is missing.
+        before = self._read(f"offsets/{self.last}") if self.last >= 0 else ["v1", '{"batchWatermarkMs":0,"conf":{}}']
+        began = json.dumps(json.loads(before[1]) | {"batchTimestampMs": began_ms}, separators=(",", ":"))
+        self._write(f"offsets/{number}", [before[0], began, f'{{"logOffset":{number}}}'])
 
     def _entries(self) -> list[str]:
         """What the lists say of all files so far, from the last compacted one."""
-        logs = _numbered(self.folder / "sources/0")
-        first = max((number for number, path in logs.items() if path.endswith(".compact")), default=-1)
-        return [
-            line
-            for number, path in sorted(logs.items())
-            if number >= first
-            for line in Path(path).read_text("utf-8").splitlines()[1:]
-        ]
+        logs = _numbered(self.url, "sources/0")
+        first = max((number for number, name in logs.items() if name.endswith(".compact")), default=-1)
+        return [line for number, name in sorted(logs.items()) if number >= first for line in self._read(name)[1:]]
+
+    def _is_there(self, name: str) -> bool:
+        filesystem, root = filesystem_of(self.url)
+        return bool(filesystem.get_file_info(f"{root}/{name}").type == fs.FileType.File)
+
+    def _read(self, name: str) -> list[str]:
+        filesystem, root = filesystem_of(self.url)
+        with filesystem.open_input_stream(f"{root}/{name}", compression=None) as stream:
+            return bytes(stream.read()).decode().splitlines()
 
     def _write(self, name: str, lines: Sequence[str]) -> None:
         """Write a file that is whole once it has its name, and there after a power failure."""
-        path = self.folder / name
+        filesystem, root = filesystem_of(self.url)
+        if not isinstance(filesystem, fs.LocalFileSystem):
+            with filesystem.open_output_stream(f"{root}/{name}") as target:  # an object is there whole, or not
+                target.write("\n".join(lines).encode())
+            return
+        path = Path(root, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.draft")
         with draft.open("w", encoding="utf-8") as stream:
             stream.write("\n".join(lines))
@@ -107,20 +150,26 @@ class QueryLog:
 
     def _forget(self, before: int) -> None:
         """Remove what Spark would remove, too, of batches before that one."""
+        filesystem, root = filesystem_of(self.url)
         for folder in ("sources/0", "offsets", "commits"):
-            for number, path in _numbered(self.folder / folder).items():
+            for number, name in _numbered(self.url, folder).items():
                 if number < before:
-                    for gone in (Path(path), Path(path).with_name(f".{Path(path).name}.crc")):
+                    path, _, last = name.rpartition("/")
+                    for gone in (name, f"{path}/.{last}.crc"):
                         with suppress(FileNotFoundError):
-                            gone.unlink()
+                            filesystem.delete_file(f"{root}/{gone}")
 
 
-def _numbered(folder: Path) -> dict[int, str]:
-    from pyarrow import fs
+def _numbered(url: str, folder: str) -> dict[int, str]:
+    """A folder's files by number, their names relative to the checkpoint."""
+    filesystem, root = filesystem_of(url)
+    return {number: path[len(root) + 1 :] for number, path in numbered_files(filesystem, f"{root}/{folder}").items()}
 
-    return numbered_files(fs.LocalFileSystem(), str(folder))
+
+def _last(url: str, folder: str) -> int:
+    return max(_numbered(url, folder), default=-1)
 
 
 def _entry(file: LandingFile, batch: int) -> str:
-    entry = {"path": f"file://{file.path}", "timestamp": file.modified_ms, "batchId": batch}
-    return json.dumps(entry, separators=(",", ":"))
+    path = file.path if "://" in file.path else f"file://{file.path}"
+    return json.dumps({"path": path, "timestamp": file.modified_ms, "batchId": batch}, separators=(",", ":"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -72,7 +73,23 @@ def filesystem_of(location: str) -> tuple[fs.FileSystem, str]:
     """Return the filesystem of a path or URL, and the path there."""
     from pyarrow import fs
 
-    if "://" in location:
-        filesystem, path = fs.FileSystem.from_uri(location)
-        return filesystem, path
-    return fs.LocalFileSystem(), location
+    if location.startswith("file://"):
+        return fs.LocalFileSystem(), local_path(location)
+    scheme, is_url, path = location.partition("://")
+    if not is_url:
+        return fs.LocalFileSystem(), location
+    host, _, key = path.partition("/")
+    filesystem, root = _store(f"{scheme}://{host}")
+    return filesystem, f"{root}/{key}".rstrip("/")
+
+
+@cache
+def _store(url: str) -> tuple[fs.FileSystem, str]:
+    """An object store's client, which keeps its connections, and the path of its bucket.
+
+    Made of the bucket's URL alone: a key may hold characters that no URL has.
+    """
+    from pyarrow import fs
+
+    filesystem, root = fs.FileSystem.from_uri(url)
+    return filesystem, root.rstrip("/")

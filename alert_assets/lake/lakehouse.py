@@ -14,7 +14,6 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from hashlib import sha256
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,7 +21,7 @@ from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction, w
 from deltalake.exceptions import TableNotFoundError
 from filelock import FileLock, Timeout
 
-from alert_assets.kernel.filesystems import make_private
+from alert_assets.kernel.filesystems import filesystem_of, make_private
 from alert_assets.kernel.sql import literal
 from alert_assets.lake.opened import open_table
 from alert_assets.lake.rows import as_arrow, query, traced
@@ -124,19 +123,18 @@ class Lakehouse:
                 self.create(contract)
 
     def check_writable(self) -> None:
-        """Raise a :class:`LakehouseError` when a local lake cannot be written."""
+        """Raise a :class:`LakehouseError` when the lake cannot be written."""
         lake = self.settings.lake_dir
-        if "://" in lake:
-            return
-        probe = Path(lake) / ".writable"
         try:
             make_private(lake)
-            probe.write_bytes(b"x")
-            probe.unlink()
+            filesystem, probe = filesystem_of(f"{lake}/.writable")
+            with filesystem.open_output_stream(probe) as stream:
+                stream.write(b"x")
+            filesystem.delete_file(probe)
         except OSError as error:
             raise LakehouseError(
                 f"The lake {lake} cannot be written: {error.strerror or error}. Make room or give this user the "
-                "right to write there, or set ALERTS_LAKE_DIR to another folder, and run again."
+                "right to write there, or set ALERTS_LAKE_DIR to another place, and run again."
             ) from error
 
     # Cursors

@@ -30,12 +30,9 @@ from alert_assets.settings import load_settings
 from alert_assets.state.database import State
 from alert_assets.state.tables import audit_log, outbox, run_outcomes
 from alert_assets_tests.breaker.rivals import claim, probe, processes, write_first
-from alert_assets_tests.support.postgres import postgres_cluster, postgres_url
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-__all__ = ["postgres_cluster", "postgres_url"]
 
 T0 = datetime(2026, 2, 14, 10, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -67,8 +64,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def breakers(tmp_path: Path, clock: Clock) -> CircuitBreakers:
-    return CircuitBreakers(State(f"sqlite:///{tmp_path / 'alerts.db'}"), Rules(), clock)
+def breakers(state_url: str, clock: Clock) -> CircuitBreakers:
+    return CircuitBreakers(State(state_url), Rules(), clock)
 
 
 def fail(breakers: CircuitBreakers, *runs: str, name: str = "pipeline") -> None:

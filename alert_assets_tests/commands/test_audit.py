@@ -8,6 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from alert_assets.breaker.store import circuit_breakers
 from alert_assets.contracts import BRONZE_QUARANTINE
 from alert_assets.notify.round import notify
@@ -19,6 +21,8 @@ from alert_assets_tests.commands.lake import quarantined, write
 if TYPE_CHECKING:
     from alert_assets.settings import Settings
     from alert_assets_tests.commands.conftest import Run
+
+pytestmark = pytest.mark.usefixtures("state_url")
 
 
 def test_before_anything_was_done(settings: Settings, run: Run) -> None:

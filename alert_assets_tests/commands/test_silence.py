@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from alert_assets.settings import Settings
     from alert_assets_tests.commands.conftest import Run
 
+pytestmark = pytest.mark.usefixtures("state_url")
+
 
 @pytest.fixture
 def desk(settings: Settings) -> Desk:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -16,15 +17,16 @@ from alert_assets.ingest import query
 from alert_assets.ingest.landing import backlog, checkpoint
 from alert_assets.ingest.query import BatchHeld, LandingBatch
 from alert_assets.ingest.query_log import QueryLog
+from alert_assets_tests.conftest import settings_in
 from alert_assets_tests.ingest import land_until_killed
 from alert_assets_tests.ingest.mutated import mutated_lines
 from alert_assets_tests.ingest.test_bad_files import alert, event_ids
+from alert_assets_tests.support.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from alert_assets_tests.conftest import NewPipeline
-    from alert_assets_tests.support.pipeline import Pipeline
 
 
 def no_spark() -> Any:
@@ -125,6 +127,60 @@ def test_what_is_cut_short_spark_finishes_with_the_same_clock(
     [row] = [row for row in pipeline.rows(BRONZE_EVENTS) if row["event_id"] == "cut"]
     assert int(row["_ingested_at"].timestamp() * 1_000) == began
     assert len(pipeline.rows(BRONZE_QUARANTINE)) == 1
+
+
+def test_without_spark_from_the_first_batch(new_pipeline: NewPipeline, tmp_path: Path) -> None:
+    """As in an object store that Spark has no client for; and Spark goes on from there all the same."""
+    pipeline = new_pipeline(tmp_path / "data", landing_engine="arrow")
+    for name in ("a", "b"):
+        pipeline.land(f"{name}.jsonl", alert(name))
+        without_spark(pipeline)
+    pipeline.land("c.jsonl", alert("c"))
+    query.ingest(
+        pipeline.spark,
+        pipeline.lakehouse,
+        pipeline.settings.model_copy(update={"landing_engine": "spark"}),
+        pipeline.log.append,
+    )
+    pipeline.land("d.jsonl", alert("d"))
+    without_spark(pipeline)
+    assert event_ids(pipeline) == ["a", "b", "c", "d"]
+    assert QueryLog.of(pipeline.settings) == QueryLog(checkpoint(pipeline.settings), 3)
+
+
+@pytest.mark.parametrize("done", ["listed", "begun", "in bronze", "held"])
+@pytest.mark.parametrize("before", [0, 1])
+def test_what_is_cut_short_is_finished_without_spark(tmp_path: Path, done: str, before: int) -> None:
+    """The first batch and a later one; bronze and quarantine have each line once."""
+    limits = {"gate_max_quarantine_percent": 10, "gate_min_lines": 1} if done == "held" else {}
+    settings = settings_in(tmp_path / "data", landing_engine="arrow", **limits)
+    pipeline = Pipeline(settings, no_spark)
+    for number in range(before):
+        pipeline.land(f"{number}.jsonl", alert(f"{number}"))
+        pipeline.ingest()
+    pipeline.land("cut.jsonl", alert("cut"), b"no event")
+    files, log = backlog(settings).pending, QueryLog.of(settings)
+    assert log is not None
+    began = time.time_ns() // 1_000_000 - 90_000
+    number = log.begin(files, began)
+    if done == "listed":
+        (tmp_path / "data/checkpoints/landing/offsets" / str(number)).unlink()
+    elif done == "held":
+        with pytest.raises(query._LimitsBroken):
+            LandingBatch(settings).here(files, number, began)
+    elif done == "in bronze":
+        LandingBatch(settings).here(files, number, began)
+        quarantine = pipeline.lakehouse.table_to_write(BRONZE_QUARANTINE)
+        assert quarantine is not None
+        shutil.rmtree(quarantine.table_uri.removeprefix("file://"))  # as if its commit had never been
+    pipeline.ingest()
+    assert event_ids(pipeline) == sorted([*map(str, range(before)), *([] if done == "held" else ["cut"])])
+    assert len(pipeline.rows(BRONZE_HELD)) == (2 if done == "held" else 0)
+    assert len(pipeline.rows(BRONZE_QUARANTINE)) == (0 if done == "held" else 1)
+    if done in ("begun", "in bronze"):
+        taken = {row["event_id"]: row["_ingested_at"].timestamp() * 1_000 for row in pipeline.rows(BRONZE_EVENTS)}
+        assert int(taken["cut"]) == began
+    assert not backlog(settings)
 
 
 def test_killed_at_any_moment_it_takes_each_line_once(new_pipeline: NewPipeline, tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from alert_assets.state.database import State
 from alert_assets_tests.intake.site import landed_lines
 from alert_assets_tests.notify.desk import SECOND, T0, Desk
 
+pytestmark = pytest.mark.usefixtures("state_url")
+
 SECRETS = {"intake_secrets": "pagerduty=hush-hush-hush", "intake_slack_signing_secret": "slack-hush-hush"}
 
 

@@ -34,21 +34,16 @@ from alert_assets_tests.notify.desk import (
     refused,
     routing,
 )
-from alert_assets_tests.support.postgres import postgres_cluster, postgres_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["postgres_cluster", "postgres_url"]
-
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def state(request: pytest.FixtureRequest, tmp_path: Path) -> State:
-    if request.param == "sqlite":
-        return State(f"sqlite:///{tmp_path / 'alerts.db'}")
-    return State(request.getfixturevalue("postgres_url"))
+@pytest.fixture
+def state(state_url: str) -> State:
+    return State(state_url)
 
 
 @pytest.fixture

@@ -24,8 +24,6 @@ from alert_assets_tests.notify.desk import Desk, alert, routing
 from alert_assets_tests.notify.test_sources import NOW, Look, fired
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from alert_assets.settings import Settings
 
 HIDDEN = ("ann.smith@example.com", "10.20.30.40", "s3cr3t-bearer", "hunter2", "hunter3", "hunter4", "10.20.30.41")
@@ -90,12 +88,12 @@ def test_names_keep_addresses_and_lose_secrets() -> None:
     assert given.masked() == given
 
 
-def test_an_error_is_masked_before_it_is_cut(tmp_path: Path) -> None:
+def test_an_error_is_masked_before_it_is_cut(state_url: str) -> None:
     """A key that is cut in two has lost its shape."""
     from alert_assets.state.database import State
 
     key = "ghp_" + "16C7e42F292c6912E7710c838347Ae178B4a"
-    desk = Desk(State(f"sqlite:///{tmp_path / 'alerts.db'}"))
+    desk = Desk(State(state_url))
     desk.raise_(alert(error=" " * 1_985 + key))
     with desk.state.reading() as connection:
         assert "ghp_" not in connection.scalars(select(outbox.c.payload)).one()["error"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -11,9 +11,6 @@ from sqlalchemy import select
 from alert_assets.notify.runs import RunEnd, raise_run_alerts
 from alert_assets.state.database import State
 from alert_assets.state.tables import failed_runs, outbox
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NOON = datetime(2026, 2, 14, 12, tzinfo=UTC)
 BRONZE, SILVER, GOLD, PLATINUM = "bronze_events", "silver_alerts", "gold_incidents", "platinum_incidents"
@@ -49,8 +46,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(State(f"sqlite:///{tmp_path / 'alerts.db'}"))
+def desk(state_url: str) -> Desk:
+    return Desk(State(state_url))
 
 
 FIRING, RESOLVED = ("bronze_to_gold", "firing"), ("bronze_to_gold", "resolved")

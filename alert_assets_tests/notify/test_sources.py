@@ -19,6 +19,8 @@ from alert_assets_tests.commands.lake import Row, analysis, incident, window
 if TYPE_CHECKING:
     from alert_assets.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("state_url")
+
 NOW = datetime(2026, 2, 14, 20, tzinfo=UTC)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 NO_FIRING = dict.fromkeys(

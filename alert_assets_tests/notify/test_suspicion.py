@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,9 +12,6 @@ from alert_assets.notify.suspicion import Entry, look_for_suspicious, suspicions
 from alert_assets.state.audit_log import log_action, log_read
 from alert_assets.state.database import State
 from alert_assets.state.tables import outbox
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NOON = datetime(2026, 2, 14, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -63,8 +59,8 @@ def test_an_hour_at_which_somebody_acts_is_never_odd(hours: list[int], hour: int
     assert "hour" not in rules(entry(datetime(2026, 2, 1, hour, 59, tzinfo=UTC)), before)
 
 
-def test_each_becomes_one_alert_a_day(tmp_path: Path) -> None:
-    state = State(f"sqlite:///{tmp_path}/state.db")
+def test_each_becomes_one_alert_a_day(state_url: str) -> None:
+    state = State(state_url)
     for _ in range(3):
         log_read(state, at=NOON, who="ana", table="bronze_quarantine", columns=["raw"], rows=7)
     assert look_for_suspicious(state, ()) == 1

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from alert_assets.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("state_url")
+
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 NOON = datetime(2026, 2, 14, 12, tzinfo=UTC)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)

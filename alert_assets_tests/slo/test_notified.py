@@ -16,6 +16,8 @@ from alert_assets.state.tables import deliveries, episodes
 if TYPE_CHECKING:
     from alert_assets.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("state_url")
+
 NOW = datetime(2026, 2, 14, 9, tzinfo=UTC)
 
 

@@ -19,12 +19,9 @@ from alert_assets.state.check_results import CheckResult, latest_checks, record_
 from alert_assets.state.database import State, StateError
 from alert_assets.state.outbox import enqueue
 from alert_assets.state.tables import audit_log, breaker_transitions, outbox, run_outcomes
-from alert_assets_tests.support.postgres import postgres_cluster, postgres_url
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-__all__ = ["postgres_cluster", "postgres_url"]
 
 AT = datetime(2026, 2, 14, 10, 0, 0, 123456, tzinfo=UTC)
 ALERT = {"at": AT.isoformat(), "kind": "test", "severity": "INFO", "title": "決 \x00"}

@@ -20,9 +20,6 @@ from alert_assets.state.database import State, StateError
 from alert_assets.state.outbox import enqueue
 from alert_assets.state.tables import metadata, outbox
 from alert_assets_tests.breaker.rivals import processes, write_first
-from alert_assets_tests.support.postgres import postgres_cluster, postgres_url
-
-__all__ = ["postgres_cluster", "postgres_url"]
 
 #: Written by that commit's program: two breakers that opened, an incident, and the messages about them.
 MADE_BY_6049A12 = Path(__file__).parent / "made_by_6049a12"

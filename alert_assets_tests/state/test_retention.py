@@ -27,24 +27,17 @@ from alert_assets.state.tables import (
     run_outcomes,
     silences,
 )
-from alert_assets_tests.conftest import settings_in
 from alert_assets_tests.notify.desk import HOUR, MINUTE, T0, Desk, alert
-from alert_assets_tests.support.postgres import postgres_cluster, postgres_url
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from alert_assets.settings import Settings
 
-__all__ = ["postgres_cluster", "postgres_url"]
-
 LATER = T0 + timedelta(days=401)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    url = "" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    return settings_in(tmp_path / "data", state_url=url)
+pytestmark = pytest.mark.usefixtures("state_url")
 
 
 @pytest.fixture

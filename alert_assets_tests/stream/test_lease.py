@@ -18,6 +18,8 @@ from alert_assets.stream.lease import STALE, Lease, LeaseLost, resident
 if TYPE_CHECKING:
     from alert_assets.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("state_url")
+
 NOW = datetime(2026, 2, 14, 9, tzinfo=UTC)
 LATER = NOW + STALE + timedelta(seconds=1)
 

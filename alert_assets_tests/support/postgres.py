@@ -1,7 +1,8 @@
 """A throw-away PostgreSQL, from the binaries that Debian's package installs.
 
-`from alert_assets_tests.support.postgres import postgres_cluster, postgres_url` gives a test module a database of
-its own for each test. It listens on a Unix socket in its own folder, on no port.
+A test that takes `state_url` runs twice, on SQLite and on PostgreSQL; so does a module of tests that take their
+settings from the environment, with `pytestmark = pytest.mark.usefixtures("state_url")`. The server listens on a Unix
+socket in its own folder, on no port.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def postgres_cluster() -> Iterator[str]:
     data = folder / "data"
     try:
         _run(binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
-        options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
+        options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off -c full_page_writes=off"
         _run(binaries / "pg_ctl", "-w", "-D", data, "-l", folder / "log", "-o", options, "start")
         try:
             yield f"postgresql+psycopg://postgres@/postgres?host={folder}"
@@ -66,9 +67,38 @@ def postgres_cluster() -> Iterator[str]:
 @pytest.fixture
 def postgres_url(postgres_cluster: str) -> str:
     """URL of an empty database."""
+    return _database(postgres_cluster)
+
+
+@pytest.fixture(scope="session")
+def _migrated(postgres_cluster: str) -> str:
+    """Name of a database with the state's tables, for others to be copied from."""
+    from alert_assets.state.database import State
+
+    url = _database(postgres_cluster)
+    state = State(url)
+    with state.writing():
+        pass
+    state._engine.dispose()  # a template has no connections
+    return url.partition("?")[0].rpartition("/")[2]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def state_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of a state database without rows, which is also that of the settings."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'alerts.db'}"
+    else:
+        cluster = request.getfixturevalue("postgres_cluster")
+        url = _database(cluster, request.getfixturevalue("_migrated"))
+    monkeypatch.setenv("ALERTS_STATE_URL", url)
+    return url
+
+
+def _database(cluster: str, template: str = "template1") -> str:
     import psycopg
 
     name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(postgres_cluster.replace("+psycopg", ""), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    return postgres_cluster.replace("/postgres?", f"/{name}?")
+    with psycopg.connect(cluster.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+    return cluster.replace("/postgres?", f"/{name}?")

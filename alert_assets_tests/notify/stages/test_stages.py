@@ -24,7 +24,6 @@ from alert_assets_tests.notify.desk import HOUR, LOG, MINUTE, PAGER, SECOND, SLA
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import timedelta
-    from pathlib import Path
 
     from sqlalchemy import Connection
 
@@ -36,8 +35,8 @@ GROUPING = Limits(default=(), group_window=2 * MINUTE)
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(State(f"sqlite:///{tmp_path / 'alerts.db'}"))
+def desk(state_url: str) -> Desk:
+    return Desk(State(state_url))
 
 
 @pytest.fixture
