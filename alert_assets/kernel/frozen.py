@@ -19,13 +19,12 @@ else:
             TypeError: there is no such field.
         """
         known = instance.__dataclass_fields__
-        if not changes.keys() <= known.keys():
-            raise TypeError(
-                f"{type(instance).__name__} has no field {', '.join(sorted(changes.keys() - known.keys()))}"
-            )
-        values = instance.__dict__
+        values = {**instance.__dict__, **changes}
+        if len(values) != len(known):
+            if unknown := changes.keys() - known.keys():
+                raise TypeError(f"{type(instance).__name__} has no field {', '.join(sorted(unknown))}")
+            # A cached property is in the dictionary too.
+            values = {name: values[name] for name in known}
         copy = object.__new__(type(instance))
-        # A cached property is in the dictionary too.
-        copy.__dict__.update(values if len(values) == len(known) else {name: values[name] for name in known})
-        copy.__dict__.update(changes)
+        object.__setattr__(copy, "__dict__", values)
         return copy

@@ -1,6 +1,6 @@
 """Replay history through other rules: who would have been notified of what, and when.
 
-The same dispatcher, stages and escalator that run every day run here, on a state database in memory and a clock that
+The same dispatcher, stages and escalator that run every day run here, on objects in memory and a clock that
 jumps from one thing that happens to the next. What is compared is two replays, of the rules in force and of the others,
 so what no replay can know (a channel that was down, a process that was late) is the same on both sides, and rules
 compared with themselves differ in nothing.
@@ -13,9 +13,11 @@ nothing open. That a severity rose within one window is not known: the highest c
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
@@ -40,7 +42,7 @@ from alert_assets.state.tables import audit_log, episodes, outbox, silences
 from alert_assets.state.types import storable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -56,6 +58,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: Messages of one kind about one alert to one recipient are the same message earlier or later within this.
 _SAME = timedelta(days=1)
+
+if TYPE_CHECKING:
+    #: Called with the moment that a replay has come to.
+    Progress = Callable[[datetime], None]
+
+#: Reports from which on a replay takes longer than starting a process.
+_LONG = 10_000
 
 #: Acts by hand that are replayed.
 _ACTS = ("episode_acknowledge", "episode_resolve")
@@ -240,8 +249,23 @@ def _from_state(state: State, since: datetime, until: datetime) -> tuple[list[Re
 # Replay
 
 
-def replay(history: History, routing: Routing, rules: Rules) -> Replay:
-    """Replay a history through a routing and the rules of episodes; deterministic."""
+def replay_both(
+    history: History, routing: Routing, changed: History, other: Routing, rules: Rules, progress: Progress | None = None
+) -> tuple[Replay, Replay]:
+    """Replay a history through the routing in force, and one through another: a long one in a process of its own."""
+    if len(changed.reports) < _LONG:
+        return replay(history, routing, rules, progress), replay(changed, other, rules)
+    # Not forked: the lake's readers have threads, and what they hold would be held for ever.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        after = process.submit(replay, changed, other, rules)
+        return replay(history, routing, rules, progress), after.result()
+
+
+def replay(history: History, routing: Routing, rules: Rules, progress: Progress | None = None) -> Replay:
+    """Replay a history through a routing and the rules of episodes; deterministic.
+
+    `progress` is called with the moment of each step.
+    """
     store, tick = MemoryStore(routing.limits.memory, history.silences), history.tick
     dispatcher = Dispatcher(store, routing, rules, budget_seconds=float("inf"))
     escalator = Escalator(store, routing, budget_seconds=float("inf"))
@@ -255,6 +279,8 @@ def replay(history: History, routing: Routing, rules: Rules) -> Replay:
         if now > history.until:
             break
         number += now == following
+        if progress is not None:
+            progress(now)
         before = store.changes
         store.enqueue(_storable(report.alert) for report in reports.get(now, ()))
         dispatcher.tick(now)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import select
 
+from alert_assets.notify import backtest
 from alert_assets.notify.alert import SEVERITIES
-from alert_assets.notify.backtest import Act, Comparison, History, Report, Sent, compare, replay
+from alert_assets.notify.backtest import Act, Comparison, History, Report, Sent, compare, replay, replay_both
 from alert_assets.notify.dispatcher import Dispatcher
 from alert_assets.notify.episode import Rules
 from alert_assets.notify.escalator import Escalator
@@ -258,6 +259,25 @@ def test_a_replay_sends_what_a_tick_in_every_step_on_a_state_database_sends(tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "minutes"), [(2, 10), (3, 15), (4, 5)])
+@pytest.mark.parametrize(("seed", "minutes"), [(2, 15), (3, 30), (4, 20)])
 def test_whatever_the_history_and_the_step(seed: int, minutes: int, tmp_path: Path) -> None:
     same_by_seed(seed, tmp_path, minutes * MINUTE)
+
+
+@pytest.mark.slow
+def test_a_long_history_is_replayed_in_two_processes_to_the_same_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    story, moments = random_history(5), []
+    alone = replay_both(story, routing(), story, BUSY, RULES)
+    monkeypatch.setattr(backtest, "_LONG", 1)
+    assert replay_both(story, routing(), story, BUSY, RULES, moments.append) == alone
+    assert moments == sorted(moments) != []
+
+
+def test_plans_are_remembered_by_all_that_they_depend_on() -> None:
+    quiet, loud = alert("a", labels={"team": "quiet"}), alert("a", labels={"team": "loud"})
+    assert not BUSY.route(quiet).reaches_people
+    assert BUSY.route(loud).reaches_people
+    assert BUSY.route(alert("a", application="search")).priority == "P1"
+    assert BUSY.route(alert("a", application="shop")).group_key != BUSY.route(alert("a")).group_key
+    alone = {BUSY.route(alert(name, application=None)).group_key for name in "ab"}
+    assert len(alone) == 2
