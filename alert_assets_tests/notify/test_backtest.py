@@ -266,7 +266,8 @@ def test_whatever_the_history_and_the_step(seed: int, minutes: int, tmp_path: Pa
 
 @pytest.mark.slow
 def test_a_long_history_is_replayed_in_two_processes_to_the_same_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    story, moments = random_history(5), []
+    story = random_history(5)
+    moments: list[datetime] = []
     alone = replay_both(story, routing(), story, BUSY, RULES)
     monkeypatch.setattr(backtest, "_LONG", 1)
     assert replay_both(story, routing(), story, BUSY, RULES, moments.append) == alone
