@@ -38,8 +38,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture
 def site(tmp_path: Path, cluster: Cluster) -> Site:
     # A batch of generated lines may be worse than what people let pass, and is small enough to be taken without Spark.
-    how = {"ALERTS_GATE_MAX_QUARANTINE_PERCENT": "100", "ALERTS_LANDING_ENGINE": "spark"}
-    return Site(tmp_path, **cluster.variables, **how, ALERTS_MAX_FILES_PER_TRIGGER="4")
+    engines = {"ALERTS_LANDING_ENGINE": "spark", "ALERTS_REFRESH_ENGINE": "spark"}
+    how = {"ALERTS_GATE_MAX_QUARANTINE_PERCENT": "100", "ALERTS_MAX_FILES_PER_TRIGGER": "4"}
+    return Site(tmp_path, **cluster.variables, **engines, **how)
 
 
 def assert_tables_are_the_oracles(site: Site, lines: list[bytes]) -> None:

@@ -55,7 +55,7 @@ def test_a_file_without_the_right_to_it_is_named(settings, folder, told):
 def test_the_batch_that_is_sent_to_the_server_carries_no_secret(tmp_path):
     secrets = [name for name, field in Settings.model_fields.items() if field.annotation is SecretStr]
     assert {"llm_api_key", "state_url"} <= set(secrets)
-    scheme = {"heartbeat_url": "https"}
+    scheme = dict.fromkeys(("heartbeat_url", "schema_registry_url"), "https")
     urls = {name: f"{scheme.get(name, 'postgresql')}://alerts:hunter2-{name}@db/alerts" for name in secrets}
     settings = settings_in(tmp_path, **urls)
 

@@ -29,7 +29,8 @@ def test_a_child_counts_while_it_runs_and_after_it_was_waited_for() -> None:
     running = usage_of([os.getpid()]).since(before).cpu_seconds
     child.communicate("\n")
     ended = usage_of([os.getpid()]).since(before).cpu_seconds
-    assert 0.29 < running <= ended < running + 0.2
+    # The kernel counts in ticks of a hundredth.
+    assert 0.28 <= running <= ended < running + 0.2
 
 
 def test_what_is_written_and_read_is_counted(tmp_path: object) -> None:

@@ -1,30 +1,41 @@
-"""What is killed under a running `alert-assets stream`, and what works beside it. Minutes, so CI leaves it out."""
+"""What is killed under a running `alert-assets stream`, and what works beside it. Minutes, so CI leaves them out."""
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import signal
+import time
+from collections import Counter
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from alert_assets.spark.server import DISCOVERY_VARIABLE
+from alert_assets_tests.notify.channels.service import running
 from alert_assets_tests.oracle.comparison import assert_same_tables, cut, expected_of, make_lines
 from alert_assets_tests.oracle.generate import write_files
 from alert_assets_tests.promises.conftest import site_in, tables
+from alert_assets_tests.promises.test_people_are_notified_in_seconds import event, heard
 from alert_assets_tests.support.stream import Stream
 
 if TYPE_CHECKING:
     from alert_assets_tests.support.dagster_site import Site
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+#: Kills of the long test.
+KILLS = int(os.environ.get("ALERTS_TEST_KILLS", "100"))
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
-    return site_in(tmp_path)
+    # Whatever is small would not ask the server that is killed.
+    return site_in(tmp_path, ALERTS_LANDING_ENGINE="spark", ALERTS_REFRESH_ENGINE="spark")
 
 
 def kill_server() -> None:
@@ -32,8 +43,6 @@ def kill_server() -> None:
 
 
 def test_kills_and_a_run_beside_it_over_many_batches(site: Site) -> None:
-    import random
-
     rng = random.Random(5)
     lines = make_lines(5, 600)
     pieces = cut(lines, rng, 4)
@@ -65,3 +74,51 @@ def test_kills_and_a_run_beside_it_over_many_batches(site: Site) -> None:
         if stream.process.poll() is None:
             os.killpg(stream.process.pid, signal.SIGKILL)
     assert_same_tables(tables(site), expected_of(lines, site.settings))
+
+
+def test_a_hundred_kills_over_many_batches_under_load(tmp_path: Path) -> None:
+    """The process, the server or both, at any moment, by turns of the engines: the same tables, each message once."""
+    rng = random.Random(17)
+    lines = make_lines(6, 4_000)
+    with running() as service:
+        site = site_in(
+            tmp_path / "site",
+            ALERTS_WEBHOOK_URL=f"{service.url}/hook",
+            ALERTS_WEBHOOK_SECRET="a-secret-of-the-tests",
+            ALERTS_ALLOWED_HOSTS="127.0.0.1",
+        )
+        landing = Path(site.settings.landing_dir)
+        stream = Stream(site)
+        killed: Counter[str] = Counter()
+        try:
+            for number, piece in enumerate(cut(lines, rng, KILLS)):
+                alert = json.dumps(event(f"app-{number}")).encode()
+                piece.append(alert)
+                lines.append(alert)
+                (landing / f".{number}").write_bytes(b"".join(line + b"\n" for line in piece))
+                (landing / f".{number}").rename(landing / f"{number:03}.jsonl")
+                time.sleep(rng.uniform(0, 4))
+                what = rng.choice(("process", "process", "process", "server", "both"))
+                killed[what] += 1
+                if what != "process":
+                    with suppress(OSError):
+                        kill_server()
+                if what != "server":
+                    stream.process.send_signal(signal.SIGKILL)
+                    stream.process.communicate(timeout=60)
+                    engine = rng.choice(("auto", "auto", "spark"))
+                    site.variables |= {"ALERTS_LANDING_ENGINE": engine, "ALERTS_REFRESH_ENGINE": engine}
+                    stream = Stream(site)
+            began = time.monotonic()
+            while len(heard(service)) < KILLS:
+                assert time.monotonic() - began < 300, set(range(KILLS)) - {int(a[4:]) for a, _ in heard(service)}
+                time.sleep(0.5)
+            stream.end(signal.SIGTERM)
+        finally:
+            if stream.process.poll() is None:
+                os.killpg(stream.process.pid, signal.SIGKILL)
+        site.materialize("+gold_problems")
+        site.command("alerts", "notify")
+        print(killed, "requests", sum(heard(service).values()))
+        assert heard(service) == Counter({(f"app-{number}", "open"): 1 for number in range(KILLS)})
+    assert_same_tables(tables(site), expected_of(lines, site.settings, datetime.now(UTC)))

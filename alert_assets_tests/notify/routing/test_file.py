@@ -190,7 +190,8 @@ def test_what_ships_is_right_and_explains_every_field() -> None:
     assert load_routing() == load_routing(PACKAGED) == load_routing("")
     text = PACKAGED.read_text("utf-8")
     # Where the pages are, and what channels there are, are settings and no sections.
-    for section in Routing.__dataclass_fields__.keys() - {"dagster_url", "web_url", "configured", "defaults"}:
+    settings = {"dagster_url", "web_url", "runbook_url", "configured", "defaults"}
+    for section in Routing.__dataclass_fields__.keys() - settings:
         assert f"\n{section}:" in text
 
 
