@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,19 +19,24 @@ from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.durations import spell_duration
 from alert_assets.kernel.sql import literal
 from alert_assets.kernel.text import escape_invisible
-from alert_assets.notify.backtest import Comparison, History, Replay, Sent, compare, read_history, replay
+from alert_assets.notify.backtest import Comparison, History, Replay, Sent, compare, read_history, replay_both
 from alert_assets.notify.routing.file import load_routing
 from alert_assets.notify.stack import NotificationStack, over_channels
 from alert_assets.settings import Settings, load_settings
 from alert_assets.state.database import State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
 
     from alert_assets.lake.lakehouse import Lakehouse
     from alert_assets.notify.routing.rules import Routing
 
 app = typer.Typer(add_completion=False)
+
+#: A replay that is shorter says nothing meanwhile.
+_QUIET_SECONDS = 5
 
 #: What people read in a pull request; `--json` has all.
 _ROWS = 50
@@ -60,6 +66,7 @@ def backtest(
     """Replay history through other routing, dedup, grouping and escalation; print what differs, as Markdown.
 
     Messages lost come first. Exit 1 when nobody would have heard of something that a person acknowledged or resolved.
+    50,000 dedup windows take about 45 s of CPU on each of two cores.
     """
     settings, end = load_settings(), until or utc_now()
     if not timedelta(seconds=1) <= tick <= timedelta(hours=1):
@@ -76,7 +83,7 @@ def backtest(
         if dedup_window is not None:
             windows = _deduplicated(lakehouse, settings, begin, end, dedup_window)
             changed = read_history(lakehouse, state, begin, end, tick=tick, windows=windows)
-    before, after = replay(history, now_in_force, stack.rules), replay(changed, other, stack.rules)
+    before, after = replay_both(history, now_in_force, changed, other, stack.rules, _progress(begin, end))
     found = compare(history, before, after)
     if as_json:
         output.print_json(_as_json(history, before, after, found))
@@ -85,6 +92,20 @@ def backtest(
         typer.echo(escape_invisible(_markdown(name, dedup_window, history, before, after, found, limit)))
     if found.unheard:
         raise typer.Exit(1)
+
+
+def _progress(begin: datetime, end: datetime) -> Callable[[datetime], None]:
+    """Say on standard error how far a long replay has come: every tenth of it, and not sooner than five seconds."""
+    said_at, tenth = time.monotonic(), 0
+
+    def say(at: datetime) -> None:
+        nonlocal said_at, tenth
+        done = int(10 * ((at - begin) / (end - begin)))
+        if done > tenth and time.monotonic() - said_at >= _QUIET_SECONDS:
+            typer.echo(f"Replayed up to {at:%Y-%m-%d %H:%M}Z, {done * 10} %.", err=True)
+            said_at, tenth = time.monotonic(), done
+
+    return say
 
 
 def _over_channels(routing: Routing, stack: NotificationStack) -> Routing:
@@ -126,7 +147,8 @@ def _markdown(
         "",
         f"{history.since:%Y-%m-%d %H:%M}Z to {history.until:%Y-%m-%d %H:%M}Z: {history.windows:,} dedup windows, "
         f"{history.others:,} alerts of the pipeline's own, {len(history.acts):,} acts by hand, "
-        f"{len(history.silences):,} silences. Moments are exact to {spell_duration(history.tick)}.",
+        f"{len(history.silences):,} silences. Moments are exact to {spell_duration(history.tick)}. "
+        "It begins with nothing open, and each window counts with its highest severity from its beginning.",
         "",
     ]
     if not history.reports:

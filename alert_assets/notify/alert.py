@@ -7,11 +7,12 @@ one condition: the first opens it, later ones update it, one that is `resolved` 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from alert_assets.contracts.masking import mask, masked, masked_labels, without_secrets
+from alert_assets.kernel.frozen import replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

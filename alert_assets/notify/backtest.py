@@ -1,6 +1,6 @@
 """Replay history through other rules: who would have been notified of what, and when.
 
-The same dispatcher, stages and escalator that run every day run here, on a state database in memory and a clock that
+The same dispatcher, stages and escalator that run every day run here, on objects in memory and a clock that
 jumps from one thing that happens to the next. What is compared is two replays, of the rules in force and of the others,
 so what no replay can know (a channel that was down, a process that was late) is the same on both sides, and rules
 compared with themselves differ in nothing.
@@ -13,17 +13,18 @@ nothing open. That a severity rose within one window is not known: the highest c
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Select, create_engine, func, select
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import select
 
 from alert_assets.contracts import GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.errors import UserError
+from alert_assets.kernel.frozen import replace
 from alert_assets.kernel.sql import literal
 from alert_assets.lake.lakehouse import records
 from alert_assets.lake.rows import query
@@ -34,18 +35,21 @@ from alert_assets.notify.facts import incident_alert
 from alert_assets.notify.problems import surges, with_problems
 from alert_assets.notify.routing.rules import LOG
 from alert_assets.notify.sources import is_demo
-from alert_assets.notify.store.notifications import Notifications
-from alert_assets.state.database import State
-from alert_assets.state.tables import audit_log, deliveries, digests, episodes, metadata, outbox, silences
+from alert_assets.notify.stages.pipeline import Pipeline
+from alert_assets.notify.store.memory import MemoryStore, MemoryTransaction, SentMessage
+from alert_assets.notify.store.notifications import acknowledge, resolve
+from alert_assets.state.tables import audit_log, episodes, outbox, silences
+from alert_assets.state.types import storable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import pyarrow as pa
 
     from alert_assets.lake.lakehouse import Lakehouse
     from alert_assets.notify.episode import Rules
     from alert_assets.notify.routing.rules import Routing
+    from alert_assets.state.database import State
 
 #: The replay's clock moves in such steps, and what happens within one happens at its end.
 TICK = timedelta(minutes=5)
@@ -54,6 +58,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: Messages of one kind about one alert to one recipient are the same message earlier or later within this.
 _SAME = timedelta(days=1)
+
+if TYPE_CHECKING:
+    #: Called with the moment that a replay has come to.
+    Progress = Callable[[datetime], None]
+
+#: Reports from which on a replay takes longer than starting a process.
+_LONG = 10_000
 
 #: Acts by hand that are replayed.
 _ACTS = ("episode_acknowledge", "episode_resolve")
@@ -238,56 +249,53 @@ def _from_state(state: State, since: datetime, until: datetime) -> tuple[list[Re
 # Replay
 
 
-class _Memory(State):
-    """A state database in memory, of one connection: no other process waits for it."""
-
-    def __init__(self) -> None:
-        super().__init__("sqlite:////in-memory")
-        self._connection = create_engine(
-            "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
-        ).connect()
-        metadata.create_all(self._connection)
-        self._connection.commit()
-
-    @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        with self._connection.begin():
-            yield self._connection
-
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        with self._connection.begin():
-            yield self._connection
+def replay_both(
+    history: History, routing: Routing, changed: History, other: Routing, rules: Rules, progress: Progress | None = None
+) -> tuple[Replay, Replay]:
+    """Replay a history through the routing in force, and one through another: a long one in a process of its own."""
+    if len(changed.reports) < _LONG:
+        return replay(history, routing, rules, progress), replay(changed, other, rules)
+    # Not forked: the lake's readers have threads, and what they hold would be held for ever.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        after = process.submit(replay, changed, other, rules)
+        return replay(history, routing, rules, progress), after.result()
 
 
-def replay(history: History, routing: Routing, rules: Rules) -> Replay:
-    """Replay a history through a routing and the rules of episodes; deterministic."""
-    state, now, tick = _Memory(), history.since, history.tick
-    dispatcher = Dispatcher(state, routing, rules, budget_seconds=float("inf"))
-    escalator = Escalator(state, routing, budget_seconds=float("inf"))
-    people = Notifications(state, routing, lambda: now)
-    if history.silences:
-        with state.writing() as connection:
-            connection.execute(silences.insert(), list(history.silences))
+def replay(history: History, routing: Routing, rules: Rules, progress: Progress | None = None) -> Replay:
+    """Replay a history through a routing and the rules of episodes; deterministic.
+
+    `progress` is called with the moment of each step.
+    """
+    store, tick = MemoryStore(routing.limits.memory, history.silences), history.tick
+    dispatcher = Dispatcher(store, routing, rules, budget_seconds=float("inf"))
+    escalator = Escalator(store, routing, budget_seconds=float("inf"))
     reports = {at: list(some) for at, some in groupby(history.reports, key=lambda report: _ceiling(report.at, tick))}
     acts = {at: list(some) for at, some in groupby(history.acts, key=lambda act: _ceiling(act.at, tick))}
     happens = sorted({*reports, *acts})
-    number, due = 0, _Due()
-    while number < len(happens) or due.at is not None:
+    number, due = 0, None
+    while number < len(happens) or due is not None:
         following = happens[number] if number < len(happens) else None
-        now = min(at for at in (following, due.at) if at is not None)
+        now = min(at for at in (following, due) if at is not None)
         if now > history.until:
             break
         number += now == following
-        _enqueue(state, reports.get(now, ()), now)
-        # Where nothing is due a tick changes nothing, and a month has many.
-        if now == following or due.dispatch:
-            dispatcher.tick(now)
-        _act(state, people, acts.get(now, ()))
-        if now == following or due.escalate:
-            escalator.tick(now)
-        due = _next_due(state, now, tick)
-    return _outcome(state)
+        if progress is not None:
+            progress(now)
+        before = store.changes
+        store.enqueue(_storable(report.alert) for report in reports.get(now, ()))
+        dispatcher.tick(now)
+        _act(store, routing, acts.get(now, ()), now)
+        escalator.tick(now)
+        # What changes may release, end or group something else: the next tick looks. One that changes nothing is
+        # followed by the same until something is due, and a month has many of those.
+        due = now + tick if store.changes != before else _next_due(store, now, tick)
+    return _outcome(store)
+
+
+def _storable(alert: Alert) -> Alert:
+    """Return the alert with its episode as the state database keeps it."""
+    name = storable(alert.episode)
+    return alert if name == alert.episode else replace(alert, episode=name)
 
 
 def _ceiling(at: datetime, tick: timedelta) -> datetime:
@@ -295,97 +303,47 @@ def _ceiling(at: datetime, tick: timedelta) -> datetime:
     return _EPOCH - (_EPOCH - at) // tick * tick
 
 
-def _enqueue(state: State, reports: Sequence[Report], now: datetime) -> None:
-    if not reports:
-        return
-    with state.writing() as connection:
-        first = connection.scalar(select(func.max(outbox.c.id))) or 0
-        connection.execute(
-            outbox.insert(),
-            [
-                {
-                    "kind": report.alert.kind,
-                    "subject": report.alert.title,
-                    "payload": report.alert.to_json(),
-                    "severity": report.alert.severity,
-                    "idempotency_key": str(number),
-                    "created_at": now,
-                    "status": "pending",
-                }
-                for number, report in enumerate(reports, first + 1)
-            ],
-        )
-
-
-def _act(state: State, people: Notifications, acts: Iterable[Act]) -> None:
+def _act(store: MemoryStore, routing: Routing, acts: Iterable[Act], now: datetime) -> None:
     """Do what people did, where the replay has something open to do it to."""
     for act in acts:
-        with state.reading() as connection:
-            is_open = (episodes.c.fingerprint == act.fingerprint, episodes.c.state != "resolved")
-            found = connection.execute(select(episodes.c.id, episodes.c.state).where(*is_open)).first()
+        transaction = MemoryTransaction(store, now)
+        found = transaction.open_of(act.fingerprint)
         if found is None:
             continue
+        pipeline = Pipeline(transaction, routing)
         if act.action == "episode_resolve":
-            people.resolve(found.id, act.who, "as in the history")
+            resolve(pipeline, found, act.who, "as in the history")
         elif found.state == "open":
-            people.acknowledge(found.id, act.who, "as in the history")
+            acknowledge(pipeline, found, act.who, "as in the history")
+        transaction.flush()
 
 
-@dataclass(frozen=True)
-class _Due:
-    """When time alone changes something next, and who has to look then."""
-
-    at: datetime | None = None
-    dispatch: bool = False
-    escalate: bool = False
-
-
-def _next_due(state: State, now: datetime, tick: timedelta) -> _Due:
-    table = episodes.c
-    goes_on = table.state != "resolved"
-    looked_at = (goes_on, table.kind != "summary", table.notified_as == "notified", table.notified_at.is_not(None))
-
-    def moment(query: Select[Any]) -> datetime | None:
-        at: datetime | None = connection.scalar(query)
-        return at and max(_ceiling(at, tick), now + tick)
-
-    with state.reading() as connection:
-        escalate = moment(select(func.min(table.look_at)).where(*looked_at))
-        dispatch = [
-            moment(select(func.min(table.review_at)).where(goes_on)),
-            moment(select(func.min(digests.c.due_at)).where(digests.c.sent_at.is_(None))),
-            moment(select(func.min(silences.c.until)).where(silences.c.until > now)),
-        ]
-    at = min((one for one in (escalate, *dispatch) if one is not None), default=None)
-    return _Due(at, dispatch=at in dispatch, escalate=at == escalate)
+def _next_due(store: MemoryStore, now: datetime, tick: timedelta) -> datetime | None:
+    """Return the first moment after now at which time alone changes something."""
+    times = [
+        store.to_review.next(),
+        store.to_escalate.next(),
+        *(row["due_at"] for row in store.unsent.values()),
+        *(silence.until for silence in store.silences if silence.until > now),
+    ]
+    first = min((at for at in times if at is not None), default=None)
+    return first and max(_ceiling(first, tick), now + tick)
 
 
-def _outcome(state: State) -> Replay:
+def _outcome(store: MemoryStore) -> Replay:
     heard: defaultdict[str, list[datetime]] = defaultdict(list)
-    with state.reading() as connection:
-        table = episodes.c
-        notified = select(table.fingerprint, table.notified_at).where(table.notified_at.is_not(None))
-        for fingerprint, at in connection.execute(notified.order_by(table.notified_at, table.id)):
-            heard[fingerprint].append(at)
-        messages = (
-            select(deliveries, table.fingerprint, table.severity, table.title)
-            .join(episodes, table.id == deliveries.c.episode)
-            .where(deliveries.c.channel != LOG)
-            .order_by(deliveries.c.id)
-        )
-        sent = [
-            Sent(
-                row["created_at"],
-                # The summary of a recipient is named after its moment, which is what may differ.
-                "summary" if row["fingerprint"].startswith("summary/") else row["fingerprint"],
-                row["action"],
-                row["destination"],
-                row["severity"],
-                row["title"],
-            )
-            for row in connection.execute(messages).mappings()
-        ]
-    return Replay(sent, dict(heard))
+    notified = [(one.notified_at, one.id, one.fingerprint) for one in store.episodes.values() if one.notified_at]
+    for at, _, fingerprint in sorted(notified):
+        heard[fingerprint].append(at)
+    return Replay([_sent(store, message) for message in store.messages if message.to.channel != LOG], dict(heard))
+
+
+def _sent(store: MemoryStore, message: SentMessage) -> Sent:
+    episode = store.episodes[message.episode]
+    # The summary of a recipient is named after its moment, which is what may differ.
+    name = "summary" if episode.is_summary else episode.fingerprint
+    to, title = storable(str(message.to)), storable(episode.alert.title)
+    return Sent(message.at, name, message.action.value, to, episode.severity, title)
 
 
 # Comparison

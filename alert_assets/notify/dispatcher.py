@@ -9,26 +9,24 @@ service can hold this up.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, or_, select
-
+from alert_assets.kernel.frozen import replace
 from alert_assets.logs import run_log
-from alert_assets.notify.alert import SEVERITIES, Alert, Severity
 from alert_assets.notify.channels.channel import Action
-from alert_assets.notify.episode import Episode, Occurrence, Rules, Step, observe, recount, review
+from alert_assets.notify.episode import PROBLEM, Episode, Occurrence, Rules, Step, observe, recount, review
 from alert_assets.notify.routing.escalation import next_reminder
-from alert_assets.notify.stages.group import PROBLEM, member_of
+from alert_assets.notify.stages.group import member_of
 from alert_assets.notify.stages.pipeline import Pipeline
 from alert_assets.notify.store.digests import GROUPED, RATE_LIMITED
+from alert_assets.notify.store.selections import Selection
+from alert_assets.notify.store.transaction import Store, store_of
 from alert_assets.state.database import State, StateError
-from alert_assets.state.tables import digest_members, digests, episodes, outbox
-from alert_assets.state.types import storable
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from alert_assets.notify.alert import Alert
     from alert_assets.notify.routing.rules import Plan, Routing
 
 #: Episodes that are looked at in one transaction, because time alone may change them.
@@ -40,7 +38,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        state: State,
+        state: State | Store,
         routing: Routing,
         rules: Rules | None = None,
         *,
@@ -52,7 +50,7 @@ class Dispatcher:
         A transaction has up to `batch_rows` alerts, and other writers wait for it. A tick begins none after
         `budget_seconds`; the next tick continues.
         """
-        self._state = state
+        self._store = store_of(state, routing.limits.memory)
         self._routing = routing
         self._rules = rules or Rules()
         self._batch_rows = batch_rows
@@ -66,7 +64,7 @@ class Dispatcher:
             return time.monotonic() - started > self._budget_seconds
 
         self._send_due(now)
-        while self._has_any(select(outbox.c.id).where(outbox.c.status == "pending")):
+        while self._has_pending(now):
             try:
                 taken += self._take(now, rows)
             except StateError:
@@ -78,38 +76,29 @@ class Dispatcher:
                 rows = 1
             if is_late():
                 return taken
-        while self._has_any(select(episodes.c.id).where(*_to_review(now))) and not is_late():
+        while self._has_any(now, Selection.TO_REVIEW) and not is_late():
             self._review(now)
-        if self._has_any(select(episodes.c.id).where(*_ENDED_PROBLEM)):
-            self._end_all(now, _ENDED_PROBLEM)
-        if self._has_any(select(episodes.c.id).where(*_ENDED_SUMMARY)):
-            self._end_all(now, _ENDED_SUMMARY)
+        for ended in (Selection.ENDED_PROBLEM, Selection.ENDED_SUMMARY):
+            if self._has_any(now, ended):
+                self._end_all(now, ended)
         return taken
 
     def _send_due(self, now: datetime) -> None:
         """Send due digests, and notify of what is no longer suppressed."""
-        with self._state.reading() as connection:
-            pipeline = self._pipeline(connection, now)
+        with self._store.reading(now) as transaction:
+            pipeline = Pipeline(transaction, self._routing)
             is_due = [*pipeline.transaction.digests.due(GROUPED), *pipeline.transaction.digests.due(RATE_LIMITED)]
             if not is_due and not self._to_release(pipeline):
                 return
-        with self._state.writing() as connection:
-            pipeline = self._pipeline(connection, now)
+        with self._store.writing(now) as transaction:
+            pipeline = Pipeline(transaction, self._routing)
             pipeline.send_digests()
             for episode in self._to_release(pipeline):
                 _release(pipeline, pipeline.transaction.episodes.current(episode))
-            pipeline.transaction.flush()
 
     def _to_release(self, pipeline: Pipeline) -> list[Episode]:
         """Return the open episodes that are owed a notification and are no longer suppressed."""
-        leader, table = episodes.alias("leader"), episodes.c
-        goes_on = select(leader.c.id).where(leader.c.id == table.grouped_under, leader.c.state != "resolved")
-        owed = pipeline.transaction.load(
-            table.owed.is_not(None),
-            table.owed.is_not(None) if self._routing.ways else table.owed != "recorded",
-            table.state == "open",
-            or_(table.owed != "grouped", ~goes_on.exists()),
-        )
+        owed = pipeline.transaction.select(Selection.OWED if self._routing.ways else Selection.WITHHELD)
         return [episode for episode in owed if self._is_free(pipeline, episode)][:_AT_ONCE]
 
     def _is_free(self, pipeline: Pipeline, episode: Episode) -> bool:
@@ -117,25 +106,25 @@ class Dispatcher:
             return False
         return not pipeline.is_suppressed(episode)
 
-    def _has_any(self, query: Select[Any]) -> bool:
+    def _has_any(self, now: datetime, selection: Selection) -> bool:
         """Cheap read-only check, so that an idle tick does not take the write lock."""
-        with self._state.reading() as connection:
-            return connection.execute(query.limit(1)).first() is not None
+        with self._store.reading(now) as transaction:
+            return transaction.has_any(selection)
 
-    def _pipeline(self, connection: Connection, now: datetime) -> Pipeline:
-        return Pipeline(connection, self._routing, now)
+    def _has_pending(self, now: datetime) -> bool:
+        with self._store.reading(now) as transaction:
+            return transaction.outbox.has_any()
 
     def _take(self, now: datetime, rows: int) -> int:
         """Dispatch one batch; returns how many alerts it had."""
-        with self._state.writing() as connection:
-            alerts = {row["id"]: _alert(row) for row in connection.execute(_PENDING.limit(rows)).mappings()}
-            pipeline = self._pipeline(connection, now)
+        with self._store.writing(now) as transaction:
+            alerts = {waiting.number: waiting.alert for waiting in transaction.outbox.pending(rows)}
+            pipeline = Pipeline(transaction, self._routing)
             reported = {(alert.episode, alert.occurrence) for alert in alerts.values()}
-            pipeline.transaction.load_latest(reported, self._rules.reopen_within)
+            transaction.load_latest(reported, self._rules.reopen_within)
             for number, alert in alerts.items():
                 self._dispatch(pipeline, number, alert)
-            pipeline.transaction.flush()
-            connection.execute(outbox.update().where(outbox.c.id.in_(list(alerts))).values(status="dispatched"))
+            transaction.outbox.mark(list(alerts), "dispatched")
         return len(alerts)
 
     def _dispatch(self, pipeline: Pipeline, number: int, alert: Alert) -> None:
@@ -212,21 +201,18 @@ class Dispatcher:
     def _set_aside(self, now: datetime, error: Exception) -> None:
         """Mark the next alert as failed; the ledger is incomplete for as long as it is there."""
         reason = f"could not be dispatched: {type(error).__name__}: {error}"
-        with self._state.writing() as connection:
-            row = connection.execute(_PENDING.limit(1)).mappings().one()
-            pipeline = self._pipeline(connection, now)
-            pipeline.decide(None, None, "failed", f"alert {row['id']} {reason}")
-            pipeline.transaction.flush()
-            connection.execute(outbox.update().where(outbox.c.id == row["id"]).values(status="failed"))
-        run_log("").error("alert_failed", outbox_id=row["id"], subject=row["subject"], error=reason)
+        with self._store.writing(now) as transaction:
+            (first,) = transaction.outbox.pending(1)
+            transaction.decisions.add(None, None, "failed", f"alert {first.number} {reason}")
+            transaction.outbox.mark([first.number], "failed")
+        run_log("").error("alert_failed", outbox_id=first.number, subject=first.subject, error=reason)
 
     def _review(self, now: datetime) -> None:
         """Say what is quiet, and end what expired or stopped flapping."""
-        with self._state.writing() as connection:
-            pipeline = self._pipeline(connection, now)
-            for episode in pipeline.transaction.load(*_to_review(now), limit=_AT_ONCE):
+        with self._store.writing(now) as transaction:
+            pipeline = Pipeline(transaction, self._routing)
+            for episode in transaction.select(Selection.TO_REVIEW, limit=_AT_ONCE):
                 self._review_one(pipeline, episode)
-            pipeline.transaction.flush()
 
     def _review_one(self, pipeline: Pipeline, episode: Episode) -> None:
         plan, now = self._routing.route(episode.current_alert), pipeline.now
@@ -247,14 +233,13 @@ class Dispatcher:
         pipeline.transaction.episodes.keep(replace(episode, review_at=found.next_at))
         return None
 
-    def _end_all(self, now: datetime, where: tuple[ColumnElement[bool], ...]) -> None:
+    def _end_all(self, now: datetime, ended: Selection) -> None:
         """End the episodes that waited for others: summaries, and those of problems."""
-        with self._state.writing() as connection:
-            pipeline = self._pipeline(connection, now)
-            for episode in pipeline.transaction.load(*where, limit=_AT_ONCE):
+        with self._store.writing(now) as transaction:
+            pipeline = Pipeline(transaction, self._routing)
+            for episode in transaction.select(ended, limit=_AT_ONCE):
                 at = now if episode.is_summary else None
                 pipeline.resolve(episode.resolved(episode.alert.source, now, at), "all of it is over")
-            pipeline.transaction.flush()
 
 
 def _release(pipeline: Pipeline, episode: Episode) -> None:
@@ -277,53 +262,3 @@ def is_reminder_due(episode: Episode, plan: Plan, routing: Routing, now: datetim
         plan.policy, episode.notified_at, episode.acknowledged_at, episode.reminded_at, routing.business_hours
     )
     return due_at is not None and due_at <= now
-
-
-_member = episodes.alias("member")
-_PENDING = select(outbox).where(outbox.c.status == "pending").order_by(outbox.c.id)
-
-#: Summaries that are open and of which no member is.
-_ENDED_SUMMARY = (
-    episodes.c.id.in_(select(digests.c.episode).where(digests.c.kind == RATE_LIMITED, digests.c.sent_at.is_not(None))),
-    episodes.c.state != "resolved",
-    ~select(_member.c.id)
-    .join(digest_members, digest_members.c.episode == _member.c.id)
-    .join(digests, digests.c.id == digest_members.c.digest)
-    .where(digests.c.episode == episodes.c.id, _member.c.state != "resolved")
-    .exists(),
-)
-
-
-_other = episodes.alias("other")
-
-#: Episodes that were notified for a problem of which nothing fires any more.
-_ENDED_PROBLEM = (
-    episodes.c.group_key.startswith(PROBLEM),
-    episodes.c.state != "resolved",
-    episodes.c.notified_as == "notified",
-    episodes.c.flapping_since.is_(None),
-    or_(episodes.c.fired_at.is_(None), episodes.c.over_at >= episodes.c.fired_at),
-    ~select(_other.c.id)
-    .where(
-        or_(_other.c.group_key == episodes.c.group_key, _other.c.grouped_under == episodes.c.id),
-        _other.c.state != "resolved",
-        or_(_other.c.over_at.is_(None), _other.c.fired_at > _other.c.over_at),
-    )
-    .exists(),
-)
-
-
-def _to_review(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    return (episodes.c.state != "resolved", episodes.c.review_at <= now)
-
-
-def _alert(row: RowMapping) -> Alert:
-    """Return the alert of a row of the outbox; a row that is none becomes one with its subject."""
-    try:
-        alert = Alert.from_json(row["payload"])
-    except (KeyError, TypeError, ValueError):
-        severity: Severity = row["severity"] if row["severity"] in SEVERITIES else "HIGH"
-        at = row["created_at"]
-        alert = Alert(row["kind"], f"{row['kind']}/{row['subject']}", severity, row["subject"], at, at)
-    # Episodes are found again by it, so it is what the database keeps.
-    return replace(alert, episode=storable(alert.episode))

@@ -12,12 +12,14 @@ late, repeated and re-cut reports end in the same episode.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Literal
 
 from alert_assets.kernel.durations import spell_duration
+from alert_assets.kernel.frozen import replace
 from alert_assets.notify.alert import SEVERITIES, Alert, Severity
 from alert_assets.notify.channels.channel import Action
 
@@ -39,6 +41,9 @@ EXPIRED = "expired"
 
 #: Fingerprints of summaries begin with it: each stands for the episodes over a recipient's rate limit.
 SUMMARY = "summary/"
+
+#: Group keys of problems begin with it.
+PROBLEM = "problem/"
 
 #: Openings within this span count as flapping.
 _FLAP_SPAN = timedelta(hours=1)
@@ -189,7 +194,7 @@ class Episode:
         """Whether it stands for others, which were over a rate limit."""
         return self.fingerprint.startswith(SUMMARY)
 
-    @property
+    @cached_property
     def current_alert(self) -> Alert:
         """Its latest alert, with the count and the severity of the whole episode."""
         return replace(self.alert, count=self.count, severity=self.severity)

@@ -8,17 +8,16 @@ nothing is sent, and what has become due meanwhile is due when it ends.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import or_, select
-
+from alert_assets.kernel.frozen import replace
 from alert_assets.notify.channels.channel import Action
 from alert_assets.notify.dispatcher import is_reminder_due
 from alert_assets.notify.routing.escalation import acknowledge_by, due_steps, next_due, resolve_by
 from alert_assets.notify.stages.pipeline import Pipeline
-from alert_assets.state.tables import episodes
+from alert_assets.notify.store.selections import Selection
+from alert_assets.notify.store.transaction import Store, store_of
 
 if TYPE_CHECKING:
     from alert_assets.notify.episode import Episode
@@ -38,32 +37,24 @@ _LOOK_AGAIN = timedelta(minutes=15)
 class Escalator:
     """Walks the escalation chains. Several at once take turns."""
 
-    def __init__(self, state: State, routing: Routing, *, budget_seconds: float = 40) -> None:
+    def __init__(self, state: State | Store, routing: Routing, *, budget_seconds: float = 40) -> None:
         """Neither connects nor creates anything; the arguments are those of the dispatcher."""
-        self._state = state
+        self._store = store_of(state, routing.limits.memory)
         self._routing = routing
         self._budget_seconds = budget_seconds
 
     def tick(self, now: datetime) -> int:
         """Escalate, remind and note what is due; returns how many episodes were looked at."""
-        started, table, looked = time.monotonic(), episodes.c, 0
-        due = (
-            table.state != "resolved",
-            table.kind != "summary",
-            table.notified_at.is_not(None),
-            table.notified_as == "notified",
-            or_(table.look_at.is_(None), table.look_at <= now),
-        )
+        started, looked = time.monotonic(), 0
         while time.monotonic() - started <= self._budget_seconds:
-            with self._state.reading() as connection:
-                if connection.execute(select(table.id).where(*due).limit(1)).first() is None:
+            with self._store.reading(now) as transaction:
+                if not transaction.has_any(Selection.TO_ESCALATE):
                     return looked
-            with self._state.writing() as connection:
-                pipeline = Pipeline(connection, self._routing, now)
-                found = pipeline.transaction.load(*due, limit=_AT_ONCE)
+            with self._store.writing(now) as transaction:
+                pipeline = Pipeline(transaction, self._routing)
+                found = transaction.select(Selection.TO_ESCALATE, limit=_AT_ONCE)
                 for episode in found:
-                    pipeline.transaction.episodes.keep(self._look(pipeline, episode))
-                pipeline.transaction.flush()
+                    transaction.episodes.keep(self._look(pipeline, episode))
             looked += len(found)
         return looked
 

@@ -82,7 +82,10 @@ def next_allowed(sent_times: Collection[datetime], now: datetime, limits: Sequen
 
 def decide(sent_times: Collection[datetime], now: datetime, limits: Sequence[Limit]) -> Literal["notify", "count"]:
     """Decide whether an alert is notified by itself, or counted for the summary: one place is left for that."""
-    is_free = all(_recent(sent_times, now, limit) < limit.count - 1 for limit in limits)
+    # Counted only where there are enough in all.
+    is_free = all(
+        len(sent_times) < limit.count - 1 or _recent(sent_times, now, limit) < limit.count - 1 for limit in limits
+    )
     return "notify" if is_free else "count"
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from alert_assets.kernel.frozen import replace
 from alert_assets.notify.runbooks import runbook_url
 
 if TYPE_CHECKING:

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import select
 
-from alert_assets.notify.backtest import Act, Comparison, History, Report, compare, replay
+from alert_assets.notify import backtest
+from alert_assets.notify.alert import SEVERITIES
+from alert_assets.notify.backtest import Act, Comparison, History, Report, Sent, compare, replay, replay_both
+from alert_assets.notify.dispatcher import Dispatcher
 from alert_assets.notify.episode import Rules
+from alert_assets.notify.escalator import Escalator
 from alert_assets.notify.limits import Limit, Limits
-from alert_assets.notify.routing.rules import EscalationStep, Policy
-from alert_assets_tests.notify.desk import HOUR, LOG, MANAGER, MINUTE, PAGER, T0, alert, routing
+from alert_assets.notify.routing.rules import EscalationStep, Matcher, Policy, Route, Routing
+from alert_assets.notify.store.notifications import Notifications
+from alert_assets.state.database import State
+from alert_assets.state.outbox import enqueue
+from alert_assets.state.tables import deliveries, episodes, silences
+from alert_assets_tests.notify.desk import HOUR, LOG, MANAGER, MINUTE, PAGER, SLACK, T0, alert, routing
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
 
 RULES = Rules()
 P1_LATE = Policy((PAGER, LOG), steps=(EscalationStep("manager", 45 * MINUTE, (MANAGER,)),))
@@ -128,3 +143,142 @@ def test_a_silence_of_the_history_holds_in_both() -> None:
     }
     story = replace(STORY, silences=[held], acts=())
     assert replay(story, routing(), RULES).sent == []
+
+
+#: Teams, parents, groups, limits and steps that all have something to do within some hours.
+BUSY = routing(
+    limits=Limits(default=(Limit(4, 10 * MINUTE), Limit(12, HOUR)), group_window=4 * MINUTE),
+    dependencies={"database": ("payments-api", "shop"), "shop": ("search",)},
+    routes=(
+        Route("by night", Matcher({"application": ("search",)}), priority="P1", goes_on=True),
+        Route("log alone", Matcher({"labels.team": ("quiet",)}), destinations=(LOG,)),
+    ),
+    policies={
+        **routing().policies,
+        "P3": Policy((SLACK, LOG), resolve_when_quiet=50 * MINUTE),
+        "P2": replace(routing().policies["P2"], expire_after=90 * MINUTE),
+    },
+)
+
+
+def random_history(seed: int) -> History:
+    """Some hours of a few alerts that fire again, are late, flap, belong to problems, are silenced and acted upon."""
+    chance, length = Random(seed), 6 * HOUR
+    reports, acts = [], []
+    for number in range(chance.randint(5, 90)):
+        name, at = f"a{chance.randrange(9)}", T0 + chance.random() * length
+        fired = alert(
+            name,
+            at,
+            severity=chance.choices(SEVERITIES, (4, 3, 3, 2, 1))[0],
+            application=chance.choice(["payments-api", "database", "shop", "search", None]),
+            labels={"team": "quiet"} if chance.random() < 0.15 else {},
+            occurrence=str(at.replace(minute=0)) if chance.random() < 0.7 else "",
+            fired_at=at,
+            count=chance.randint(1, 9),
+            problem_id=chance.choice([None, None, "p1", "p2"]),
+            cause="a leak" if chance.random() < 0.1 else None,
+            surge="9 times as often" if chance.random() < 0.05 else None,
+        )
+        reports.append(Report(at + chance.choice([0, 0, 2]) * HOUR * chance.random(), fired))
+        if chance.random() < 0.8:
+            over = at + chance.choice([3 * MINUTE, HOUR]) * chance.random()
+            reports.append(Report(over, replace(fired, status="resolved", resolved_at=over)))
+        if chance.random() < 0.2:
+            action = chance.choice(["episode_acknowledge", "episode_resolve"])
+            acts.append(Act(at + 40 * MINUTE * chance.random(), action, name, "ana", f"{number}"))
+    held = [
+        {
+            "id": 1,
+            "kind": "silence",
+            "conditions": {"application": ["shop"]},
+            "starts_at": T0 + HOUR,
+            "until": T0 + 2 * HOUR + chance.random() * HOUR,
+            "who": "ana",
+            "why": "known",
+            "made_at": T0,
+        }
+    ]
+    reports.sort(key=lambda report: (report.at, report.alert.episode, report.alert.status))
+    acts.sort(key=lambda act: act.at)
+    return History(T0, T0 + 9 * HOUR, reports, acts, held if seed % 2 else (), tick=5 * MINUTE)
+
+
+def ticked(story: History, given: Routing, state: State) -> tuple[list[Sent], dict[str, list[datetime]]]:
+    """What a state database has after a tick of the dispatcher and the escalator in every step."""
+    dispatcher, escalator = Dispatcher(state, given, RULES), Escalator(state, given)
+    now = story.since
+    people = Notifications(state, given, lambda: now)
+    with state.writing() as connection:
+        for row in story.silences:
+            connection.execute(silences.insert(), row)
+    while now <= story.until:
+        with state.writing() as connection:
+            for number, report in enumerate(story.reports):
+                if now - story.tick < report.at <= now:
+                    enqueue(connection, report.alert.to_json(), str(number))
+        dispatcher.tick(now)
+        for act in story.acts:
+            if now - story.tick < act.at <= now:
+                opened = [one for one in people.episodes("open", "acknowledged") if one.fingerprint == act.fingerprint]
+                for one in opened[:1]:
+                    if act.action == "episode_resolve":
+                        people.resolve(one.id, act.who, "as in the history")
+                    elif one.state == "open":
+                        people.acknowledge(one.id, act.who, "as in the history")
+        escalator.tick(now)
+        now += story.tick
+    with state.reading() as connection:
+        named = {row["id"]: row for row in connection.execute(select(episodes)).mappings()}
+        rows = connection.execute(select(deliveries).order_by(deliveries.c.id)).mappings().all()
+    sent = [
+        Sent(row["created_at"], "summary" if of["kind"] == "summary" else of["fingerprint"], row["action"],
+             row["destination"], of["severity"], of["title"])
+        for row in rows
+        if row["channel"] != "log" and (of := named[row["episode"]])
+    ]  # fmt: skip
+    heard: dict[str, list[datetime]] = {}
+    for at, _, name in sorted(
+        (of["notified_at"], of["id"], of["fingerprint"]) for of in named.values() if of["notified_at"]
+    ):
+        heard.setdefault(name, []).append(at)
+    return sent, heard
+
+
+def same_by_seed(seed: int, folder: Path, tick: timedelta) -> None:
+    story = replace(random_history(seed), tick=tick)
+    replayed = replay(story, BUSY, RULES)
+    sent, heard = ticked(story, BUSY, State(f"sqlite:///{folder / f'{seed}.db'}"))
+    assert sent
+    assert list(replayed.sent) == sent, seed
+    assert replayed.heard == heard, seed
+
+
+def test_a_replay_sends_what_a_tick_in_every_step_on_a_state_database_sends(tmp_path: Path) -> None:
+    same_by_seed(1, tmp_path, 20 * MINUTE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "minutes"), [(2, 15), (3, 30), (4, 20)])
+def test_whatever_the_history_and_the_step(seed: int, minutes: int, tmp_path: Path) -> None:
+    same_by_seed(seed, tmp_path, minutes * MINUTE)
+
+
+@pytest.mark.slow
+def test_a_long_history_is_replayed_in_two_processes_to_the_same_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = random_history(5)
+    moments: list[datetime] = []
+    alone = replay_both(story, routing(), story, BUSY, RULES)
+    monkeypatch.setattr(backtest, "_LONG", 1)
+    assert replay_both(story, routing(), story, BUSY, RULES, moments.append) == alone
+    assert moments == sorted(moments) != []
+
+
+def test_plans_are_remembered_by_all_that_they_depend_on() -> None:
+    quiet, loud = alert("a", labels={"team": "quiet"}), alert("a", labels={"team": "loud"})
+    assert not BUSY.route(quiet).reaches_people
+    assert BUSY.route(loud).reaches_people
+    assert BUSY.route(alert("a", application="search")).priority == "P1"
+    assert BUSY.route(alert("a", application="shop")).group_key != BUSY.route(alert("a")).group_key
+    alone = {BUSY.route(alert(name, application=None)).group_key for name in "ab"}
+    assert len(alone) == 2

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from alert_assets.contracts import ALL_CONTRACTS
+from alert_assets.kernel.frozen import replace
 from alert_assets.notify.alert import KINDS, SEVERITIES
 from alert_assets.notify.channels.registry import CHANNELS
 from alert_assets.notify.limits import Limits
@@ -43,6 +45,9 @@ VOCABULARIES: Mapping[str, tuple[str, ...]] = {
 ROLE = "role:"
 #: How a table is named where applications are named too.
 TABLE = "table:"
+
+#: Plans that are remembered at most.
+_PLANS = 10_000
 
 #: What a pattern that is a regular expression begins with.
 REGEX = "=~"
@@ -252,7 +257,29 @@ class Routing:
 
     def route(self, alert: Alert) -> Plan:
         """Return where the alert goes; it is enriched first."""
-        alert = self.enrich(alert)
+        alert = replace(alert, owner=alert.owner or self._owner(alert))
+        key = tuple(field_of(alert, name) for name in self._asked)
+        if not self._has_group(alert):
+            key = (*key, alert.episode)
+        if key not in self._plans:
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            self._plans[key] = self._plan(self.enrich(alert))
+        return self._plans[key]
+
+    @cached_property
+    def _plans(self) -> dict[tuple[str, ...], Plan]:
+        """Plans that were made, by what they depend on: most alerts are routed as others before them."""
+        return {}
+
+    @cached_property
+    def _asked(self) -> tuple[str, ...]:
+        """The fields of an alert that its plan depends on."""
+        matchers = [route.match for route in self.routes]
+        names = {"severity", "owner", *self.limits.group_by, *(name for one in matchers for name in one.conditions)}
+        return tuple(sorted(names))
+
+    def _plan(self, alert: Alert) -> Plan:
         routes = tuple(self._routes_of(alert))
         by_route = [route.name for route in routes if route.priority is not None]
         set_by = f"set by route {by_route[-1]}" if by_route else f"severity is {alert.severity}"
@@ -352,9 +379,12 @@ class Routing:
         contract = ALL_CONTRACTS.get(alert.table or "")
         return contract.owner if contract else None
 
+    def _has_group(self, alert: Alert) -> bool:
+        return any(field_of(alert, name) for name in self.limits.group_by)
+
     def _group_key(self, alert: Alert, priority: str) -> str:
         parts = [(name, field_of(alert, name)) for name in self.limits.group_by]
-        if not any(value for _, value in parts):
+        if not self._has_group(alert):
             # Alerts that have nothing of it in common are not one thing.
             parts = [("episode", alert.episode)]
         return " ".join([priority, *(f"{name}={value}" for name, value in parts)])

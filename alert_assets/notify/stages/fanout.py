@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from alert_assets.kernel.frozen import replace
 from alert_assets.notify.channels.channel import Action
 from alert_assets.notify.episode import EXPIRED
 from alert_assets.notify.routing.rules import LOG

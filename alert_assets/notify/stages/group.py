@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from alert_assets.notify.channels.channel import Action
-from alert_assets.notify.episode import is_worse
+from alert_assets.notify.episode import PROBLEM, is_worse
 from alert_assets.notify.limits import Member, joins, listed
 
 if TYPE_CHECKING:
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from alert_assets.notify.routing.rules import Plan
     from alert_assets.notify.stages.stage import Notification
     from alert_assets.notify.store.transaction import Transaction
-
-
-#: Group keys of problems begin with it.
-PROBLEM = "problem/"
 
 
 def member_of(episode: Episode) -> Member:

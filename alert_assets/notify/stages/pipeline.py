@@ -6,10 +6,10 @@ of the ledger. An end or an acknowledgement goes past all of them, to who was no
 
 from __future__ import annotations
 
-from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, get_args
 
+from alert_assets.kernel.frozen import replace
 from alert_assets.notify.channels.channel import Action
 from alert_assets.notify.episode import NOTIFIED_OUTCOMES, SUMMARY, Episode, Outcome
 from alert_assets.notify.limits import Member, summary
@@ -22,28 +22,25 @@ from alert_assets.notify.stages.silence import Silence
 from alert_assets.notify.stages.stage import Decided, Notification
 from alert_assets.notify.store.deliveries import each_recipient
 from alert_assets.notify.store.digests import GROUPED, RATE_LIMITED
-from alert_assets.notify.store.transaction import Transaction
-from alert_assets.state.tables import episodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from sqlalchemy import Connection
-
     from alert_assets.notify.alert import Alert
     from alert_assets.notify.routing.rules import Plan, Routing
     from alert_assets.notify.stages.stage import Stage
+    from alert_assets.notify.store.transaction import Transaction
 
 
 class Pipeline:
     """The stages, around one transaction."""
 
-    def __init__(self, connection: Connection, routing: Routing, now: datetime) -> None:
-        """Take a connection of :meth:`~alert_assets.state.database.State.writing`."""
-        self.now = now
+    def __init__(self, transaction: Transaction, routing: Routing) -> None:
+        """Take what is read and written, as of one moment."""
+        self.now = transaction.now
         self.routing = routing
-        self.transaction = Transaction(connection, now, routing.limits.memory)
+        self.transaction = transaction
         self._silence = Silence(self.transaction)
         self._inhibit = Inhibit(self.transaction, routing)
         self._group = Group(self.transaction, routing.limits, self._worsen)
@@ -154,7 +151,7 @@ class Pipeline:
     def send_digests(self) -> None:
         """Send the updates of groups and the summaries that are due, where the limits allow it."""
         for row in self.transaction.digests.due(GROUPED):
-            leader = next(iter(self.transaction.load(episodes.c.id == row["episode"])), None)
+            leader = self.transaction.episode(row["episode"])
             if leader is None or leader.is_over:
                 # Its members that go on are notified by themselves.
                 self.transaction.digests.sent(row["id"], row["episode"])

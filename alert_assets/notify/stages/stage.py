@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from alert_assets.kernel.frozen import replace
 from alert_assets.notify.routing.rules import LOG
 
 if TYPE_CHECKING:

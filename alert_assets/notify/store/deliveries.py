@@ -7,6 +7,7 @@ are at most as many as the notifications before, and who was woken for something
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,19 @@ if TYPE_CHECKING:
     from alert_assets.notify.alert import Alert
 
 #: What never waits for a rate limit.
-_UNLIMITED = (Action.RESOLVE, Action.ACKNOWLEDGE)
+UNLIMITED = (Action.RESOLVE, Action.ACKNOWLEDGE)
+
+
+@dataclass(frozen=True)
+class Added:
+    """A delivery that is not written yet; `seq` counts those of its episode and channel."""
+
+    episode: str
+    action: Action
+    to: Destination
+    seq: int
+    alert: Alert
+    fallbacks: tuple[Destination, ...]
 
 
 class Deliveries:
@@ -33,11 +46,14 @@ class Deliveries:
     def __init__(self, connection: Connection, now: datetime, memory: timedelta) -> None:
         """Take how far back the times of sent notifications matter."""
         self._connection = connection
+        self._begin(now, memory)
+
+    def _begin(self, now: datetime, memory: timedelta) -> None:
         self._now = now
         self._memory = memory
-        self._last_seq: dict[tuple[str, str], int] = {}
+        self._last_seq: dict[tuple[str, str], int] = defaultdict(int)
         self._notified: dict[str, dict[Destination, None]] = defaultdict(dict)
-        self._added: list[dict[str, Any]] = []
+        self._added: list[Added] = []
         self._loaded: set[str] = set()
 
     def load(self, ids: Sequence[str]) -> None:
@@ -79,26 +95,10 @@ class Deliveries:
             action = Action.OPEN
         self._loaded.add(episode)
         self._note(episode, action, to)
-        seq = self._last_seq[episode, to.channel] = self._last_seq.get((episode, to.channel), 0) + 1
-        others = [[other.channel, list(other.recipients)] for other in fallbacks if other != to]
-        self._added.append(
-            {
-                "idempotency_key": f"{episode}/{to.channel}/{seq}",
-                "episode": episode,
-                "channel": to.channel,
-                "seq": seq,
-                "destination": str(to),
-                "recipients": list(to.recipients),
-                "action": action.value,
-                "payload": alert.shortened().to_json(),
-                "created_at": self._now,
-                "status": "pending",
-                "attempts": 0,
-                "next_attempt_at": self._now,
-                "fallbacks": others if to.channel != LOG and others else None,
-            }
-        )
-        if action not in _UNLIMITED:
+        self._last_seq[episode, to.channel] += 1
+        seq = self._last_seq[episode, to.channel]
+        self._added.append(Added(episode, action, to, seq, alert, tuple(fallbacks)))
+        if action not in UNLIMITED:
             self.sent[to].append(self._now)
 
     @cached_property
@@ -107,7 +107,7 @@ class Deliveries:
         table = deliveries.c
         recent = select(table.channel, table.recipients, table.created_at).where(
             table.created_at > self._now - self._memory,
-            table.action.not_in([action.value for action in _UNLIMITED]),
+            table.action.not_in([action.value for action in UNLIMITED]),
         )
         times: dict[Destination, list[datetime]] = defaultdict(list)
         for channel, recipients, at in self._connection.execute(recent):
@@ -118,7 +118,7 @@ class Deliveries:
     def flush(self) -> None:
         """Write what was added."""
         if self._added:
-            self._connection.execute(deliveries.insert(), self._added)
+            self._connection.execute(deliveries.insert(), [_row(added, self._now) for added in self._added])
             self._added.clear()
 
     def _note(self, episode: str, action: Action, to: Destination) -> None:
@@ -126,6 +126,26 @@ class Deliveries:
             self._notified[episode].pop(to, None)
         elif action in OPENINGS:
             self._notified[episode][to] = None
+
+
+def _row(added: Added, now: datetime) -> dict[str, Any]:
+    to = added.to
+    others = [[other.channel, list(other.recipients)] for other in added.fallbacks if other != to]
+    return {
+        "idempotency_key": f"{added.episode}/{to.channel}/{added.seq}",
+        "episode": added.episode,
+        "channel": to.channel,
+        "seq": added.seq,
+        "destination": str(to),
+        "recipients": list(to.recipients),
+        "action": added.action.value,
+        "payload": added.alert.shortened().to_json(),
+        "created_at": now,
+        "status": "pending",
+        "attempts": 0,
+        "next_attempt_at": now,
+        "fallbacks": others if to.channel != LOG and others else None,
+    }
 
 
 def each_recipient(destinations: Iterable[Destination]) -> list[Destination]:

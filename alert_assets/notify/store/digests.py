@@ -14,7 +14,7 @@ from alert_assets.notify.store.episodes import replace_rows
 from alert_assets.state.tables import digest_members, digests, episodes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
 #: The kinds of digests: the update of a group, and the summary of what was over a limit.
@@ -27,6 +27,9 @@ class Digests:
     def __init__(self, connection: Connection, now: datetime) -> None:
         """Take a connection of :meth:`~alert_assets.state.database.State.writing`."""
         self._connection = connection
+        self._begin(now)
+
+    def _begin(self, now: datetime) -> None:
         self._now = now
         self._added: dict[str, dict[str, Any]] = {}
         self._members: dict[tuple[str, str], None] = {}
@@ -54,7 +57,7 @@ class Digests:
             for row in self._connection.execute(waiting.order_by(digests.c.id)).mappings()
         }
 
-    def due(self, kind: str) -> Sequence[RowMapping]:
+    def due(self, kind: str) -> Sequence[Mapping[str, Any] | RowMapping]:
         """Return the rows of this kind that are due."""
         due = select(digests).where(digests.c.sent_at.is_(None), digests.c.due_at <= self._now, digests.c.kind == kind)
         return self._connection.execute(due.order_by(digests.c.due_at, digests.c.id)).mappings().all()
@@ -96,8 +99,7 @@ class Digests:
 
     def flush(self) -> None:
         """Write what was added."""
-        rows = [{"channel": None, "recipients": None, "opened_at": self._now, **row} for row in self._added.values()]
-        if rows:
+        if rows := self._rows():
             present = select(digests.c.id).where(digests.c.id.in_([row["id"] for row in rows]))
             known = set(self._connection.scalars(present))
             if new := [row for row in rows if row["id"] not in known]:
@@ -106,6 +108,9 @@ class Digests:
         replace_rows(self._connection, digest_members, members)
         self._added.clear()
         self._members.clear()
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [{"channel": None, "recipients": None, "opened_at": self._now, **row} for row in self._added.values()]
 
     def _add(self, name: str, **values: Any) -> None:
         self._added.setdefault(name, {"id": name, **values})

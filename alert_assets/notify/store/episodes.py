@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
 #: How severe an open episode of a parent is for the parent to be down.
-_DOWN = ("CRITICAL", "HIGH")
+DOWN = ("CRITICAL", "HIGH")
 
 #: A late alert of an episode that ended so long ago is still recognised as late.
 _REMEMBERED = timedelta(days=1)
@@ -40,6 +40,9 @@ class Episodes:
     def __init__(self, connection: Connection, now: datetime) -> None:
         """Take a connection of :meth:`~alert_assets.state.database.State.writing`."""
         self._connection = connection
+        self._begin(now)
+
+    def _begin(self, now: datetime) -> None:
         self._now = now
         self._known: dict[str, Episode] = {}
         self._latest: dict[str, Episode] = {}
@@ -52,7 +55,11 @@ class Episodes:
     def load(self, *where: ColumnElement[bool], limit: int | None = None) -> list[Episode]:
         """Load the stored episodes for which all of this holds, the oldest first."""
         query = select(episodes).where(*where).order_by(episodes.c.opened_at, episodes.c.id).limit(limit)
-        found = [self._known.get(row["id"]) or episode_of(row) for row in self._connection.execute(query).mappings()]
+        rows = self._connection.execute(query).mappings()
+        return self._take_up([self._known.get(row["id"]) or episode_of(row) for row in rows])
+
+    def _take_up(self, found: list[Episode]) -> list[Episode]:
+        """Remember stored episodes, the oldest first."""
         for episode in found:
             if episode.id in self._known:
                 continue
@@ -69,15 +76,19 @@ class Episodes:
         These are the episodes that are open, that ended `within` a span, or that have the occurrence already.
         """
         remembered = self._now - max(within, _REMEMBERED)
-        lately = or_(episodes.c.state != "resolved", episodes.c.resolved_at > remembered)
         found: list[Episode] = []
         for chunk in chunks(sorted({fingerprint for fingerprint, _ in reported})):
             names = set(chunk)
             having = {storable(key) for fingerprint, key in reported if key and fingerprint in names}
             homes = self._load_occurrences(chunk, sorted(having)) if having else set()
-            known = and_(episodes.c.fingerprint.in_(chunk), or_(lately, episodes.c.id.in_(homes)) if homes else lately)
-            found += self.load(known)
+            found += self._load_lately(chunk, remembered, homes)
         return found
+
+    def _load_lately(self, fingerprints: Sequence[str], since: datetime, ids: set[str]) -> list[Episode]:
+        """Load the episodes of these fingerprints that are open or ended after a moment, and those with these ids."""
+        lately = or_(episodes.c.state != "resolved", episodes.c.resolved_at > since)
+        is_meant = or_(lately, episodes.c.id.in_(ids)) if ids else lately
+        return self.load(and_(episodes.c.fingerprint.in_(fingerprints), is_meant))
 
     def _load_occurrences(self, fingerprints: Sequence[str], keys: Sequence[str]) -> set[str]:
         """Load what is known of these occurrences; returns the episodes that have them."""
@@ -135,8 +146,8 @@ class Episodes:
             self._reported.add(name)
             homes = self._homes.setdefault((episode.fingerprint, name[1]), [])
             homes += [] if episode.id in homes else [episode.id]
-        if not episode.is_over and episode.severity in _DOWN:
-            self.down.update(_subjects(episode.alert.application, episode.alert.table))
+        if not episode.is_over and episode.severity in DOWN:
+            self.down.update(subjects(episode.alert.application, episode.alert.table))
         return episode
 
     @cached_property
@@ -145,10 +156,10 @@ class Episodes:
         table = episodes.c
         severe = (
             select(table.application, table.table_name)
-            .where(table.state != "resolved", table.severity.in_(_DOWN))
+            .where(table.state != "resolved", table.severity.in_(DOWN))
             .distinct()
         )
-        return {name for row in self._connection.execute(severe) for name in _subjects(*row)}
+        return {name for row in self._connection.execute(severe) for name in subjects(*row)}
 
     def openers(self, within: timedelta, always: str) -> dict[str, tuple[str, datetime]]:
         """Return by group key the episode that opened the group `within` a span, and when.
@@ -237,7 +248,8 @@ def _moments(texts: Sequence[str]) -> tuple[datetime, ...]:
     return tuple(datetime.fromisoformat(at) for at in texts)
 
 
-def _subjects(application: str | None, table: str | None) -> set[str]:
+def subjects(application: str | None, table: str | None) -> set[str]:
+    """Return what an alert of these is about, as dependencies name it."""
     return {name for name in (application, table and f"{TABLE}{table}") if name}
 
 

@@ -20,7 +20,7 @@ from alert_assets.notify.silence import Kind, Silence, parse_matcher
 from alert_assets.notify.stages.pipeline import Pipeline
 from alert_assets.notify.store.episodes import episode_of
 from alert_assets.notify.store.ledger import LedgerTotals, ledger_totals
-from alert_assets.notify.store.transaction import silence_of
+from alert_assets.notify.store.transaction import Transaction, silence_of
 from alert_assets.state.audit_log import log_action
 from alert_assets.state.database import State
 from alert_assets.state.tables import audit_log, decisions, deliveries, episodes, silences
@@ -109,9 +109,7 @@ class Notifications:
         with self._by_hand("acknowledge", episode, who, why) as (pipeline, found):
             if found.state != "open":
                 raise UserError(f"Episode {found.id} is {_state(found)}; only one that is open can be acknowledged.")
-            after = found.acknowledged(who, pipeline.now)
-            pipeline.send_to_notified(after, Action.ACKNOWLEDGE, f"acknowledged by {who}: {why}")
-        return after
+            return acknowledge(pipeline, found, who, why)
 
     def resolve(self, episode: str, who: str, why: str) -> Episode:
         """End an episode: what fires later than now begins a new one, or soon this one again.
@@ -122,9 +120,7 @@ class Notifications:
         with self._by_hand("resolve", episode, who, why) as (pipeline, found):
             if found.is_over:
                 raise UserError(f"Episode {found.id} is {_state(found)} already.")
-            after = found.resolved(who, pipeline.now, pipeline.now)
-            pipeline.resolve(after, f"resolved by {who}: {why}")
-        return after
+            return resolve(pipeline, found, who, why)
 
     def reopen(self, episode: str, who: str, why: str) -> Episode:
         """Reopen a resolved episode, or one whose acknowledgement is withdrawn.
@@ -216,7 +212,7 @@ class Notifications:
         _check_given(f"{action} {episode}", who, why)
         with self.state.writing() as connection:
             now = self._clock()
-            pipeline = Pipeline(connection, self._routing, now)
+            pipeline = Pipeline(Transaction(connection, now, self._routing.limits.memory), self._routing)
             (found,) = pipeline.transaction.load(episodes.c.id == _find(connection, episode)["id"])
             yield pipeline, found
             pipeline.transaction.flush()
@@ -296,6 +292,20 @@ class Notifications:
             query = query.where(audit_log.c.at >= since)
         with self.state.reading() as connection:
             return [AuditEntry(**row) for row in connection.execute(_limited(query, limit)).mappings()]
+
+
+def acknowledge(pipeline: Pipeline, episode: Episode, who: str, why: str) -> Episode:
+    """Acknowledge an open episode, and notify who was notified of it."""
+    after = episode.acknowledged(who, pipeline.now)
+    pipeline.send_to_notified(after, Action.ACKNOWLEDGE, f"acknowledged by {who}: {why}")
+    return after
+
+
+def resolve(pipeline: Pipeline, episode: Episode, who: str, why: str) -> Episode:
+    """End an episode that is not over, and notify who was notified of it."""
+    after = episode.resolved(who, pipeline.now, pipeline.now)
+    pipeline.resolve(after, f"resolved by {who}: {why}")
+    return after
 
 
 def _find(connection: Connection, episode: str) -> RowMapping:
