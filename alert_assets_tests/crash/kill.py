@@ -23,7 +23,7 @@ from alert_assets.contracts import Contract
 from alert_assets.ingest.query import LandingBatch
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.lake.writer import StagedWrite
-from alert_assets.transforms import changes
+from alert_assets.transforms import distributed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,13 +33,14 @@ if TYPE_CHECKING:
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 Victim = Literal["pipeline", "server", "worker", "all"]
-Step = Literal["read", "write", "commit", "compute", "merge", "delete"]
+Step = Literal["read", "write", "commit", "deduplicate", "correlate", "merge", "delete"]
 
 #: What makes each step, but for `read`.
 _METHODS: dict[str, tuple[Any, str]] = {
     "write": (StagedWrite, "write"),
     "commit": (DeltaTable, "create_write_transaction"),
-    "compute": (changes, "changed_rows"),
+    "deduplicate": (distributed, "deduplicated"),
+    "correlate": (distributed, "correlated"),
     "merge": (Lakehouse, "merge"),
     "delete": (Lakehouse, "delete"),
 }
@@ -52,7 +53,7 @@ class Kill:
     Attributes:
         victim: `worker` is the process that makes the step; `all` is everything, as when the machine stops.
         moment: before or after the step.
-        table: the step is made on this table.
+        table: the step is made on this table; empty for what Spark computes.
         batch: for landing to bronze, the micro-batch; None for what the pipeline's own process does.
         pause_seconds: how long whoever survives the kill waits at this step before it goes on.
         pipeline_pid: filled in by the pipeline's process.
@@ -91,7 +92,7 @@ class Kill:
             return str(target.table_uri).rstrip("/").rpartition("/")[2]
         if isinstance(target, StagedWrite):
             return target.contract.name
-        return next(str(arg.name) for arg in args if isinstance(arg, Contract))
+        return next((str(arg.name) for arg in args if isinstance(arg, Contract)), "")
 
     def strike(self) -> None:
         pids = {"pipeline": self.pipeline_pid, "worker": os.getpid()}
