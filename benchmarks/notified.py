@@ -38,6 +38,13 @@ if TYPE_CHECKING:
 #: Longest that one alert is waited for, and pauses between two of them.
 _PATIENCE_SECONDS, _PAUSE_SECONDS = 300.0, {"stream": (0.0, 5.0), "sensors": (0.0, 30.0)}
 
+#: Everything to the webhook, and no alert held back because there were so many.
+_ROUTING = """
+routes:
+  - {name: everything, add: {webhook: []}}
+limits: {per_minute: 1000, per_hour: 10000}
+"""
+
 
 class Receiver:
     """Remembers when an application was first heard of."""
@@ -187,7 +194,7 @@ def analysed(site: Site) -> dict[str, float]:
 def measure(by: str, alerts: int, events_per_second: int, folder: Path) -> tuple[list[float], dict[str, float]]:
     """Seconds from the rename of each alert's file to its message, but for the first alert, which starts Spark."""
     receiver, seconds = Receiver(), []
-    (folder / "routing.yaml").write_text("routes:\n  - {name: everything, add: {webhook: []}}\n")
+    (folder / "routing.yaml").write_text(_ROUTING)
     site = Site(
         folder,
         ALERTS_WEBHOOK_URL=f"http://127.0.0.1:{receiver.port}/hook",
