@@ -391,27 +391,17 @@ class LandingBatch:
     def __call__(self, landed: DataFrame, batch_number: int) -> None:
         """Judge one micro-batch and commit it to bronze and quarantine, or hold it."""
         lakehouse = Lakehouse(self.settings, run_id=self.run_id)
-        app = f"alert_assets/landing/{self._query_id()}"
-        transactions = {app: batch_number}
-        if lakehouse.transaction(BRONZE_HELD, app) >= batch_number:
-            return
-        if lakehouse.transaction(BRONZE_EVENTS, app) < batch_number:
-            try:
-                self._publish(lakehouse, partial(self._write, lakehouse, landed), transactions)
-            except _LimitsBroken as broken:
-                with lakehouse.stage(BRONZE_HELD) as held:
-                    held.write(held_rows(_lines(landed, self.settings), lakehouse, broken.because))
-                    held.commit(transactions, {**broken.figures, "batch": batch_number, "because": broken.because})
-                # Nothing behind this batch may be taken before somebody has looked.
-                raise
-        elif lakehouse.transaction(BRONZE_QUARANTINE, app) < batch_number:
-            # Cut short between the two commits; there may have been nothing to set aside.
+
+        def hold(held: StagedWrite, because: list[str]) -> None:
+            held.write(held_rows(_lines(landed, self.settings), lakehouse, because))
+
+        def set_aside(quarantine: StagedWrite, app: str) -> None:
             from alert_assets.ingest.judge import Limits
 
             judged = judged_lines(_lines(landed, self.settings), Limits.of(self.settings))
-            with lakehouse.stage(BRONZE_QUARANTINE) as quarantine:
-                quarantine.write(quarantine_rows(unpublished(judged, lakehouse, app)))
-                quarantine.commit(transactions, {"batch": batch_number})
+            quarantine.write(quarantine_rows(unpublished(judged, lakehouse, app)))
+
+        self._take(lakehouse, batch_number, partial(self._write, lakehouse, landed), hold, set_aside)
 
     def here(self, files: Sequence[LandingFile], batch_number: int, began_ms: int) -> None:
         """Judge a batch of files in this process and commit it, or what of it is not committed yet, or hold it.
@@ -430,44 +420,70 @@ class LandingBatch:
             "_ingested_at": array([began_ms] * len(files), moment),
         }
         landed = RecordBatch.from_pydict(columns)
+
+        def hold(held: StagedWrite, because: list[str]) -> None:
+            number = lakehouse.snapshot(BRONZE_HELD).last_batch_id + 1
+            for lines in _reader(self.settings)([landed]):
+                held.add(_held_table(lines, number, because))
+
+        set_aside = partial(self._set_aside_here, lakehouse, landed, batch_number)
+        self._take(lakehouse, batch_number, partial(self._write_here, lakehouse, landed), hold, set_aside)
+
+    def _take(
+        self,
+        lakehouse: Lakehouse,
+        batch_number: int,
+        write: Callable[[StagedWrite, StagedWrite], tuple[int, int]],
+        hold: Callable[[StagedWrite, list[str]], None],
+        set_aside: Callable[[StagedWrite, str], None],
+    ) -> None:
+        """Commit a batch, or what of it is not committed yet, or hold it.
+
+        Args:
+            write: as :meth:`_publish` takes it.
+            hold: writes the files of bronze_held, told why.
+            set_aside: writes those of quarantine for a batch that was cut short behind bronze's commit, told its
+                application id; there may have been nothing to set aside.
+
+        Raises:
+            _LimitsBroken: it is held. Nothing behind it may be taken before somebody has looked.
+        """
         app = f"alert_assets/landing/{self._query_id()}"
         transactions = {app: batch_number}
         if lakehouse.transaction(BRONZE_HELD, app) >= batch_number:
             return
         if lakehouse.transaction(BRONZE_EVENTS, app) < batch_number:
             try:
-                self._publish(lakehouse, partial(self._write_here, lakehouse, landed), transactions)
+                self._publish(lakehouse, write, transactions)
             except _LimitsBroken as broken:
                 with lakehouse.stage(BRONZE_HELD) as held:
-                    number = lakehouse.snapshot(BRONZE_HELD).last_batch_id + 1
-                    for lines in _reader(self.settings)([landed]):
-                        held.add(_held_table(lines, number, broken.because))
+                    hold(held, broken.because)
                     held.commit(transactions, {**broken.figures, "batch": batch_number, "because": broken.because})
                 raise
         elif lakehouse.transaction(BRONZE_QUARANTINE, app) < batch_number:
-            self._quarantine_here(lakehouse, landed, transactions)
+            with lakehouse.stage(BRONZE_QUARANTINE) as quarantine:
+                set_aside(quarantine, app)
+                quarantine.commit(transactions, {"batch": batch_number})
 
-    def _quarantine_here(self, lakehouse: Lakehouse, landed: RecordBatch, transactions: Mapping[str, int]) -> None:
-        """Commit to quarantine what was cut short between the two commits; there may have been nothing to set aside.
+    def _set_aside_here(
+        self, lakehouse: Lakehouse, landed: RecordBatch, number: int, broken: StagedWrite, app: str
+    ) -> None:
+        """Write quarantine's files of a batch that bronze has.
 
         Raises:
             UserError: this release refuses other lines than the one that committed bronze did.
         """
-        ((app, number),) = transactions.items()
         commits = lakehouse.commits(BRONZE_EVENTS)[::-1]
         published = next(commit for commit in commits if commit["transactions"].get(app) == number)
-        with lakehouse.stage(BRONZE_QUARANTINE) as broken:
-            # Its rows of bronze are there: these are written to be thrown away.
-            with suppress(_Rehearsed), lakehouse.stage(BRONZE_EVENTS) as events:
-                self._write_here(lakehouse, landed, events, broken)
-                raise _Rehearsed
-            if broken.written.rows != published["quarantined"]:
-                raise UserError(
-                    f"{broken.written.rows:,} lines are refused now, and {published['quarantined']:,} were when bronze "
-                    "was written"
-                )
-            if broken.written.rows:
-                broken.commit(transactions, {"batch": number})
+        # Its rows of bronze are there: these are written to be thrown away.
+        with suppress(_Rehearsed), lakehouse.stage(BRONZE_EVENTS) as events:
+            self._write_here(lakehouse, landed, events, broken)
+            raise _Rehearsed
+        if broken.written.rows != published["quarantined"]:
+            raise UserError(
+                f"{broken.written.rows:,} lines are refused now, and {published['quarantined']:,} were when bronze "
+                "was written"
+            )
 
     def _write_here(
         self, lakehouse: Lakehouse, landed: RecordBatch, events: StagedWrite, broken: StagedWrite
