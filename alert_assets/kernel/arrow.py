@@ -58,6 +58,11 @@ def starts(*columns: np.ndarray) -> np.ndarray:
     return np.flatnonzero(begins)
 
 
+def numbered(begins: np.ndarray, length: int) -> np.ndarray:
+    """Of each of so many places the number of the stretch that it is in, from where the stretches begin."""
+    return np.repeat(np.arange(len(begins)), np.diff(np.append(begins, length)))
+
+
 def differs(left: pa.Table, right: pa.Table) -> np.ndarray:
     """Whether rows at the same place have different values in a column; null and null are the same, maps have an order.
 

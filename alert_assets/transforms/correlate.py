@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from alert_assets.contracts.vocabulary import SUMMARIES
-from alert_assets.kernel.arrow import MOMENT, codes, is_in, micros, smallest, starts, where
+from alert_assets.kernel.arrow import MOMENT, codes, is_in, micros, numbered, smallest, starts, where
 from alert_assets.transforms.context import BLANKS, context_text
-from alert_assets.transforms.deduplicate import UNIT_SEPARATOR, fingerprints
+from alert_assets.transforms.deduplicate import UNIT_SEPARATOR, fingerprints, names
 from alert_assets.transforms.lookback import EVIDENCE, evidence
 
 if TYPE_CHECKING:
@@ -87,12 +87,16 @@ def correlate(incidents: pa.Table, events: pa.Table, *, dedup_fields: Sequence[s
     Returns:
         gold_incidents' columns but `_batch_id`.
     """
+    nothing = pa.schema([*incidents.schema, *_GAINED]).empty_table()
+    if not incidents.num_rows:
+        # Of most stretches of time Spark's workers have events alone.
+        return nothing
     applications = pc.unique(incidents["application_id"])
     whose, of_whom = (_places(table["application_id"], applications) for table in (incidents, events))
     content = _content(events, dedup_fields)
     once = _once(content, of_whom, events["event_id"])
     seen, bounds = content.take(once), np.searchsorted(of_whom[once], np.arange(len(applications) + 1))
-    parts = [pa.schema([*incidents.schema, *_GAINED]).empty_table()]
+    parts = [nothing]
     for number, (begin, end) in enumerate(pairwise(bounds.tolist())):
         theirs = incidents.filter(pa.array(whose == number))
         parts.append(_with_evidence(theirs, seen.slice(begin, end - begin), lookback_minutes))
@@ -127,7 +131,7 @@ def _content(events: pa.Table, dedup_fields: Sequence[str]) -> pa.Table:
 def _alert_fingerprints(events: pa.Table, firing: np.ndarray, dedup_fields: Sequence[str]) -> pa.Array:
     """Of the alerts that fire; of other events any text."""
     places = np.cumsum(firing) - 1
-    found = fingerprints(events.filter(pa.array(firing)), dedup_fields)
+    found = fingerprints(names(events.filter(pa.array(firing)), dedup_fields))
     return pa.concat_arrays([found, pa.array([""])]).take(pa.array(np.where(firing, places, len(found))))
 
 
@@ -154,8 +158,8 @@ def _once(content: pa.Table, whose: np.ndarray, event_ids: pa.ChunkedArray) -> n
     in_order = np.lexsort((ids, at[several], whose[several]))
     several, ids = several[in_order], ids[in_order]
     begins = starts(whose[several], at[several], ids)
-    number = np.repeat(np.arange(len(begins)), np.diff(np.append(begins, len(several))))
-    found = np.concatenate([order[alone], several[smallest(content.take(several), number)]])
+    chosen = smallest(content.take(several), numbered(begins, len(several)))
+    found = np.concatenate([order[alone], several[chosen]])
     return found[np.argsort(whose[found], kind="stable")]
 
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from alert_assets.contracts.vocabulary import SEVERITIES
-from alert_assets.kernel.arrow import by_key, codes, is_in, micros, moments, smallest, starts, where
+from alert_assets.kernel.arrow import by_key, codes, is_in, micros, moments, numbered, smallest, starts, where
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +43,9 @@ CONTENT = (
     "labels",
 )
 
+#: Columns of alerts that are needed, whatever tells them apart.
+COLUMNS = ("event_id", "timestamp", "error_code", *CONTENT)
+
 #: What a window shows of its last firing: the news, where a text or a label changes while it fires.
 _OF_THE_LAST = ("source", "labels", "message", "url")
 
@@ -55,9 +58,9 @@ def names(events: pa.Table, fields: Sequence[str]) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(*[pc.fill_null(_field(events, name), "") for name in fields], UNIT_SEPARATOR)
 
 
-def fingerprints(events: pa.Table, fields: Sequence[str]) -> pa.Array:
+def fingerprints(named: pa.ChunkedArray) -> pa.Array:
     """Hex SHA-256 of :func:`names`."""
-    told_apart = names(events, fields).combine_chunks().dictionary_encode()
+    told_apart = named.combine_chunks().dictionary_encode()
     hashed = [sha256(name.encode()).hexdigest() for name in told_apart.dictionary.to_pylist()]
     return pa.array(hashed, pa.string()).take(told_apart.indices)
 
@@ -66,8 +69,7 @@ def deduplicate(alerts: pa.Table, *, dedup_fields: Sequence[str], window_minutes
     """Collapse alert events.
 
     Args:
-        alerts: events of type alert: `event_id`, `timestamp` and :data:`CONTENT`, and `error_code` where it is one of
-            `dedup_fields`; all of them, for every window among them.
+        alerts: events of type alert, their :data:`COLUMNS`; all of them, for every window among them.
 
     Returns:
         silver_alerts' columns but `_batch_id`.
@@ -80,32 +82,26 @@ def deduplicate(alerts: pa.Table, *, dedup_fields: Sequence[str], window_minutes
     name, at = codes(ordered["name"]), micros(ordered["timestamp"])
     # A redelivery has the same event_id and timestamp.
     begins = starts(name, at, codes(ordered["event_id"]))
-    number = np.repeat(np.arange(len(begins)), np.diff(np.append(begins, len(at))))
+    number = numbered(begins, len(at))
     events = ordered.take(smallest(ordered.select(CONTENT), number))
 
     # Each event once, those of a window side by side in order of time and id.
     name, at = name[begins], at[begins]
     first_of_window = starts(name, at // width)
-    window = np.repeat(np.arange(len(first_of_window)), np.diff(np.append(first_of_window, len(at))))
-    count = len(first_of_window)
+    window, count = numbered(first_of_window, len(at)), len(first_of_window)
 
-    def last(holds: np.ndarray) -> np.ndarray:
-        places = np.flatnonzero(holds)
-        found = np.full(count, -1)
-        found[window[places]] = places
-        return found
-
-    def first(holds: np.ndarray) -> np.ndarray:
-        places = np.flatnonzero(holds)[::-1]
+    def last_of(places: np.ndarray) -> np.ndarray:
+        """Of each window the last of some places of events, -1 where there is none."""
         found = np.full(count, -1)
         found[window[places]] = places
         return found
 
     firing = is_in(events["status"], "firing")
-    last_firing, last_resolution = last(firing), last(~firing)
+    firings = np.flatnonzero(firing)
+    first_firing, last_firing, last_resolution = map(last_of, (firings[::-1], firings, np.flatnonzero(~firing)))
     fired = last_firing >= 0
     # A firing before any resolution, in each of these: resolutions count where nothing fired.
-    shown_first = events.take(np.where(fired, first(firing), first_of_window))
+    shown_first = events.take(np.where(fired, first_firing, first_of_window))
     shown_last = events.take(np.where(fired, last_firing, last_resolution))
     ranked = pc.fill_null(pc.index_in(events["severity"], pa.array(SEVERITIES)), -1).to_numpy()
     counted = firing == fired[window]
@@ -119,14 +115,14 @@ def deduplicate(alerts: pa.Table, *, dedup_fields: Sequence[str], window_minutes
     is_over = (last_resolution >= 0) & (~fired | (at[last_resolution] >= at[last_firing]))
     start = at[first_of_window] // width * width
     columns = {
-        "fingerprint": fingerprints(shown_first, dedup_fields),
+        "fingerprint": fingerprints(shown_first["name"]),
         "window_start": moments(start),
         "window_end": moments(start + width),
         **{column: shown_first[column] for column in ("application_id", "host", "alert_type")},
         "severity": pa.array([_UNKNOWN_SEVERITY, *SEVERITIES]).take(pa.array(severest + 1)),
         **{column: where(fired, shown_first[column]) for column in ("alert_id", "current_value", "threshold")},
         "max_value": pa.array(highest, mask=np.isneginf(highest)),
-        "first_seen_timestamp": moments(micros(shown_first["timestamp"]), fired),
+        "first_seen_timestamp": moments(at[first_firing], fired),
         "last_seen_timestamp": moments(at[last_firing], fired),
         "alert_count": alert_count,
         "suppressed_count": np.maximum(alert_count - 1, 0),

@@ -43,12 +43,11 @@ def deduplicated(alerts: DataFrame, *, dedup_fields: Sequence[str], window_minut
     names = F.concat_ws(deduplicate.UNIT_SEPARATOR, *[F.coalesce(_field(name), F.lit("")) for name in dedup_fields])
     window = spark_bucket(F.col("timestamp"), timedelta(minutes=window_minutes))
     share = F.pmod(F.xxhash64(names, window), F.lit(8 + rows // _TOGETHER))
-    columns = dict.fromkeys(["event_id", "timestamp", "error_code", *deduplicate.CONTENT])
 
     def collapse(some: pa.Table) -> pa.Table:
         return deduplicate.deduplicate(some, dedup_fields=dedup_fields, window_minutes=window_minutes)
 
-    return alerts.select(*columns).groupBy(share).applyInArrow(collapse, _rows_of(SILVER_ALERTS))
+    return alerts.select(*deduplicate.COLUMNS).groupBy(share).applyInArrow(collapse, _rows_of(SILVER_ALERTS))
 
 
 def correlated(

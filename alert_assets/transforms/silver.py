@@ -12,7 +12,7 @@ from alert_assets.kernel.sql import sql_envelope, within
 from alert_assets.lake.audit import audit, audit_staged
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
 from alert_assets.transforms.changes import changed_rows
-from alert_assets.transforms.deduplicate import deduplicate
+from alert_assets.transforms.deduplicate import COLUMNS, deduplicate
 from alert_assets.transforms.refresh import Refresh, only_in, rows_at_hand
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def _computed(
     settings: Settings,
 ) -> pa.Table:
     """Silver's rows of these windows; of others in `touched` too, where there are few alerts."""
-    alerts = rows_at_hand(bronze, f"event_type = 'alert' AND {within('timestamp', touched)}", settings)
+    there = f"event_type = 'alert' AND {within('timestamp', touched)}"
+    alerts = rows_at_hand(bronze, there, settings, dict.fromkeys(COLUMNS))
     if alerts is not None:
         return deduplicate(alerts, dedup_fields=settings.dedup_fields, window_minutes=settings.dedup_window_minutes)
 
