@@ -17,14 +17,14 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 from filelock import FileLock, Timeout
 
 from alert_assets.kernel.filesystems import filesystem_of, make_private
 from alert_assets.kernel.sql import literal
 from alert_assets.lake.opened import open_table
-from alert_assets.lake.rows import as_arrow, query, traced
+from alert_assets.lake.rows import arrow_query, query
 from alert_assets.lake.schema import STATISTICS, LakehouseError, evolve, is_of_now, shaped, stored_schema
 from alert_assets.lake.snapshot import BATCH_APP, Snapshot, transaction_version
 
@@ -205,11 +205,7 @@ class Lakehouse:
 
     def query(self, sql: str, **tables: Contract) -> pa.Table:
         """SQL over small tables by the names given, without Spark. The tables have to be there."""
-        builder = QueryBuilder()
-        for name, contract in tables.items():
-            builder.register(name, open_table(self.uri(contract)))
-        with traced(sql):
-            return as_arrow(builder.execute(sql).read_all())
+        return arrow_query(sql, **{name: open_table(self.uri(contract)) for name, contract in tables.items()})
 
     def commits(self, contract: Contract, after_version: int = -1) -> list[dict[str, Any]]:
         """Our commits above a version, oldest first: `{"version", "committed_at", **what we wrote into it}`."""

@@ -18,6 +18,7 @@ from deltalake.exceptions import DeltaError
 from alert_assets.kernel import tracing
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
     import pyarrow as pa
@@ -28,14 +29,26 @@ _VALUE = re.compile(r"'(?:[^']|'')*'|\b\d+(?:\.\d+)?\b")
 
 def query(sql: str, **tables: DeltaTable) -> list[dict[str, Any]]:
     """Rows of SQL over tables by the names given; times are aware UTC."""
+    with _traced(sql):
+        return rows_of(_execute(sql, tables))
+
+
+def arrow_query(sql: str, **tables: DeltaTable) -> pa.Table:
+    """The same as a table of pyarrow's. `pa.table()` would import pandas for it."""
+    import pyarrow as pa
+
+    with _traced(sql):
+        return pa.RecordBatchReader.from_stream(_execute(sql, tables)).read_all()
+
+
+def _execute(sql: str, tables: Mapping[str, DeltaTable]) -> Any:
     builder = QueryBuilder()
     for name, table in tables.items():
         builder.register(name, table)
-    with traced(sql):
-        return rows_of(builder.execute(sql))
+    return builder.execute(sql)
 
 
-def traced(sql: str) -> AbstractContextManager[object]:
+def _traced(sql: str) -> AbstractContextManager[object]:
     """Trace a query that delta-rs runs; values stay out of the span."""
     if not tracing.is_on():
         return nullcontext()
@@ -56,13 +69,6 @@ def rows_of(result: Any) -> list[dict[str, Any]]:
     names = list(table.column_names)
     columns = [_values(table.column(number)) for number in range(len(names))]
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
-def as_arrow(result: Any) -> pa.Table:
-    """A result of delta-rs as pyarrow has it. `pa.table()` does the same and imports pandas for it."""
-    import pyarrow as pa
-
-    return pa.RecordBatchReader.from_stream(result).read_all()
 
 
 def file_statistics(table: DeltaTable, *names: str) -> list[dict[str, Any]]:

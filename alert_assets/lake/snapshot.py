@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from alert_assets.kernel.filesystems import glob_literal, local_path
 from alert_assets.kernel.intervals import Interval, merge_intervals
 from alert_assets.kernel.sql import quote
-from alert_assets.lake.rows import as_arrow, file_statistics, rows_of, traced
+from alert_assets.lake.rows import arrow_query, file_statistics, rows_of
 from alert_assets.lake.schema import require_readable, shaped, stored_schema
 
 if TYPE_CHECKING:
@@ -163,12 +163,9 @@ class Snapshot:
         Raises:
             LakehouseError: the files are not what the table's rows are.
         """
-        from deltalake import QueryBuilder
-
         assert self.table is not None
         require_readable(self.table, self.contract)
-        with traced(sql):
-            return as_arrow(QueryBuilder().register("t", self.table).execute(sql))
+        return arrow_query(sql, t=self.table)
 
 
 def _beginning(column: str, length: int | None) -> str:

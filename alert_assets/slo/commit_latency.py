@@ -15,7 +15,6 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError
 
 from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, GOLD_INCIDENTS, PIPELINE_LATENCY, Contract
@@ -23,13 +22,15 @@ from alert_assets.kernel.buckets import bucket_of
 from alert_assets.kernel.intervals import bucket_intervals
 from alert_assets.kernel.sql import hour_of, literal, within
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app, rows_in
-from alert_assets.lake.rows import file_statistics, query
+from alert_assets.lake.rows import arrow_query, file_statistics, query
 from alert_assets.lake.snapshot import BATCH_APP
 from alert_assets.slo.latency import HISTORY_AGE, latency_row
 from alert_assets.slo.sli import STAGE_TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from deltalake import DeltaTable
 
 #: A stage that no SLO is about is measured against this.
 DEFAULT_THRESHOLD_SECONDS = 300.0
@@ -133,12 +134,11 @@ def _new_incidents(lakehouse: Lakehouse, version: int, batch: int, columns: Sequ
         hours = query(f"SELECT DISTINCT {hour_of('window_start')} AS hour FROM t WHERE {of_commit}", t=now)
         near = within("window_start", bucket_intervals(sorted(row["hour"] for row in hours), timedelta(hours=1)))
         same = " AND ".join(f"o.{column} = n.{column}" for column in key)
-        builder = QueryBuilder().register("now", now).register("before", before)
         sql = (
             f"SELECT {', '.join(columns)} FROM (SELECT * FROM now WHERE {of_commit}) n "
             f"LEFT ANTI JOIN (SELECT {', '.join(key)} FROM before WHERE {near}) o ON {same}"
         )
-        return pa.RecordBatchReader.from_stream(builder.execute(sql)).read_all()
+        return arrow_query(sql, now=now, before=before)
     except (DeltaError, OSError):
         return pa.schema([]).empty_table()
 

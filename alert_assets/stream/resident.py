@@ -21,7 +21,13 @@ from typing import TYPE_CHECKING, Any
 from alert_assets.breaker.guard import BreakerOpen
 from alert_assets.checks.evaluate import evaluate, record
 from alert_assets.checks.tables import CHECKS
-from alert_assets.contracts import GOLD_PROBLEMS, PLATINUM_PROBLEMS, SILVER_BASELINES, SILVER_DEPENDENCIES
+from alert_assets.contracts import (
+    BRONZE_QUARANTINE,
+    GOLD_PROBLEMS,
+    PLATINUM_PROBLEMS,
+    SILVER_BASELINES,
+    SILVER_DEPENDENCIES,
+)
 from alert_assets.errors import UserError
 from alert_assets.ingest.maintenance import maintain
 from alert_assets.kernel import tracing
@@ -317,8 +323,9 @@ class ResidentProcess:
 
     def _compact(self) -> None:
         """Put the small files of the last minute together, which queries would open one by one."""
+        written = (*CHAIN, BRONZE_QUARANTINE)
         try:
-            problems = maintain(self._settings, utc_now(), lambda _: None, tables=CHAIN, cleaning=False).problems
+            problems = maintain(self._settings, utc_now(), lambda _: None, tables=written, cleaning=False).problems
         except Exception as error:  # noqa: BLE001  the next minute tries again
             problems = {"files": str(error)}
         for name, problem in problems.items():

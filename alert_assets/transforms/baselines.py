@@ -9,8 +9,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from deltalake import QueryBuilder
-
 from alert_assets.analysis.causes.samples import KEPT, MEASURED, SERIES, hour_of, hours_sql, kept
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_BASELINES
 from alert_assets.kernel.buckets import sql_bucket
@@ -18,7 +16,7 @@ from alert_assets.kernel.intervals import Interval, bucket_intervals
 from alert_assets.kernel.sql import literal, sql_envelope
 from alert_assets.lake.audit import audit
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
-from alert_assets.lake.rows import as_arrow, query, traced
+from alert_assets.lake.rows import arrow_query, query
 from alert_assets.lake.schema import stored_schema
 from alert_assets.transforms.refresh import Refresh
 
@@ -86,8 +84,7 @@ def _days(hours: dict[int, tuple[list[str], int]]) -> list[list[Interval]]:
 def _computed(bronze: DeltaTable, hours: list[Interval], of: str = "true") -> pa.Table:
     columns = f'{_SERIES_ID} AS series_id, {SERIES}, hour, samples, weight, "values"'
     sql = f"SELECT {columns} FROM ({hours_sql(bronze, hours, of=of)})"
-    with traced(sql):
-        return _shaped(as_arrow(QueryBuilder().register("t", bronze).execute(sql)))
+    return _shaped(arrow_query(sql, t=bronze))
 
 
 def _together(parts: list[pa.Table]) -> pa.Table:

@@ -15,8 +15,6 @@ from math import ceil
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from deltalake import QueryBuilder
-
 from alert_assets.analysis.causes.baselines import (
     AROUND_SECONDS,
     INTERVALS_AFTER,
@@ -40,7 +38,7 @@ from alert_assets.analysis.causes.samples import HOUR, MEASURED, SERIES, hours_s
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_BASELINES
 from alert_assets.kernel.intervals import Interval, merge_intervals
 from alert_assets.kernel.sql import literal
-from alert_assets.lake.rows import as_arrow, query
+from alert_assets.lake.rows import arrow_query, query
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -238,8 +236,7 @@ EARLIEST_END = (
 
 def _columns(sql: str, table: DeltaTable) -> list[list[Any]]:
     """The columns of SQL over a table that it calls `t`; as many rows as that makes, without a dictionary each."""
-    result = as_arrow(QueryBuilder().register("t", table).execute(sql))
-    return [_values(column.combine_chunks()) for column in result.columns]
+    return [_values(column.combine_chunks()) for column in arrow_query(sql, t=table).columns]
 
 
 def _values(column: Any) -> list[Any]:
