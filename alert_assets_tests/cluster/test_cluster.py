@@ -96,7 +96,7 @@ def test_what_both_workers_did_in_two_runs_is_what_the_oracle_says(site: Site, c
         site.materialize(TO_GOLD)
         done = {place: tasks - before[place] for place, tasks in cluster.tasks().items()}
         assert done["driver"] == 0, done
-        assert min(done["worker-a"], done["worker-b"]) > 5, done
+        assert min(done["worker-a"], done["worker-b"]) >= sum(done.values()) / 4, done
     assert_tables_are_the_oracles(site, lines)
 
 
@@ -119,6 +119,6 @@ def test_one_worker_finishes_what_two_began(site: Site, cluster: Cluster) -> Non
     assert "RUN_SUCCESS" in output
     after = cluster.tasks()
     assert after["worker-b"] == at_death["worker-b"]
-    assert after["worker-a"] > at_death["worker-a"] + 5
+    assert after["worker-a"] > at_death["worker-a"] + 2
     assert cluster.executors() == {"worker-a"}
     assert_tables_are_the_oracles(site, lines)

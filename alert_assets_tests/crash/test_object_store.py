@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from alert_assets.settings import Settings, load_settings
 from alert_assets_tests.crash import victim
 from alert_assets_tests.ingest.test_without_spark import no_spark
 from alert_assets_tests.notify.channels.service import answer, running
+from alert_assets_tests.support.dagster_site import ROOT
 from alert_assets_tests.support.object_store import bucket, s3_endpoint
 from alert_assets_tests.support.pipeline import arrow_rows
 
@@ -80,7 +82,8 @@ def ingest_until_killed(moment: str, table: str) -> None:
         "kill": {"victim": "pipeline", "moment": moment, "step": "commit", "table": table},
         "steps": ["ingest"],
     }
-    done = subprocess.run([sys.executable, victim.__file__, json.dumps(orders)], capture_output=True, check=False)
+    command = [sys.executable, victim.__file__, json.dumps(orders)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done
 
 
