@@ -19,8 +19,8 @@ from alert_assets.notify.alert import Alert
 from alert_assets.notify.facts import DATA_PLATFORM
 from alert_assets.notify.store.outbox import raise_alert
 from alert_assets.state.audit_log import READ
-from alert_assets.state.database import upsert
-from alert_assets.state.tables import audit_log, lookouts
+from alert_assets.state.lookouts import cursor_of, remember
+from alert_assets.state.tables import audit_log
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -154,15 +154,12 @@ def look_for_suspicious(state: State, expected: Collection[str]) -> int:
                     key = f"audit/{suspicion.rule}/{entry.who}/{entry.at:%Y-%m-%d}"
                     raised += raise_alert(connection, suspicion_alert(suspicion), key)
                 before.add(entry)
-        row = {"name": AUDIT, "cursor": {"id": newest}}
-        statement = upsert(connection, lookouts).values(row)
-        connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))
+        remember(connection, AUDIT, {"id": newest})
     return raised
 
 
 def _seen(connection: Connection) -> int:
-    cursor = connection.scalar(select(lookouts.c.cursor).where(lookouts.c.name == AUDIT))
-    return int((cursor or {}).get("id", 0))
+    return int((cursor_of(connection, AUDIT) or {}).get("id", 0))
 
 
 def _newest(connection: Connection) -> int:
