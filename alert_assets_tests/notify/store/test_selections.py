@@ -5,7 +5,10 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from alert_assets.notify.alert import SEVERITIES
+from alert_assets.notify.channels.channel import Action
 from alert_assets.notify.episode import PROBLEM, SUMMARY, Episode, Occurrence
 from alert_assets.notify.store.digests import GROUPED, RATE_LIMITED
 from alert_assets.notify.store.memory import MemoryStore
@@ -70,6 +73,10 @@ def change(transaction: Transaction, chance: Random) -> None:
         transaction.episode(kept.id)
         occurrence = Occurrence(f"{number % 3}", 1, kept.fired_at, kept.fired_at, kept.over_at, kept.severity)
         transaction.episodes.keep(kept, occurrence if chance.random() < 0.5 else None)
+    for number in chance.sample(range(_NUMBER), 9):
+        name, action = f"{number:016x}", chance.choice([Action.OPEN, Action.RESOLVE])
+        if transaction.episode(name) is not None:
+            transaction.deliveries.add(name, action, chance.choice([SLACK, MANAGER]), alert(at=now))
     digests = transaction.digests
     for digest in (*digests.due(GROUPED), *digests.due(RATE_LIMITED)):
         if chance.random() < 0.3:
@@ -95,6 +102,8 @@ def answers(transaction: Transaction) -> dict[str, Any]:
         "homes": [transaction.episodes.home(name, key, None) for name, key in _REPORTED],
         "openers": transaction.episodes.openers(10 * MINUTE, PROBLEM),
         "down": transaction.episodes.down,
+        "sent": [transaction.deliveries.sent[to] for to in (SLACK, MANAGER)],
+        "notified": [transaction.deliveries.notified(one.id) for one in transaction.select(Selection.OWED)],
         "due": due,
         "members": [transaction.digests.members(row["id"]) for row in due],
         "waiting": [transaction.digests.waiting_of(f"{number:016x}") for number in range(_NUMBER)],
@@ -115,4 +124,27 @@ def test_memory_selects_what_a_state_database_selects(state_url: str) -> None:
         for question, answer in found[0].items():
             assert found[1][question] == answer, (tick, question)
         selected |= {question for question, answer in found[0].items() if answer}
-    assert selected >= {*(one.name for one in Selection), "openers", "down", "due", "members"}
+    assert selected >= {*(one.name for one in Selection), "openers", "down", "sent", "notified", "due", "members"}
+
+
+def test_a_transaction_that_fails_has_changed_nothing(state_url: str) -> None:
+    memory = MemoryStore(24 * HOUR)
+    memory.enqueue([alert("a"), alert("b"), alert("c")])
+    stores: list[Store] = [Store(State(state_url), 24 * HOUR), memory]
+    for store in stores:
+        with store.writing(T0) as transaction:
+            change(transaction, Random(1))
+        now = T0 + 2 * MINUTE
+        with store.reading(now) as transaction:
+            before = answers(transaction)
+        messages = list(memory.messages)
+        with pytest.raises(ZeroDivisionError), store.writing(now) as transaction:
+            for seed in (2, 3):
+                change(transaction, Random(seed))
+                transaction.flush()
+            transaction.outbox.mark([1, 2], "dispatched")
+            raise ZeroDivisionError
+        with store.reading(now) as transaction:
+            assert answers(transaction) == before
+        assert memory.messages == messages
+    assert [one.number for one in memory.pending] == [1, 2, 3]
