@@ -130,6 +130,13 @@ def test_a_rate_limit_that_makes_summaries_of_a_storm() -> None:
     assert {sent.action for sent in found.new} >= {"summary"}
 
 
+def test_a_title_is_masked_as_in_the_messages_themselves() -> None:
+    story = history(firing("disk", T0 + MINUTE, title="disk of ana@example.com is full"))
+    titles = {sent.title for sent in replay(story, routing(), RULES).sent}
+    assert titles == {story.reports[0].alert.masked().title}
+    assert not any("ana@" in title for title in titles)
+
+
 def test_a_silence_of_the_history_holds_in_both() -> None:
     held = {
         "id": 1,
