@@ -81,11 +81,7 @@ stop: ## stop the warm Spark server
 clean: ## remove the tables, checkpoints, state and landed samples under data/
 	@for made in data/lake data/checkpoints data/state data/landing/sample-*; do \
 	  if [ -e $$made ]; then echo "Removing $$made"; rm -rf $$made; fi; \
-	done && \
-	group() { $$python -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")' \
-	  $$1 >"$$tools/$$1.in"; } && \
-	group dbt && compile "$$tools/dbt.in" --no-annotate -o requirements-dbt-lock.txt && \
-	group image && compile "$$tools/image.in" --constraints requirements-lock.txt --no-annotate -o requirements-image-lock.txt
+	done
 
 # Spark runs on the java that JAVA_HOME or PATH names. With a server elsewhere (SPARK_REMOTE) none is needed.
 java:

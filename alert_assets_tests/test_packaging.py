@@ -203,3 +203,13 @@ def test_a_machine_without_a_usable_python_is_told_so_in_one_line(tmp_path: Path
     assert rest == []
     assert "Python 3.11" in complaint
     assert found in complaint
+
+
+def test_clean_removes_what_runs_made_and_nothing_else(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for made in ("lake", "checkpoints", "state", "landing/sample-1", "landing/mine"):
+        (tmp_path / "data" / made).mkdir(parents=True)
+
+    cleaned = make("clean", folder=tmp_path)
+    assert (cleaned.returncode, cleaned.stderr) == (0, "")
+    assert [path.name for path in (tmp_path / "data").rglob("*")] == ["landing", "mine"]

@@ -36,7 +36,7 @@ from alert_assets.notify.problems import surges, with_problems
 from alert_assets.notify.routing.rules import LOG
 from alert_assets.notify.sources import is_demo
 from alert_assets.notify.stages.pipeline import Pipeline
-from alert_assets.notify.store.memory import MemoryStore, MemoryTransaction, SentMessage
+from alert_assets.notify.store.memory import MemoryStore, SentMessage
 from alert_assets.notify.store.notifications import acknowledge, resolve
 from alert_assets.state.tables import audit_log, episodes, outbox, silences
 from alert_assets.state.types import storable
@@ -306,16 +306,15 @@ def _ceiling(at: datetime, tick: timedelta) -> datetime:
 def _act(store: MemoryStore, routing: Routing, acts: Iterable[Act], now: datetime) -> None:
     """Do what people did, where the replay has something open to do it to."""
     for act in acts:
-        transaction = MemoryTransaction(store, now)
-        found = transaction.open_of(act.fingerprint)
-        if found is None:
-            continue
-        pipeline = Pipeline(transaction, routing)
-        if act.action == "episode_resolve":
-            resolve(pipeline, found, act.who, "as in the history")
-        elif found.state == "open":
-            acknowledge(pipeline, found, act.who, "as in the history")
-        transaction.flush()
+        with store.writing(now) as transaction:
+            found = transaction.open_of(act.fingerprint)
+            if found is None:
+                continue
+            pipeline = Pipeline(transaction, routing)
+            if act.action == "episode_resolve":
+                resolve(pipeline, found, act.who, "as in the history")
+            elif found.state == "open":
+                acknowledge(pipeline, found, act.who, "as in the history")
 
 
 def _next_due(store: MemoryStore, now: datetime, tick: timedelta) -> datetime | None:

@@ -11,13 +11,10 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
-
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.notify.suspicion import look_for_suspicious
-from alert_assets.state.database import upsert
-from alert_assets.state.tables import lookouts
+from alert_assets.state.lookouts import cursor_of, remember
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,12 +106,10 @@ def _seen(state: State, lakehouse: Lakehouse) -> IncidentsSeen:
     from alert_assets.notify.sources import IncidentsSeen
 
     with state.reading() as connection:
-        cursor = connection.scalar(select(lookouts.c.cursor).where(lookouts.c.name == INCIDENTS))
+        cursor = cursor_of(connection, INCIDENTS)
     return IncidentsSeen(**(cursor or {})).still_there(lakehouse)
 
 
 def _remember(state: State, seen: IncidentsSeen) -> None:
-    row = {"name": INCIDENTS, "cursor": asdict(seen)}
     with state.writing() as connection:
-        statement = upsert(connection, lookouts).values(row)
-        connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))
+        remember(connection, INCIDENTS, asdict(seen))

@@ -7,7 +7,8 @@ another person to judge: nothing is refused.
 
 from __future__ import annotations
 
-from collections import Counter
+from bisect import bisect_right, insort
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -18,12 +19,12 @@ from alert_assets.notify.alert import Alert
 from alert_assets.notify.facts import DATA_PLATFORM
 from alert_assets.notify.store.outbox import raise_alert
 from alert_assets.state.audit_log import READ
-from alert_assets.state.database import upsert
-from alert_assets.state.tables import audit_log, lookouts
+from alert_assets.state.lookouts import cursor_of, remember
+from alert_assets.state.tables import audit_log
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-    from datetime import datetime
+    from collections.abc import Collection, Iterable
+    from datetime import date, datetime
 
     from sqlalchemy import Connection
 
@@ -60,26 +61,61 @@ class Suspicion:
     because: str
 
 
-def suspicions(entry: Entry, before: Sequence[Entry], expected: Collection[str]) -> list[Suspicion]:
-    """Judge an entry against all that came before it; pure.
+class Acts:
+    """Earlier acts of everyone, of the last 90 days, by person and by time."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        """Take those that are known."""
+        self._times: defaultdict[str, list[datetime]] = defaultdict(list)
+        self._days: defaultdict[str, set[date]] = defaultdict(set)
+        self._hours_of_day: defaultdict[str, set[int]] = defaultdict(set)
+        self._in_hour: Counter[tuple[str, datetime]] = Counter()
+        for entry in entries:
+            self.add(entry)
+
+    def add(self, entry: Entry) -> None:
+        """Take one more."""
+        insort(self._times[entry.who], entry.at)
+        self._days[entry.who].add(entry.at.date())
+        self._hours_of_day[entry.who].add(entry.at.hour)
+        self._in_hour[entry.who, entry.at.replace(minute=0, second=0, microsecond=0)] += 1
+
+    def number_of(self, who: str) -> int:
+        """Return how many are this person's."""
+        return len(self._times[who])
+
+    def is_odd(self, entry: Entry) -> bool:
+        """Whether the person has habits, and never acts near that hour of the day."""
+        if self.number_of(entry.who) < _ACTS or len(self._days[entry.who]) < _DAYS:
+            return False
+        hours = self._hours_of_day[entry.who]
+        return min(min((at - entry.at.hour) % 24, (entry.at.hour - at) % 24) for at in hours) > _NEAR_HOURS
+
+    def lately(self, entry: Entry) -> int:
+        """Return how many are this person's and less than an hour before."""
+        times = self._times[entry.who]
+        return len(times) - bisect_right(times, entry.at - _HOUR)
+
+    def most(self, before: datetime) -> int:
+        """Return how many anybody did at most in one full hour that ended by then."""
+        return max((number for (_, hour), number in self._in_hour.items() if hour + _HOUR <= before), default=0)
+
+
+def suspicions(entry: Entry, before: Acts, expected: Collection[str]) -> list[Suspicion]:
+    """Judge an entry against all that came before it.
 
     Args:
-        before: earlier entries of everyone, of the last 90 days.
         expected: who reads personal data as part of their work.
     """
     found = []
     if entry.action == READ and entry.who not in expected:
         found.append(Suspicion("read", entry, f"read {entry.subject}, which may hold personal data, as it came"))
-    own = [one.at for one in before if one.who == entry.who]
-    if len(own) >= _ACTS and len({at.date() for at in own}) >= _DAYS:
-        distances = {min((at.hour - entry.at.hour) % 24, (entry.at.hour - at.hour) % 24) for at in own}
-        if min(distances) > _NEAR_HOURS:
-            because = f"acted at {entry.at:%H:%M} UTC, an hour at which none of the {len(own):,} acts before was"
-            found.append(Suspicion("hour", entry, because))
-    lately = 1 + sum(entry.at - at < _HOUR for at in own)
-    others = Counter((one.who, one.at.replace(minute=0, second=0, microsecond=0)) for one in before)
-    most = max((number for (_, hour), number in others.items() if hour + _HOUR <= entry.at - _HOUR), default=0)
-    if lately >= _MANY and lately >= _TIMES * most:
+    if before.is_odd(entry):
+        number = before.number_of(entry.who)
+        because = f"acted at {entry.at:%H:%M} UTC, an hour at which none of the {number:,} acts before was"
+        found.append(Suspicion("hour", entry, because))
+    lately = 1 + before.lately(entry)
+    if lately >= _MANY and lately >= _TIMES * (most := before.most(entry.at - _HOUR)):
         because = f"did {lately:,} things within an hour; the most that anybody did in one before is {most:,}"
         found.append(Suspicion("volume", entry, because))
     return found
@@ -112,20 +148,18 @@ def look_for_suspicious(state: State, expected: Collection[str]) -> int:
         new = _entries(connection, audit_log.c.id > seen)
         raised = 0
         if new:
-            earlier = _entries(connection, audit_log.c.id <= seen, audit_log.c.at >= new[0].at - _MEMORY)
-            for number, entry in enumerate(new):
-                for suspicion in suspicions(entry, [*earlier, *new[:number]], expected):
+            before = Acts(_entries(connection, audit_log.c.id <= seen, audit_log.c.at >= new[0].at - _MEMORY))
+            for entry in new:
+                for suspicion in suspicions(entry, before, expected):
                     key = f"audit/{suspicion.rule}/{entry.who}/{entry.at:%Y-%m-%d}"
                     raised += raise_alert(connection, suspicion_alert(suspicion), key)
-        row = {"name": AUDIT, "cursor": {"id": newest}}
-        statement = upsert(connection, lookouts).values(row)
-        connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))
+                before.add(entry)
+        remember(connection, AUDIT, {"id": newest})
     return raised
 
 
 def _seen(connection: Connection) -> int:
-    cursor = connection.scalar(select(lookouts.c.cursor).where(lookouts.c.name == AUDIT))
-    return int((cursor or {}).get("id", 0))
+    return int((cursor_of(connection, AUDIT) or {}).get("id", 0))
 
 
 def _newest(connection: Connection) -> int:

@@ -13,6 +13,8 @@ from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.notify.round import notify
 from alert_assets.notify.stack import NotificationStack
+from alert_assets.state.database import State
+from alert_assets.state.tables import outbox
 from alert_assets_tests.commands.lake import event, sha, write
 
 if TYPE_CHECKING:
@@ -69,6 +71,15 @@ def test_a_routing_that_loses_what_a_person_acknowledged_fails_and_names_it(hear
 def test_the_rules_in_force_differ_from_themselves_in_nothing(heard: Settings, run: Run) -> None:
     result = run("backtest", "--since", "1h", "--tick", "1m")
     assert (result.code, result.out.rstrip().splitlines()[-1]) == (0, "Nothing differs.")
+
+
+def test_a_row_of_the_outbox_that_is_no_alert_is_replayed_as_it_was_dispatched(heard: Settings, run: Run) -> None:
+    row = {"created_at": utc_now() - timedelta(minutes=5), "kind": "run_failure", "idempotency_key": "broken"}
+    with State(heard.state_url).writing() as connection:
+        connection.execute(outbox.insert().values(**row, severity="HIGH", subject="run 7", payload={"kind": "x"}))
+    result = run("backtest", "--since", "1h", "--tick", "1m")
+    assert (result.code, result.out.rstrip().splitlines()[-1]) == (0, "Nothing differs."), result.err
+    assert "1 alerts of the pipeline's own" in result.out
 
 
 def test_what_has_no_history_says_so(heard: Settings, run: Run) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from alert_assets.notify.suspicion import Entry, look_for_suspicious, suspicions
+from alert_assets.notify.suspicion import Acts, Entry, look_for_suspicious, suspicions
 from alert_assets.state.audit_log import log_action, log_read
 from alert_assets.state.database import State
-from alert_assets.state.tables import outbox
+from alert_assets.state.tables import audit_log, outbox
 
 NOON = datetime(2026, 2, 14, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -26,7 +27,7 @@ HABIT = [entry(NOON - day * DAY - hour * HOUR) for day in range(30, 0, -1) for h
 
 
 def rules(one: Entry, before: list[Entry], *expected: str) -> list[str]:
-    return [found.rule for found in suspicions(one, before, expected)]
+    return [found.rule for found in suspicions(one, Acts(before), expected)]
 
 
 def test_personal_data_that_was_read_as_it_came() -> None:
@@ -74,3 +75,18 @@ def test_each_becomes_one_alert_a_day(state_url: str) -> None:
         payloads = connection.scalars(select(outbox.c.payload).order_by(outbox.c.id)).all()
     assert [(payload["kind"], payload["episode"]) for payload in payloads] == [("suspicious_act", "audit/read/ana")] * 2
     assert "read bronze_quarantine" in payloads[0]["title"]
+
+
+def test_a_log_of_years_is_judged_in_time_that_grows_with_its_length(state_url: str) -> None:
+    """The look has the turn to write meanwhile."""
+    state = State(state_url)
+    rows = [
+        {"at": NOON + number * HOUR, "who": "ana", "action": "x", "subject": "s", "why": "w", "details": {}}
+        for number in range(5_000)
+    ]
+    with state.writing() as connection:
+        connection.execute(audit_log.insert(), rows)
+    log_read(state, at=NOON + 5_000 * HOUR, who="ana", table="bronze_quarantine", columns=["raw"], rows=1)
+    begun = time.process_time()
+    assert look_for_suspicious(state, ()) == 1
+    assert time.process_time() - begun < 10

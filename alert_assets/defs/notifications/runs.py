@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from sqlalchemy import select
 
 from alert_assets.breaker.dagster_internals import storage_id
 from alert_assets.breaker.guard import REFUSED_TAGS
@@ -18,8 +17,7 @@ from alert_assets.kernel.clock import utc_now
 from alert_assets.notify.facts import check_alert
 from alert_assets.notify.runs import RunEnd, is_reported, raise_run_alerts
 from alert_assets.notify.store.outbox import raise_alert
-from alert_assets.state.database import upsert
-from alert_assets.state.tables import lookouts
+from alert_assets.state.lookouts import cursor_of, remember
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,7 +54,7 @@ def look_at_runs(instance: dg.DagsterInstance, state: State, *, budget_seconds: 
     # One state database may hear of several instances.
     name = f"runs/{storage_id(instance)}"
     with state.reading() as connection:
-        cursor = connection.scalar(select(lookouts.c.cursor).where(lookouts.c.name == name))
+        cursor = cursor_of(connection, name)
     since = datetime.fromisoformat(cursor) if cursor else utc_now() - _FIRST_LOOK
     ended = instance.get_run_records(
         dg.RunsFilter(statuses=_ENDED, updated_after=since - _OVERLAP),
@@ -68,9 +66,7 @@ def look_at_runs(instance: dg.DagsterInstance, state: State, *, budget_seconds: 
         since = max(since, *(record.update_timestamp.astimezone(UTC) for record in found))
         with state.writing() as connection:
             raised += sum(_raise_alerts(connection, instance, record) for record in found)
-            row = {"name": name, "cursor": since.isoformat()}
-            statement = upsert(connection, lookouts).values(row)
-            connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))
+            remember(connection, name, since.isoformat())
         runs += len(found)
     return RunLook(runs, raised)
 

@@ -1,14 +1,14 @@
 """Notifications in memory, for a replay: the same transactions as on the state database, without one.
 
 Only what the rules read again is kept. Rows are the objects themselves, so nothing is serialized, and what a tick asks
-for is indexed as it is written. A transaction that is not flushed has changed nothing but digests that it sent.
+for is indexed as it is written. A transaction that fails is undone, write by write.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -74,18 +74,27 @@ class MemoryStore(Store):
         self.open_summaries: set[str] = set()
         self.firing: defaultdict[str, set[str]] = defaultdict(set)
         self.down: Counter[str] = Counter()
+        #: What takes back each write of the transaction that is open, in the order of the writes.
+        self.undo: list[Callable[[], object]] = []
 
     @contextmanager
-    def reading(self, now: datetime) -> Iterator[Transaction]:
+    def reading(self, now: datetime) -> Iterator[MemoryTransaction]:
         """Open one to look only."""
         yield MemoryTransaction(self, now)
 
     @contextmanager
-    def writing(self, now: datetime) -> Iterator[Transaction]:
-        """Open one that is flushed at its end."""
+    def writing(self, now: datetime) -> Iterator[MemoryTransaction]:
+        """Open one that is flushed at its end; an exception takes all of it back."""
         transaction = MemoryTransaction(self, now)
-        yield transaction
-        transaction.flush()
+        try:
+            yield transaction
+            transaction.flush()
+        except BaseException:
+            for take_back in reversed(self.undo):
+                take_back()
+            raise
+        finally:
+            self.undo.clear()
 
     def enqueue(self, alerts: Iterable[Alert]) -> None:
         """Put alerts into the outbox."""
@@ -96,13 +105,37 @@ class MemoryStore(Store):
     def put(self, episode: Episode) -> None:
         """Write an episode, and bring what it is found by up to date."""
         before = self.episodes.get(episode.id)
+        self.undo.append(partial(self._replace, episode, before))
+        self._replace(before, episode)
+        self.changes += 1
+
+    def write(self, rows: dict[_Key, _Value], key: _Key, value: _Value) -> None:
+        """Set a value of one of the dictionaries here."""
+        self.undo.append(partial(rows.__setitem__, key, rows[key]) if key in rows else partial(rows.pop, key))
+        rows[key] = value
+
+    def remove(self, rows: dict[_Key, _Value], key: _Key) -> None:
+        """Remove a key of one of the dictionaries here, if it is there."""
+        if key in rows:
+            self.undo.append(partial(rows.__setitem__, key, rows.pop(key)))
+
+    def append(self, rows: list[_Value] | deque[_Value], value: _Value) -> None:
+        """Append to one of the sequences here."""
+        self.undo.append(rows.pop)
+        rows.append(value)
+
+    def _replace(self, before: Episode | None, after: Episode | None) -> None:
+        """Have one version of an episode in the place of another; None is none."""
         if before is not None:
             self._unindex(before)
-        self.episodes[episode.id] = episode
-        self.lately[episode.fingerprint][episode.id] = None
-        self.changes += 1
-        if not episode.is_over:
-            self._index(episode)
+        if after is not None:
+            self.episodes[after.id] = after
+            self.lately[after.fingerprint][after.id] = None
+            if not after.is_over:
+                self._index(after)
+        elif before is not None:
+            del self.episodes[before.id]
+            self.lately[before.fingerprint].pop(before.id, None)
 
     def _index(self, episode: Episode) -> None:
         name, key = episode.id, episode.group_key
@@ -261,6 +294,7 @@ def _by_age(episode: Episode) -> tuple[datetime, str]:
 class _Pending(PendingAlerts):
     def __init__(self, store: MemoryStore) -> None:
         self._pending = store.pending
+        self._undo = store.undo
 
     def has_any(self) -> bool:
         return bool(self._pending)
@@ -270,7 +304,7 @@ class _Pending(PendingAlerts):
 
     def mark(self, numbers: Collection[int], status: str) -> None:  # noqa: ARG002 - none is looked at again
         for _ in numbers:
-            self._pending.popleft()
+            self._undo.append(partial(self._pending.appendleft, self._pending.popleft()))
 
 
 class _Episodes(Episodes):
@@ -327,8 +361,8 @@ class _Episodes(Episodes):
         for name in sorted(self._changed):
             self._store.put(self._known[name])
         for name, key in sorted(self._reported):
-            self._store.occurrences[name, key] = self._occurrences[name, key]
-            self._store.homes[self._known[name].fingerprint, key][name] = None
+            self._store.write(self._store.occurrences, (name, key), self._occurrences[name, key])
+            self._store.write(self._store.homes[self._known[name].fingerprint, key], name, None)
         self._stored |= self._changed
         self._changed.clear()
         self._reported.clear()
@@ -355,13 +389,14 @@ class _Deliveries(Deliveries):
         return list(times)
 
     def flush(self) -> None:
+        store = self._store
         for added in self._added:
-            self._store.last_seq[added.episode, added.to.channel] = added.seq
-            self._store.notified[added.episode] = dict(self._notified[added.episode])
-            self._store.messages.append(SentMessage(self._now, added.episode, added.action, added.to))
+            store.write(store.last_seq, (added.episode, added.to.channel), added.seq)
+            store.write(store.notified, added.episode, dict(self._notified[added.episode]))
+            store.append(store.messages, SentMessage(self._now, added.episode, added.action, added.to))
             if added.action not in UNLIMITED:
-                self._store.sent[added.to].append(self._now)
-        self._store.changes += len(self._added)
+                store.append(store.sent[added.to], self._now)
+        store.changes += len(self._added)
         self._added.clear()
 
 
@@ -425,20 +460,27 @@ class _Digests(Digests):
         return [Member(one.alert, one.severity, one.count, one.is_over) for one in found]
 
     def flush(self) -> None:
+        store = self._store
         for row in self._rows():
-            if row["id"] not in self._store.digests:
-                self._store.digests[row["id"]] = self._store.unsent[row["id"]] = {**row, "sent_at": None}
-                self._store.changes += 1
+            if row["id"] not in store.digests:
+                self._write({**row, "sent_at": None})
         for digest, episode in self._members:
-            self._store.members[digest][episode] = None
+            store.write(store.members[digest], episode, None)
         self._added.clear()
         self._members.clear()
 
     def _change(self, digest: str, **values: Any) -> None:
-        row = self._store.digests[digest]
-        row.update(values)
-        self._store.changes += 1
-        if row["sent_at"] is not None:
-            self._store.unsent.pop(digest, None)
-            if row["kind"] == RATE_LIMITED and row["episode"]:
-                self._store.summaries[row["episode"]].append(digest)
+        store = self._store
+        row = {**store.digests[digest], **values}
+        self._write(row)
+        if row["sent_at"] is not None and row["kind"] == RATE_LIMITED and row["episode"]:
+            store.append(store.summaries[row["episode"]], digest)
+
+    def _write(self, row: dict[str, Any]) -> None:
+        store, name = self._store, row["id"]
+        store.write(store.digests, name, row)
+        if row["sent_at"] is None:
+            store.write(store.unsent, name, row)
+        else:
+            store.remove(store.unsent, name)
+        store.changes += 1
