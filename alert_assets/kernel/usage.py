@@ -108,6 +108,12 @@ class StepMeter:
             self._read()
             self._under_way.discard(step)
 
+    def turn_to(self, step: str | None) -> None:
+        """This step alone is under way from now on, or none: one reading where an end and a begin would take two."""
+        with self._lock:
+            self._read()
+            self._under_way = set() if step is None else {step}
+
     def take(self) -> dict[str, Usage]:
         """Return what each step has used since this was last asked, :data:`AROUND` among them."""
         with self._lock:
