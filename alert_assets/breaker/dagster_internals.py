@@ -100,10 +100,8 @@ def step_ended(event: dg.DagsterEvent) -> str | None:
 
 def number_of(event: dg.DagsterEvent, name: str) -> int:
     """A number among the metadata of a materialization; 0 when it is not there."""
-    if not event.is_step_materialization:
-        return 0
-    value = getattr(event.step_materialization_data.materialization.metadata.get(name), "value", 0)
-    return int(value) if isinstance(value, int) else 0
+    value = metadata_value(event, name) if event.is_step_materialization else None
+    return value if isinstance(value, int) else 0
 
 
 def cause_of(event: dg.DagsterEvent) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from alert_assets.checks.check import Check, Finding
 from alert_assets.checks.reliability import profile_checks
 from alert_assets.contracts import CONTRACTS
+from alert_assets.kernel.wording import count
 
 if TYPE_CHECKING:
     from alert_assets.checks.new_rows import NewRows
@@ -43,9 +44,8 @@ def _drift(rows: NewRows, table: str) -> Finding:
         return Finding(True, f"No hour of {table} could be judged: too few rows, or too short a past.", looked=False)
     drifted = [row for row in judged if row["state"] == "drifted"]
     numbers = {"columns": len({row["column_name"] for row in judged}), "drifted": len(drifted)}
-    hours = len({row["hour"] for row in judged})
     if not drifted:
-        over = "1 hour" if hours == 1 else f"{hours} hours"
+        over = count(len({row["hour"] for row in judged}), "hour")
         return Finding(True, f"{numbers['columns']} columns of {table} are as they were, over {over}.", numbers)
     said = [f"{row['column_name']} at {row['hour']:%Y-%m-%d %H:%M}Z: {row['reason']}" for row in drifted]
     more = f"; and {len(said) - _NAMED} more" if len(said) > _NAMED else ""

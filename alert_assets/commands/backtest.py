@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -177,19 +178,8 @@ def _markdown(
 
 
 def _by_channel(before: Replay, after: Replay) -> list[str]:
-    numbers = [_counts(replayed) for replayed in (before, after)]
-    return [
-        f"| {channel} | {numbers[0].get(channel, 0):,} | {numbers[1].get(channel, 0):,} |"
-        for channel in sorted({*numbers[0], *numbers[1]})
-    ]
-
-
-def _counts(replayed: Replay) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for sent in replayed.sent:
-        channel = sent.to.partition(":")[0]
-        counts[channel] = counts.get(channel, 0) + 1
-    return counts
+    was, now = (Counter(sent.to.partition(":")[0] for sent in replayed.sent) for replayed in (before, after))
+    return [f"| {channel} | {was[channel]:,} | {now[channel]:,} |" for channel in sorted({*was, *now})]
 
 
 def _listed(title: str, messages: list[tuple[Sent, timedelta | None]], limit: int) -> list[str]:

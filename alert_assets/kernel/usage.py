@@ -12,7 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     import psutil
 
@@ -108,6 +108,12 @@ class StepMeter:
             self._read()
             self._under_way.discard(step)
 
+    def turn_to(self, step: str | None) -> None:
+        """This step alone is under way from now on, or none: one reading where an end and a begin would take two."""
+        with self._lock:
+            self._read()
+            self._under_way = set() if step is None else {step}
+
     def take(self) -> dict[str, Usage]:
         """Return what each step has used since this was last asked, :data:`AROUND` among them."""
         with self._lock:
@@ -115,9 +121,17 @@ class StepMeter:
             used, self._used = self._used, {}
             return used
 
+    def give_back(self, used: Mapping[str, Usage]) -> None:
+        """Have what was taken be part of what is taken next: it could not be recorded."""
+        with self._lock:
+            self._add(used)
+
     def _read(self) -> None:
         now = usage_of(self._pids())
         steps = sorted(self._under_way) or [AROUND]
-        for step, part in zip(steps, now.since(self._last).split(len(steps)), strict=True):
-            self._used[step] = self._used.get(step, Usage()) + part
+        self._add(dict(zip(steps, now.since(self._last).split(len(steps)), strict=True)))
         self._last = now
+
+    def _add(self, used: Mapping[str, Usage]) -> None:
+        for step, part in used.items():
+            self._used[step] = self._used.get(step, Usage()) + part

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from alert_assets.breaker.dagster_internals import assets_of_step, cause_of, materialized
+from alert_assets.breaker.dagster_internals import assets_of_step, cause_of, materialized, metadata_value
 from alert_assets.contracts import ALL_CONTRACTS, EVENT
 from alert_assets.contracts.columns import simple_string
 from alert_assets.contracts.lineage import ROWS, ColumnRef, Lineage
@@ -293,13 +293,12 @@ class RunListener:
         if step is None:
             return
         if event.is_step_start:
-            self._inputs[step] = self._read(key.to_user_string() for key in assets_of_step(plan_context, event))
+            names = [key.to_user_string() for key in assets_of_step(plan_context, event)]
+            self._inputs[step] = read_by(self.lakehouse, names)
             self._step("START", step)
         elif (key := materialized(event)) is not None and key.to_user_string() in ALL_CONTRACTS:
-            metadata = event.step_materialization_data.materialization.metadata
-            numbers = {name: getattr(metadata.get(name), "value", None) for name in ("delta_version", _ROW_COUNT)}
-            table = Table(ALL_CONTRACTS[key.to_user_string()], numbers["delta_version"], numbers[_ROW_COUNT])
-            self._outputs.setdefault(step, []).append(table)
+            version, rows = metadata_value(event, "delta_version"), metadata_value(event, "dagster/row_count")
+            self._outputs.setdefault(step, []).append(Table(ALL_CONTRACTS[key.to_user_string()], version, rows))
         elif event.event_type_value == "ASSET_CHECK_EVALUATION":
             done = event.asset_check_evaluation_data
             found = Checked(done.check_name, done.passed, done.severity.value.lower(), done.description or "")
@@ -323,7 +322,7 @@ class RunListener:
         checked = self._checked.get(step, {})
         # A step of checks reads the tables that it judges.
         judged = tuple(
-            Table(ALL_CONTRACTS[name], self._version(ALL_CONTRACTS[name]), checked=tuple(found))
+            Table(ALL_CONTRACTS[name], version_of(self.lakehouse, ALL_CONTRACTS[name]), checked=tuple(found))
             for name, found in checked.items()
             if name in ALL_CONTRACTS
         )
@@ -334,15 +333,6 @@ class RunListener:
 
     def _send(self, state: str, run: str, job: str, **more: Any) -> None:
         self.emitter.send(Happened(state, run, job, utc_now(), **more))
-
-    def _read(self, names: Iterable[str]) -> tuple[Table, ...]:
-        return read_by(self.lakehouse, names)
-
-    def _version(self, contract: Contract) -> int | None:
-        return version_of(self.lakehouse, contract)
-
-
-_ROW_COUNT = "dagster/row_count"
 
 
 def read_by(lakehouse: Lakehouse, names: Iterable[str]) -> tuple[Table, ...]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
+from alert_assets.kernel.wording import count
 from alert_assets.notify.episode import EXPIRED, SUMMARY
 from alert_assets.notify.routing.rules import LOG
 from alert_assets.state.tables import deliveries, episodes
@@ -77,12 +78,12 @@ class RuleNoise:
     def reason(self) -> str:
         """Why, in figures."""
         said = [
-            f"{_counted(self.notifications, 'notification')} of {_counted(self.episodes, 'episode')}",
+            f"{count(self.notifications, 'notification')} of {count(self.episodes, 'episode')}",
             f"{self.acknowledged} acknowledged",
             f"{self.resolved_alone} over without anybody",
         ]
         if self.flaps:
-            said.append(_counted(self.flaps, "flap"))
+            said.append(count(self.flaps, "flap"))
         return ", ".join(said)
 
 
@@ -136,7 +137,3 @@ def _noise(source: str, rule: str, rows: list[Row[tuple[object, ...]]]) -> RuleN
         flaps=sum(row.reopened for row in rows),
         median_acknowledge_seconds=median(waits) if waits else None,
     )
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -92,15 +92,11 @@ class Cycle:
         }
 
     @contextmanager
-    def timed(self, table: str, meter: StepMeter) -> Iterator[None]:
-        """Take the time of a table, and what is used for it."""
+    def timed(self, table: str) -> Iterator[None]:
+        """Take the time of a table."""
         began = time.monotonic()
-        meter.begin(table)
-        try:
-            with tracing.span(f"stage {table}"):
-                yield
-        finally:
-            meter.end(table)
+        with tracing.span(f"stage {table}"):
+            yield
         self.seconds[table] = round(time.monotonic() - began, 3)
 
 
@@ -209,10 +205,15 @@ def run_cycle(
         GOLD_PROBLEMS: problems,
         PLATINUM_PROBLEMS: causes,
     }
-    for table in shift.tables:
-        if (table in leave and not cycle.gold.changed) or (table is BRONZE_EVENTS and files is None):
-            continue
-        with cycle.timed(table.name, meter):
-            steps[table]()
-        shift.done.add(table.name)
+    try:
+        for table in shift.tables:
+            if (table in leave and not cycle.gold.changed) or (table is BRONZE_EVENTS and files is None):
+                continue
+            # A reading looks at every process of this host.
+            meter.turn_to(table.name)
+            with cycle.timed(table.name):
+                steps[table]()
+            shift.done.add(table.name)
+    finally:
+        meter.turn_to(None)
     return cycle

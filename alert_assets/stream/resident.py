@@ -33,7 +33,7 @@ from alert_assets.ingest.maintenance import maintain
 from alert_assets.kernel import tracing
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import one_line
-from alert_assets.kernel.usage import StepMeter, usage_of
+from alert_assets.kernel.usage import StepMeter, Usage, usage_of
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.spark.server import processes_of_run
 from alert_assets.spark.session import SparkResource, spark_resource
@@ -312,13 +312,16 @@ class ResidentProcess:
 
     def _record_usage(self, run_id: str) -> None:
         """Record what was used since the last report; what an idle process uses is recorded with the next one."""
-        steps = {step: StepUsage(used) for step, used in self._meter.take().items()}
-        for step, tokens in self._tokens.take().items():
-            if any(tokens.values()):
-                steps[step] = StepUsage(steps.get(step, StepUsage()).processes, *map(int, tokens.values()))
+        used, tokens = self._meter.take(), self._tokens.take()
+        steps = {step: StepUsage(processes) for step, processes in used.items()}
+        for step, numbers in tokens.items():
+            if any(numbers.values()):
+                steps[step] = StepUsage(used.get(step, Usage()), *map(int, numbers.values()))
         try:
             record_usage(self._breakers.state, run_id, JOB, steps, utc_now())
         except Exception as error:  # noqa: BLE001  the database may be back the next time
+            self._meter.give_back(used)
+            self._tokens.add(tokens)
             self._log(f"What it used could not be recorded: {one_line(str(error), 500)}")
 
     def _compact(self) -> None:

@@ -65,6 +65,24 @@ def test_steps_get_what_is_used_while_they_are_under_way_and_share_what_both_use
     assert meter.take().get("a") is None
 
 
+def test_steps_one_after_the_other_take_one_reading_each() -> None:
+    readings = []
+
+    def pids() -> list[int]:
+        readings.append(time.process_time())
+        return [os.getpid()]
+
+    meter = StepMeter(pids)
+    for step in ("a", "b"):
+        meter.turn_to(step)
+        burn(0.1)
+    meter.turn_to(None)
+    burn(0.1)
+    assert len(readings) == 4
+    used = {step: usage.cpu_seconds for step, usage in meter.take().items()}
+    assert used == {step: pytest.approx(0.1, abs=0.06) for step in (AROUND, "a", "b")}
+
+
 def test_parts_add_up_to_the_whole() -> None:
     whole = Usage(1.0, 10, 11)
     parts = whole.split(3)

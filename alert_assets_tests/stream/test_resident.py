@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from alert_assets.kernel.clock import utc_now
 from alert_assets.state.database import State
 from alert_assets.state.usage import usage_since
 from alert_assets.stream import resident as module
+from alert_assets.stream import watch
 from alert_assets.stream.cycle import is_behind
 from alert_assets.stream.lease import resident
 from alert_assets.stream.resident import ResidentProcess
@@ -24,16 +26,19 @@ from alert_assets_tests.checks.lake import HOUR, T0, Lake, alert, metric
 from alert_assets_tests.notify.channels.service import answer, running
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from alert_assets.settings import Settings
+    from alert_assets.stream.resident import Report
 
 
 class Running:
     """A resident process in a thread, and what it says."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *reports: Report) -> None:
         self._said: list[str] = []
         self._news = threading.Condition()
-        self.process = ResidentProcess(settings, circuit_breakers(settings), self._hear)
+        self.process = ResidentProcess(settings, circuit_breakers(settings), self._hear, reports)
         self._thread = threading.Thread(target=self.process.run, kwargs={"warm": False}, daemon=True)
         self._thread.start()
 
@@ -100,6 +105,67 @@ def test_problems_follow_when_nothing_waits(settings: Settings) -> None:
     assert {GOLD_PROBLEMS.name, "(run)"} <= set(used)
     assert {row["job"] for row in used.values()} == {"stream"}
     assert used[GOLD_PROBLEMS.name]["cpu_seconds"] > 0
+
+
+def behind(settings: Settings) -> Lake:
+    """A lake whose problems are not up to date, which one cycle does without Spark."""
+    lake = Lake(settings)
+    lake.land(alert("a1", T0))
+    lake.refresh()
+    lake.land(metric("m1", T0 - 3 * HOUR, application_id="other", cpu_percent=12.5))
+    return lake
+
+
+def test_a_report_that_fails_is_told_again_and_the_others_are_not(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REPORT_SECONDS", 0.1)
+    behind(settings)
+    told: dict[str, list[object]] = {"well": [], "ill": [], "after": []}
+    again = threading.Event()
+
+    def ill(_run_id: str, numbers: object, checked: Mapping[str, object]) -> None:
+        told["ill"].append((numbers, list(checked)))
+        if len(told["ill"]) < 3:
+            raise OSError("nobody listens")
+        again.set()
+
+    stream = Running(
+        settings,
+        lambda _run_id, numbers, checked: told["well"].append((numbers, list(checked))),
+        ill,
+        lambda _run_id, numbers, checked: told["after"].append((numbers, list(checked))),
+    )
+    assert again.wait(60)
+    assert "nobody listens" in stream.await_("Could not report")
+    stream.end()
+    assert len(told["well"]) == 1
+    assert told["well"] == told["after"]
+    assert told["ill"] == 3 * told["well"]
+
+
+def test_what_was_used_while_the_database_was_away_is_recorded_later(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REPORT_SECONDS", 0.1)
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.2)
+    lake, state, started = behind(settings), State(settings.state_url), time.process_time()
+
+    def rename(table: str, name: str) -> None:
+        with state.writing() as connection:
+            connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO {name}")
+
+    rename("run_usage", "away")
+    stream = Running(settings)
+    stream.await_("What it used could not be recorded")
+    rename("away", "run_usage")
+    assert usage_since(state, T0) == []
+    lake.land(metric("m2", T0 - 3 * HOUR, application_id="other", cpu_percent=12.6))
+    while not (used := {row["step"]: row for row in usage_since(state, T0)}):
+        stream.process.stop.wait(0.05)
+    stream.end()
+    # The first figures, with which the second are recorded, hold the process's own start.
+    assert used["(run)"]["cpu_seconds"] > started - 0.1
 
 
 def test_small_files_are_put_together_every_minute(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

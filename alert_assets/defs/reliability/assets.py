@@ -5,7 +5,7 @@ they run: every process of Dagster's loads this module.
 """
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from datetime import timedelta
 from typing import Any
 
@@ -25,6 +25,7 @@ from alert_assets.contracts import (
     RUN_COST,
     SLO_STATUS,
     TABLE_AVAILABILITY,
+    Contract,
 )
 from alert_assets.contracts.vocabulary import DIMENSIONS
 from alert_assets.defs.metadata import Stopwatch, clear_errors, described, rows_shown, table_metadata
@@ -50,13 +51,8 @@ def pipeline_latency(
         rows, breaches = refresh_latency(lakehouse, settings)
     for breach in breaches:
         context.log.warning(breach)
-    numbers = {
-        "rows_out": len(rows),
-        "breaches": len(breaches),
-        "seconds": watch.seconds,
-        **{f"{row['stage']}_p95_seconds": row["p95_seconds"] for row in rows if row["p95_seconds"] is not None},
-    }
-    return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, PIPELINE_LATENCY, **numbers))
+    p95 = {f"{row['stage']}_p95_seconds": row["p95_seconds"] for row in rows if row["p95_seconds"] is not None}
+    return _appended(context, lakehouse, PIPELINE_LATENCY, watch, rows, {"breaches": len(breaches), **p95})
 
 
 @dg.asset(**described(QUALITY_SCORES, "python", group="reliability"), deps=list(CONTRACTS))
@@ -75,14 +71,12 @@ def quality_scores(
     with breakers.state.reading() as connection:
         checks = latest_checks(connection, ALL_CONTRACTS)
     failed = [vars(check) for check in checks if not check.passed]
-    numbers = {"rows_out": len(rows), "seconds": watch.seconds, "checks_failed": len(failed), **scores}
     shown = {
         "scores": rows_shown(_by_table(rows), "table_name", "overall", *DIMENSIONS),
         "failed_checks": rows_shown(failed, "table_name", "check_name", "severity", "at", "description"),
     }
-    return dg.MaterializeResult(
-        metadata={**table_metadata(context.run.run_id, lakehouse, QUALITY_SCORES, **numbers), **shown}
-    )
+    numbers = {"checks_failed": len(failed), **scores}
+    return _appended(context, lakehouse, QUALITY_SCORES, watch, rows, numbers, **shown)
 
 
 def _by_table(scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -112,11 +106,9 @@ def pipeline_health(
     for row in unhealthy:
         figures = f"{row['metric']} of {row['subject']} is {row['value']:.4g}, limit {row['limit']:g}"
         context.log.warning(f"{figures}. {row['detail'] or ''}")
-    numbers = {"rows_out": len(rows), "unhealthy": len(unhealthy), "runs": len(runs), "seconds": watch.seconds}
+    numbers = {"unhealthy": len(unhealthy), "runs": len(runs)}
     shown = rows_shown(sorted(rows, key=_is_healthy), "metric", "subject", "value", "limit", "healthy", "detail")
-    return dg.MaterializeResult(
-        metadata={**table_metadata(context.run.run_id, lakehouse, PIPELINE_HEALTH, **numbers), "health": shown}
-    )
+    return _appended(context, lakehouse, PIPELINE_HEALTH, watch, rows, numbers, health=shown)
 
 
 def _is_healthy(row: Mapping[str, Any]) -> bool:
@@ -134,8 +126,7 @@ def run_cost(
     with clear_errors():
         rows = refresh_run_cost(lakehouse, breakers.state, settings)
     sums = {name: sum(row[name] for row in rows) for name in ("cpu_seconds", "cost_usd")}
-    numbers = {"rows_out": len(rows), **sums, "seconds": watch.seconds}
-    return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, RUN_COST, **numbers))
+    return _appended(context, lakehouse, RUN_COST, watch, rows, sums)
 
 
 @dg.asset(**described(TABLE_AVAILABILITY, "python", group="reliability"), deps=list(CONTRACTS))
@@ -155,8 +146,7 @@ def table_availability(
         context.log.warning(
             f"{row['table_name']} is {'stale' if row['readable'] else 'unreadable'}. {row['problem'] or ''}"
         )
-    numbers = {"rows_out": len(rows), "unavailable": len(away), "seconds": watch.seconds}
-    return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, TABLE_AVAILABILITY, **numbers))
+    return _appended(context, lakehouse, TABLE_AVAILABILITY, watch, rows, {"unavailable": len(away)})
 
 
 @dg.asset(
@@ -181,20 +171,16 @@ def slo_status(
         if left is not None and row["state"] != "ok":
             context.log.warning(f"SLO {row['slo']} is {row['state']}: {left:.1f} % of its error budget is left")
     states = [state for row in rows for state in row["state"].split(", ")]
-    numbers: dict[str, Any] = {
-        "rows_out": len(rows),
+    numbers = {
         **{state: states.count(state) for state in sorted(set(states))},
         **{
             f"{row['slo']}_budget_left_percent": row["budget_left_percent"]
             for row in rows
             if row["budget_left_percent"] is not None
         },
-        "seconds": watch.seconds,
     }
     shown = rows_shown(rows, "slo", "state", "severity", "target_percent", "achieved_percent", "budget_left_percent")
-    return dg.MaterializeResult(
-        metadata={**table_metadata(context.run.run_id, lakehouse, SLO_STATUS, **numbers), "slos": shown}
-    )
+    return _appended(context, lakehouse, SLO_STATUS, watch, rows, numbers, slos=shown)
 
 
 @dg.asset(**described(COLUMN_PROFILES, "python", group="reliability"), deps=list(CONTRACTS))
@@ -208,8 +194,7 @@ def column_profiles(
     with clear_errors():
         rows = refresh_profiles(lakehouse, settings)
     hours = len({(row["table_name"], row["hour"]) for row in rows})
-    numbers = {"rows_out": len(rows), "hours": hours, "seconds": watch.seconds}
-    return dg.MaterializeResult(metadata=table_metadata(context.run.run_id, lakehouse, COLUMN_PROFILES, **numbers))
+    return _appended(context, lakehouse, COLUMN_PROFILES, watch, rows, {"hours": hours})
 
 
 @dg.asset(**described(DRIFT_STATUS, "python", group="reliability"), deps=[COLUMN_PROFILES.name])
@@ -223,10 +208,23 @@ def drift_status(
     with clear_errors():
         rows = refresh_drift_status(lakehouse, settings, utc_now())
     drifted = [row for row in rows if row["state"] == "drifted"]
-    numbers = {"rows_out": len(rows), "drifted": len(drifted), "seconds": watch.seconds}
     shown = rows_shown(drifted, "table_name", "column_name", "hour", "kinds", "psi", "ks", "reason")
+    return _appended(context, lakehouse, DRIFT_STATUS, watch, rows, {"drifted": len(drifted)}, drifted_columns=shown)
+
+
+def _appended(
+    context: dg.AssetExecutionContext,
+    lakehouse: Lakehouse,
+    contract: Contract,
+    watch: Stopwatch,
+    rows: Sized,
+    numbers: Mapping[str, Any],
+    **shown: dg.TableMetadataValue,
+) -> dg.MaterializeResult[None]:
+    """Say how many rows came to a table in which time, with numbers that the UI plots and tables that it shows."""
+    numbers = {"rows_out": len(rows), **numbers, "seconds": watch.seconds}
     return dg.MaterializeResult(
-        metadata={**table_metadata(context.run.run_id, lakehouse, DRIFT_STATUS, **numbers), "drifted_columns": shown}
+        metadata={**table_metadata(context.run.run_id, lakehouse, contract, **numbers), **shown}
     )
 
 
