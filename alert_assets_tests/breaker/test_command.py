@@ -10,14 +10,18 @@ import subprocess
 import sys
 import textwrap
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from alert_assets.breaker.store import circuit_breakers
 from alert_assets_tests.commands.conftest import settings
+from alert_assets_tests.intake.site import serving
 from alert_assets_tests.notify.channels.service import Service, running
+from alert_assets_tests.support.faketime import later, needs_faketime
 
 if TYPE_CHECKING:
     from alert_assets.settings import Settings
@@ -105,6 +109,40 @@ def test_a_probe_that_is_killed_leaves_the_way_to_the_next(settings: Settings, t
     probe.kill()
     probe.wait(30)
     assert state(settings, "job") == "OPEN", "a dead probe is a failed one"
+
+
+@pytest.mark.slow
+@needs_faketime
+def test_three_failures_are_announced_with_a_runbook_that_is_there_and_so_is_their_end(settings: Settings) -> None:
+    """As cron runs a command, with minutes between; nothing else sends messages."""
+    settings.data_dir.mkdir()
+    with running() as service, serving(settings.data_dir) as site:
+
+        def attempt(code: int, minutes: int = 0) -> tuple[int, str, str]:
+            environment = {**os.environ, **service.variables, "ALERTS_WEB_URL": site.url}
+            clock = later(timedelta(minutes=minutes)) if minutes else {}
+            command = ("breaker", "run", "nightly", "--", "sh", "-c", f"echo ran; exit {code}")
+            process = start(*command, env={**environment, **clock})
+            out, err = process.communicate(timeout=60)
+            return process.returncode, out, err
+
+        for _ in range(2):
+            assert attempt(3) == (3, "ran\n", "")
+        assert service.requests == []
+        code, out, err = attempt(3)
+        assert (code, out) == (3, "ran\n")
+        assert "Circuit breaker nightly is OPEN" in err
+        assert [action for action, _ in service.told] == ["open"]
+        runbook = httpx.get(service.last.json["alert"]["runbook_url"])
+        assert (runbook.status_code, "circuit breaker" in runbook.text) == (200, True)
+        code, out, err = attempt(0)
+        assert (code, out, "refuses this run" in err) == (1, "", True)
+        code, out, err = attempt(0, minutes=6)
+        assert (code, out) == (0, "ran\n")
+        assert [action for action, _ in service.told] == ["open", "resolve"]
+        assert attempt(0, minutes=7) == (0, "ran\n", "")
+        assert len(service.requests) == 2
+        assert {request.json["episode"] for request in service.requests} == {service.last.json["episode"]}
 
 
 #: Of `make dbt`: its own pins keep it out of this interpreter's environment.

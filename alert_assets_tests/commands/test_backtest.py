@@ -13,9 +13,14 @@ from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.notify.round import notify
 from alert_assets.notify.stack import NotificationStack
+from alert_assets.settings import load_settings
 from alert_assets.state.database import State
 from alert_assets.state.tables import outbox
+from alert_assets_tests.checks.lake import line
 from alert_assets_tests.commands.lake import event, sha, write
+from alert_assets_tests.ingest.test_without_spark import no_spark
+from alert_assets_tests.notify.channels.service import running
+from alert_assets_tests.support.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from alert_assets.settings import Settings
@@ -108,3 +113,40 @@ def test_another_dedup_window_makes_other_windows_of_the_same_alerts(heard: Sett
     assert found.json["heard"] == {"in_force": 1, "other": 1}, "silver has the one, bronze the other"
     assert {sent["title"] for sent in found.json["new"]} == {"disk_full: payments-api"}
     assert run("backtest", "--dedup-window", "90s").code == 2
+
+
+def test_from_landed_lines_to_the_page_that_would_be_lost(
+    settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What landed in two batches some windows apart; a page a person took, and one that nobody did."""
+    settings = settings.model_copy(update={"landing_engine": "arrow", "refresh_engine": "arrow"})
+    Path(settings.landing_dir).mkdir(parents=True)
+    pipeline = Pipeline(settings, no_spark)
+    began = utc_now() - timedelta(minutes=40)
+    with running() as service:
+        for name, value in service.variables.items():
+            monkeypatch.setenv(name, value)
+        for host, minutes in (("host-a", 0), ("host-b", 20)):
+            at = began + timedelta(minutes=minutes)
+            fields = {"alert_type": "disk_full", "severity": "CRITICAL", "status": "firing", "host": host}
+            pipeline.land(
+                f"{host}.jsonl", line(host, at, "alert", **fields, alert_id=host, application_id=f"app-{host}")
+            )
+            pipeline.run()
+            notify(NotificationStack(load_settings()), load_settings(), budget_seconds=20)
+        assert len(service.requests) == 2
+        first = run("alerts", "--json").json["episodes"][-1]
+        assert run("alerts", "acknowledge", first["id"], "--who", "ana", "--why", "mine").code == 0
+        Path("same.yaml").write_text("{}\n")
+        same = run("backtest", "--routing", "same.yaml", "--since", "2h", "--tick", "1m")
+        assert (same.code, same.out.rstrip().splitlines()[-1]) == (0, "Nothing differs.")
+        Path("quiet.yaml").write_text(QUIET)
+        lost = run("backtest", "--routing", "quiet.yaml", "--since", "2h", "--tick", "1m")
+        assert lost.code == 1
+        unheard, _, others = lost.out.partition("## Lost")
+        host = first["alert"]["host"]
+        assert f"app-{host}" in unheard
+        assert "by ana" in unheard
+        assert "app-host-a" in others
+        assert "app-host-b" in others
+        assert len(service.requests) == 2, "a replay sends nothing"

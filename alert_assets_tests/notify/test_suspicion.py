@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from alert_assets.kernel.clock import utc_now
 from alert_assets.notify.suspicion import Acts, Entry, look_for_suspicious, suspicions
 from alert_assets.state.audit_log import log_action, log_read
 from alert_assets.state.database import State
 from alert_assets.state.tables import audit_log, outbox
+from alert_assets_tests.notify.channels.service import running
+from alert_assets_tests.support.dagster_site import Site
+from alert_assets_tests.support.faketime import needs_faketime
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NOON = datetime(2026, 2, 14, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -90,3 +99,26 @@ def test_a_log_of_years_is_judged_in_time_that_grows_with_its_length(state_url: 
     begun = time.process_time()
     assert look_for_suspicious(state, ()) == 1
     assert time.process_time() - begun < 10
+
+
+@pytest.mark.slow
+@needs_faketime
+def test_an_act_at_an_odd_hour_by_the_commands_is_one_message(tmp_path: Path) -> None:
+    by_ana = ("--who", "ana", "--why", "the disk was full")
+    with running() as service:
+        site = Site(tmp_path, **service.variables)
+        state = State(site.settings.state_url)
+        with state.writing() as connection:
+            for day in range(20, 0, -1):
+                at = utc_now() - day * DAY
+                log_action(connection, at=at, who="ana", action="breaker_reset", subject="pipeline", why="x")
+        # At the hour at which she always does.
+        site.command("breaker", "reset", "pipeline", *by_ana)
+        for minutes in (0, 1):
+            night = 12 * HOUR + timedelta(minutes=minutes)
+            site.command("breaker", "reset", "pipeline", *by_ana, ahead=night)
+            site.command("alerts", "notify", ahead=night)
+        ((action, title),) = service.told
+        assert action == "open"
+        assert title.startswith("Suspicious: ana acted at ")
+        assert "none of the 21 acts before" in title

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -140,6 +141,31 @@ def test_a_real_run_says_what_it_read_and_wrote(lake: Lake, settings: Settings, 
     checks = by_job["__ASSET_JOB.gold_problems_checks"]
     found = table(checks, "inputs", "gold_problems")["inputFacets"]["dataQualityAssertions"]["assertions"]
     assert {one["name"]: one["success"] for one in found}["key_unique"] is True
+
+
+@pytest.mark.slow
+def test_a_real_run_that_fails_says_which_step_and_why(lake: Lake, settings: Settings, catalog: Service) -> None:
+    shutil.rmtree(lake.lakehouse.uri(GOLD_PROBLEMS))
+    for file in lake.lakehouse.snapshot(GOLD_INCIDENTS).files():
+        with open(file, "r+b") as damaged:
+            damaged.truncate(10)
+
+    assert materialize(settings, "gold_problems", "platinum_problems").returncode == 1
+
+    events = events_of(catalog)
+    for event in events:
+        must_be_valid(event)
+    assert [(event["job"]["name"], event["eventType"]) for event in events] == [
+        ("__ASSET_JOB", "START"),
+        ("__ASSET_JOB.gold_problems", "START"),
+        ("__ASSET_JOB.gold_problems", "FAIL"),
+        ("__ASSET_JOB", "FAIL"),
+    ]
+    for failed in events[2:]:
+        assert "arquet" in failed["run"]["facets"]["errorMessage"]["message"]
+    assert [
+        one for event in events for one in event["outputs"] if "outputStatistics" in one.get("outputFacets", {})
+    ] == []
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -16,12 +17,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets.observe.metrics import PREFIX, Metrics
 from alert_assets.observe.statsd import FIGURES, NOT_SAID, Line, Statsd, lines, packets
+from alert_assets.observe.watching import figures_sent
+from alert_assets_tests.checks.lake import T0, line
 from alert_assets_tests.commands.lake import event, write
 from alert_assets_tests.intake.site import serving
+from alert_assets_tests.stream.test_resident import Running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from prometheus_client import Metric
 
@@ -34,6 +37,14 @@ class Server:
     def __init__(self, bound: socket.socket) -> None:
         self._bound = bound
         self.port = bound.getsockname()[1]
+
+    def await_(self, *lines: str) -> list[str]:
+        """What comes until each of these lines has come, in order."""
+        self._bound.settimeout(30)
+        found: list[str] = []
+        while not set(lines) <= set(found):
+            found += self._bound.recv(65_536).decode().split("\n")
+        return found
 
     def lines(self) -> set[str]:
         """What has come since the last time; it is there when the sender has sent it."""
@@ -168,6 +179,37 @@ def test_serve_sends_its_requests(tmp_path: Path) -> None:
         with serving(tmp_path / "data", ALERTS_STATSD_URL=f"dogstatsd://127.0.0.1:{server.port}") as site:
             httpx.post(f"{site.url}/intake/events", content=b'{"event_id": "e"}')
         assert "intake.requests:1|c|#sender:events,code:202" in server.lines()
+
+
+def test_the_resident_process_says_at_each_tick_what_has_come_since(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `stream` works, with ticks that are shorter than a minute."""
+    monkeypatch.setattr("alert_assets.observe.statsd.TICK_SECONDS", 0.2)
+    write(settings, BRONZE_EVENTS, event(0))
+    said: list[str] = []
+
+    def land(name: str, *numbers: int) -> None:
+        lines = [line(f"{name}-{number}", T0, source="agent") for number in numbers]
+        (Path(settings.landing_dir) / f".{name}").write_bytes(b"\n".join(lines) + b"\n")
+        (Path(settings.landing_dir) / f".{name}").rename(Path(settings.landing_dir) / f"{name}.jsonl")
+
+    with listening() as server:
+        settings = of(settings, f"dogstatsd://127.0.0.1:{server.port}")
+        settings = settings.model_copy(update={"landing_engine": "arrow", "refresh_engine": "arrow"})
+        with figures_sent(settings, said.append):
+            resident = Running(settings)
+            heard = server.await_("table.row_count:1|g|#table:bronze_events")
+            land("first", 1, 2)
+            heard += server.await_("table.row_count:3|g|#table:bronze_events")
+            land("second", 3, 4, 5)
+            heard += server.await_("table.row_count:6|g|#table:bronze_events")
+            resident.end()
+        heard += server.lines()
+    assert said == []
+    counts = [one for one in heard if one.startswith("events.count")]
+    tags = "event_type:log,source:agent"
+    assert counts == [f"events.count:2|c|#{tags}", f"events.count:3|c|#{tags}"], "each once"
 
 
 def test_a_process_that_stays_says_each_problem_once(settings: Settings) -> None:

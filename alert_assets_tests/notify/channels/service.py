@@ -153,6 +153,20 @@ class Service:
     def last(self) -> Received:
         return self.requests[-1]
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """Variables of a process whose webhook this is."""
+        return {
+            "ALERTS_WEBHOOK_URL": f"{self.url}/hook",
+            "ALERTS_WEBHOOK_SECRET": "a-secret-of-the-tests",
+            "ALERTS_ALLOWED_HOSTS": "127.0.0.1",
+        }
+
+    @property
+    def told(self) -> list[tuple[str, str]]:
+        """What became of each alert (`open`, `resolve`, ...) and its title, of the messages of a webhook."""
+        return [(request.json["action"], request.json["alert"]["title"]) for request in self.requests]
+
 
 @contextmanager
 def running(
