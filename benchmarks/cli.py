@@ -141,6 +141,23 @@ def measure_problems(
     measure(work / "problems", Size(events, applications, edges, problems), seed=seed, say=typer.echo)
 
 
+@app.command(name="pages")
+def measure_pages(
+    problems: Annotated[int, typer.Option(min=1, help="Problems of the year.")] = 100_000,
+    times: Annotated[int, typer.Option(min=2, help="How often each page is asked for.")] = 30,
+    work: Work = _WORK,
+) -> None:
+    """Measure how long pages take over a year of history; exit 1 when one is over its limit."""
+    from benchmarks.pages import measure
+
+    answers = measure(work / f"pages-{problems}", problems, times, say=typer.echo)
+    for one in answers:
+        target = one.target
+        typer.echo(f"{one.page}: median {one.median:.0f} ms, 95 % within {target.shown} ({target.verdict})")
+    if not all(one.target.is_met for one in answers):
+        raise typer.Exit(1)
+
+
 @app.command()
 def soak(
     requests: Annotated[int, typer.Option(min=100, help="Single alerts, one a request.")] = 1_000_000,

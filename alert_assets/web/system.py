@@ -5,6 +5,7 @@ Each page shows what a command prints, read by the same functions.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -65,12 +66,15 @@ class Page:
 
 def _tables(sources: Sources) -> dict[str, Any]:
     lakehouse, now = sources.lake.lakehouse, sources.now
-    found = [table_status(lakehouse, name, now) for name in CONTRACTS]
+    # delta-rs reads logs while Python looks at the landing zone.
+    with ThreadPoolExecutor(1) as beside:
+        landing = beside.submit(landing_status, sources.settings)
+        found = [table_status(lakehouse, name, now) for name in CONTRACTS]
     return {
         "tables": found,
         # Of the others the newest row may be old for good reasons: nothing was wrong, nothing fired.
         "stale_before": now - timedelta(minutes=BRONZE_EVENTS.freshness_minutes),
-        "landing": landing_status(sources.settings),
+        "landing": landing.result(),
         "stream": stream_status(sources.settings, now),
         "bronze": BRONZE_EVENTS.name,
     }
