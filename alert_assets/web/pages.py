@@ -21,7 +21,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from alert_assets.breaker.store import circuit_breakers
-from alert_assets.contracts.masking import without_secrets
+from alert_assets.contracts import BRONZE_QUARANTINE
+from alert_assets.contracts.masking import masked, without_secrets
 from alert_assets.errors import UserError
 from alert_assets.kernel import wording
 from alert_assets.kernel.clock import utc_now
@@ -30,6 +31,7 @@ from alert_assets.kernel.text import escape_invisible
 from alert_assets.notify.alert import SEVERITIES
 from alert_assets.notify.runbooks import FOLDER, runbooks
 from alert_assets.notify.store.notifications import Notifications
+from alert_assets.state.audit_log import log_read
 from alert_assets.state.database import State
 from alert_assets.web import acts, curves, problems, system
 from alert_assets.web.access import COOKIE, Access, DeniedError, Visitor, signing_key
@@ -113,6 +115,7 @@ class Pages:
             Route("/incidents/{id}", self._answer(self._incident)),
             Route("/problems/{id}/{act}", self._answer(self._act), methods=["POST"]),
             *(Route(f"/{name}", self._answer(partial(self._system, name))) for name in system.PAGES),
+            Route("/quarantine/lines", self._answer(self._lines), methods=["GET", "POST"]),
             Route("/breakers/{name}/reset", self._answer(self._reset), methods=["POST"]),
             Route("/runbooks/{name}", self._answer(self._runbook)),
             Route("/live", self._follow),
@@ -307,6 +310,18 @@ class Pages:
             return self._system("breakers", request, visitor, refused=str(error), status=409)
         return RedirectResponse("/breakers?done=reset", 303)
 
+    def _lines(self, request: Request, visitor: Visitor) -> Response:
+        """The lines in quarantine with the personal data in them, which is a read that the audit log keeps."""
+        if request.method != "POST":
+            return RedirectResponse("/quarantine", 303)
+        try:
+            lines = system.newest_lines(self._lake.lakehouse)
+            table = BRONZE_QUARANTINE.name
+            log_read(self._state, at=self._clock(), who=visitor.name, table=table, columns=["raw"], rows=len(lines))
+        except (UserError, DeltaError, OSError) as error:
+            return self._broken(request, visitor, error)
+        return self._page("lines", request, visitor, lines=lines)
+
     async def _follow(self, request: Request) -> Response:
         try:
             self.access.visitor(request)
@@ -405,6 +420,7 @@ def _templates() -> Environment:
     made = environment("alert_assets.web")
     made.filters.update(
         text=_text,
+        masked=lambda value: escape_invisible(masked(str(value))),
         link=_web_link,
         stamp=wording.stamp,
         size=wording.size,

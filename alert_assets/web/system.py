@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from alert_assets.intake.settings import IntakeSettings
+    from alert_assets.lake.lakehouse import Lakehouse
     from alert_assets.settings import Settings
     from alert_assets.state.database import State
     from alert_assets.web.lake import Lake
@@ -116,9 +117,14 @@ def _quarantine(sources: Sources) -> dict[str, Any]:
     return {
         "totals": quarantine_totals(lakehouse),
         "reasons": counts_by_reason(lakehouse),
-        "lines": quarantined_lines(lakehouse, None, everything=False, limit=_ROWS, whole=False),
+        "lines": newest_lines(lakehouse),
         "held": held_batches(lakehouse, waiting_only=True),
     }
+
+
+def newest_lines(lakehouse: Lakehouse) -> list[dict[str, Any]]:
+    """The newest open lines in quarantine, their beginnings."""
+    return quarantined_lines(lakehouse, None, everything=False, limit=_ROWS, whole=False)
 
 
 def _senders(sources: Sources) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from alert_assets.breaker.store import circuit_breakers
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE, QUALITY_SCORES, SLO_STATUS
 from alert_assets.intake.activity import Activity
 from alert_assets.kernel.clock import utc_now
+from alert_assets.notify.store.notifications import Notifications
 from alert_assets.state.check_results import record_check
 from alert_assets.state.database import State
 from alert_assets.state.tables import deliveries
@@ -119,6 +120,24 @@ def test_quarantine_and_held_batches(client: TestClient, settings: Settings) -> 
     assert "hunter2" not in html
     assert "Batch 3" in html
     assert "60 % of the lines are broken" in html
+
+
+def test_who_reads_lines_as_they_came_is_in_the_audit(client: TestClient, settings: Settings) -> None:
+    line = f"{MARKUP} jane.doe@example.com password=hunter2hunter2"
+    write(settings, BRONZE_QUARANTINE, quarantined(line, "malformed_json"))
+    html = client.get("/quarantine").text
+    assert "jane.doe" not in html
+    assert "j***@example.com" in html
+    assert client.post("/quarantine/lines").status_code == 403
+    assert Notifications(State(settings.state_url)).audit() == []
+    html = client.post("/quarantine/lines", data={"token": token(html)}).text
+    assert "jane.doe@example.com" in html
+    assert "hunter2" not in html
+    assert "<b>bold" not in html
+    (entry,) = Notifications(State(settings.state_url)).audit()
+    assert (entry.who, entry.action, entry.subject) == ("ann", "read", "bronze_quarantine")
+    # What keeps pages fresh asks for the address that it is at.
+    assert client.get("/quarantine/lines").headers["location"] == "/quarantine"
 
 
 def test_senders(client: TestClient, settings: Settings) -> None:
