@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 #: The parts, in the order they run.
-PARTS = ("cycle", "throughput", "history", "control-plane", "growth", "intake")
+PARTS = ("cycle", "throughput", "history", "control-plane", "observed", "growth", "intake")
 
 app = typer.Typer(help="How fast the pipeline is, against others on the same machine.", no_args_is_help=True)
 
@@ -60,7 +60,7 @@ def run(
         raise typer.BadParameter("numbers of millions, e.g. 1,10,50.", param_hint="--history") from None
     if sizes != sorted(set(sizes)) or len(sizes) < 2 or sizes[0] < 10_000:
         raise typer.BadParameter("two sizes or more, growing.", param_hint="--history")
-    from benchmarks import control_plane, cycle, growth, intake, throughput
+    from benchmarks import control_plane, cycle, growth, intake, observed, throughput
     from benchmarks import history as past
 
     todo: dict[str, Callable[[Bench], None]] = {
@@ -68,6 +68,7 @@ def run(
         "throughput": lambda bench: throughput.measure(bench, events),
         "history": lambda bench: past.measure(bench, 10_000, sizes, block=min(sizes[0], 1_000_000)),
         "control-plane": lambda bench: control_plane.measure(bench, min(sizes[0], 1_000_000), 3 * runs),
+        "observed": lambda bench: observed.measure(bench, min(sizes[0], 1_000_000)),
         "growth": lambda bench: growth.measure(bench, growth_events),
         "intake": lambda bench: intake.measure(bench, requests),
     }
@@ -84,7 +85,7 @@ def run(
 @app.command()
 def quick(work: Work = _WORK, json_file: Json = None, seed: Seed = 1) -> None:
     """Measure a few ratios on little data; fail when one is below its floor. Under five minutes on two cores."""
-    from benchmarks import control_plane, cycle, floors, throughput
+    from benchmarks import control_plane, cycle, floors, observed, throughput
     from benchmarks import history as past
 
     with _started(Bench(work.absolute(), 1, 600, seed, fresh_servers=False)) as bench:
@@ -97,6 +98,7 @@ def quick(work: Work = _WORK, json_file: Json = None, seed: Seed = 1) -> None:
                     bench, 10_000, floors.HISTORY, block=floors.HISTORY[0], with_straight=False
                 ),
                 "control-plane": lambda bench: control_plane.measure(bench, floors.HISTORY[0], 2),
+                "observed": lambda bench: observed.measure(bench, floors.LAKE_EVENTS),
             },
         )
     results = bench.results
