@@ -17,7 +17,7 @@ from alert_assets.state.database import State
 from alert_assets.state.tables import deliveries
 from alert_assets.web.system import PAGES
 from alert_assets_tests.commands.lake import event, quarantined, write
-from alert_assets_tests.web.lake import notify, problem
+from alert_assets_tests.web.lake import notify, problem, slo_status
 from alert_assets_tests.web.test_problems import token
 
 if TYPE_CHECKING:
@@ -75,16 +75,7 @@ def test_quality(client: TestClient, settings: Settings) -> None:
 
 
 def test_slos(client: TestClient, settings: Settings) -> None:
-    rate = {
-        "severity": "CRITICAL", "long_window_minutes": 60, "short_window_minutes": 5, "long_burn_rate": 20.5,
-        "short_burn_rate": 31.0, "limit": 14.4, "events": 900, "firing": True,
-    }  # fmt: skip
-    row = {
-        "slo": "event-to-gold", "service": "pipeline", "evaluated_at": utc_now(), "target_percent": 99.0,
-        "window_minutes": 43_200, "good": 900.0, "total": 1_000.0, "excluded": 0.0, "achieved_percent": 90.0,
-        "budget_left_percent": 12.5, "burn_rates": [rate], "state": "burning", "severity": "CRITICAL",
-    }  # fmt: skip
-    write(settings, SLO_STATUS, row)
+    write(settings, SLO_STATUS, slo_status(utc_now()))
     html = client.get("/slos").text
     assert "CRITICAL: 20.5 over 1h, 31.0 over 5m, limit 14.4" in html
     assert "12.5%" in html
