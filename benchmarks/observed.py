@@ -40,7 +40,7 @@ def measure(bench: Bench, events: int) -> None:
     lake = seeded(bench, events, block=events)
     with _receiver() as (endpoint, received):
         variables: dict[str, Mapping[str, str]] = {
-            ABSENT: {"PYTHONPATH": f"{ROOT / 'benchmarks' / 'absent'}:{ROOT}"},
+            ABSENT: absent(),
             OFF: {},
             TRACED: {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint},
         }
@@ -61,9 +61,19 @@ def measure(bench: Bench, events: int) -> None:
     _compare(bench, CYCLE, TRACED, OFF, 1.2)
 
 
+def absent() -> dict[str, str]:
+    """Variables of a process to which the extras are not installed."""
+    return {"PYTHONPATH": f"{ROOT / 'benchmarks' / 'absent'}:{ROOT}"}
+
+
+def compared(name: str, one: str, other: str) -> str:
+    """The name of a ratio."""
+    return f"CPU time of {name}, {one}, over {other}"
+
+
 def _compare(bench: Bench, name: str, one: str, other: str, limit: float) -> None:
     ratio = _cpu(bench, f"{name}, {one}") / _cpu(bench, f"{name}, {other}")
-    target = Target("h", f"CPU time of {name}, {one}, over {other}", ratio, limit)
+    target = Target("h", compared(name, one, other), ratio, limit)
     bench.say(f"{GROUP}, {target.name}: {target.shown}")
     bench.results.targets.append(target)
 
