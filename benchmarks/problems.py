@@ -123,7 +123,7 @@ def measure(folder: Path, size: Size, *, seed: int = 1, say: Callable[[str], Non
     minutes = size.minutes
     began = time.monotonic()
     for minute in range(0, minutes, 60):
-        _append(lakehouse, BRONZE_EVENTS, mesh.events(minute, min(60, minutes - minute)))
+        append_rows(lakehouse, BRONZE_EVENTS, mesh.events(minute, min(60, minutes - minute)))
     say(f"{minutes * (size.applications + size.edges):,} events made in {time.monotonic() - began:.0f} s")
     alerts = [one for n in range(size.problems) for one in mesh.outage(90 + (minutes - 100) * n / size.problems)]
     _alerts(lakehouse, alerts)
@@ -131,7 +131,7 @@ def measure(folder: Path, size: Size, *, seed: int = 1, say: Callable[[str], Non
     timed("history_baselines", lambda: refresh_baselines(lakehouse, full_refresh=True))
     timed("history_problems", lambda: refresh_problems(lakehouse, settings))
     # A cycle: a minute of everything, and two outages.
-    _append(lakehouse, BRONZE_EVENTS, mesh.events(minutes, 1))
+    append_rows(lakehouse, BRONZE_EVENTS, mesh.events(minutes, 1))
     _alerts(lakehouse, [*mesh.outage(minutes - 0.5), *mesh.outage(minutes - 0.4)])
     timed("cycle_dependencies", lambda: refresh_dependencies(lakehouse))
     timed("cycle_baselines", lambda: refresh_baselines(lakehouse))
@@ -144,7 +144,7 @@ def _alerts(lakehouse: Lakehouse, alerts: list[tuple[str, datetime]]) -> None:
     rows = [_row(name, at) for name, at in sorted(alerts, key=lambda one: one[1])]
     for contract in (SILVER_ALERTS, GOLD_INCIDENTS):
         schema = pa.schema(lakehouse.create(contract).schema().to_arrow())
-        _append(lakehouse, contract, pa.Table.from_pylist([{**_blank(schema), **row} for row in rows], schema))
+        append_rows(lakehouse, contract, pa.Table.from_pylist([{**_blank(schema), **row} for row in rows], schema))
 
 
 def _row(name: str, at: datetime) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def _blank(schema: pa.Schema) -> dict[str, Any]:
     return {field.name: value(field.type) for field in schema if not field.nullable}
 
 
-def _append(lakehouse: Lakehouse, contract: Contract, rows: pa.Table) -> None:
+def append_rows(lakehouse: Lakehouse, contract: Contract, rows: pa.Table) -> None:
     """Add rows with the next `_batch_id`; columns that they lack are null, or what :func:`_blank` says."""
     table = lakehouse.create(contract)
     schema = pa.schema(table.schema().to_arrow())
