@@ -96,7 +96,7 @@ def measure(folder: Path, alerts: int, *, seed: int = 1, say: Callable[[str], No
         "--routing",
         "other.yaml",
         "--since",
-        f"{START:%Y-%m-%dT%H:%M:%SZ}",
+        begin,
     )
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})

@@ -54,9 +54,10 @@ def _write(kind: Kind, before: datetime | None, to: Path | None, *, send: bool, 
         found, path = write(kind, settings, before or utc_now(), to)
     output.say(f"{path}: {found.since:%Y-%m-%d} up to {found.until:%Y-%m-%d}, UTC.")
     if send:
-        recipients = mail(settings, found, path)
-        if not recipients:
+        mailed = mail(settings, found, path)
+        if not mailed:
             raise UserError("The report was mailed to nobody: no e-mail is set up. Set ALERTS_SMTP_HOST and the like.")
-        output.say(f"Mailed to {', '.join(recipients)}.")
+        for one in mailed:
+            output.say(str(one))
     if show:
         webbrowser.open(path.absolute().as_uri())

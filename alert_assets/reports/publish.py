@@ -2,22 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from sqlalchemy import select
+
 from alert_assets.errors import UserError
+from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
-from alert_assets.notify.channels.channel import ChannelError
-from alert_assets.notify.channels.email import Email
-from alert_assets.notify.channels.registry import channels
+from alert_assets.notify.alert import Alert
+from alert_assets.notify.channels.channel import Action
+from alert_assets.notify.routing.rules import Destination
+from alert_assets.notify.stack import NotificationStack
+from alert_assets.notify.store.deliveries import Deliveries
 from alert_assets.reports.page import html
 from alert_assets.reports.review import Kind, Report, report, span_before
 from alert_assets.state.database import State
+from alert_assets.state.tables import deliveries
 
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from sqlalchemy import Connection
+
     from alert_assets.settings import Settings
+
+
+@dataclass(frozen=True)
+class Mailed:
+    """What became of a report's mail to one address.
+
+    Attributes:
+        status: `sent`, `pending` while it is tried again, `dead` when it was given up.
+        error: why it was not sent, the last time it was tried.
+    """
+
+    address: str
+    status: str
+    error: str | None
+
+    def __str__(self) -> str:
+        """As people read it."""
+        if self.status == "sent":
+            return f"Mailed to {self.address}."
+        why = f": {self.error}" if self.error else ""
+        if self.status == "pending":
+            return f"Not mailed to {self.address} yet{why}. It is tried again, as every message is."
+        return f"Not mailed to {self.address}{why}. `--mail` sends it again, once that is mended."
 
 
 def write(kind: Kind, settings: Settings, before: datetime, to: Path | None = None) -> tuple[Report, Path]:
@@ -37,21 +71,54 @@ def write(kind: Kind, settings: Settings, before: datetime, to: Path | None = No
     return found, path
 
 
-def mail(settings: Settings, found: Report, path: Path) -> tuple[str, ...]:
-    """Mail a page that was written: its tables, and the page with its curves attached.
+def mail(settings: Settings, found: Report, path: Path) -> list[Mailed]:
+    """Mail a report to each address of the e-mail channel, once: its tables, and the page with its curves attached.
+
+    The mails are deliveries like any other message's: they are kept, tried again, masked and counted. An address that
+    has the report, or waits for it, gets no second one.
 
     Returns:
-        who it was sent to; nobody where no e-mail is set up.
-
-    Raises:
-        UserError: the relay does not take it.
+        what became of each; nothing where no e-mail is set up.
     """
-    channel = channels(settings.allowed_hosts).get("email")
-    if not isinstance(channel, Email):
-        return ()
+    stack, now = NotificationStack(settings), utc_now()
+    channel = stack.channels.get("email")
+    if channel is None or not channel.defaults:
+        return []
+    addresses, alert = channel.defaults, _alert(found, path, now)
+    name = sha256(alert.episode.encode()).hexdigest()[:16]
+    with stack.state.writing() as connection:
+        outgoing = Deliveries(connection, now, timedelta())
+        outgoing.load([name])
+        known = outgoing.notified(name)
+        for address in addresses:
+            if (to := Destination("email", (address,))) not in known:
+                outgoing.add(name, Action.OPEN, to, alert)
+        outgoing.flush()
+    stack.deliverer.tick(now)
+    with stack.state.reading() as connection:
+        return _mailed(connection, name, addresses)
+
+
+def _alert(found: Report, path: Path, now: datetime) -> Alert:
     title = f"{found.title}, {found.since:%Y-%m-%d}"
     text = "\n".join([title, "", *(f"{part.title}: {part.says}" for part in found.parts), "", "All of it is attached."])
-    try:
-        return channel.send_page(path.stem, title, text, html(found, curves=False), path.read_text(encoding="utf-8"))
-    except ChannelError as error:
-        raise UserError(f"The report {path} could not be mailed: {error}. It can be sent again: --mail.") from error
+    return Alert(
+        kind="report",
+        episode=f"report/{found.kind}/{found.since:%Y-%m-%d}",
+        severity="INFO",
+        title=title,
+        at=now,
+        since=found.since,
+        description=text,
+        body=html(found, curves=False),
+        attached={f"{path.stem}.html": path.read_text(encoding="utf-8")},
+    ).masked()
+
+
+def _mailed(connection: Connection, episode: str, addresses: tuple[str, ...]) -> list[Mailed]:
+    table = deliveries.c
+    query = select(table.recipients, table.status, table.last_error).where(table.episode == episode)
+    latest = {
+        recipients[0]: (status, error) for recipients, status, error in connection.execute(query.order_by(table.id))
+    }
+    return [Mailed(address, *latest[address]) for address in addresses]

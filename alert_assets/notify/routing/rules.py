@@ -351,8 +351,8 @@ class Routing:
     @cached_property
     def _asked_to_enrich(self) -> tuple[str, ...]:
         """The fields of an alert that what it is enriched with depends on."""
-        owned = [matcher for team in self.teams.values() for matcher in team.owns]
-        matchers = [*owned, *(one.match for one in (*self.runbooks, *self.routes))]
+        matchers = [matcher for team in self.teams.values() for matcher in team.owns]
+        matchers += [runbook.match for runbook in self.runbooks] + [route.match for route in self.routes]
         names = {"owner", "table", "runbook_url", "suggested_action"}
         return tuple(sorted(names.union(*(one.conditions for one in matchers))))
 
