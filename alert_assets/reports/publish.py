@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import tempfile
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
@@ -24,11 +29,14 @@ from alert_assets.state.tables import deliveries
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from pathlib import Path
 
     from sqlalchemy import Connection
 
     from alert_assets.settings import Settings
+
+#: What prints a page, as it is called.
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+_PRINT_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,42 @@ def write(kind: Kind, settings: Settings, before: datetime, to: Path | None = No
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}. Name another file (--to).") from error
     return found, path
+
+
+def print_pdf(page: Path, to: Path) -> None:
+    """Print a page that was written as PDF, by the Chromium that is installed.
+
+    Raises:
+        UserError: there is none, or it prints nothing.
+    """
+    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if browser is None:
+        raise UserError(
+            f"A PDF is printed by Chromium, and none is installed ({', '.join(_BROWSERS)}). The page is {page}: "
+            "print it from a browser, or install one (Debian: apt-get install chromium)."
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        # With a profile of its own: one that is open elsewhere would take the page and print nothing.
+        printed, profile = Path(folder, "page.pdf"), Path(folder, "profile")
+        # Its sandbox does not start for root. The page is ours, and has no script.
+        alone = ("--no-sandbox",) if os.geteuid() == 0 else ()
+        command = (browser, "--headless", *alone, "--disable-gpu", f"--user-data-dir={profile}")
+        try:
+            done = subprocess.run(
+                (*command, "--no-pdf-header-footer", f"--print-to-pdf={printed}", page.absolute().as_uri()),
+                capture_output=True,
+                text=True,
+                timeout=_PRINT_SECONDS,
+            )
+            said = done.stderr.strip().rpartition("\n")[2]
+        except subprocess.TimeoutExpired:
+            said = f"no answer in {_PRINT_SECONDS} s"
+        if not printed.is_file():
+            raise UserError(f"{browser} did not print {page}: {said or 'it does not say why'}. The page is whole.")
+        try:
+            shutil.copyfile(printed, to)
+        except OSError as error:
+            raise UserError(f"{to} cannot be written: {error.strerror or error}. Name another file (--pdf).") from error
 
 
 def mail(settings: Settings, found: Report, path: Path) -> list[Mailed]:
