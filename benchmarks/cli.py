@@ -160,6 +160,19 @@ def measure_pages(
         raise typer.Exit(1)
 
 
+@app.command(name="backtest")
+def measure_backtest(
+    alerts: Annotated[int, typer.Option(min=10_000, help="Alerts of the month.")] = 1_000_000,
+    work: Work = _WORK,
+    seed: Seed = 1,
+) -> None:
+    """Measure `alert-assets backtest` over a month of alerts on one core; exit 1 when it takes a minute or longer."""
+    from benchmarks.backtest import measure
+
+    if measure(work / "backtest", alerts, seed=seed, say=typer.echo) >= 60:
+        raise typer.Exit(1)
+
+
 @app.command()
 def soak(
     requests: Annotated[int, typer.Option(min=100, help="Single alerts, one a request.")] = 1_000_000,
