@@ -102,7 +102,7 @@ def quick(work: Work = _WORK, json_file: Json = None, seed: Seed = 1) -> None:
                     bench, 10_000, floors.HISTORY, block=floors.HISTORY[0], with_straight=False
                 ),
                 "control-plane": lambda bench: control_plane.measure(bench, floors.HISTORY[0], 2),
-                "signal": labelled.part,
+                "signal": lambda bench: labelled.part(bench, draws=2),
             },
         )
     results = bench.results

@@ -123,19 +123,19 @@ def find_telemetry() -> Path:
     )
 
 
-def measure(telemetry: Path) -> list[Figure]:
+def measure(telemetry: Path, draws: int = DRAWS) -> list[Figure]:
     """Rank every labelled fault, plain and made harder."""
-    return [*_nezha(telemetry), *_petshop(telemetry)]
+    return [*_nezha(telemetry), *_petshop(telemetry, draws)]
 
 
-def part(bench: Bench) -> None:
+def part(bench: Bench, draws: int = DRAWS) -> None:
     """Add the targets; without the labelled telemetry, which is not in the repository, there are none."""
     try:
         telemetry = find_telemetry()
     except UserError as error:
         bench.say(f"signal is left out: {error}")
         return
-    bench.results.targets += targets(measure(telemetry), grouping(telemetry), noise(telemetry))
+    bench.results.targets += targets(measure(telemetry, draws), grouping(telemetry), noise(telemetry))
 
 
 def _nezha(telemetry: Path) -> list[Figure]:
@@ -168,19 +168,19 @@ def _nezha(telemetry: Path) -> list[Figure]:
     return [*figures.values(), quiet, *by_day, *by_offset]
 
 
-def _petshop(telemetry: Path) -> list[Figure]:
+def _petshop(telemetry: Path, draws: int) -> list[Figure]:
     events, faults = read(telemetry, PETSHOP), list(labels(telemetry, PETSHOP))
     observed = _observed(events)
     plain = Figure("PetShop, from the symptom", 1.0)
     everywhere = Figure("PetShop, over all applications")
     unchanged = Figure("PetShop, changes left out")
-    missing = Figure(f"PetShop, {_MISSING:.0%} of the edges missing, {DRAWS} draws", 0.85)
-    decoys = Figure(f"PetShop, {_DECOYS} changes elsewhere, {DRAWS} draws", 0.95)
+    missing = Figure(f"PetShop, {_MISSING:.0%} of the edges missing, {draws} draws", 0.85)
+    decoys = Figure(f"PetShop, {_DECOYS} changes elsewhere, {draws} draws", 0.95)
     for fault in faults:
         plain.add(_ask(observed, fault), fault)
         everywhere.add(_ask(observed, replace(fault, symptom=None)), fault)
         unchanged.add(_ask(replace(observed, changes=[]), fault), fault)
-    for draw in range(DRAWS):
+    for draw in range(draws):
         random = Random(draw)  # noqa: S311  # reproducible, not secret
         fewer_edges = _observed(_without_edges(events, random))
         more_changes = _with_decoys(observed, faults, random)
