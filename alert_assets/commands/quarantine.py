@@ -111,7 +111,7 @@ def replay(reason: ReasonOption = None, as_json: JsonOption = False) -> None:
 
     Lines unmapped:SENDER are mapped again, by the mapping that there is now; this needs no Spark.
     """
-    from alert_assets.ingest.query import ReplayReport, replay_quarantine
+    from alert_assets.ingest.replay import ReplayReport, replay_quarantine
 
     settings = load_settings()
 

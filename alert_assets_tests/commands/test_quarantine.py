@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alert_assets.contracts import BRONZE_QUARANTINE
-from alert_assets.ingest import query as ingestion
+from alert_assets.ingest import replay as replaying
 from alert_assets_tests.commands.lake import T0, quarantined, write
 
 if TYPE_CHECKING:
@@ -119,13 +119,13 @@ def test_lines_steer_nothing_and_fit(
 class Replay:
     """Stands in for the replay, which has tests of its own; remembers what it was asked."""
 
-    def __init__(self, report: ingestion.ReplayReport) -> None:
+    def __init__(self, report: replaying.ReplayReport) -> None:
         self.report = report
         self.reasons: list[str | None] = []
 
     def __call__(
         self, spark: Callable[[], Any], lakehouse: Any, settings: Any, log: Callable[[str], None], reason: str | None
-    ) -> ingestion.ReplayReport:
+    ) -> replaying.ReplayReport:
         self.reasons.append(reason)
         log("2 open lines are judged again [bold]")
         return self.report
@@ -133,8 +133,8 @@ class Replay:
 
 @pytest.fixture
 def replay(monkeypatch: pytest.MonkeyPatch) -> Replay:
-    replay = Replay(ingestion.ReplayReport(judged=2, replayed=1))
-    monkeypatch.setattr(ingestion, "replay_quarantine", replay)
+    replay = Replay(replaying.ReplayReport(judged=2, replayed=1))
+    monkeypatch.setattr(replaying, "replay_quarantine", replay)
     return replay
 
 

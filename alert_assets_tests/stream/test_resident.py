@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 class Running:
     """A resident process in a thread, and what it says."""
 
-    def __init__(self, settings: Settings, *reports: Report) -> None:
+    def __init__(self, settings: Settings, *reports: Report, warm: bool = False) -> None:
         self._said: list[str] = []
         self._news = threading.Condition()
         self.process = ResidentProcess(settings, circuit_breakers(settings), self._hear, reports)
-        self._thread = threading.Thread(target=self.process.run, kwargs={"warm": False}, daemon=True)
+        self._thread = threading.Thread(target=self.process.run, kwargs={"warm": warm}, daemon=True)
         self._thread.start()
 
     def _hear(self, text: str) -> None:
@@ -114,6 +114,19 @@ def behind(settings: Settings) -> Lake:
     lake.refresh()
     lake.land(metric("m1", T0 - 3 * HOUR, application_id="other", cpu_percent=12.5))
     return lake
+
+
+def test_what_is_small_does_not_wait_for_spark(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A start takes half a minute, or never ends well: what needs no Spark is done meanwhile."""
+    monkeypatch.delenv("SPARK_REMOTE", raising=False)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "none"))
+    behind(settings)
+    stream = Running(settings, warm=True)
+    assert "JAVA_HOME" in stream.await_("Spark is not there yet")
+    stream.await_("Nothing new in")
+    assert [said for said in stream.end() if "Failed" in said] == []
 
 
 def test_a_report_that_fails_is_told_again_and_the_others_are_not(
