@@ -18,6 +18,7 @@ from alert_assets.contracts import GOLD_INCIDENTS, GOLD_PROBLEMS, SILVER_ALERTS
 from alert_assets.kernel.clock import utc_now
 from alert_assets.observe.lineage import Emitter, Happened, RunListener, StreamReports, Table
 from alert_assets_tests.checks.lake import Lake, healthy
+from alert_assets_tests.conftest import settings_in
 from alert_assets_tests.notify.channels.service import Service, answer, running, stall
 from alert_assets_tests.observe.openlineage import VALIDATOR
 
@@ -36,11 +37,14 @@ def catalog(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
         yield service
 
 
+@pytest.fixture(scope="module")
+def healthy_once(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    return healthy(Lake(settings_in(tmp_path_factory.mktemp("healthy"))))
+
+
 @pytest.fixture
-def lake(settings: Settings) -> Lake:
-    lake = Lake(settings)
-    healthy(lake)
-    return lake
+def lake(healthy_once: Lake, settings: Settings) -> Lake:
+    return healthy_once.copy(settings)
 
 
 def must_be_valid(event: Event) -> None:
