@@ -36,6 +36,7 @@ class MaintenanceReport:
     Attributes:
         archived_files: landing files that left for the archive.
         pruned_rows: rows removed from the state database, by table.
+        pruned_history: what was removed from Dagster's history, where Dagster runs the maintenance.
         problems: what went wrong, by what it is about; the rest was done.
         skipped: what was left for the next time, with the reason.
     """
@@ -43,6 +44,7 @@ class MaintenanceReport:
     tables: tuple[TableMaintenance, ...] = ()
     archived_files: int = 0
     pruned_rows: dict[str, int] = field(default_factory=dict)
+    pruned_history: dict[str, int] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
@@ -94,7 +96,7 @@ def maintain(
                 pruned = prunable_rows(state, settings, now) if dry_run else prune_state(state, settings, now)
         except UserError as error:
             problems["state"] = str(error)
-    return MaintenanceReport(tuple(done), archived, pruned, problems, skipped)
+    return MaintenanceReport(tuple(done), archived, pruned, problems=problems, skipped=skipped)
 
 
 def upkeep(settings: Settings, contract: Contract, now: datetime, *, vacuum: bool = False) -> TableUpkeep | None:

@@ -1,0 +1,323 @@
+"""A year of light traffic, simulated: what grows with the days, and whether a cycle is as fast at the end.
+
+    python -m benchmarks.year FOLDER DAYS      (a JSON object a line: what is measured after each of AT, and at the end)
+
+One process does what an installation's processes do, with its clock set by libfaketime: the resident process's cycles
+and its reports to Dagster, the rounds of notification to a webhook on loopback, and the jobs of Dagster's schedules
+(measure reliability, maintenance, weekly and monthly reports) as runs in a DAGSTER_HOME. No Spark: the traffic is too
+light for it.
+
+Retention is 30 days, so that a year shows whether it is kept. The schedules are thinned out: reliability is measured
+once a day and maintenance done once, so that a day costs seconds. What the clock does not reach are the file system's
+times; after each step the files that are new get the simulated one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import psutil
+from dagster._core.definitions.reconstruct import ReconstructableRepository
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+
+#: Days after which everything is measured, and at the end.
+AT = (10, 20, 30, 60, 90, 120, 180, 270, 365)
+
+#: Cycles that a measurement's median is of.
+CYCLES = 20
+
+#: The hours at whose end a batch lands, and how many events of which scenario it holds.
+_BATCHES = {8: ("deployment", 90), 20: ("infra-restart", 50)}
+
+_HOUR = timedelta(hours=1)
+
+
+@dataclass
+class Measured:
+    """What there is after some days.
+
+    Attributes:
+        files, sizes: files and bytes by folder: a table of the lake, its log, landing, archive and so on.
+        rows: rows by table of the state database and of Dagster's databases.
+        cycle_seconds, cycle_cpu_seconds: median of the last cycles; `day_...` of all that a day takes.
+        memory_bytes: resident memory of the process.
+    """
+
+    day: int
+    files: dict[str, int]
+    sizes: dict[str, int]
+    rows: dict[str, int]
+    cycle_seconds: float
+    cycle_cpu_seconds: float
+    day_cpu_seconds: float
+    memory_bytes: int
+    sent: int
+    failed_runs: list[str] = field(default_factory=list)
+
+
+class Clock:
+    """This process's clock, by libfaketime."""
+
+    def __init__(self, start: datetime) -> None:
+        self._really_began = self._really()
+        self.set(start)
+
+    def set(self, to: datetime) -> None:
+        """Have it be so late; from there time goes on."""
+        os.environ["FAKETIME"] = f"{to.timestamp() - self._really():.3f}"
+        if abs(time.time() - to.timestamp()) > 5:
+            raise RuntimeError("libfaketime is not preloaded; run `python -m benchmarks.year`")
+
+    def stamp(self, *folders: Path) -> None:
+        """Give files that were written since the last time the simulated one: the kernel has another clock."""
+        now = time.time()
+        for folder in folders:
+            for path in _files(folder):
+                if path.stat().st_mtime >= self._really_began - 1:
+                    os.utime(path, (now, now))
+
+    def _really(self) -> float:
+        os.environ["FAKETIME"] = "+0"
+        return time.time()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for parent, _, names in os.walk(folder):
+        yield from (Path(parent, name) for name in names)
+
+
+class Year:
+    """An installation in a folder, day by day."""
+
+    def __init__(self, folder: Path, start: datetime) -> None:
+        from alert_assets.breaker.store import circuit_breakers
+        from alert_assets.defs.runless import RunlessReports
+        from alert_assets.notify.stack import NotificationStack
+        from alert_assets.settings import load_settings
+        from alert_assets.stream.resident import ResidentProcess
+
+        self.folder, self.start = folder, start
+        self.clock = Clock(start)
+        self.settings = load_settings()
+        Path(self.settings.landing_dir).mkdir(parents=True, exist_ok=True)
+        self._breakers = circuit_breakers(self.settings)
+        self.log: list[str] = []
+        self._resident = ResidentProcess(
+            self.settings, self._breakers, self.log.append, reports=[RunlessReports(self.settings)]
+        )
+        self._stack = NotificationStack(self.settings)
+        self._instance = dg.DagsterInstance.get()
+        self._jobs = ReconstructableRepository.for_module("alert_assets.definitions", "defs")
+        self.sent = 0
+        self.cycles: list[tuple[float, float]] = []
+        self.days: list[float] = []
+        self.failed: list[str] = []
+        self.spent: defaultdict[str, float] = defaultdict(float)
+
+    def day(self, number: int) -> None:
+        """Everything that happens on a day."""
+        began = _cpu()
+        midnight = self.start + timedelta(days=number)
+        for hour in range(24):
+            now = midnight + hour * _HOUR
+            if hour == 3:
+                self._run("maintenance", now + 37 / 60 * _HOUR)
+            if hour == 6 and now.weekday() == 0:
+                self._run("weekly_report", now)
+            if hour == 6 and now.day == 1:
+                self._run("monthly_report", now)
+            if hour in _BATCHES:
+                self._batch(number, now)
+            if hour - 2 in _BATCHES:  # who has not reacted, and what is quiet
+                self._notify(now + _HOUR / 2)
+        self._report()
+        self._run("reliability", midnight + 23 * _HOUR)
+        self.days.append(_cpu() - began)
+
+    def _batch(self, number: int, now: datetime) -> None:
+        from alert_assets.simulator.landing import LandingWriter
+        from alert_assets.simulator.timeline import Timeline
+
+        scenario, events = _BATCHES[now.hour]
+        timeline = Timeline(number, now, events_per_hour=events, scenarios=(scenario,))
+        moments = timeline.hour(0)
+        lines = [json.dumps(moment.stamped(timeline.when(moment), timeline.run)) for moment in moments]
+        self.clock.set(now + _HOUR)
+        LandingWriter(Path(self.settings.landing_dir)).write(lines)
+        self.clock.stamp(Path(self.settings.landing_dir))
+        wall, cpu = time.monotonic(), _cpu()
+        with self._spending("cycle"):
+            self._resident._look(happened=True)  # its threads would do these by the real clock
+            self._resident._end_shift()
+        self.cycles.append((time.monotonic() - wall, _cpu() - cpu))
+        self._notify(now + _HOUR)
+        self._stamp()
+
+    def _report(self) -> None:
+        with self._spending("report"):
+            self._resident._report()
+        with self._spending("compact"):
+            self._resident._compact()
+
+    def _notify(self, now: datetime) -> None:
+        from alert_assets.notify.round import notify
+
+        self.clock.set(now)
+        with self._spending("notify"):
+            self.sent += notify(self._stack, self.settings, budget_seconds=20).sent
+
+    def _run(self, job: str, now: datetime) -> None:
+        self._stamp()
+        self.clock.set(now)
+        made = self._jobs.get_reconstructable_job(job)
+        with self._spending(job), dg.execute_job(made, self._instance, raise_on_error=False) as done:
+            if not done.success:
+                self.failed.append(f"{now:%Y-%m-%d} {job} {done.run_id}")
+        self._stamp()
+
+    def _stamp(self) -> None:
+        with self._spending("stamp"):
+            self.clock.stamp(self.folder)
+
+    @contextmanager
+    def _spending(self, on: str) -> Iterator[None]:
+        cpu = _cpu()
+        yield
+        self.spent[on] += _cpu() - cpu
+        with (self.folder / "progress.txt").open("a") as progress:
+            progress.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M} {on} {_cpu() - cpu:.2f}\n")
+
+    def measured(self, day: int) -> Measured:
+        """Everything as it is."""
+        files: defaultdict[str, int] = defaultdict(int)
+        sizes: defaultdict[str, int] = defaultdict(int)
+        for path in _files(self.folder):
+            name = _place(path.relative_to(self.folder))
+            files[name] += 1
+            sizes[name] += path.stat().st_size
+        rows: dict[str, int] = {}
+        for path in [*self.folder.glob("data/state/*.db"), *self.folder.glob("home/**/*.db")]:
+            for table, count in _rows(path).items():
+                name = path.name if path.parent.name != "runs" or path.stem in ("index", "") else "a run"
+                rows[f"{name}:{table}"] = rows.get(f"{name}:{table}", 0) + count
+        last = self.cycles[-CYCLES:]
+        return Measured(
+            day,
+            dict(sorted(files.items())),
+            dict(sorted(sizes.items())),
+            dict(sorted(rows.items())),
+            cycle_seconds=median(wall for wall, _ in last),
+            cycle_cpu_seconds=median(cpu for _, cpu in last),
+            day_cpu_seconds=median(self.days[-7:]),
+            memory_bytes=psutil.Process().memory_info().rss,
+            sent=self.sent,
+            failed_runs=self.failed,
+        )
+
+
+def _place(path: Path) -> str:
+    """What a file counts for."""
+    parts = path.parts
+    if parts[:2] == ("data", "lake"):
+        return "/".join(("lake", *parts[2 : 4 if "_delta_log" in parts[3:4] else 3]))
+    return "/".join(parts[: min(len(parts) - 1, 3)])
+
+
+def _rows(path: Path) -> dict[str, int]:
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
+        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in names}
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return sum(part.ru_utime + part.ru_stime for part in used)
+
+
+def live(folder: Path, days: int) -> None:
+    """Live through the days, and print what is measured."""
+    start = (datetime.now(UTC) - timedelta(days=days + 40)).replace(hour=0, minute=0, second=0, microsecond=0)
+    year = Year(folder, start)
+    for number in range(days):
+        year.day(number)
+        if number + 1 in AT or number + 1 == days:
+            print(json.dumps(asdict(year.measured(number + 1))), flush=True)
+    (folder / "log.txt").write_text("\n".join(year.log))
+
+
+def start(folder: Path, days: int) -> subprocess.Popen[str]:
+    """Begin the year in a folder that is empty; its measurements come from the standard output."""
+    from alert_assets_tests.support.faketime import later
+
+    home = folder / "home"
+    home.mkdir(parents=True)
+    shutil.copy(ROOT / "deploy" / "dagster.yaml", home)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ALERTS_", "DAGSTER_"))}
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from benchmarks.year import within; within(*sys.argv[1:])",
+            str(folder),
+            str(days),
+        ],
+        cwd=folder,
+        env={
+            **inherited,
+            "PYTHONPATH": str(ROOT),
+            "DAGSTER_HOME": str(home),
+            "DAGSTER_DISABLE_TELEMETRY": "1",
+            "ALERTS_DATA_DIR": str(folder / "data"),
+            "ALERTS_ARCHIVE_DIR": str(folder / "data" / "archive"),
+            "ALERTS_LANDING_ENGINE": "arrow",
+            "ALERTS_REFRESH_ENGINE": "arrow",
+            "ALERTS_KEEP_LEDGER_DAYS": "30",
+            "ALERTS_KEEP_RUNS_DAYS": "30",
+            "ALERTS_ALLOWED_HOSTS": "127.0.0.1",
+            "ALERTS_WEBHOOK_SECRET": "a-secret-of-the-bench",
+            **later(timedelta(0)),
+            # Read at every look at the clock; file times are set by hand.
+            "FAKETIME_NO_CACHE": "1",
+            "NO_FAKE_STAT": "1",
+        },
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def within(folder: str, days: str) -> None:
+    """What the process that :func:`start` begins does: a receiver of notifications, and the year."""
+    from alert_assets_tests.notify.channels.service import running
+
+    with running() as service:
+        os.environ["ALERTS_WEBHOOK_URL"] = f"{service.url}/hook"
+        live(Path(folder), int(days))
+        if not service.requests:
+            raise RuntimeError("nobody was notified in all that time")
+
+
+if __name__ == "__main__":
+    process = start(Path(sys.argv[1]).absolute(), int(sys.argv[2]))
+    assert process.stdout is not None
+    for line in process.stdout:
+        print(line, end="", flush=True)
+    sys.exit(process.wait())
