@@ -1,15 +1,16 @@
 """A year of light traffic, simulated: what grows with the days, and whether a cycle is as fast at the end.
 
-    python -m benchmarks.year FOLDER DAYS      (a JSON object a line: what is measured after each of AT, and at the end)
+    python -m benchmarks.year FOLDER DAYS [EVERY]      (a JSON object a line: what is measured after each of AT)
 
 One process does what an installation's processes do, with its clock set by libfaketime: the resident process's cycles
 and its reports to Dagster, the rounds of notification to a webhook on loopback, and the jobs of Dagster's schedules
 (measure reliability, maintenance, weekly and monthly reports) as runs in a DAGSTER_HOME. No Spark: the traffic is too
 light for it.
 
-Retention is 30 days, so that a year shows whether it is kept. The schedules are thinned out: reliability is measured
-once a day and maintenance done once, so that a day costs seconds. What the clock does not reach are the file system's
-times; after each step the files that are new get the simulated one.
+A day has one file of 50 to 100 events whose alerts open and resolve, a cycle, two rounds of notification, a report to
+Dagster and the daily maintenance; on every third day reliability is measured. Of several days, EVERY, one is lived
+through, and the clock passes over the others. Retention is 30 days, so that a year shows whether it is kept. What the
+clock does not reach are the file system's times; after each step the files that are new get the simulated one.
 """
 
 from __future__ import annotations
@@ -35,6 +36,17 @@ import dagster as dg
 import psutil
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 
+from alert_assets.breaker.store import circuit_breakers
+from alert_assets.defs.runless import RunlessReports
+from alert_assets.notify.round import notify
+from alert_assets.notify.stack import NotificationStack
+from alert_assets.settings import load_settings
+from alert_assets.simulator.landing import LandingWriter
+from alert_assets.simulator.timeline import Timeline
+from alert_assets.stream.resident import ResidentProcess
+from alert_assets_tests.notify.channels.service import running
+from alert_assets_tests.support.faketime import later
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -46,8 +58,11 @@ AT = (10, 20, 30, 60, 90, 120, 180, 270, 365)
 #: Cycles that a measurement's median is of.
 CYCLES = 20
 
-#: The hours at whose end a batch lands, and how many events of which scenario it holds.
-_BATCHES = {8: ("deployment", 100), 20: ("infra-restart", 50)}
+#: What lands, in turn on the days: the hour at whose end it does, the scenario, and the events of its file.
+_BATCHES = ((8, "deployment", 100), (20, "infra-restart", 50), (14, "memory-leak", 80))
+
+#: Reliability is measured on every so many days.
+_MEASURED_EVERY = 3
 
 _HOUR = timedelta(hours=1)
 
@@ -110,12 +125,6 @@ class Year:
     """An installation in a folder, day by day."""
 
     def __init__(self, folder: Path, start: datetime) -> None:
-        from alert_assets.breaker.store import circuit_breakers
-        from alert_assets.defs.runless import RunlessReports
-        from alert_assets.notify.stack import NotificationStack
-        from alert_assets.settings import load_settings
-        from alert_assets.stream.resident import ResidentProcess
-
         self.folder, self.start = folder, start
         self.clock = Clock(start)
         self.settings = load_settings()
@@ -128,6 +137,7 @@ class Year:
         self._stack = NotificationStack(self.settings)
         self._instance = dg.DagsterInstance.get()
         self._jobs = ReconstructableRepository.for_module("alert_assets.definitions", "defs")
+        self._midnight = start
         self.sent = 0
         self.cycles: list[tuple[float, float]] = []
         self.days: list[float] = []
@@ -138,39 +148,36 @@ class Year:
         """Everything that happens on a day."""
         began = _cpu()
         midnight = self.start + timedelta(days=number)
-        for hour in range(24):
-            now = midnight + hour * _HOUR
-            if hour == 3:
-                self._run("maintenance", now + 37 / 60 * _HOUR)
-            if hour == 6 and now.weekday() == 0:
-                self._run("weekly_report", now)
-            if hour == 6 and now.day == 1:
-                self._run("monthly_report", now)
-            if hour in _BATCHES:
-                self._batch(number, now)
-            if hour - 2 in _BATCHES:  # who has not reacted, and what is quiet
-                self._notify(now + _HOUR / 2)
+        self._run("maintenance", midnight + timedelta(hours=3, minutes=37))
+        if midnight.isocalendar()[:2] != self._midnight.isocalendar()[:2]:
+            self._run("weekly_report", midnight + 6 * _HOUR)
+        if midnight.month != self._midnight.month:
+            self._run("monthly_report", midnight + 6 * _HOUR)
+        lived, self._midnight = len(self.days), midnight
+        hour, scenario, events = _BATCHES[lived % len(_BATCHES)]
+        landed = midnight + (hour + 1) * _HOUR
+        self._land(Timeline(number, landed - _HOUR, events_per_hour=events, scenarios=(scenario,)), landed)
+        self._cycle()
+        self._notify(landed)
         self._report()
-        self._run("reliability", midnight + 23 * _HOUR)
+        self._notify(landed + 1.5 * _HOUR)  # who has not reacted, and what is quiet
+        if lived % _MEASURED_EVERY == 0:
+            self._run("reliability", midnight + 23 * _HOUR)
         self.days.append(_cpu() - began)
 
-    def _batch(self, number: int, now: datetime) -> None:
-        from alert_assets.simulator.landing import LandingWriter
-        from alert_assets.simulator.timeline import Timeline
-
-        scenario, events = _BATCHES[now.hour]
-        timeline = Timeline(number, now, events_per_hour=events, scenarios=(scenario,))
-        moments = timeline.hour(0)
-        lines = [json.dumps(moment.stamped(timeline.when(moment), timeline.run)) for moment in moments]
-        self.clock.set(now + _HOUR)
+    def _land(self, timeline: Timeline, now: datetime) -> None:
+        lines = [json.dumps(moment.stamped(timeline.when(moment), timeline.run)) for moment in timeline.hour(0)]
+        self.clock.set(now)
         LandingWriter(Path(self.settings.landing_dir)).write(lines)
         self.clock.stamp(Path(self.settings.landing_dir))
+
+    def _cycle(self) -> None:
         wall, cpu = time.monotonic(), _cpu()
         with self._spending("cycle"):
-            self._resident._look(happened=True)  # its threads would do these by the real clock
+            # What its threads would do, by their own clock.
+            self._resident._look(happened=True)
             self._resident._end_shift()
         self.cycles.append((time.monotonic() - wall, _cpu() - cpu))
-        self._notify(now + _HOUR)
         self._stamp()
 
     def _report(self) -> None:
@@ -178,10 +185,9 @@ class Year:
             self._resident._report()
         with self._spending("compact"):
             self._resident._compact()
+        self._stamp()
 
     def _notify(self, now: datetime) -> None:
-        from alert_assets.notify.round import notify
-
         self.clock.set(now)
         with self._spending("notify"):
             self.sent += notify(self._stack, self.settings, budget_seconds=20).sent
@@ -218,7 +224,7 @@ class Year:
         rows: dict[str, int] = {}
         for path in [*self.folder.glob("data/state/*.db"), *self.folder.glob("home/**/*.db")]:
             for table, count in _rows(path).items():
-                name = path.name if path.parent.name != "runs" or path.stem in ("index", "") else "a run"
+                name = "a run" if path.parent.name == "runs" and path.name not in ("index.db", ".db") else path.name
                 rows[f"{name}:{table}"] = rows.get(f"{name}:{table}", 0) + count
         last = self.cycles[-CYCLES:]
         return Measured(
@@ -239,8 +245,8 @@ def _place(path: Path) -> str:
     """What a file counts for."""
     parts = path.parts
     if parts[:2] == ("data", "lake"):
-        return "/".join(("lake", *parts[2 : 4 if "_delta_log" in parts[3:4] else 3]))
-    return "/".join(parts[: min(len(parts) - 1, 3)])
+        return "/".join(("lake", parts[2], *(["_delta_log"] if "_delta_log" in parts else [])))
+    return "/".join(parts[:2])
 
 
 def _rows(path: Path) -> dict[str, int]:
@@ -268,8 +274,6 @@ def live(folder: Path, days: int, every: int) -> None:
 
 def start(folder: Path, days: int, every: int = 1) -> subprocess.Popen[str]:
     """Begin the year in a folder that is empty; its measurements come from the standard output."""
-    from alert_assets_tests.support.faketime import later
-
     home = folder / "home"
     home.mkdir(parents=True)
     shutil.copy(ROOT / "deploy" / "dagster.yaml", home)
@@ -307,14 +311,16 @@ def start(folder: Path, days: int, every: int = 1) -> subprocess.Popen[str]:
     )
 
 
+def _sleep(seconds: float) -> None:
+    select.select([], [], [], seconds)
+
+
 def within(folder: str, days: str, every: str) -> None:
     """What the process that :func:`start` begins does: a receiver of notifications, and the year."""
-    from alert_assets_tests.notify.channels.service import running
-
     # Loaded here, and not in processes that this one starts.
     del os.environ["LD_PRELOAD"]
     # Python's own has absolute times, which libfaketime 0.9.10 makes negative ones of.
-    time.sleep = lambda seconds: select.select([], [], [], seconds) and None
+    time.sleep = _sleep  # type: ignore[assignment]  # that takes integers of any kind
     with running() as service:
         os.environ["ALERTS_WEBHOOK_URL"] = f"{service.url}/hook"
         live(Path(folder), int(days), int(every))
