@@ -1,4 +1,7 @@
-"""The names of Dagster's own that the gate and the pruning of its history lean on: a release that moves one is known by that name, not by a crash."""
+"""The names of Dagster's own that the gate and the pruning of its history lean on.
+
+A release that moves one is known by that name, not by a crash.
+"""
 
 from __future__ import annotations
 
