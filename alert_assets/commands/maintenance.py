@@ -39,7 +39,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Do what is due: compaction, archive, vacuum, expired log entries, old state rows; exit 1 when one failed."""
+    """Do what is due: compaction, archive, vacuum, expired log entries, old rows; exit 1 when one failed."""
     settings = load_settings()
     tables = [table_named(name) for name in table or []] or TABLES
     errors = Console(stderr=True, markup=False, emoji=False, highlight=False)
@@ -117,7 +117,7 @@ def _print_report(report: MaintenanceReport, *, dry_run: bool) -> None:
     would = "would be " if dry_run else ""
     output.say(
         f"\n{output.count(report.archived_files, 'landing file')} {would}archived, "
-        f"{output.count(sum(report.pruned_rows.values()), 'state row')} {would}removed."
+        f"{output.count(sum(report.pruned_rows.values()), 'old row')} {would}removed."
     )
     if "landing" in report.skipped:
         output.say(f"Landing zone: {report.skipped['landing']}.")

@@ -33,7 +33,7 @@ def test_before_there_is_anything(run: Run) -> None:
     assert "The landing folder" in result.out
     result = run("maintenance", "run")
     assert (result.code, result.err) == (0, "")
-    assert "0 landing files archived, 0 state rows removed." in result.out
+    assert "0 landing files archived, 0 old rows removed." in result.out
 
 
 @pytest.mark.usefixtures("lake")

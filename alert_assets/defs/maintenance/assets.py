@@ -26,7 +26,7 @@ class MaintenanceConfig(dg.Config):
     """Only these tables, and neither the landing zone nor the state database; everything when empty."""
 
     cleaning: bool = True
-    """Remove files, log entries and state rows that are too old as well: enough once a day."""
+    """Remove files, log entries and rows that are too old as well: enough once a day."""
 
     dry_run: bool = False
     """Change nothing and report what would be done."""
@@ -42,8 +42,8 @@ class MaintenanceConfig(dg.Config):
             owners=["team:data-platform"],
             kinds={"deltalake", "python"},
             description="The tables, their logs, the landing zone and the state database kept small: compaction by "
-            "time, archive of landing files, vacuum, expired log entries, old rows of the state and of Dagster's "
-            "history. Changes no row.",
+            "time, archive of landing files, vacuum, expired log entries, old measurements, old rows of the state and "
+            "of Dagster's history. Changes no row of telemetry or alerts.",
         )
     ],
     pool="maintenance",
