@@ -63,9 +63,9 @@ class Ours:
     label: str | None
 
     @classmethod
-    def of(cls, repository: dg.RepositoryDefinition, run: dg.DagsterRun) -> Ours:
-        """As one of its runs knows it."""
-        label = run.tags.get(REPOSITORY_LABEL_TAG)
+    def of(cls, repository: dg.RepositoryDefinition, run: dg.DagsterRun | None) -> Ours:
+        """As one of its runs knows it, or a terminal."""
+        label = run.tags.get(REPOSITORY_LABEL_TAG) if run else None
         return cls(frozenset(repository.job_names), frozenset(repository.asset_graph.get_all_asset_keys()), label)
 
     def has(self, run: dg.DagsterRun) -> bool:
