@@ -16,6 +16,7 @@ import threading
 import time
 import uuid
 from contextlib import suppress
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from alert_assets.breaker.guard import BreakerOpen
@@ -95,7 +96,8 @@ class ResidentProcess:
         """
         self.stop = threading.Event()
         self._settings, self._breakers, self._log = settings, breakers, log
-        self._reports, self._tally = reports, Tally()
+        # Each with what it has not been told yet. The first: checks are evaluated whoever hears of it.
+        self._reports = [(report, Tally()) for report in (lambda *_: None, *reports)]
         # The process's own start counts too.
         self._meter = StepMeter(processes_of_run, usage_of(pid for pid in processes_of_run() if pid != os.getpid()))
         self._tokens = Tally()
@@ -206,7 +208,8 @@ class ResidentProcess:
         finally:
             self._in_cycle = False
             self._news.set()
-        self._tally.add(cycle.numbers())
+        for _, untold in self._reports:
+            untold.add(cycle.numbers())
         used = {"prompt_tokens": cycle.causes.prompt_tokens, "completion_tokens": cycle.causes.completion_tokens}
         self._tokens.add({PLATINUM_PROBLEMS.name: used})
         self._landed.leave(cycle.bronze.broken or {})
@@ -297,17 +300,21 @@ class ResidentProcess:
 
     def _report(self) -> None:
         """Evaluate the checks of the tables that cycles have been over, and report; what fails is in the next one."""
-        numbers = self._tally.take()
-        if not numbers:
+        waiting = [(report, untold, untold.take()) for report, untold in self._reports]
+        if not any(numbers for _, _, numbers in waiting):
             return
         run_id = f"{JOB}/{uuid.uuid4()}"
-        try:
-            checked = {name: self._check(name, run_id) for name in numbers}
-            for report in self._reports:
-                report(run_id, numbers, checked)
-        except Exception as error:  # noqa: BLE001  what was done is done, and is reported with what follows
-            self._tally.add(numbers)
-            self._log(f"Could not report: {one_line(str(error), 500)}")
+        check = cache(partial(self._check, run_id=run_id))
+        problems = set()
+        for report, untold, numbers in waiting:
+            try:
+                if numbers:
+                    report(run_id, numbers, {name: check(name) for name in numbers})
+            except Exception as error:  # noqa: BLE001  what was done is done, and is reported with what follows
+                untold.add(numbers)
+                problems.add(one_line(str(error), 500))
+        for problem in sorted(problems):
+            self._log(f"Could not report: {problem}")
         self._record_usage(run_id)
 
     def _record_usage(self, run_id: str) -> None:
