@@ -7,10 +7,11 @@ and its reports to Dagster, the rounds of notification to a webhook on loopback,
 (measure reliability, maintenance, weekly and monthly reports) as runs in a DAGSTER_HOME. No Spark: the traffic is too
 light for it.
 
-A day has one file of 50 to 100 events whose alerts open and resolve, a cycle, two rounds of notification, a report to
-Dagster and the daily maintenance; on every third day reliability is measured. Of several days, EVERY, one is lived
-through, and the clock passes over the others. Retention is 30 days, so that a year shows whether it is kept. What the
-clock does not reach are the file system's times; after each step the files that are new get the simulated one.
+A day has one file of 50 to 100 events whose alerts open and resolve, a cycle, two rounds of notification and the daily
+maintenance; on every third day there is a report to Dagster and reliability is measured. Of several days, EVERY, one is
+lived through, and the clock passes over the others. Retention is 30 days, 100 for measurements, so that a year shows
+whether it is kept. What the clock does not reach are the file system's times; after each step the files that are new
+get the simulated one.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ CYCLES = 20
 #: What lands, in turn on the days: the hour at whose end it does, the scenario, and the events of its file.
 _BATCHES = ((8, "deployment", 100), (20, "infra-restart", 50), (14, "memory-leak", 80))
 
-#: Reliability is measured on every so many days.
+#: The resident process reports to Dagster, and reliability is measured, on every so many days.
 _MEASURED_EVERY = 3
 
 _HOUR = timedelta(hours=1)
@@ -159,9 +160,10 @@ class Year:
         self._land(Timeline(number, landed - _HOUR, events_per_hour=events, scenarios=(scenario,)), landed)
         self._cycle()
         self._notify(landed)
-        self._report()
+        self._compact()
         self._notify(landed + 1.5 * _HOUR)  # who has not reacted, and what is quiet
         if lived % _MEASURED_EVERY == 0:
+            self._report()
             self._run("reliability", midnight + 23 * _HOUR)
         self.days.append(_cpu() - began)
 
@@ -183,6 +185,8 @@ class Year:
     def _report(self) -> None:
         with self._spending("report"):
             self._resident._report()
+
+    def _compact(self) -> None:
         with self._spending("compact"):
             self._resident._compact()
         self._stamp()
@@ -299,6 +303,8 @@ def start(folder: Path, days: int, every: int = 1) -> subprocess.Popen[str]:
             "ALERTS_REFRESH_ENGINE": "arrow",
             "ALERTS_KEEP_LEDGER_DAYS": "30",
             "ALERTS_KEEP_RUNS_DAYS": "30",
+            "ALERTS_KEEP_DAGSTER_DAYS": "30",
+            "ALERTS_KEEP_MEASUREMENTS_DAYS": "100",
             "ALERTS_ALLOWED_HOSTS": "127.0.0.1",
             "ALERTS_WEBHOOK_SECRET": "a-secret-of-the-bench",
             **later(timedelta(0)),
