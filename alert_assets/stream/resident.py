@@ -290,16 +290,21 @@ class ResidentProcess:
                 self._log(f"Sent {done.sent:,} notification{'s' if done.sent > 1 else ''}.")
 
     def _beat(self) -> None:
+        said = ""
         while not self.stop.wait(RENEW_SECONDS):
             try:
                 self._lease.renew(self.facts)
                 if (shift := self._shift) is not None:
                     shift.is_probe()
+                said = ""
             except LeaseLost as error:
                 self._lost = error
                 self.stop.set()
             except Exception as error:  # noqa: BLE001  the database may be back the next time
-                self._log(f"No sign of life could be given: {one_line(str(error), 500)}")
+                problem = one_line(f"No sign of life could be given: {error}", 500)
+                if problem != said:
+                    self._log(problem)
+                said = problem
             if self._looked and self.facts.get("problem") is None:
                 self._looked = False
                 self._ping()
