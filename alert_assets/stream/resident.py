@@ -151,9 +151,10 @@ class ResidentProcess:
 
     def _work(self, *, warm: bool) -> None:
         pause = _FIRST_PAUSE_SECONDS
+        is_without_spark = {self._settings.landing_engine, self._settings.refresh_engine} == {"arrow"}
         while not self.stop.is_set():
             try:
-                if warm:
+                if warm and not is_without_spark:
                     self._warm_up()
                 self._look(happened=False)
                 self.facts["problem"] = None

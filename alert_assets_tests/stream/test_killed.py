@@ -1,4 +1,7 @@
-"""What is killed under a running `alert-assets stream`, and what works beside it. Minutes, so CI leaves them out."""
+"""What is killed under a running `alert-assets stream`, what works beside it, sleep, and a clock that jumps.
+
+Minutes, so CI leaves them out.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ import random
 import signal
 import time
 from collections import Counter
-from contextlib import suppress
-from datetime import UTC, datetime
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +20,18 @@ import pytest
 
 from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets.spark.server import DISCOVERY_VARIABLE
+from alert_assets.stream.lease import STALE
 from alert_assets_tests.notify.channels.service import running
 from alert_assets_tests.oracle.comparison import assert_same_tables, cut, expected_of, make_lines
 from alert_assets_tests.oracle.generate import write_files
 from alert_assets_tests.promises.conftest import site_in, tables
-from alert_assets_tests.promises.test_people_are_notified_in_seconds import event, heard
+from alert_assets_tests.promises.test_people_are_notified_in_seconds import await_, event, heard
+from alert_assets_tests.support.faketime import later, needs_faketime
 from alert_assets_tests.support.stream import PATIENCE_SECONDS, Stream
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from alert_assets_tests.notify.channels.service import Service
     from alert_assets_tests.support.dagster_site import Site
 
@@ -32,6 +39,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 #: Kills of the long test.
 KILLS = int(os.environ.get("ALERTS_TEST_KILLS", "100"))
+
+#: Longer than a resident process may be silent.
+SLEEP_SECONDS = STALE.total_seconds() + 10
 
 
 @pytest.fixture
@@ -79,6 +89,63 @@ def test_kills_and_a_run_beside_it_over_many_batches(site: Site) -> None:
     finally:
         stream.kill()
     assert_same_tables(tables(site), expected_of(lines, site.settings))
+
+
+@contextmanager
+def heard_by(folder: Path, **variables: str) -> Iterator[tuple[Site, Service, Stream]]:
+    """A stream that needs no Spark, and who is notified."""
+    with running() as service:
+        site = site_in(
+            folder,
+            ALERTS_WEBHOOK_URL=f"{service.url}/hook",
+            ALERTS_WEBHOOK_SECRET="a-secret-of-the-tests",
+            ALERTS_ALLOWED_HOSTS="127.0.0.1",
+            ALERTS_LANDING_ENGINE="arrow",
+            ALERTS_REFRESH_ENGINE="arrow",
+        )
+        stream = Stream(site, **variables)
+        try:
+            yield site, service, stream
+        finally:
+            stream.kill()
+
+
+def test_it_goes_on_after_a_sleep(tmp_path: Path) -> None:
+    """A laptop that sleeps for longer than a sign of life counts; nobody has taken its place."""
+    with heard_by(tmp_path) as (site, service, stream):
+        site.land("before.jsonl", event("before"))
+        await_(service, "before", "open", PATIENCE_SECONDS)
+        stream.process.send_signal(signal.SIGSTOP)
+        site.land("meanwhile.jsonl", event("meanwhile"))
+        time.sleep(SLEEP_SECONDS)
+        stream.process.send_signal(signal.SIGCONT)
+        await_(service, "meanwhile", "open", PATIENCE_SECONDS)
+        with pytest.raises(AssertionError, match="One is enough"):
+            site.command("stream")
+        assert "Stopped." in stream.end(signal.SIGTERM)
+        assert stream.process.returncode == 0
+        assert incidents_heard(service) == Counter([("before", "open"), ("meanwhile", "open")])
+
+
+@needs_faketime
+def test_it_goes_on_when_the_clock_jumps(tmp_path: Path) -> None:
+    """Eight hours ahead, and back: each alert is heard of once, and it stays the one that is resident."""
+    clock = tmp_path / "clock"
+    clock.write_text("+0s")
+    jumps = later(timedelta(0)) | {"FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_CACHE_DURATION": "1"}
+    del jumps["FAKETIME"]
+    with heard_by(tmp_path / "site", **jumps) as (site, service, stream):
+        for name, offset in (("before", "+0s"), ("ahead", "+28800s"), ("back", "+0s")):
+            clock.write_text(offset)
+            time.sleep(8)
+            site.land(f"{name}.jsonl", event(name))
+            await_(service, name, "open", PATIENCE_SECONDS)
+        with pytest.raises(AssertionError, match="One is enough"):
+            site.command("stream")
+        assert "Stopped." in stream.end(signal.SIGTERM)
+        assert stream.process.returncode == 0, stream.said()
+        opened = {name: count for (name, action), count in incidents_heard(service).items() if action == "open"}
+        assert opened == {"before": 1, "ahead": 1, "back": 1}, incidents_heard(service)
 
 
 def test_a_hundred_kills_over_many_batches_under_load(tmp_path: Path) -> None:
