@@ -15,7 +15,7 @@ from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import PIPELINE_LATENCY
 from alert_assets.defs.runless import RunlessReports
 from alert_assets.kernel.clock import utc_now
-from alert_assets.lake.lakehouse import Lakehouse, append
+from alert_assets.lake.lakehouse import Lakehouse, append_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ def done(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     lakehouse, now = Lakehouse(settings), utc_now()
     row = {"stage": "event_to_gold", "table_version": 1, "committed_at": now, "row_count": -1, "over_threshold": 0}
-    append(lakehouse, PIPELINE_LATENCY, [{**row, "threshold_seconds": 5.0}])
+    append_rows(lakehouse, PIPELINE_LATENCY, [{**row, "threshold_seconds": 5.0}])
     contract, checks = CHECKS[PIPELINE_LATENCY.name]
     return list(evaluate(lakehouse, settings, circuit_breakers(settings), contract, checks(), now=now))
 
