@@ -50,9 +50,11 @@ FLOORS = (
         3.5,
         "a tick has a Dagster instance to open, which alone takes twice the imports",
     ),
-    Floor("h", "culprit", None, "the ranking names fewer culprits of labelled faults than it is to"),
-    Floor("h", "PetShop", None, "outages are taken apart, or thrown together"),
-    Floor("h", "noise", None, "a labelled fault, or what still fires, is called noise"),
+    Floor("h", "over not installed", 1.3, "what is off is imported: OpenTelemetry's SDK or OpenLineage's client"),
+    Floor("h", "traces on, over off", 1.5, "a span costs more than its work, or an end waits for the endpoint"),
+    Floor("j", "culprit", None, "the ranking names fewer culprits of labelled faults than it is to"),
+    Floor("j", "PetShop", None, "outages are taken apart, or thrown together"),
+    Floor("j", "noise", None, "a labelled fault, or what still fires, is called noise"),
 )
 
 

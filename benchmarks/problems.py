@@ -138,7 +138,7 @@ def part(bench: Bench, size: Size) -> None:
     bench.results.measurement(GROUP, name).runs += [
         Run(sum(cycle.values()), cycle, Peak(total=rss, driver=rss)) for cycle in took.cycles
     ]
-    bench.results.targets.append(Target("i", f"problems and ranking of {name}", took.median("problems"), 2, unit="s"))
+    bench.results.targets.append(Target("k", f"problems and ranking of {name}", took.median("problems"), 2, unit="s"))
 
 
 def measure(folder: Path, size: Size, *, seed: int = 1, say: Callable[[str], None] = print) -> Took:
@@ -161,7 +161,7 @@ def measure(folder: Path, size: Size, *, seed: int = 1, say: Callable[[str], Non
     minutes = size.minutes
     began = time.monotonic()
     for minute in range(0, minutes, 60):
-        _append(lakehouse, BRONZE_EVENTS, mesh.events(minute, min(60, minutes - minute)))
+        append(lakehouse, BRONZE_EVENTS, mesh.events(minute, min(60, minutes - minute)))
     say(f"{minutes * (size.applications + size.edges):,} events made in {time.monotonic() - began:.0f} s")
     alerts = [one for n in range(size.problems) for one in mesh.outage(90 + (minutes - 100) * n / size.problems)]
     _alerts(lakehouse, alerts)
@@ -170,7 +170,7 @@ def measure(folder: Path, size: Size, *, seed: int = 1, say: Callable[[str], Non
     timed(took.history, "history", "problems", lambda: refresh_problems(lakehouse, settings))
     timed(took.history, "history", "platinum", lambda: refresh_platinum_problems(lakehouse, settings))
     for cycle in range(_CYCLES):
-        _append(lakehouse, BRONZE_EVENTS, mesh.some(minutes + cycle, _NEWS))
+        append(lakehouse, BRONZE_EVENTS, mesh.some(minutes + cycle, _NEWS))
         _alerts(lakehouse, [one for n in range(_OUTAGES) for one in mesh.outage(minutes + cycle - 0.5 + n / 10)])
         stage = f"cycle {cycle + 1}"
         seconds: dict[str, float] = {}
@@ -187,7 +187,7 @@ def _alerts(lakehouse: Lakehouse, alerts: list[tuple[str, datetime]]) -> None:
     rows = [_row(name, at) for name, at in sorted(alerts, key=lambda one: one[1])]
     for contract in (SILVER_ALERTS, GOLD_INCIDENTS):
         schema = pa.schema(lakehouse.create(contract).schema().to_arrow())
-        _append(lakehouse, contract, pa.Table.from_pylist([{**_blank(schema), **row} for row in rows], schema))
+        append(lakehouse, contract, pa.Table.from_pylist([{**blank(schema), **row} for row in rows], schema))
 
 
 def _row(name: str, at: datetime) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def _row(name: str, at: datetime) -> dict[str, Any]:
     }
 
 
-def _blank(schema: pa.Schema) -> dict[str, Any]:
+def blank(schema: pa.Schema) -> dict[str, Any]:
     """A value for each column that has to have one."""
 
     def value(kind: pa.DataType) -> Any:
@@ -219,19 +219,19 @@ def _blank(schema: pa.Schema) -> dict[str, Any]:
     return {field.name: value(field.type) for field in schema if not field.nullable}
 
 
-def _append(lakehouse: Lakehouse, contract: Contract, rows: pa.Table) -> None:
-    """Add rows with the next `_batch_id`; columns that they lack are null, or what :func:`_blank` says."""
+def append(lakehouse: Lakehouse, contract: Contract, rows: pa.Table) -> None:
+    """Add rows with the next `_batch_id`; columns that they lack are null, or what :func:`blank` says."""
     table = lakehouse.create(contract)
     schema = pa.schema(table.schema().to_arrow())
     batch_id = lakehouse.snapshot(contract).last_batch_id + 1
-    blank: Mapping[str, Any] = _blank(schema)
+    missing: Mapping[str, Any] = blank(schema)
 
     def column(field: pa.Field) -> Any:
         if field.name == "_batch_id":
             return pa.array(np.full(rows.num_rows, batch_id))
         if field.name in rows.schema.names:
             return rows[field.name].cast(field.type)
-        return pa.array([blank.get(field.name)] * rows.num_rows, field.type)
+        return pa.array([missing.get(field.name)] * rows.num_rows, field.type)
 
     write_deltalake(
         table,

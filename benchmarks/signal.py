@@ -416,10 +416,10 @@ def targets(figures: list[Figure], grouped: Grouping, counts: list[Noise]) -> li
             if share is not None:
                 found.append(_share(f"{figure.name}: culprit {name}", hits, figure.of, share))
     found += [
-        Target("h", f"PetShop: problems an issue, {grouped.issues} issues", grouped.problems / grouped.issues, 1.3),
+        Target("j", f"PetShop: problems an issue, {grouped.issues} issues", grouped.problems / grouped.issues, 1.3),
         _share("PetShop: issues in one problem", grouped.whole, grouped.issues, 0.9),
         Target(
-            "h",
+            "j",
             f"PetShop: problems with two issues, of {grouped.problems}",
             grouped.mixed,
             0.05 * grouped.problems,
@@ -427,14 +427,14 @@ def targets(figures: list[Figure], grouped: Grouping, counts: list[Noise]) -> li
         ),
     ]
     found += [
-        Target("h", f'called "noise" or "transient", of {one.of} {one.name}', one.called, 0, unit="") for one in counts
+        Target("j", f'called "noise" or "transient", of {one.of} {one.name}', one.called, 0, unit="") for one in counts
     ]
     whole = next(figure for figure in figures if figure.name == ALL_KINDS)
     return [
         *found,
-        Target("h", f"{whole.name}: Brier score over the base rate's", whole.brier / whole.base_rate_brier, 1),
+        Target("j", f"{whole.name}: Brier score over the base rate's", whole.brier / whole.base_rate_brier, 1),
     ]
 
 
 def _share(name: str, hits: int, of: int, share: float) -> Target:
-    return Target("h", f"{name}, {hits} of {of}", 100 * hits / of, 100 * share, at_least=True, unit="%")
+    return Target("j", f"{name}, {hits} of {of}", 100 * hits / of, 100 * share, at_least=True, unit="%")

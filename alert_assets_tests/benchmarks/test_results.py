@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from hypothesis import assume, given
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 from benchmarks import floors, report, signal
 from benchmarks.control_plane import CHECKS, IMPORTS, SENSORS, STATUS
 from benchmarks.memory import Peak
+from benchmarks.observed import ABSENT, CYCLE, DEFINITIONS, OFF, TRACED, absent, compared
 from benchmarks.results import Failure, Results, Run, Target, differences, growth_exponent
 from benchmarks.site import phases_of
 
@@ -126,11 +130,23 @@ def test_every_floor_is_of_a_ratio_that_is_measured_and_says_why():
         "2,000,000 events' time over 200,000's",
         *(f"time of {name} over `{IMPORTS}`" for name in (CHECKS, STATUS, f"tick of {SENSORS[0]}")),
         "2,000,000 events' peak memory over 200,000's",
+        *(compared(DEFINITIONS, OFF, ABSENT), compared(CYCLE, TRACED, OFF)),
         *(target.name for target in OF_FAULTS),
     ]
     for floor in floors.FLOORS:
         assert any(floor.name in name for name in measured), floor.name
         assert floor.why
+
+
+def test_what_is_not_installed_cannot_be_imported():
+    """Else the ratio would compare a thing with itself."""
+    environment = {**os.environ, **absent()}
+    code = "import importlib.util as u; print(*[bool(u.find_spec(name)) for name in ('alert_assets', 'benchmarks')])"
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout == "True True\n"
+    for name in ("opentelemetry.sdk.trace", "openlineage.client"):
+        done = subprocess.run([sys.executable, "-c", f"import {name}"], env=environment, capture_output=True, text=True)
+        assert "ModuleNotFoundError" in done.stderr
 
 
 def test_the_report_has_targets_figures_and_failures():

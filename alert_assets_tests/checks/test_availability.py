@@ -12,7 +12,7 @@ from alert_assets.breaker.store import circuit_breakers
 from alert_assets.checks.availability import table_availability
 from alert_assets.contracts import BRONZE_EVENTS, TABLE_AVAILABILITY
 from alert_assets.kernel.clock import utc_now
-from alert_assets.lake.lakehouse import append_rows
+from alert_assets.lake.lakehouse import append
 from alert_assets.notify.round import notify
 from alert_assets.notify.stack import NotificationStack
 from alert_assets.slo.evaluate import refresh_slo_status
@@ -34,7 +34,7 @@ def look(lake: Lake, at: datetime) -> dict[str, dict[str, Any]]:
     """Rows of one look, by table; they are written down."""
     breakers = circuit_breakers(lake.settings)
     rows = list(table_availability(lake.lakehouse, lake.settings, breakers, at))
-    append_rows(lake.lakehouse, TABLE_AVAILABILITY, rows)
+    append(lake.lakehouse, TABLE_AVAILABILITY, rows)
     return {row["table_name"]: row for row in rows}
 
 

@@ -12,7 +12,7 @@ from alert_assets.checks.evaluate import evaluate
 from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import BRONZE_EVENTS, PIPELINE_LATENCY, QUALITY_SCORES, RELIABILITY_CONTRACTS
 from alert_assets.kernel.clock import utc_now
-from alert_assets.lake.lakehouse import Lakehouse, append_rows
+from alert_assets.lake.lakehouse import Lakehouse, append
 from alert_assets_tests.commands.lake import event
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def score(at: datetime, **given: Any) -> dict[str, Any]:
 
 def test_healthy_scores_pass_and_old_ones_are_stale(settings: Settings) -> None:
     now = utc_now()
-    append_rows(Lakehouse(settings), QUALITY_SCORES, [score(now)])
+    append(Lakehouse(settings), QUALITY_SCORES, [score(now)])
     found = findings(settings, QUALITY_SCORES, now)
     assert {name for name, finding in found.items() if not finding.passed} == set()
     later = now + (QUALITY_SCORES.freshness_minutes + 1) * MINUTE
@@ -56,14 +56,14 @@ def test_healthy_scores_pass_and_old_ones_are_stale(settings: Settings) -> None:
 )
 def test_what_is_wrong_is_found(settings: Settings, row: dict[str, Any], check: str) -> None:
     now = utc_now()
-    append_rows(Lakehouse(settings), QUALITY_SCORES, [score(now), score(now, **row)])
+    append(Lakehouse(settings), QUALITY_SCORES, [score(now), score(now, **row)])
     failed = {name for name, finding in findings(settings, QUALITY_SCORES, now).items() if not finding.passed}
     assert failed == {check}
 
 
 def test_latency_is_behind_by_its_oldest_commit_that_is_not_measured(settings: Settings) -> None:
     lakehouse = Lakehouse(settings)
-    append_rows(lakehouse, BRONZE_EVENTS, [event(1)])
+    append(lakehouse, BRONZE_EVENTS, [event(1)])
     (commit,) = lakehouse.commits(BRONZE_EVENTS)
     measured = {
         "stage": "event_to_bronze",
@@ -73,10 +73,10 @@ def test_latency_is_behind_by_its_oldest_commit_that_is_not_measured(settings: S
         "threshold_seconds": 300.0,
         "over_threshold": 0,
     }
-    append_rows(lakehouse, PIPELINE_LATENCY, [measured])
+    append(lakehouse, PIPELINE_LATENCY, [measured])
     much_later = utc_now() + 600 * MINUTE
     assert findings(settings, PIPELINE_LATENCY, much_later)["freshness"].passed
-    append_rows(lakehouse, BRONZE_EVENTS, [event(2)])
+    append(lakehouse, BRONZE_EVENTS, [event(2)])
     assert not findings(settings, PIPELINE_LATENCY, much_later)["freshness"].passed
 
 

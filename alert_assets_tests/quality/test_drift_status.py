@@ -18,7 +18,7 @@ from alert_assets.checks.drift import drift_checks
 from alert_assets.checks.evaluate import evaluate, record
 from alert_assets.contracts import BRONZE_EVENTS, COLUMN_PROFILES, DRIFT_STATUS
 from alert_assets.kernel.clock import utc_now
-from alert_assets.lake.lakehouse import Lakehouse, append_rows, rows_in
+from alert_assets.lake.lakehouse import Lakehouse, append, rows_in
 from alert_assets.quality.drift_status import refresh_drift_status, refresh_profiles
 from alert_assets.simulator.timeline import Timeline
 from alert_assets.state.tables import outbox
@@ -51,7 +51,7 @@ def write(settings: Settings, found: list[Event]) -> None:
     lakehouse = Lakehouse(settings)
     columns = [name for name in BRONZE_EVENTS.columns if name != "_batch_id"]
     rows = [{name: event.get(name) for name in columns} | _judged(event) for event in found]
-    append_rows(lakehouse, BRONZE_EVENTS, rows)
+    append(lakehouse, BRONZE_EVENTS, rows)
 
 
 def _judged(event: Event) -> Event:

@@ -20,7 +20,7 @@ from alert_assets.contracts import (
     Contract,
 )
 from alert_assets.kernel.wording import NONE
-from alert_assets.lake.lakehouse import Lakehouse, append_rows
+from alert_assets.lake.lakehouse import Lakehouse, append
 from alert_assets.quality.health import RunRecord
 from alert_assets.reports.page import curve, html
 from alert_assets.reports.review import Report, report, span_before
@@ -63,7 +63,7 @@ class Month:
             self._append(contract, rows)
 
     def _append(self, contract: Contract, rows: list[Row]) -> None:
-        append_rows(self.lakehouse, contract, rows)
+        append(self.lakehouse, contract, rows)
 
     @staticmethod
     def _score(at: datetime, draw: random.Random) -> Row:

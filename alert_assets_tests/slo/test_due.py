@@ -12,7 +12,7 @@ import pytest
 from alert_assets.breaker.store import CircuitBreakers, circuit_breakers
 from alert_assets.contracts import BRONZE_EVENTS, SLO_STATUS
 from alert_assets.kernel.clock import utc_now
-from alert_assets.lake.lakehouse import Lakehouse, append_rows
+from alert_assets.lake.lakehouse import Lakehouse, append
 from alert_assets.slo.due import QUIET, why_due
 from alert_assets_tests.commands.lake import event
 
@@ -72,7 +72,7 @@ def test_time_alone_makes_it_due_before_the_contract_calls_it_stale(site: Site) 
 
 def test_a_commit_makes_it_due_until_it_is_measured(site: Site) -> None:
     before = utc_now()
-    append_rows(site.lakehouse, BRONZE_EVENTS, [event(1)])
+    append(site.lakehouse, BRONZE_EVENTS, [event(1)])
     assert site.why(before) == "bronze_events changed."
     assert site.why(utc_now() + SECOND) is None
 
@@ -85,9 +85,9 @@ def test_a_breakers_step_makes_it_due(site: Site) -> None:
 
 
 def test_while_an_slo_burns_it_is_measured_every_tick(site: Site) -> None:
-    append_rows(site.lakehouse, SLO_STATUS, [status(severity="HIGH", state="burning")])
+    append(site.lakehouse, SLO_STATUS, [status(severity="HIGH", state="burning")])
     assert site.why(utc_now()) == "SLO freshness burns its error budget."
-    append_rows(site.lakehouse, SLO_STATUS, [status()])
+    append(site.lakehouse, SLO_STATUS, [status()])
     assert site.why(utc_now()) is None
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alert_assets.contracts import BRONZE_EVENTS, PIPELINE_LATENCY
-from alert_assets.lake.lakehouse import Lakehouse, append_rows
+from alert_assets.lake.lakehouse import Lakehouse, append
 from alert_assets.slo.notified import measure_notified
 from alert_assets.state.database import State
 from alert_assets.state.tables import deliveries, episodes
@@ -40,7 +40,7 @@ class Site:
             "_landed_at": NOW + timedelta(seconds=landed),
             "_ingested_at": NOW + timedelta(seconds=landed),
         }
-        append_rows(self.lakehouse, BRONZE_EVENTS, [row])
+        append(self.lakehouse, BRONZE_EVENTS, [row])
 
     def message(self, application: str, sent: float, *, fired: float = 0, **given: Any) -> None:
         self._number += 1
@@ -87,7 +87,7 @@ class Site:
 
     def measure(self) -> list[dict[str, Any]]:
         rows = measure_notified(self.lakehouse, self.state, 5.0)
-        append_rows(self.lakehouse, PIPELINE_LATENCY, rows)
+        append(self.lakehouse, PIPELINE_LATENCY, rows)
         return rows
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS
-from alert_assets.lake.lakehouse import Lakehouse, append_rows
+from alert_assets.lake.lakehouse import Lakehouse, append
 from alert_assets.transforms.correlate import correlate
 from alert_assets.transforms.deduplicate import deduplicate
 from alert_assets.transforms.gold import refresh_gold
@@ -31,7 +31,7 @@ def test_more_stretches_of_time_than_a_filter_names(tmp_path: Path) -> None:
     draw, settings = random.Random(5), settings_in(tmp_path, refresh_engine="arrow")
     lakehouse = Lakehouse(settings)
     for batch in range(3):
-        append_rows(lakehouse, BRONZE_EVENTS, [event(draw, f"e{batch}-{number}") for number in range(300)])
+        append(lakehouse, BRONZE_EVENTS, [event(draw, f"e{batch}-{number}") for number in range(300)])
         assert refresh_silver(no_spark, lakehouse, settings).recomputed > 100
         assert refresh_gold(no_spark, lakehouse, settings).recomputed > 64
 
