@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -208,3 +209,15 @@ def test_of_the_week_before_the_hours_are_read_whose_values_count(lake: Lake) ->
     hours = {row["application_id"]: row["n"] for row in read}
     assert hours["sparse"] >= 30
     assert 6 <= hours["dense"] <= 8
+
+
+def test_a_full_refresh_keeps_hours_together(lake: Lake) -> None:
+    lake.land(*(metric(n, f"app{n % 7}", n, cpu_percent=1.0) for n in range(120)))
+    refresh_baselines(lake.lakehouse, full_refresh=True)
+    table = lake.lakehouse.table(SILVER_BASELINES)
+    assert table is not None
+    (file,) = table.file_uris()
+    kept = pq.read_table(file, columns=["hour", "application_id"])
+    places = list(zip(kept["hour"].cast("int64").to_pylist(), kept["application_id"].to_pylist(), strict=True))
+    assert len(set(places)) == 14
+    assert places == sorted(places)
