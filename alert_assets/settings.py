@@ -104,7 +104,10 @@ class Settings(BaseSettings):
     )
     refresh_engine: Literal["auto", "spark", "arrow"] = Field(
         "auto",
-        description="What computes silver and gold: auto takes what is little without Spark; never a full refresh.",
+        description=(
+            "What computes silver and gold: auto takes up to 200,000 rows without Spark; never a full refresh. "
+            "arrow has no bound: all rows at once in the memory of this process, for lakes that are known to be small."
+        ),
     )
 
     spark_mode: Literal["connect", "classic"] = Field(

@@ -42,14 +42,18 @@ def settings(tmp_path: Path) -> Settings:
     return settings_in(tmp_path / "data", target_file_mb=1, archive_dir=str(tmp_path / "archive"))
 
 
-@pytest.fixture
-def lake(settings: Settings) -> Lake:
-    lake = Lake(settings)
-    fill(lake)
+@pytest.fixture(scope="module")
+def lake_once(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    lake = fill(Lake(settings_in(tmp_path_factory.mktemp("lake"), target_file_mb=1)))
     called = line("x2", T0, "dependency", application_id="gateway", depends_on="vault")
     lake.land(alert("x", T0, application_id="other"), called)
     lake.refresh()
     return lake
+
+
+@pytest.fixture
+def lake(lake_once: Lake, settings: Settings) -> Lake:
+    return lake_once.copy(settings)
 
 
 def run(settings: Settings, now: datetime | None = None, **options: Any) -> MaintenanceReport:
