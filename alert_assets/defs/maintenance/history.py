@@ -124,17 +124,17 @@ def _remove_run(instance: dg.DagsterInstance, run_id: str) -> int:
 def _remove_events(connected: Connected, keys: Collection[str], before: datetime) -> int:
     """Remove events without a run, but for the latest of an asset and type, and the tags of those that are gone."""
     events, tags = SqlEventLogStorageTable.c, AssetEventTagsTable.c
-    # The row of a check's evaluation does not say of which asset it is; the event does.
-    of_a_check = or_(
-        *(events.event.contains(f'"asset_key": {{"__class__": "AssetKey", "path": {key}}}') for key in keys)
-    )
-    of_ours = (events.run_id == RUNLESS_RUN_ID) & (
-        events.asset_key.in_(keys)
-        | (events.asset_key.is_(None) & (events.dagster_event_type == _EVALUATION) & of_a_check)
-    )
+    runless = events.run_id == RUNLESS_RUN_ID
+    of_ours = runless & events.asset_key.in_(keys)
     latest = select(func.max(events.id)).where(of_ours).group_by(events.asset_key, events.dagster_event_type)
-    old = of_ours & (events.timestamp < before.replace(tzinfo=None)) & events.id.not_in(latest)
-    removed = _remove(connected, SqlEventLogStorageTable, old)
+    # The row of a check's evaluation does not say of which asset it is; the event does. The latest is kept elsewhere.
+    said = (f'"asset_key": {{"__class__": "AssetKey", "path": {key}}}' for key in keys)
+    of_our_checks = (events.dagster_event_type == _EVALUATION) & or_(
+        *(events.event.contains(text, autoescape=True) for text in said)
+    )
+    old = runless & (events.timestamp < before.replace(tzinfo=None))
+    removed = _remove(connected, SqlEventLogStorageTable, old & events.asset_key.in_(keys) & events.id.not_in(latest))
+    removed += _remove(connected, SqlEventLogStorageTable, old & events.asset_key.is_(None) & of_our_checks)
     gone = tags.asset_key.in_(keys) & tags.event_id.not_in(select(events.id))
     _remove(connected, AssetEventTagsTable, gone)
     return removed
