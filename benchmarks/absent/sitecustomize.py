@@ -15,4 +15,4 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
-sys.meta_path.insert(0, Absent())  # type: ignore[arg-type]
+sys.meta_path.insert(0, Absent())
