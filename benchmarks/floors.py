@@ -50,7 +50,7 @@ FLOORS = (
         3.5,
         "a tick has a Dagster instance to open, which alone takes twice the imports",
     ),
-    Floor("h", "over not installed", 1.3, "what is off is imported: OpenTelemetry's SDK or OpenLineage's client"),
+    Floor("h", "over not installed", 1.5, "what is off is imported: OpenTelemetry's SDK or OpenLineage's client"),
     Floor("h", "traces on, over off", 1.5, "a span costs more than its work, or an end waits for the endpoint"),
     Floor("j", "culprit", None, "the ranking names fewer culprits of labelled faults than it is to"),
     Floor("j", "PetShop", None, "outages are taken apart, or thrown together"),

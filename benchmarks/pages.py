@@ -148,11 +148,12 @@ def _problems(first: int, count: int, at: datetime) -> pa.Table:
 def _rows(contract: Contract, at: datetime) -> pa.Table:
     """Rows of one moment, of what the pages look for."""
     schema = pa.schema(stored_schema(contract).to_arrow())
-    said = {"event_type": "metric", "cpu_percent": 40.0, "reasons": ["malformed_json"], "raw": "{broken"}
+    said = {"event_type": "metric", "cpu_percent": 40.0, "reasons": ["malformed_json"], "raw": "{"}
     rows = []
     for number in range(_ROWS):
         row = {**blank(schema), "application_id": f"app-{number % _APPLICATIONS:04}", **said}
         row |= {f.name: at + number * _SECOND for f in schema if pa.types.is_timestamp(f.type)}
+        row |= {"_source_file": "/landing/a.jsonl"}
         row |= {"replayed_at": at if number % 2 else None}
         rows.append({f.name: row.get(f.name) for f in schema})
     return pa.Table.from_pylist(rows, schema)
