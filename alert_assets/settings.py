@@ -197,6 +197,16 @@ class Settings(BaseSettings):
         30, ge=30, le=36_500, description="How long the circuit breakers keep how runs ended and who was let in."
     )
 
+    keep_measurements_days: int = Field(
+        400,
+        ge=100,
+        le=36_500,
+        description="How long rows of the reliability tables are kept, to the end of that month.",
+    )
+    keep_dagster_days: int = Field(
+        30, ge=7, le=36_500, description="How long Dagster keeps our runs, their output and what was reported to it."
+    )
+
     schema_registry_url: SecretStr = Field(
         SecretStr(""), description="Of a registry with Confluent's API, for `contracts diff registry:SUBJECT`."
     )

@@ -22,7 +22,7 @@ from alert_assets.kernel.arrow import moments
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings
 from benchmarks import processes
-from benchmarks.problems import append_rows
+from benchmarks.problems import append
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,11 +69,11 @@ def make(lakehouse: Lakehouse, alerts: int, seed: int = 1) -> Month:
     windows = _windows(who, at, np.arange(len(at)) < len(fired))
     names = _names(windows)
     silver = pa.table({**names, **windows})
-    append_rows(lakehouse, SILVER_ALERTS, silver.drop_columns(["source_number"]))
+    append(lakehouse, SILVER_ALERTS, silver.drop_columns(["source_number"]))
     gold = _gold(silver)
-    append_rows(lakehouse, GOLD_INCIDENTS, gold.drop_columns(["source_number"]))
+    append(lakehouse, GOLD_INCIDENTS, gold.drop_columns(["source_number"]))
     problems = _problems(gold)
-    append_rows(lakehouse, GOLD_PROBLEMS, problems)
+    append(lakehouse, GOLD_PROBLEMS, problems)
     return Month(len(fired), silver.num_rows, gold.num_rows, problems.num_rows)
 
 

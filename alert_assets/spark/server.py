@@ -245,6 +245,22 @@ def stop_server() -> bool:
     return server is not None
 
 
+def end_orphan() -> None:
+    """End a server that no record leads to; its folder is there.
+
+    Whoever started it was killed before it was ready. PySpark cannot connect to it, and starts no other beside it.
+
+    Raises:
+        UserError: it cannot be stopped.
+    """
+    path = discovery_file()
+    # Who is starting one holds the lock until the record is written.
+    with _locked(path):
+        server = running_server()
+        if server is not None and server.endpoint is None:
+            _end(server)
+
+
 def _end(server: SparkServer) -> None:
     try:
         os.kill(server.pid, signal.SIGTERM)

@@ -23,7 +23,7 @@ from pydantic import PrivateAttr
 
 from alert_assets.errors import UserError
 from alert_assets.kernel import tracing
-from alert_assets.spark.server import check_java, prepare_environment
+from alert_assets.spark.server import check_java, end_orphan, prepare_environment
 
 if TYPE_CHECKING:
     from dagster_pyspark import LazyPySparkResource
@@ -84,6 +84,7 @@ class SparkResource(dg.ConfigurableResource[Any]):
         if is_local:
             check_java()
             prepare_environment()
+            end_orphan()
         else:
             check_remote(os.environ["SPARK_REMOTE"])
             # Python workers on the server run what this process pickles: it has to be the same interpreter.

@@ -1,9 +1,9 @@
 """The resident process: cycles as something lands, notification and signs of life beside them.
 
-The first thread works on the tables, and is the only one that does. Beside it one notifies after each cycle, and every
-few seconds for what is due by time: a slow channel holds up no table. One says that the process is alive, to the lease,
-to the breakers and outside. One evaluates the checks of what has changed, once a minute, reports to Dagster and puts
-small files together.
+The first thread works on the tables, and is the only one that does. Beside it one asks for Spark, which small batches
+do not wait for. One notifies after each cycle, and every few seconds for what is due by time: a slow channel holds up
+no table. One says that the process is alive, to the lease, to the breakers and outside. One evaluates the checks of
+what has changed, once a minute, reports to Dagster and puts small files together.
 
 Whatever breaks is tried again after a while, which doubles up to a minute, with a new Spark session: a server that was
 killed, a lake that is gone for five minutes. What has landed waits.
@@ -104,6 +104,7 @@ class ResidentProcess:
         self._lease = Lease(breakers.state, settings)
         self._landed = Landed(settings)
         self._spark: SparkResource | None = None
+        self._asking, self._warming = threading.Lock(), threading.Thread()
         self._shift: Shift | None = None
         self._refused: list[str] = []
         self._looked = False
@@ -116,7 +117,7 @@ class ResidentProcess:
         """Take the lease, and work until :attr:`stop` is set.
 
         Args:
-            warm: ask for the Spark session at once, and not with the first file.
+            warm: ask for the Spark session at once, and not with the first batch that needs it.
             begun: called when it is the resident process.
 
         Raises:
@@ -137,6 +138,9 @@ class ResidentProcess:
             self._news.set()
             for thread in threads:
                 thread.join()
+            if self._warming.is_alive():
+                # A Spark server whose start is cut short is one that nobody finds.
+                self._warming.join()
             self._end_shift()
             self._report()
             self._lease.release()
@@ -147,10 +151,11 @@ class ResidentProcess:
 
     def _work(self, *, warm: bool) -> None:
         pause = _FIRST_PAUSE_SECONDS
+        is_without_spark = {self._settings.landing_engine, self._settings.refresh_engine} == {"arrow"}
         while not self.stop.is_set():
             try:
-                if warm:
-                    self._session()
+                if warm and not is_without_spark:
+                    self._warm_up()
                 self._look(happened=False)
                 self.facts["problem"] = None
                 for happened in looks(self._settings, self.stop):
@@ -223,10 +228,24 @@ class ResidentProcess:
         if shift.is_probe():
             self._end_shift()
 
+    def _warm_up(self) -> None:
+        """Ask for the Spark session beside the first cycles: those of small batches need none."""
+
+        def ask() -> None:
+            try:
+                self._session()
+            except Exception as error:  # noqa: BLE001  the batch that needs it fails with what is wrong then
+                self._log(f"Spark is not there yet; the batch that needs it asks again: {one_line(str(error), 500)}")
+
+        if not self._warming.is_alive():
+            self._warming = threading.Thread(target=ask, name="alert-assets-spark", daemon=True)
+            self._warming.start()
+
     def _session(self) -> Any:
-        if self._spark is None:
-            self._spark = spark_resource(self._settings)
-        return self._spark.spark_session
+        with self._asking:
+            if self._spark is None:
+                self._spark = spark_resource(self._settings)
+            return self._spark.spark_session
 
     def _forget_spark(self) -> None:
         """Have the next cycle ask for a session of its own; the server may be another one by then."""
@@ -273,16 +292,21 @@ class ResidentProcess:
                 self._log(f"Sent {done.sent:,} notification{'s' if done.sent > 1 else ''}.")
 
     def _beat(self) -> None:
+        said = ""
         while not self.stop.wait(RENEW_SECONDS):
             try:
                 self._lease.renew(self.facts)
                 if (shift := self._shift) is not None:
                     shift.is_probe()
+                said = ""
             except LeaseLost as error:
                 self._lost = error
                 self.stop.set()
             except Exception as error:  # noqa: BLE001  the database may be back the next time
-                self._log(f"No sign of life could be given: {one_line(str(error), 500)}")
+                problem = one_line(f"No sign of life could be given: {error}", 500)
+                if problem != said:
+                    self._log(problem)
+                said = problem
             if self._looked and self.facts.get("problem") is None:
                 self._looked = False
                 self._ping()

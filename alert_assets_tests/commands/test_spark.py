@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alert_assets.spark import server as spark_server
-from alert_assets.spark.server import discovery_file, running_server, stop_server
+from alert_assets.spark.server import discovery_file, end_orphan, running_server, stop_server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,6 +94,26 @@ def test_one_that_was_left_without_a_record(record: Path, run: Run, start: Start
     assert "without a record" in run("spark", "status").out
     assert stop_server() is True
     assert server.wait(10) == -signal.SIGTERM
+
+
+def test_a_run_ends_the_one_whose_starter_was_killed(record: Path, start: Start) -> None:
+    """PySpark starts none beside it and cannot connect to it: every run would fail until somebody stops it."""
+    server = start()
+    record.parent.mkdir()
+    (record.parent / PID_FILE).write_text(f"{server.pid}\n")
+    end_orphan()
+    assert server.wait(10) == -signal.SIGTERM
+    assert running_server() is None
+    end_orphan()
+
+
+def test_a_run_leaves_the_recorded_one(record: Path, start: Start) -> None:
+    server = start()
+    write(record, server.pid)
+    (record.parent / PID_FILE).write_text(f"{server.pid}\n")
+    end_orphan()
+    assert running_server() is not None
+    assert server.poll() is None
 
 
 def test_a_stale_record_is_removed_and_nobody_else_is_stopped(record: Path, run: Run, start: Start) -> None:
