@@ -56,8 +56,9 @@ lint: dev ## lint, format, types, layers and dependencies, checked
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/deptry .
 
-docs: .venv/.installed-docs ## the documentation, into docs/_build/html
-	@$(BIN)/sphinx-build --fail-on-warning --quiet -b html docs docs/_build/html
+docs: .venv/.installed-docs ## the documentation, into docs/_build/html; VERSIONS="v0.1.0" builds tags beside it
+	@if [ -n "$(VERSIONS)" ]; then .ci/docs $(VERSIONS); else \
+	  $(BIN)/sphinx-build --fail-on-warning --quiet -b html docs docs/_build/html; fi
 
 format: dev ## lint and format, applied
 	@$(BIN)/ruff check --fix .

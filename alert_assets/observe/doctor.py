@@ -11,6 +11,7 @@ import shutil
 import socket
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
@@ -303,10 +304,11 @@ def _clock(settings: Settings) -> str:
     from sqlalchemy import text
 
     from alert_assets.lake.lakehouse import Lakehouse
-    from alert_assets.state.database import State
+    from alert_assets.state.database import State, StateError
 
     now, remedy = utc_now(), "Set this host's clock by NTP (`timedatectl set-ntp true`), and that of the other."
-    with State(settings.state_url).reading() as connection:
+    # The look at the database says what is wrong with that.
+    with suppress(StateError), State(settings.state_url).reading() as connection:
         if connection.dialect.name == "postgresql":
             theirs: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
             if abs(theirs - utc_now()) > _SKEW:

@@ -133,6 +133,7 @@ def test_a_database_that_is_none(installed: Settings, run: Run) -> None:
     found = findings(run)
     assert found["database"]["status"] == "failed"
     assert "file is not a database" in found["database"]["found"]
+    assert found["clock"]["status"] == "ok", "a clock is not set right for a database that cannot be asked"
 
 
 def test_a_database_server_that_is_down(installed: Settings, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

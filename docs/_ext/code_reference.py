@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import click
     from sphinx.application import Sphinx
 
-_FOLDER = Path(__file__).parents[1] / "reference"
+_LOCK = Path(__file__).parents[2] / "requirements-lock.txt"
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -26,8 +26,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
     return {"parallel_read_safe": True}
 
 
-def _write(_: Sphinx) -> None:
-    _FOLDER.mkdir(exist_ok=True)
+def _write(app: Sphinx) -> None:
+    folder = Path(app.srcdir) / "reference"
+    folder.mkdir(exist_ok=True)
     for name, lines in {
         "settings": _settings(),
         "tables": _tables(),
@@ -35,7 +36,7 @@ def _write(_: Sphinx) -> None:
         "licences": _licences(),
     }.items():
         text = "\n".join(lines) + "\n"
-        path = _FOLDER / f"{name}.md"
+        path = folder / f"{name}.md"
         if not path.exists() or path.read_text("utf-8") != text:
             path.write_text(text, "utf-8")
 
@@ -46,7 +47,7 @@ def _row(cells: Iterable[object]) -> str:
 
 def _licences() -> Iterator[str]:
     """What running needs, as pinned, with the licence that each distribution names; one that names none is an error."""
-    pins = re.findall(r"(?m)^([A-Za-z0-9._-]+)==", (_FOLDER.parents[1] / "requirements-lock.txt").read_text("utf-8"))
+    pins = re.findall(r"(?m)^([A-Za-z0-9._-]+)==", _LOCK.read_text("utf-8"))
     yield from (
         "# Licences",
         "",
