@@ -52,7 +52,7 @@ def _environment_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Itera
             patch.delenv(name)
         patch.setenv("SPARK_LOCAL_CONNECT_DISCOVERY", str(discovery))
         yield
-        if discovery.exists():
+        if any(discovery.parent.iterdir()):
             from alert_assets.spark.server import stop_server
 
             stop_server()

@@ -14,6 +14,7 @@ from alert_assets.commands.lake import reading
 from alert_assets.commands.options import JsonOption, LimitOption, refuse_before
 from alert_assets.commands.people import login
 from alert_assets.contracts import BRONZE_QUARANTINE
+from alert_assets.contracts.masking import masked
 from alert_assets.ingest.quarantine import counts_by_reason, quarantine_totals, quarantined_lines
 from alert_assets.kernel.clock import utc_now
 from alert_assets.settings import load_settings
@@ -163,6 +164,6 @@ def _table(lines: list[dict[str, Any]], *, everything: bool) -> Any:
             output.line(PurePosixPath(row["_source_file"]).name),
             output.line(", ".join(row["reasons"])),
             *([output.stamp(row["replayed_at"])] if everything else []),
-            output.line(row["raw"], _LINE),
+            output.line(masked(row["raw"]), _LINE),
         )
     return table

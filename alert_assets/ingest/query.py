@@ -121,8 +121,12 @@ def ingest(
         spark: gives the session; not called when there is nothing to do.
         log: told about every batch and every file left behind.
         only: paths of the files to take; all that had landed, when not given.
+
+    Raises:
+        UserError: with what to do about it; what was committed before is.
     """
     with lakehouse.writing(BRONZE_EVENTS):
+        _check_it_is_the_lake(lakehouse, settings)
         lakehouse.check_writable()
         with suppress(OSError):  # said where Spark cannot write there
             make_private(settings.checkpoint_dir)
@@ -171,6 +175,21 @@ def ingest(
         for left in not_read:
             log(f"Not read in the landing zone: {left}")
         return _report(lakehouse, before, broken, not_read)
+
+
+def _check_it_is_the_lake(lakehouse: Lakehouse, settings: Settings) -> None:
+    """Raise where batches are done and their table is gone: a new lake would be hidden by the old one, once it is back.
+
+    Raises:
+        UserError: it is so.
+    """
+    if lakehouse.table(BRONZE_EVENTS) is None and (done := backlog(settings).ingested):
+        files = "1 landing file is" if done == 1 else f"{done:,} landing files are"
+        raise UserError(
+            f"The lake {settings.lake_dir} has no table bronze_events, but {files} ingested, says the checkpoint "
+            f"{settings.checkpoint_dir}: is its disk mounted, and ALERTS_LAKE_DIR right? Nothing is written until it "
+            "is back; to begin anew without it, remove the checkpoint too."
+        )
 
 
 def _is_mended(

@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from pyarrow import fs
 
+from alert_assets.errors import UserError
 from alert_assets.ingest.landing import checkpoint, numbered_files, taken_files
 from alert_assets.kernel.filesystems import filesystem_of
 
@@ -71,7 +72,11 @@ class QueryLog:
         return bool(_PLAIN_PATH.fullmatch(file.path))
 
     def begin(self, files: Iterable[LandingFile], began_ms: int) -> int:
-        """List a batch's files, and note that it began at so many milliseconds since the epoch; return its number."""
+        """List a batch's files, and note that it began at so many milliseconds since the epoch; return its number.
+
+        Raises:
+            UserError: another query has listed the files of this batch.
+        """
         number = self.last + 1
         if self.last < 0 and not self._is_there("metadata"):
             self._write("metadata", [json.dumps({"id": str(uuid4())}, separators=(",", ":"))])
@@ -79,7 +84,11 @@ class QueryLog:
         is_compacted = (number + 1) % _COMPACTED_EVERY == 0
         if is_compacted:
             entries = [*self._entries(), *entries]
-        self._write(f"sources/0/{number}{'.compact' if is_compacted else ''}", ["v1", *entries])
+        try:
+            self._write(f"sources/0/{number}{'.compact' if is_compacted else ''}", ["v1", *entries], is_new=True)
+        except FileExistsError:
+            # The query of a process that was killed lives on in the Spark server, which looks in the same way.
+            raise UserError(f"Another landing query has just begun batch {number} of {self.url}; run again.") from None
         self._note_when(number, began_ms)
         return number
 
@@ -127,8 +136,15 @@ class QueryLog:
         with filesystem.open_input_stream(f"{root}/{name}", compression=None) as stream:
             return bytes(stream.read()).decode().splitlines()
 
-    def _write(self, name: str, lines: Sequence[str]) -> None:
-        """Write a file that is whole once it has its name, and there after a power failure."""
+    def _write(self, name: str, lines: Sequence[str], *, is_new: bool = False) -> None:
+        """Write a file that is whole once it has its name, and there after a power failure.
+
+        Args:
+            is_new: replace no other; an object store replaces it, where no query of Spark's writes beside this one.
+
+        Raises:
+            FileExistsError: there is one.
+        """
         filesystem, root = filesystem_of(self.url)
         if not isinstance(filesystem, fs.LocalFileSystem):
             with filesystem.open_output_stream(f"{root}/{name}") as target:  # an object is there whole, or not
@@ -141,7 +157,7 @@ class QueryLog:
             stream.write("\n".join(lines))
             stream.flush()
             os.fsync(stream.fileno())
-        draft.replace(path)
+        _name(draft, path, is_new=is_new)
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
@@ -158,6 +174,23 @@ class QueryLog:
                     for gone in (name, f"{path}/.{last}.crc"):
                         with suppress(FileNotFoundError):
                             filesystem.delete_file(f"{root}/{gone}")
+
+
+def _name(draft: Path, path: Path, *, is_new: bool) -> None:
+    """Give a file its name, in place of another only unless it has to be new."""
+    if is_new:
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            draft.unlink()
+            raise
+        except OSError:  # a file system without links
+            if path.exists():
+                raise FileExistsError(path) from None
+        else:
+            draft.unlink()
+            return
+    draft.replace(path)
 
 
 def _numbered(url: str, folder: str) -> dict[int, str]:

@@ -268,7 +268,8 @@ def replay(history: History, routing: Routing, rules: Rules, progress: Progress 
     """
     store, tick = MemoryStore(routing.limits.memory, history.silences), history.tick
     dispatcher = Dispatcher(store, routing, rules, budget_seconds=float("inf"))
-    escalator = Escalator(store, routing, budget_seconds=float("inf"))
+    # No routing file changes in a replay, so nothing is looked at before it is due.
+    escalator = Escalator(store, routing, budget_seconds=float("inf"), look_again=history.until - history.since + tick)
     reports = {at: list(some) for at, some in groupby(history.reports, key=lambda report: _ceiling(report.at, tick))}
     acts = {at: list(some) for at, some in groupby(history.acts, key=lambda act: _ceiling(act.at, tick))}
     happens = sorted({*reports, *acts})

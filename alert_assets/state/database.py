@@ -40,6 +40,10 @@ _CONNECT_SECONDS = 10
 _WRITERS_LOCK = 0x616C657274  # "alert"
 
 
+#: SQLite's files that this process has worked with: one that is gone since is not made anew, empty, in its place.
+_seen: set[Path] = set()
+
+
 class StateError(UserError):
     """The state database cannot be used; the message says why and what to do, without the password."""
 
@@ -70,6 +74,7 @@ class State:
         """
         with self._explained():
             if folder := self._folder():
+                self._check_it_is_there()
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 _own(self._file)
             with self._engine.connect() as connection, connection.execution_options(takes_turn=True).begin():
@@ -92,6 +97,7 @@ class State:
         """
         with self._explained():
             revision = None
+            self._check_it_is_there()
             if self._file is None or self._file.exists():
                 with self._opened() as opened:
                     revision = self._revision(opened)
@@ -130,6 +136,22 @@ class State:
     def _file(self) -> Path | None:
         """SQLite's file."""
         return Path(self._url.database or "") if self._url.get_backend_name() == "sqlite" else None
+
+    def _check_it_is_there(self) -> None:
+        """Raise where the file was there before: its disk is away, and an empty one would be in its place.
+
+        Raises:
+            StateError: as said.
+        """
+        if self._file is None:
+            return
+        if self._file.exists():
+            _seen.add(self._file)
+        elif self._file in _seen:
+            raise StateError(
+                f"The state database {self.location} (ALERTS_STATE_URL) is gone, and this process has worked with it. "
+                "Put it back, or its disk; to begin with an empty one, start this process again."
+            )
 
     def _folder(self) -> Path | None:
         return self._file and self._file.parent

@@ -151,9 +151,10 @@ class ResidentProcess:
 
     def _work(self, *, warm: bool) -> None:
         pause = _FIRST_PAUSE_SECONDS
+        is_without_spark = {self._settings.landing_engine, self._settings.refresh_engine} == {"arrow"}
         while not self.stop.is_set():
             try:
-                if warm:
+                if warm and not is_without_spark:
                     self._warm_up()
                 self._look(happened=False)
                 self.facts["problem"] = None
@@ -291,16 +292,21 @@ class ResidentProcess:
                 self._log(f"Sent {done.sent:,} notification{'s' if done.sent > 1 else ''}.")
 
     def _beat(self) -> None:
+        said = ""
         while not self.stop.wait(RENEW_SECONDS):
             try:
                 self._lease.renew(self.facts)
                 if (shift := self._shift) is not None:
                     shift.is_probe()
+                said = ""
             except LeaseLost as error:
                 self._lost = error
                 self.stop.set()
             except Exception as error:  # noqa: BLE001  the database may be back the next time
-                self._log(f"No sign of life could be given: {one_line(str(error), 500)}")
+                problem = one_line(f"No sign of life could be given: {error}", 500)
+                if problem != said:
+                    self._log(problem)
+                said = problem
             if self._looked and self.facts.get("problem") is None:
                 self._looked = False
                 self._ping()

@@ -11,6 +11,8 @@ import pytest
 
 from alert_assets.contracts import BRONZE_QUARANTINE
 from alert_assets.ingest import replay as replaying
+from alert_assets.notify.store.notifications import Notifications
+from alert_assets.state.database import State
 from alert_assets_tests.commands.lake import T0, quarantined, write
 
 if TYPE_CHECKING:
@@ -63,6 +65,12 @@ def test_lines_are_whole_in_json(lake: Settings, run: Run) -> None:
     assert len(run("quarantine", "--json", "--all").json["lines"]) == 3
     assert len(run("quarantine", "--json", "--limit", "1").json["lines"]) == 1
     assert "1 of 2 lines" in run("quarantine", "--limit", "1").out
+
+
+def test_addresses_in_the_table_are_masked(settings: Settings, run: Run) -> None:
+    write(settings, BRONZE_QUARANTINE, quarantined("jane.doe@example.com", "malformed_json"))
+    assert "j***@example.com" in run("quarantine").out
+    assert Notifications(State(settings.state_url)).audit() == []
 
 
 def test_one_reason(lake: Settings, run: Run) -> None:

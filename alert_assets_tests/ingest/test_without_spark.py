@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE
+from alert_assets.errors import UserError
 from alert_assets.ingest import query
 from alert_assets.ingest.batch import LandingBatch, LimitsBroken
-from alert_assets.ingest.landing import backlog, checkpoint
+from alert_assets.ingest.landing import backlog, checkpoint, taken_files
 from alert_assets.ingest.query import BatchHeld
 from alert_assets.ingest.query_log import QueryLog
 from alert_assets_tests.conftest import settings_in
@@ -147,6 +148,20 @@ def test_without_spark_from_the_first_batch(new_pipeline: NewPipeline, tmp_path:
     without_spark(pipeline)
     assert event_ids(pipeline) == ["a", "b", "c", "d"]
     assert QueryLog.of(pipeline.settings) == QueryLog(checkpoint(pipeline.settings), 3)
+
+
+def test_of_two_that_begin_a_batch_the_second_is_refused(tmp_path: Path) -> None:
+    """A killed process's query lives on in the server: the list of its next batch may be written in this moment."""
+    settings = settings_in(tmp_path / "data", landing_engine="arrow")
+    pipeline = Pipeline(settings, no_spark)
+    pipeline.land("theirs.jsonl", alert("theirs"))
+    theirs, ours = backlog(settings).pending, QueryLog.of(settings)
+    pipeline.land("ours.jsonl", alert("ours"))
+    assert ours is not None
+    ours.begin(theirs, 1)
+    with pytest.raises(UserError, match="Another landing query"):
+        ours.begin(backlog(settings).pending, 2)
+    assert [entry.path for entry in taken_files(ours.url)] == [file.path for file in theirs]
 
 
 @pytest.mark.parametrize("done", ["listed", "begun", "in bronze", "held"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import socket
@@ -192,8 +191,7 @@ def test_from_prometheus_to_the_pager_and_back(world, tmp_path):
             assert "Stopped." in stream.end(signal.SIGTERM)
         finally:
             server.kill()
-            if stream.process.poll() is None:
-                os.killpg(stream.process.pid, signal.SIGKILL)
+            stream.kill()
     assert heard() == ["open", "resolve"]
     [problem] = json.loads(site.command("problems", "list", "--json"))["problems"]
     assert (problem["state"], problem["applications"]) == ("resolved", ["shop"])

@@ -102,8 +102,7 @@ def test_an_alert_is_heard_in_seconds_and_a_kill_loses_nothing(site: Site, servi
         assert "Stopped." in stream.end(signal.SIGTERM)
         assert stream.process.returncode == 0
     finally:
-        if stream.process.poll() is None:
-            os.killpg(stream.process.pid, signal.SIGKILL)
+        stream.kill()
 
     site.command("alerts", "notify")
     # With rules the analysis is in the first message.

@@ -14,6 +14,7 @@ from alert_assets.breaker.store import circuit_breakers
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_PROBLEMS
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
+from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.state.database import State
 from alert_assets.state.usage import usage_since
 from alert_assets.stream import resident as module
@@ -73,6 +74,60 @@ def test_a_landing_zone_that_is_gone_for_a_while_ends_nothing(settings: Settings
     while stream.process.facts.get("problem", "none yet") is not None:
         stream.process.stop.wait(0.05)
     assert [text for text in stream.end() if "notif" in text] == []
+
+
+@pytest.fixture
+def without_spark(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings of a process that does all by itself, and soon."""
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(module, "_NOTIFY_SECONDS", 0.1)
+    return settings.model_copy(update={"landing_engine": "arrow", "refresh_engine": "arrow"})
+
+
+def land(settings: Settings, name: str) -> None:
+    hidden = Path(settings.landing_dir) / f".{name}"
+    hidden.write_bytes(alert(name, T0) + b"\n")
+    hidden.rename(hidden.with_name(f"{name}.jsonl"))
+
+
+def events(settings: Settings) -> set[str]:
+    found = Lakehouse(settings).rows(BRONZE_EVENTS, "SELECT event_id FROM t")["event_id"].to_pylist()
+    assert len(found) == len(set(found))
+    return set(found)
+
+
+def test_a_lake_that_is_gone_for_a_while_is_not_made_anew(without_spark: Settings) -> None:
+    """A disk that is not mounted: what a new lake took would be hidden by the old one when it is back."""
+    lake = Path(without_spark.lake_dir)
+    stream = Running(without_spark)
+    land(without_spark, "before")
+    stream.await_("alert windows")
+    lake.rename(lake.with_name("away"))
+    land(without_spark, "meanwhile")
+    assert "1 landing file is ingested" in stream.await_("Failed, and tried again in 2 s")
+    assert not lake.exists()
+    lake.with_name("away").rename(lake)
+    while events(without_spark) != {"before", "meanwhile"}:
+        stream.process.stop.wait(0.1)
+    assert "Could not" not in " ".join(stream.end())
+
+
+def test_a_disk_that_is_gone_for_a_while_with_all_that_is_on_it(without_spark: Settings) -> None:
+    disk = without_spark.data_dir
+    stream = Running(without_spark)
+    land(without_spark, "before")
+    stream.await_("alert windows")
+    disk.rename(disk.with_name("away"))
+    stream.await_("Failed, and tried again in 2 s")
+    for failed in ("No sign of life could be given", "Could not notify"):
+        assert "is gone" in stream.await_(failed)
+    assert not disk.exists()
+    disk.with_name("away").rename(disk)
+    land(without_spark, "after")
+    while events(without_spark) != {"before", "after"}:
+        stream.process.stop.wait(0.1)
+    said = stream.end()
+    assert len([one for one in said if "No sign of life" in one]) == 1
 
 
 def test_it_is_resident_while_it_runs_and_a_second_one_is_refused(settings: Settings) -> None:
