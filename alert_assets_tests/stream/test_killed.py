@@ -51,7 +51,7 @@ def site(tmp_path: Path) -> Site:
 
 
 def incidents_heard(service: Service) -> Counter[tuple[str, str]]:
-    """How often each incident was opened; what is sent of the pipeline itself, and again after a while, is not asked."""
+    """How often each incident was opened; what is sent of the pipeline itself, and again later, is not asked."""
     return Counter({(name, action): n for (name, action), n in heard(service).items() if name and action == "open"})
 
 
