@@ -104,7 +104,10 @@ class Settings(BaseSettings):
     )
     refresh_engine: Literal["auto", "spark", "arrow"] = Field(
         "auto",
-        description="What computes silver and gold: auto takes what is little without Spark; never a full refresh.",
+        description=(
+            "What computes silver and gold: auto takes up to 200,000 rows without Spark; never a full refresh. "
+            "arrow has no bound: all rows at once in the memory of this process, for lakes that are known to be small."
+        ),
     )
 
     spark_mode: Literal["connect", "classic"] = Field(
@@ -192,6 +195,16 @@ class Settings(BaseSettings):
     )
     keep_runs_days: int = Field(
         30, ge=30, le=36_500, description="How long the circuit breakers keep how runs ended and who was let in."
+    )
+
+    keep_measurements_days: int = Field(
+        400,
+        ge=100,
+        le=36_500,
+        description="How long rows of the reliability tables are kept, to the end of that month.",
+    )
+    keep_dagster_days: int = Field(
+        30, ge=7, le=36_500, description="How long Dagster keeps our runs, their output and what was reported to it."
     )
 
     schema_registry_url: SecretStr = Field(

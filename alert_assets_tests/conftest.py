@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings as hypothesis_settings
+from sqlalchemy import Engine, event
 
 from alert_assets.settings import Settings, load_settings
 from alert_assets_tests.support.postgres import _migrated, postgres_cluster, postgres_url, state_url
@@ -24,6 +26,14 @@ __all__ = ["_migrated", "postgres_cluster", "postgres_url", "state_url"]
 # How long an example takes says something of the machine; what has to be fast is measured by the bench.
 hypothesis_settings.register_profile("tests", deadline=None)
 hypothesis_settings.load_profile("tests")
+
+
+@event.listens_for(Engine, "connect")
+def _do_not_wait_for_the_disk(connection: Any, _record: Any) -> None:
+    """What SQLite waits for at each commit is against power cuts, of which there is none here; as in PostgreSQL."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous=OFF")
+
 
 #: Makes a pipeline in a folder, with settings that differ from the defaults.
 NewPipeline = Callable[..., "Pipeline"]

@@ -10,16 +10,11 @@ import resource
 import subprocess
 import sys
 from statistics import median
-from typing import TYPE_CHECKING
 
 import pytest
 
 from alert_assets_tests.checks.lake import Lake, healthy
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from alert_assets.settings import Settings
+from alert_assets_tests.conftest import settings_in
 
 SPARK = {"pyspark", "dagster_pyspark", "pandas", "pandera", "py4j"}
 #: What definitions name and only few runs use.
@@ -69,12 +64,14 @@ for name in ("silver_alerts", "gold_incidents", "platinum_incidents"):
 """
 
 
-@pytest.fixture
-def environment(settings: Settings, tmp_path: Path) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Of a process over a lake that holds an hour of everything."""
+    folder = tmp_path_factory.mktemp("startup")
+    settings = settings_in(folder / "data")
     healthy(Lake(settings))
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {**kept, "ALERTS_DATA_DIR": str(settings.data_dir), "PYTHONPYCACHEPREFIX": str(tmp_path / "bytecode")}
+    return {**kept, "ALERTS_DATA_DIR": str(settings.data_dir), "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
 
 
 def imported(code: str, environment: dict[str, str]) -> set[str]:

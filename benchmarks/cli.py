@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 #: The parts, in the order they run.
-PARTS = ("cycle", "throughput", "history", "control-plane", "growth", "intake")
+PARTS = ("cycle", "throughput", "history", "control-plane", "observed", "growth", "intake", "problems", "signal")
 
 app = typer.Typer(help="How fast the pipeline is, against others on the same machine.", no_args_is_help=True)
 
@@ -60,16 +60,21 @@ def run(
         raise typer.BadParameter("numbers of millions, e.g. 1,10,50.", param_hint="--history") from None
     if sizes != sorted(set(sizes)) or len(sizes) < 2 or sizes[0] < 10_000:
         raise typer.BadParameter("two sizes or more, growing.", param_hint="--history")
-    from benchmarks import control_plane, cycle, growth, intake, throughput
+    from benchmarks import control_plane, cycle, growth, intake, observed, throughput
     from benchmarks import history as past
+    from benchmarks import problems as grouped
+    from benchmarks import signal as labelled
 
     todo: dict[str, Callable[[Bench], None]] = {
         "cycle": lambda bench: cycle.measure(bench, 10_000, 200_000),
         "throughput": lambda bench: throughput.measure(bench, events),
         "history": lambda bench: past.measure(bench, 10_000, sizes, block=min(sizes[0], 1_000_000)),
         "control-plane": lambda bench: control_plane.measure(bench, min(sizes[0], 1_000_000), 3 * runs),
+        "observed": lambda bench: observed.measure(bench, min(sizes[0], 1_000_000)),
         "growth": lambda bench: growth.measure(bench, growth_events),
         "intake": lambda bench: intake.measure(bench, requests),
+        "problems": lambda bench: grouped.part(bench, grouped.Size(10_000_000, 1_000, 5_000, 20)),
+        "signal": labelled.part,
     }
     with _started(Bench(work.absolute(), runs, timeout, seed)) as bench:
         try:
@@ -84,8 +89,9 @@ def run(
 @app.command()
 def quick(work: Work = _WORK, json_file: Json = None, seed: Seed = 1) -> None:
     """Measure a few ratios on little data; fail when one is below its floor. Under five minutes on two cores."""
-    from benchmarks import control_plane, cycle, floors, throughput
+    from benchmarks import control_plane, cycle, floors, observed, throughput
     from benchmarks import history as past
+    from benchmarks import signal as labelled
 
     with _started(Bench(work.absolute(), 1, 600, seed, fresh_servers=False)) as bench:
         _measure(
@@ -97,6 +103,8 @@ def quick(work: Work = _WORK, json_file: Json = None, seed: Seed = 1) -> None:
                     bench, 10_000, floors.HISTORY, block=floors.HISTORY[0], with_straight=False
                 ),
                 "control-plane": lambda bench: control_plane.measure(bench, floors.HISTORY[0], 2),
+                "observed": lambda bench: observed.measure(bench, floors.LAKE_EVENTS),
+                "signal": lambda bench: labelled.part(bench, draws=2),
             },
         )
     results = bench.results
@@ -117,12 +125,12 @@ def measure_signal(
     from benchmarks import signal as labelled
 
     folder = telemetry or labelled.find_telemetry()
-    figures, grouped = labelled.measure(folder), labelled.grouping(folder)
-    table = labelled.markdown(figures, grouped)
+    figures, grouped, noise = labelled.measure(folder), labelled.grouping(folder), labelled.noise(folder)
+    table = labelled.markdown(figures, grouped, noise)
     typer.echo(table)
     if results_file:
         results_file.write_text(f"# How often the cause is named\n\n{table}", encoding="utf-8")
-    if not grouped.is_met or not all(figure.is_met for figure in figures):
+    if not all([grouped.is_met, *(figure.is_met for figure in figures), *(one.is_met for one in noise)]):
         raise typer.Exit(1)
 
 
@@ -131,7 +139,7 @@ def measure_problems(
     events: Annotated[int, typer.Option(min=10_000, help="Events of the history.")] = 10_000_000,
     applications: Annotated[int, typer.Option(min=2, help="Applications that are measured.")] = 1_000,
     edges: Annotated[int, typer.Option(min=1, help="Calls between them.")] = 5_000,
-    problems: Annotated[int, typer.Option(min=1, help="Outages of the history.")] = 100,
+    problems: Annotated[int, typer.Option(min=1, help="Outages of the history.")] = 20,
     work: Work = _WORK,
     seed: Seed = 1,
 ) -> None:
@@ -139,6 +147,36 @@ def measure_problems(
     from benchmarks.problems import Size, measure
 
     measure(work / "problems", Size(events, applications, edges, problems), seed=seed, say=typer.echo)
+
+
+@app.command(name="pages")
+def measure_pages(
+    problems: Annotated[int, typer.Option(min=1, help="Problems of the year.")] = 100_000,
+    times: Annotated[int, typer.Option(min=2, help="How often each page is asked for.")] = 30,
+    work: Work = _WORK,
+) -> None:
+    """Measure how long pages take over a year of history; exit 1 when one is over its limit."""
+    from benchmarks.pages import measure
+
+    answers = measure(work / f"pages-{problems}", problems, times, say=typer.echo)
+    for one in answers:
+        target = one.target
+        typer.echo(f"{one.page}: median {one.median:.0f} ms, 95 % within {target.shown} ({target.verdict})")
+    if not all(one.target.is_met for one in answers):
+        raise typer.Exit(1)
+
+
+@app.command(name="backtest")
+def measure_backtest(
+    alerts: Annotated[int, typer.Option(min=10_000, help="Alerts of the month.")] = 1_000_000,
+    work: Work = _WORK,
+    seed: Seed = 1,
+) -> None:
+    """Measure `alert-assets backtest` over a month of alerts on one core; exit 1 when it takes a minute or longer."""
+    from benchmarks.backtest import measure
+
+    if measure(work / "backtest", alerts, seed=seed, say=typer.echo) >= 60:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -25,13 +25,13 @@ class Floor:
     """A limit for the targets whose name has this in it.
 
     Attributes:
-        limit: replaces the target's own.
+        limit: replaces the target's own; None keeps that, where little data is no excuse.
         why: what is broken beyond it.
     """
 
     letter: str
     name: str
-    limit: float
+    limit: float | None
     why: str
 
 
@@ -50,6 +50,11 @@ FLOORS = (
         3.5,
         "a tick has a Dagster instance to open, which alone takes twice the imports",
     ),
+    Floor("h", "over not installed", 1.3, "what is off is imported: OpenTelemetry's SDK or OpenLineage's client"),
+    Floor("h", "traces on, over off", 1.5, "a span costs more than its work, or an end waits for the endpoint"),
+    Floor("j", "culprit", None, "the ranking names fewer culprits of labelled faults than it is to"),
+    Floor("j", "PetShop", None, "outages are taken apart, or thrown together"),
+    Floor("j", "noise", None, "a labelled fault, or what still fires, is called noise"),
 )
 
 
@@ -59,5 +64,5 @@ def judged(targets: Iterable[Target]) -> list[Target]:
     for target in targets:
         floor = next((f for f in FLOORS if f.letter == target.letter and f.name in target.name), None)
         if floor:
-            found.append(replace(target, limit=floor.limit))
+            found.append(target if floor.limit is None else replace(target, limit=floor.limit))
     return found

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from random import Random
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from deltalake import CommitProperties, Transaction, write_deltalake
+from psutil import Process
 
+from alert_assets.analysis.refresh import refresh_platinum_problems
 from alert_assets.contracts import BRONZE_EVENTS, GOLD_INCIDENTS, SILVER_ALERTS, Contract
 from alert_assets.lake.lakehouse import COMMIT_INFO, Lakehouse
 from alert_assets.lake.snapshot import BATCH_APP
@@ -25,15 +28,22 @@ from alert_assets.settings import Settings
 from alert_assets.transforms.baselines import refresh_baselines
 from alert_assets.transforms.dependencies import refresh_dependencies
 from alert_assets.transforms.problems import refresh_problems
+from benchmarks.memory import Peak
+from benchmarks.results import Run, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from benchmarks.bench import Bench
+
 _START = datetime(2026, 2, 1, tzinfo=UTC)
 _MINUTE, _HOUR = timedelta(minutes=1), timedelta(hours=1)
 #: Groups of applications that no call connects, as teams' systems are.
 _SYSTEM = 40
+#: Of a cycle: events, outages, and how many cycles are measured.
+_NEWS, _OUTAGES, _CYCLES = 20, 3, 3
+GROUP = "problems"
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,11 @@ class Mesh:
             }
         )
 
+    def some(self, minute: int, number: int) -> pa.Table:
+        """So many of a minute's measurements."""
+        events = self.events(minute, 1)
+        return events.take(self._noise.choice(events.num_rows, min(number, events.num_rows), replace=False))
+
     def outage(self, minute: float) -> list[tuple[str, datetime]]:
         """Alerts of one outage: of an application and of some that call it."""
         caller, callee = self._rng.choice(self.calls)
@@ -103,40 +118,68 @@ class Mesh:
         return [(callee, at), (caller, at + _MINUTE)]
 
 
-def measure(folder: Path, size: Size, *, seed: int = 1, say: Callable[[str], None] = print) -> dict[str, float]:
-    """Make the lake, group and rank its history once, then take one cycle's worth of news.
+@dataclass
+class Took:
+    """Seconds, by table: of the history at once, and of each cycle."""
 
-    Returns:
-        Seconds: `history_SECONDS_PER_100_problems` of the first run, and those of the cycle by table.
+    history: dict[str, float] = field(default_factory=dict)
+    cycles: list[dict[str, float]] = field(default_factory=list)
+
+    def median(self, table: str) -> float:
+        """Of the cycles."""
+        return median(cycle[table] for cycle in self.cycles)
+
+
+def part(bench: Bench, size: Size) -> None:
+    """Add the measurement and the target of one more cycle on a history."""
+    took = measure(bench.work / "problems", size, seed=bench.seed, say=bench.say)
+    name = f"a cycle on {size.events:,} events, {size.applications:,} applications, {size.edges:,} calls"
+    rss = Process().memory_info().rss / (1 << 20)
+    bench.results.measurement(GROUP, name).runs += [
+        Run(sum(cycle.values()), cycle, Peak(total=rss, driver=rss)) for cycle in took.cycles
+    ]
+    bench.results.targets.append(Target("k", f"problems and ranking of {name}", took.median("problems"), 2, unit="s"))
+
+
+def measure(folder: Path, size: Size, *, seed: int = 1, say: Callable[[str], None] = print) -> Took:
+    """Make the lake, group and rank its history once, then take some cycles' worth of news.
+
+    A cycle has :data:`_NEWS` events and :data:`_OUTAGES` outages, of two alerts each, and is taken by this process,
+    which is warm as the resident process is.
     """
     shutil.rmtree(folder, ignore_errors=True)
     settings = Settings(_env_file=None, data_dir=folder)
     lakehouse, mesh = Lakehouse(settings), Mesh(size, seed)
-    took: dict[str, float] = {}
+    took = Took()
 
-    def timed(name: str, work: Callable[[], Any]) -> None:
-        began = time.monotonic()
+    def timed(into: dict[str, float], stage: str, table: str, work: Callable[[], Any]) -> None:
+        began, used = time.monotonic(), time.process_time()
         work()
-        took[name] = round(time.monotonic() - began, 3)
-        say(f"{name}: {took[name]:.2f} s")
+        into[table] = round(time.monotonic() - began, 3)
+        say(f"{stage}, {table}: {into[table]:.2f} s, {time.process_time() - used:.2f} s of processor")
 
     minutes = size.minutes
     began = time.monotonic()
     for minute in range(0, minutes, 60):
-        _append(lakehouse, BRONZE_EVENTS, mesh.events(minute, min(60, minutes - minute)))
+        append(lakehouse, BRONZE_EVENTS, mesh.events(minute, min(60, minutes - minute)))
     say(f"{minutes * (size.applications + size.edges):,} events made in {time.monotonic() - began:.0f} s")
     alerts = [one for n in range(size.problems) for one in mesh.outage(90 + (minutes - 100) * n / size.problems)]
     _alerts(lakehouse, alerts)
-    timed("history_dependencies", lambda: refresh_dependencies(lakehouse))
-    timed("history_baselines", lambda: refresh_baselines(lakehouse, full_refresh=True))
-    timed("history_problems", lambda: refresh_problems(lakehouse, settings))
-    # A cycle: a minute of everything, and two outages.
-    _append(lakehouse, BRONZE_EVENTS, mesh.events(minutes, 1))
-    _alerts(lakehouse, [*mesh.outage(minutes - 0.5), *mesh.outage(minutes - 0.4)])
-    timed("cycle_dependencies", lambda: refresh_dependencies(lakehouse))
-    timed("cycle_baselines", lambda: refresh_baselines(lakehouse))
-    timed("cycle_problems", lambda: refresh_problems(lakehouse, settings))
-    took["history_problems_per_100"] = round(100 * took["history_problems"] / size.problems, 3)
+    timed(took.history, "history", "dependencies", lambda: refresh_dependencies(lakehouse))
+    timed(took.history, "history", "baselines", lambda: refresh_baselines(lakehouse, full_refresh=True))
+    timed(took.history, "history", "problems", lambda: refresh_problems(lakehouse, settings))
+    timed(took.history, "history", "platinum", lambda: refresh_platinum_problems(lakehouse, settings))
+    for cycle in range(_CYCLES):
+        append(lakehouse, BRONZE_EVENTS, mesh.some(minutes + cycle, _NEWS))
+        _alerts(lakehouse, [one for n in range(_OUTAGES) for one in mesh.outage(minutes + cycle - 0.5 + n / 10)])
+        stage = f"cycle {cycle + 1}"
+        seconds: dict[str, float] = {}
+        timed(seconds, stage, "dependencies", lambda: refresh_dependencies(lakehouse))
+        timed(seconds, stage, "baselines", lambda: refresh_baselines(lakehouse))
+        timed(seconds, stage, "problems", lambda: refresh_problems(lakehouse, settings))
+        timed(seconds, stage, "platinum", lambda: refresh_platinum_problems(lakehouse, settings))
+        took.cycles.append(seconds)
+    say(f"problems and ranking of a cycle: {took.median('problems'):.2f} s (median of {_CYCLES})")
     return took
 
 
@@ -144,7 +187,7 @@ def _alerts(lakehouse: Lakehouse, alerts: list[tuple[str, datetime]]) -> None:
     rows = [_row(name, at) for name, at in sorted(alerts, key=lambda one: one[1])]
     for contract in (SILVER_ALERTS, GOLD_INCIDENTS):
         schema = pa.schema(lakehouse.create(contract).schema().to_arrow())
-        _append(lakehouse, contract, pa.Table.from_pylist([{**_blank(schema), **row} for row in rows], schema))
+        append(lakehouse, contract, pa.Table.from_pylist([{**blank(schema), **row} for row in rows], schema))
 
 
 def _row(name: str, at: datetime) -> dict[str, Any]:
@@ -165,7 +208,7 @@ def _row(name: str, at: datetime) -> dict[str, Any]:
     }
 
 
-def _blank(schema: pa.Schema) -> dict[str, Any]:
+def blank(schema: pa.Schema) -> dict[str, Any]:
     """A value for each column that has to have one."""
 
     def value(kind: pa.DataType) -> Any:
@@ -176,19 +219,19 @@ def _blank(schema: pa.Schema) -> dict[str, Any]:
     return {field.name: value(field.type) for field in schema if not field.nullable}
 
 
-def _append(lakehouse: Lakehouse, contract: Contract, rows: pa.Table) -> None:
-    """Add rows with the next `_batch_id`; columns that they lack are null, or what :func:`_blank` says."""
+def append(lakehouse: Lakehouse, contract: Contract, rows: pa.Table) -> None:
+    """Add rows with the next `_batch_id`; columns that they lack are null, or what :func:`blank` says."""
     table = lakehouse.create(contract)
     schema = pa.schema(table.schema().to_arrow())
     batch_id = lakehouse.snapshot(contract).last_batch_id + 1
-    blank: Mapping[str, Any] = _blank(schema)
+    missing: Mapping[str, Any] = blank(schema)
 
     def column(field: pa.Field) -> Any:
         if field.name == "_batch_id":
             return pa.array(np.full(rows.num_rows, batch_id))
         if field.name in rows.schema.names:
             return rows[field.name].cast(field.type)
-        return pa.array([blank.get(field.name)] * rows.num_rows, field.type)
+        return pa.array([missing.get(field.name)] * rows.num_rows, field.type)
 
     write_deltalake(
         table,

@@ -28,7 +28,7 @@ class Measurement:
     """The same thing, measured several times.
 
     Attributes:
-        group: `cycle`, `throughput`, `history`, `control plane`, `storm` or `skew`.
+        group: `cycle`, `throughput`, `history`, `control plane`, `observed`, `storm`, `skew` or `problems`.
         name: what was measured, e.g. `warm server`.
         note: what a reader has to know of it, e.g. that it was cut off.
     """
@@ -106,7 +106,8 @@ class Target:
     """A figure and what it should be.
 
     Attributes:
-        letter: of the issue, a to f; g is of HTTP in.
+        letter: of the issue, a to f; g is of HTTP in, h of being observed, i of pages, j of labelled faults, k of
+            problems.
         name: what the figure is.
         value: as measured.
         limit: `value` is at least or at most this.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
@@ -19,16 +20,25 @@ from typing import TYPE_CHECKING, Any
 from alert_assets.analysis.causes import Observations, Window, log_minutes, observe, rank
 from alert_assets.analysis.causes.observations import Change
 from alert_assets.analysis.causes.problems import Incident, group
+from alert_assets.analysis.problem import ProblemContext
+from alert_assets.analysis.problem_rules import diagnose_problem
+from alert_assets.contracts.vocabulary import SEVERITIES
 from alert_assets.errors import UserError
+from alert_assets.transforms.problem_facts import Evidence, row_of
+from benchmarks.results import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from alert_assets.analysis.causes import Ranking
+    from alert_assets.analysis.causes.problems import Problem
+    from benchmarks.bench import Bench
 
 #: Days of Nezha: metrics and logs in one folder, calls in another, labels in a file.
 DAYS = ("nezha-2022-08-22", "nezha-2023-01-30")
 PETSHOP = "petshop-train"
+
+ALL_KINDS = "Nezha, all kinds"
 
 #: After a fault's injection, in minutes, that the product is asked; the targets are of `ASKED_AFTER`.
 OFFSETS = (0, 1, 2, 3, 4, 5, 6)
@@ -40,6 +50,10 @@ _MISSING, _DECOYS = 0.2, 3
 _CHANGE_BEFORE_SYMPTOM = timedelta(seconds=480)
 #: Moments a day, ten minutes apart, from half an hour after its last labelled fault on.
 _QUIET = 60
+
+#: An alert so long after an injection is of that fault.
+_OF_A_FAULT = timedelta(minutes=10)
+_NOISE = re.compile(r"\b(noise|transient)", re.IGNORECASE)
 
 Event = dict[str, Any]
 
@@ -109,9 +123,19 @@ def find_telemetry() -> Path:
     )
 
 
-def measure(telemetry: Path) -> list[Figure]:
+def measure(telemetry: Path, draws: int = DRAWS) -> list[Figure]:
     """Rank every labelled fault, plain and made harder."""
-    return [*_nezha(telemetry), *_petshop(telemetry)]
+    return [*_nezha(telemetry), *_petshop(telemetry, draws)]
+
+
+def part(bench: Bench, draws: int = DRAWS) -> None:
+    """Add the targets; without the labelled telemetry, which is not in the repository, there are none."""
+    try:
+        telemetry = find_telemetry()
+    except UserError as error:
+        bench.say(f"signal is left out: {error}")
+        return
+    bench.results.targets += targets(measure(telemetry, draws), grouping(telemetry), noise(telemetry))
 
 
 def _nezha(telemetry: Path) -> list[Figure]:
@@ -121,7 +145,7 @@ def _nezha(telemetry: Path) -> list[Figure]:
         "cpu": Figure("Nezha, CPU faults", 0.9),
         "network": Figure("Nezha, network delays", 0.55, 0.85),
         "other": Figure("Nezha, exceptions and wrong returns"),
-        "all": Figure("Nezha, all kinds", 0.6, 0.78),
+        "all": Figure(ALL_KINDS, 0.6, 0.78),
     }
     by_offset = [Figure(f"Nezha, all kinds, asked {offset} min after the injection") for offset in OFFSETS]
     quiet = Figure("Nezha, moments after the last fault, no cause claimed")
@@ -144,19 +168,19 @@ def _nezha(telemetry: Path) -> list[Figure]:
     return [*figures.values(), quiet, *by_day, *by_offset]
 
 
-def _petshop(telemetry: Path) -> list[Figure]:
+def _petshop(telemetry: Path, draws: int) -> list[Figure]:
     events, faults = read(telemetry, PETSHOP), list(labels(telemetry, PETSHOP))
     observed = _observed(events)
     plain = Figure("PetShop, from the symptom", 1.0)
     everywhere = Figure("PetShop, over all applications")
     unchanged = Figure("PetShop, changes left out")
-    missing = Figure(f"PetShop, {_MISSING:.0%} of the edges missing, {DRAWS} draws", 0.85)
-    decoys = Figure(f"PetShop, {_DECOYS} changes elsewhere, {DRAWS} draws", 0.95)
+    missing = Figure(f"PetShop, {_MISSING:.0%} of the edges missing, {draws} draws", 0.85)
+    decoys = Figure(f"PetShop, {_DECOYS} changes elsewhere, {draws} draws", 0.95)
     for fault in faults:
         plain.add(_ask(observed, fault), fault)
         everywhere.add(_ask(observed, replace(fault, symptom=None)), fault)
         unchanged.add(_ask(replace(observed, changes=[]), fault), fault)
-    for draw in range(DRAWS):
+    for draw in range(draws):
         random = Random(draw)  # noqa: S311  # reproducible, not secret
         fewer_edges = _observed(_without_edges(events, random))
         more_changes = _with_decoys(observed, faults, random)
@@ -203,13 +227,101 @@ def grouping(telemetry: Path) -> Grouping:
 
 
 def _incidents(events: list[Event]) -> list[Incident]:
-    """One for each fingerprint and window of five minutes, as silver and gold make them."""
-    windows: dict[tuple[Any, ...], list[datetime]] = defaultdict(list)
+    return [
+        Incident(
+            row["incident_id"],
+            row["fingerprint"],
+            row["application_id"],
+            row["first_seen_timestamp"],
+            row["last_seen_timestamp"],
+        )
+        for row in _incident_rows(events).values()
+    ]
+
+
+def _incident_rows(events: list[Event]) -> dict[str, Event]:
+    """One for each fingerprint and window of five minutes, as silver and gold make them, by id."""
+    windows: dict[tuple[Any, ...], list[Event]] = defaultdict(list)
     for event in events:
         if event["event_type"] == "alert":
-            at = event["timestamp"]
-            windows[event["application_id"], event["host"], event["alert_type"], at.timestamp() // 300].append(at)
-    return [Incident(repr(key), repr(key[:3]), key[0], min(times), max(times)) for key, times in windows.items()]
+            window = event["timestamp"].timestamp() // 300
+            windows[event["application_id"], event.get("host"), event["alert_type"], window].append(event)
+    return {repr(key): _incident_row(key, some) for key, some in windows.items()}
+
+
+def _incident_row(key: tuple[Any, ...], alerts: list[Event]) -> Event:
+    """What problems and their analysis read of a row of gold_incidents."""
+    times = [alert["timestamp"] for alert in alerts]
+    return {
+        "incident_id": repr(key),
+        "fingerprint": repr(key[:3]),
+        **{name: alerts[-1].get(name) for name in ("application_id", "host", "alert_type", "threshold")},
+        "severity": max((alert["severity"] for alert in alerts), key=SEVERITIES.index),
+        "alert_count": len(alerts),
+        "max_value": max((v for alert in alerts if (v := alert.get("current_value")) is not None), default=None),
+        "first_seen_timestamp": min(times),
+        "last_seen_timestamp": max(times),
+    }
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How often the rules call something "noise" or "transient" that is none; the target is never."""
+
+    name: str
+    called: int
+    of: int
+
+    @property
+    def is_met(self) -> bool:
+        """Whether nothing is."""
+        return not self.called
+
+
+def noise(telemetry: Path) -> list[Noise]:
+    """Analyse every problem of the labelled data, while it fires and when it is over.
+
+    A labelled fault is called noise when one of its problems is, firing or over.
+    """
+    found: dict[tuple[str, int], bool] = {}
+    firing: list[bool] = []
+    all_faults = 0
+    for name, *others in (*((day, f"dependencies-{day}") for day in DAYS), (PETSHOP,)):
+        faults = list(labels(telemetry, name))
+        all_faults += len(faults)
+        starts = [fault.at - (_CHANGE_BEFORE_SYMPTOM if fault.symptom else timedelta()) for fault in faults]
+        for problem, while_firing, when_over in _called_noise(read(telemetry, name, *others)):
+            firing.append(while_firing)
+            for incident in problem.incidents:
+                number = bisect_right(starts, incident.first_seen) - 1
+                # A day of Nezha has alerts without a fault too.
+                if number >= 0 and (faults[number].symptom or incident.first_seen - starts[number] <= _OF_A_FAULT):
+                    found[name, number] = found.get((name, number), False) or while_firing or when_over
+    silent = f", {all_faults - len(found)} more raised no alert" if all_faults > len(found) else ""
+    return [
+        Noise(f"labelled faults with an alert{silent}", sum(found.values()), len(found)),
+        Noise("problems that still fire", sum(firing), len(firing)),
+    ]
+
+
+def _called_noise(events: list[Event]) -> Iterator[tuple[Problem, bool, bool]]:
+    """Each problem, and whether it is called noise while it fires and when it is over."""
+    observed, rows = _observed(events), _incident_rows(events)
+    for problem in group(_incidents(events), observed.graph, hops=2, gap=timedelta(minutes=10)):
+        window = Window(problem.opened_at.timestamp(), problem.last_seen_at.timestamp())
+        lookback = window.end - window.start + 3600
+        evidence = Evidence(rank(observed, window, among=problem.applications, lookback_seconds=lookback), [])
+        said = [
+            _says_noise(row_of(problem, rows, over, evidence), [rows[one.incident_id] for one in problem.incidents])
+            for over in (lambda _, __: None, lambda _, seen: seen)
+        ]
+        yield problem, said[0], said[1]
+
+
+def _says_noise(problem: Event, incidents: list[Event]) -> bool:
+    analysis = diagnose_problem(ProblemContext.from_gold_row(problem, incidents))
+    said = (analysis.summary, analysis.root_cause, analysis.recommended_action, *analysis.patterns)
+    return any(_NOISE.search(text) for text in said)
 
 
 def _ask(observed: Observations, fault: Fault, later: timedelta = timedelta()) -> Ranking:
@@ -267,8 +379,8 @@ def labels(telemetry: Path, name: str) -> Iterator[Fault]:
             yield Fault(at, label["cause"], label["cause_host"], label["metric"], label["symptom"])
 
 
-def markdown(figures: list[Figure], grouped: Grouping) -> str:
-    """The figures as a table, and what became of the issues as a sentence."""
+def markdown(figures: list[Figure], grouped: Grouping, counts: list[Noise]) -> str:
+    """The figures as a table, and what became of the issues and what is called noise as sentences."""
     rows = [
         "| on | first | among three | of | first, % | target, first / three | Brier score | of the base rate |",
         "|---|---|---|---|---|---|---|---|",
@@ -285,4 +397,44 @@ def markdown(figures: list[Figure], grouped: Grouping) -> str:
         f"{grouped.whole} issues are in one problem, {grouped.mixed} problems have incidents of two issues"
         f"{'' if grouped.is_met else ' (**missed**)'}."
     )
-    return "\n".join([*rows, "", said]) + "\n"
+    called = [
+        f'Called "noise" or "transient": {one.called} of {one.of} {one.name} (target 0)'
+        f"{'' if one.is_met else ' (**missed**)'}."
+        for one in counts
+    ]
+    return "\n".join([*rows, "", said, "", *called]) + "\n"
+
+
+def targets(figures: list[Figure], grouped: Grouping, counts: list[Noise]) -> list[Target]:
+    """What has a target, as `make bench` says it."""
+    found = []
+    for figure in figures:
+        for name, hits, share in (
+            ("first", figure.first, figure.target_first),
+            ("among three", figure.three, figure.target_three),
+        ):
+            if share is not None:
+                found.append(_share(f"{figure.name}: culprit {name}", hits, figure.of, share))
+    found += [
+        Target("j", f"PetShop: problems an issue, {grouped.issues} issues", grouped.problems / grouped.issues, 1.3),
+        _share("PetShop: issues in one problem", grouped.whole, grouped.issues, 0.9),
+        Target(
+            "j",
+            f"PetShop: problems with two issues, of {grouped.problems}",
+            grouped.mixed,
+            0.05 * grouped.problems,
+            unit="",
+        ),
+    ]
+    found += [
+        Target("j", f'called "noise" or "transient", of {one.of} {one.name}', one.called, 0, unit="") for one in counts
+    ]
+    whole = next(figure for figure in figures if figure.name == ALL_KINDS)
+    return [
+        *found,
+        Target("j", f"{whole.name}: Brier score over the base rate's", whole.brier / whole.base_rate_brier, 1),
+    ]
+
+
+def _share(name: str, hits: int, of: int, share: float) -> Target:
+    return Target("j", f"{name}, {hits} of {of}", 100 * hits / of, 100 * share, at_least=True, unit="%")

@@ -14,6 +14,7 @@ from alert_assets.commands.lake import reading, records
 from alert_assets.commands.options import JsonOption, refuse_before
 from alert_assets.commands.people import WhoOption, WhyOption
 from alert_assets.contracts import BRONZE_HELD
+from alert_assets.contracts.masking import masked
 from alert_assets.ingest.held import HeldBatch, discard, held_batch, held_batches, release
 from alert_assets.kernel.clock import utc_now
 from alert_assets.settings import load_settings
@@ -68,6 +69,8 @@ def show(number: NumberArgument, as_json: JsonOption = False) -> None:
                 f"ORDER BY _source_file, raw LIMIT {_SAMPLE}",
             )
         )
+    # For a look: who needs them as they came has the files.
+    lines = [{**row, "raw": masked(row["raw"])} for row in lines]
     if as_json:
         return output.print_json({**asdict(batch), "sample": lines})
     now = utc_now()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import os
+from dataclasses import asdict, replace
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -39,7 +41,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Do what is due: compaction, archive, vacuum, expired log entries, old state rows; exit 1 when one failed."""
+    """Do what is due: compaction, archive, vacuum, expired log entries, old rows; exit 1 when one failed."""
     settings = load_settings()
     tables = [table_named(name) for name in table or []] or TABLES
     errors = Console(stderr=True, markup=False, emoji=False, highlight=False)
@@ -47,6 +49,8 @@ def run(
         report = maintain(
             settings, utc_now(), lambda text: errors.print(text, soft_wrap=True), tables=tables, dry_run=dry_run
         )
+        if not table and not dry_run and "DAGSTER_HOME" in os.environ:
+            report = replace(report, pruned_history=_prune_history(settings))
     if as_json:
         output.print_json({"time": utc_now(), "dry_run": dry_run, **asdict(report)})
     else:
@@ -104,6 +108,18 @@ def _landing(settings: Settings) -> dict[str, int | str]:
     return {"ingested_files_to_archive": waiting if settings.archive_dir else 0, "checkpoint_entries": entries}
 
 
+def _prune_history(settings: Settings) -> dict[str, int]:
+    """As the asset does where Dagster's daemon runs, but for the runs that the daemon launched."""
+    import dagster as dg
+
+    from alert_assets.definitions import defs
+    from alert_assets.defs.maintenance.history import Ours, prune_history
+
+    with dg.DagsterInstance.get() as instance:
+        ours = Ours.of(defs.get_repository_def(), None)
+        return prune_history(instance, ours, utc_now() - timedelta(days=settings.keep_dagster_days))
+
+
 def _print_report(report: MaintenanceReport, *, dry_run: bool) -> None:
     there = [table for table in report.tables if table.files_before or table.vacuumed_files or table.problem]
     if there:
@@ -117,8 +133,11 @@ def _print_report(report: MaintenanceReport, *, dry_run: bool) -> None:
     would = "would be " if dry_run else ""
     output.say(
         f"\n{output.count(report.archived_files, 'landing file')} {would}archived, "
-        f"{output.count(sum(report.pruned_rows.values()), 'state row')} {would}removed."
+        f"{output.count(sum(report.pruned_rows.values()), 'old row')} {would}removed."
     )
+    if report.pruned_history:
+        removed = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.pruned_history.items())
+        output.say(f"Removed from Dagster's history: {removed}.")
     if "landing" in report.skipped:
         output.say(f"Landing zone: {report.skipped['landing']}.")
 

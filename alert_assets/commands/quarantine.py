@@ -14,6 +14,7 @@ from alert_assets.commands.lake import reading
 from alert_assets.commands.options import JsonOption, LimitOption, refuse_before
 from alert_assets.commands.people import login
 from alert_assets.contracts import BRONZE_QUARANTINE
+from alert_assets.contracts.masking import masked
 from alert_assets.ingest.quarantine import counts_by_reason, quarantine_totals, quarantined_lines
 from alert_assets.kernel.clock import utc_now
 from alert_assets.settings import load_settings
@@ -111,7 +112,7 @@ def replay(reason: ReasonOption = None, as_json: JsonOption = False) -> None:
 
     Lines unmapped:SENDER are mapped again, by the mapping that there is now; this needs no Spark.
     """
-    from alert_assets.ingest.query import ReplayReport, replay_quarantine
+    from alert_assets.ingest.replay import ReplayReport, replay_quarantine
 
     settings = load_settings()
 
@@ -163,6 +164,6 @@ def _table(lines: list[dict[str, Any]], *, everything: bool) -> Any:
             output.line(PurePosixPath(row["_source_file"]).name),
             output.line(", ".join(row["reasons"])),
             *([output.stamp(row["replayed_at"])] if everything else []),
-            output.line(row["raw"], _LINE),
+            output.line(masked(row["raw"]), _LINE),
         )
     return table

@@ -169,8 +169,8 @@ def _wrong_mapping(mapping: MappingFile, settings: Settings) -> str | None:
 
 def _refused(lines: Sequence[bytes], settings: Settings) -> list[tuple[int, str]]:
     """Return the number, from 1, of each line that landing would refuse, and why."""
+    from alert_assets.ingest.contract_judge import contract_judge
     from alert_assets.ingest.judge import Limits
-    from alert_assets.ingest.query import contract_judge
 
     judge, now_us = contract_judge(Limits.of(settings)), round(utc_now().timestamp() * 1_000_000)
     verdicts = enumerate((judge.verdict(line.rstrip(b"\n"), now_us) for line in lines), 1)

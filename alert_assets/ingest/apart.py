@@ -28,7 +28,7 @@ from alert_assets.kernel.filesystems import filesystem_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from alert_assets.ingest.query import LandingBatch
+    from alert_assets.ingest.batch import LandingBatch
     from alert_assets.settings import Settings
 
 #: Rehearsals of one batch; when they are used up, what is known to fail is set aside as it is.

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE
 from alert_assets.errors import UserError
-from alert_assets.ingest.query import as_it_came, judged_lines, late_by, quarantine_rows, unpublished, watermark
+from alert_assets.ingest.contract_judge import judged_lines, late_by, watermark
+from alert_assets.ingest.kept import as_it_came, quarantine_rows, unpublished
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse, records
 from alert_assets.notify.facts import held_alert, held_decided_alert

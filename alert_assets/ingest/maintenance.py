@@ -1,18 +1,24 @@
 """Maintenance: what keeps the tables, the landing zone and the state database as quick as on the first day.
 
 Each step looks at what is there and does what is due, so it can be run at any time, by anybody, twice, or
-be stopped. None of it needs Spark, and none asks a circuit breaker: no row changes, whatever it is worth.
+be stopped. None of it needs Spark, and none asks a circuit breaker: no row of telemetry or alerts changes, whatever it
+is worth. Rows of the reliability tables expire: hundreds are measured every five minutes, and nothing looks
+further back than the longest SLO and the last month's report.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
-from alert_assets.contracts import BRONZE_EVENTS, Contract
+from deltalake.exceptions import DeltaError
+
+from alert_assets.contracts import BRONZE_EVENTS, RELIABILITY_CONTRACTS, Contract
 from alert_assets.errors import UserError
 from alert_assets.ingest.landing import archive_ingested, waiting_for_archive
-from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.kernel.sql import literal, quote
+from alert_assets.lake.lakehouse import Lakehouse, rows_in
 from alert_assets.lake.maintenance import TABLES, TableMaintenance, TableUpkeep, maintain_table, table_upkeep
 from alert_assets.lake.schema import LakehouseError
 from alert_assets.state.check_results import latest_checks
@@ -35,7 +41,8 @@ class MaintenanceReport:
 
     Attributes:
         archived_files: landing files that left for the archive.
-        pruned_rows: rows removed from the state database, by table.
+        pruned_rows: rows removed from the state database and the reliability tables, by table.
+        pruned_history: what was removed from Dagster's history, where Dagster runs the maintenance.
         problems: what went wrong, by what it is about; the rest was done.
         skipped: what was left for the next time, with the reason.
     """
@@ -43,6 +50,7 @@ class MaintenanceReport:
     tables: tuple[TableMaintenance, ...] = ()
     archived_files: int = 0
     pruned_rows: dict[str, int] = field(default_factory=dict)
+    pruned_history: dict[str, int] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
@@ -94,7 +102,15 @@ def maintain(
                 pruned = prunable_rows(state, settings, now) if dry_run else prune_state(state, settings, now)
         except UserError as error:
             problems["state"] = str(error)
-    return MaintenanceReport(tuple(done), archived, pruned, problems, skipped)
+        for contract in RELIABILITY_CONTRACTS.values() if cleaning else ():
+            try:
+                if removed := _prune_measurements(lakehouse, contract, now, dry_run=dry_run):
+                    pruned[contract.name] = removed
+            except LakehouseError:
+                skipped[contract.name] = "it is being written; old rows are removed the next time"
+            except (DeltaError, OSError, UserError) as error:
+                problems.setdefault(contract.name, " ".join(str(error).split()))
+    return MaintenanceReport(tuple(done), archived, pruned, problems=problems, skipped=skipped)
 
 
 def upkeep(settings: Settings, contract: Contract, now: datetime, *, vacuum: bool = False) -> TableUpkeep | None:
@@ -125,3 +141,20 @@ def _archive(lakehouse: Lakehouse, *, dry_run: bool) -> int:
         return waiting_for_archive(settings)[0]
     with lakehouse.writing(BRONZE_EVENTS):
         return archive_ingested(settings)
+
+
+def _prune_measurements(lakehouse: Lakehouse, contract: Contract, now: datetime, *, dry_run: bool) -> int:
+    """Remove rows past ALERTS_KEEP_MEASUREMENTS_DAYS; returns how many.
+
+    Whole months of them: compaction has put each into files of its own, so that none need be written anew.
+    """
+    kept = now - timedelta(days=lakehouse.settings.keep_measurements_days)
+    first = kept.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    column = quote(contract.time_column)
+    count = rows_in(lakehouse, contract, f"SELECT count(*) AS rows FROM t WHERE {column} < {literal(first)}")
+    rows = int(count[0]["rows"]) if count else 0
+    if not rows or dry_run:
+        return rows
+    with lakehouse.writing(contract):
+        # As a text: delta-rs compares the files' statistics with no other time.
+        return lakehouse.delete(contract, f"{column} < '{first:%Y-%m-%dT%H:%M:%SZ}'")

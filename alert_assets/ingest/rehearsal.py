@@ -21,7 +21,7 @@ from alert_assets.kernel.clock import utc_now
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-    from alert_assets.ingest.query import LandingBatch
+    from alert_assets.ingest.batch import LandingBatch
 
 #: An event, and a line for quarantine.
 _OURS = (

@@ -56,6 +56,8 @@ def unusable_in_table_path(path: str) -> str | None:
 
 def is_utf8(name: str) -> bool:
     """Whether a file's name is UTF-8, and not bytes that Python keeps as surrogates."""
+    if name.isascii():
+        return True
     try:
         name.encode()
     except UnicodeEncodeError:

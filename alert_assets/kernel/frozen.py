@@ -21,10 +21,12 @@ else:
         known = instance.__dataclass_fields__
         values = {**instance.__dict__, **changes}
         if len(values) != len(known):
-            if unknown := changes.keys() - known.keys():
+            others = values.keys() - known.keys()
+            if unknown := others & changes.keys():
                 raise TypeError(f"{type(instance).__name__} has no field {', '.join(sorted(unknown))}")
-            # A cached property is in the dictionary too.
-            values = {name: values[name] for name in known}
+            for name in others:
+                # A cached property is in the dictionary too.
+                del values[name]
         copy = object.__new__(type(instance))
         object.__setattr__(copy, "__dict__", values)
         return copy

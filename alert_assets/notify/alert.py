@@ -34,8 +34,10 @@ Kind = Literal[
     "contract_break",
     "delivery_failure",
     "suspicious_act",
+    "report",
 ]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+#: A report goes to the addresses of the e-mail channel, past the routing, so no rule names it.
+KINDS: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind != "report")
 
 Status = Literal["firing", "resolved"]
 
@@ -43,7 +45,7 @@ Status = Literal["firing", "resolved"]
 _ERROR_LENGTH, _TRACE_LINES = 2_000, 15
 
 #: Fields that anybody may have written, and those that name something, from which only secrets are taken.
-_FREE_TEXTS = ("description", "error", "stack_trace", "message", "cause", "suggested_action")
+_FREE_TEXTS = ("description", "error", "stack_trace", "message", "cause", "suggested_action", "body")
 _NAMES = ("application", "table", "pipeline", "alert_type", "host", "source", "url", "runbook_url")
 
 #: How a cause begins that is none.
@@ -84,6 +86,8 @@ class Alert:
         problem_alerts: names of all alerts of that problem, as members are named in messages.
         routed_priority: that of the routing, where a route sets one.
         surge: how far it is above its usual rate, in words, where that is news.
+        body: a report's message as HTML, in the place of one made of the fields here.
+        attached: HTML pages that go with it, by file name; for channels that can.
         cause, confidence: of the analysis, once there is one; the first action is `suggested_action`.
     """
 
@@ -124,6 +128,8 @@ class Alert:
     cause: str | None = None
     confidence: float | None = None
     routed_priority: str | None = None
+    body: str | None = None
+    attached: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def priority(self) -> str:
@@ -153,6 +159,7 @@ class Alert:
             title=mask({"masking": "email"}, self.title),
             labels=masked_labels(self.labels, names=names),
             links={name: without_secrets(link) for name, link in self.links.items()},
+            attached={name: masked(page) for name, page in self.attached.items()},
             **texts,
             **named,
         )

@@ -28,7 +28,6 @@ from alert_assets.kernel.frozen import replace
 from alert_assets.kernel.sql import literal
 from alert_assets.lake.lakehouse import records
 from alert_assets.lake.rows import query
-from alert_assets.notify.alert import Alert
 from alert_assets.notify.dispatcher import Dispatcher
 from alert_assets.notify.escalator import Escalator
 from alert_assets.notify.facts import incident_alert
@@ -38,6 +37,7 @@ from alert_assets.notify.sources import is_demo
 from alert_assets.notify.stages.pipeline import Pipeline
 from alert_assets.notify.store.memory import MemoryStore, SentMessage
 from alert_assets.notify.store.notifications import acknowledge, resolve
+from alert_assets.notify.store.pending import alert_of
 from alert_assets.state.tables import audit_log, episodes, outbox, silences
 from alert_assets.state.types import storable
 
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from alert_assets.lake.lakehouse import Lakehouse
+    from alert_assets.notify.alert import Alert
     from alert_assets.notify.episode import Rules
     from alert_assets.notify.routing.rules import Routing
     from alert_assets.state.database import State
@@ -227,12 +228,11 @@ def _reports(row: dict[str, Any], since: datetime, until: datetime) -> Iterator[
 
 def _from_state(state: State, since: datetime, until: datetime) -> tuple[list[Report], list[Act], list[dict[str, Any]]]:
     with state.reading() as connection:
-        others = select(outbox.c.created_at, outbox.c.payload).where(
+        others = select(outbox).where(
             outbox.c.kind != "incident", outbox.c.created_at >= since, outbox.c.created_at < until
         )
-        reports = [
-            Report(at, Alert.from_json(payload)) for at, payload in connection.execute(others.order_by(outbox.c.id))
-        ]
+        found = connection.execute(others.order_by(outbox.c.id)).mappings()
+        reports = [Report(row["created_at"], alert_of(row)) for row in found]
         done = (
             select(audit_log.c.at, audit_log.c.action, audit_log.c.who, episodes.c.fingerprint, episodes.c.title)
             .join(episodes, episodes.c.id == audit_log.c.subject)
@@ -268,7 +268,8 @@ def replay(history: History, routing: Routing, rules: Rules, progress: Progress 
     """
     store, tick = MemoryStore(routing.limits.memory, history.silences), history.tick
     dispatcher = Dispatcher(store, routing, rules, budget_seconds=float("inf"))
-    escalator = Escalator(store, routing, budget_seconds=float("inf"))
+    # No routing file changes in a replay, so nothing is looked at before it is due.
+    escalator = Escalator(store, routing, budget_seconds=float("inf"), look_again=history.until - history.since + tick)
     reports = {at: list(some) for at, some in groupby(history.reports, key=lambda report: _ceiling(report.at, tick))}
     acts = {at: list(some) for at, some in groupby(history.acts, key=lambda act: _ceiling(act.at, tick))}
     happens = sorted({*reports, *acts})
@@ -341,7 +342,7 @@ def _sent(store: MemoryStore, message: SentMessage) -> Sent:
     episode = store.episodes[message.episode]
     # The summary of a recipient is named after its moment, which is what may differ.
     name = "summary" if episode.is_summary else episode.fingerprint
-    to, title = storable(str(message.to)), storable(episode.alert.title)
+    to, title = storable(str(message.to)), storable(episode.alert.masked().title)
     return Sent(message.at, name, message.action.value, to, episode.severity, title)
 
 

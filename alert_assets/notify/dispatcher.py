@@ -142,10 +142,15 @@ class Dispatcher:
             stored.keep(step.episode, step.occurrence)
             return self._end(pipeline, step, alert, number)
         if alert.problem_id and not step.episode.is_over:
-            step = replace(step, episode=replace(step.episode, group_key=f"{PROBLEM}{alert.problem_id}"))
+            key = f"{PROBLEM}{alert.problem_id}"
+            if step.episode.group_key != key:
+                step = replace(step, episode=replace(step.episode, group_key=key))
             if step.episode.notified_as == "notified":
                 pipeline.lead(step.episode)
         plan = self._routing.route(alert if step.episode.is_over else step.episode.current_alert)
+        if before is not None and step.episode.look_at and self._routing.route(before.current_alert) != plan:
+            # Another route has other steps.
+            step = replace(step, episode=replace(step.episode, look_at=None))
         episode = stored.keep(self._scheduled(step.episode, before, plan, pipeline.now), step.occurrence)
         self._hear(pipeline, episode)
         action, reason = step.action, step.reason
@@ -257,6 +262,9 @@ def is_reminder_due(episode: Episode, plan: Plan, routing: Routing, now: datetim
     if episode.state != "open" or episode.notified_at is None or episode.notified_as == "grouped":
         return False
     if episode.flapping_since is not None:
+        return False
+    if episode.look_at is not None and episode.look_at > now:
+        # The escalator has worked out that nothing is due before.
         return False
     due_at = next_reminder(
         plan.policy, episode.notified_at, episode.acknowledged_at, episode.reminded_at, routing.business_hours

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from alert_assets.kernel.durations import spell_duration
 from alert_assets.kernel.frozen import replace
@@ -308,12 +308,11 @@ def observe(
     report = Occurrence.of(alert, number)
     before = episode or _unopened(alert, number, now)
     occurrence = known.merged(report) if known else report
-    after = _counted(before, known, occurrence, now)
+    counted = _counted(before, known, occurrence, now)
     if before.is_over:
-        return _opening(before, after, report, occurrence, alert, number, now, rules)
+        return _opening(before, replace(before, **counted), report, occurrence, alert, number, now, rules)
     is_of_now = report.last_fired_at is not None and (before.over_at is None or report.last_fired_at > before.over_at)
-    if is_of_now:
-        after = _with_alert(before, after, report, alert)
+    after = replace(before, **counted, **(_with_alert(before, report, alert) if is_of_now else {}))
     if before.flapping_since is not None:
         return _flapping(before, after, occurrence, now, rules)
     if not after.is_firing:
@@ -327,7 +326,8 @@ def recount(episode: Episode, known: Occurrence | None, alert: Alert, number: in
     """Return the step of an alert about an episode that others of its fingerprint came after: it is counted."""
     report = Occurrence.of(alert, number)
     occurrence = known.merged(report) if known else report
-    return Step(_counted(episode, known, occurrence, now), occurrence, None, "it is of an earlier episode")
+    counted = replace(episode, **_counted(episode, known, occurrence, now))
+    return Step(counted, occurrence, None, "it is of an earlier episode")
 
 
 def review(episode: Episode, plan: Plan, now: datetime, rules: Rules) -> Review:
@@ -385,20 +385,19 @@ def _unopened(alert: Alert, number: int, now: datetime) -> Episode:
     return Episode(name, alert.episode, alert.severity, "resolved", now, alert.at, 0, alert, resolved_at=now)
 
 
-def _counted(before: Episode, known: Occurrence | None, occurrence: Occurrence, now: datetime) -> Episode:
-    """Return the episode with what is now known of the occurrence, and nothing decided."""
+def _counted(before: Episode, known: Occurrence | None, occurrence: Occurrence, now: datetime) -> dict[str, Any]:
+    """Return what changes in the episode by what is now known of the occurrence, with nothing decided."""
     fired_at = _latest(before.fired_at, occurrence.last_fired_at)
     over_at = _latest(before.over_at, occurrence.last_resolved_at)
     is_news = occurrence != known
-    return replace(
-        before,
-        count=before.count + occurrence.count - (known.count if known else 0),
-        fired_at=fired_at,
-        over_at=over_at,
-        last_at=max(at for at in (fired_at, over_at, before.last_at) if at is not None),
-        heard_at=now if is_news else before.heard_at,
-        quiet_at=None if is_news else before.quiet_at,
-    )
+    return {
+        "count": before.count + occurrence.count - (known.count if known else 0),
+        "fired_at": fired_at,
+        "over_at": over_at,
+        "last_at": max(at for at in (fired_at, over_at, before.last_at) if at is not None),
+        "heard_at": now if is_news else before.heard_at,
+        "quiet_at": None if is_news else before.quiet_at,
+    }
 
 
 def _opening(
@@ -425,7 +424,8 @@ def _opening(
         if before.over_at is None or fired - before.over_at > rules.reopen_within:
             reason = "it is new, the last episode ended long ago"
             occurrence = report
-            after = _counted(_unopened(alert, number, now), None, report, now)
+            unopened = _unopened(alert, number, now)
+            after = replace(unopened, **_counted(unopened, None, report, now))
     openings = (*(at for at in before.openings if at > fired - _FLAP_SPAN), fired)
     opened = replace(
         after.opened_again(now),
@@ -442,8 +442,8 @@ def _opening(
     return Step(opened, occurrence, action, reason, ends=not opened.is_firing and not opened.flapping_since)
 
 
-def _with_alert(before: Episode, after: Episode, report: Occurrence, alert: Alert) -> Episode:
-    """Return it with an alert of its opening: the latest firing counts, and an analysis stays."""
+def _with_alert(before: Episode, report: Occurrence, alert: Alert) -> dict[str, Any]:
+    """Return what an alert of its opening changes in it: the latest firing counts, and an analysis stays."""
     assert report.last_fired_at is not None
     is_latest = before.fired_at is None or report.last_fired_at >= before.fired_at
     latest, other = (alert, before.alert) if is_latest else (before.alert, alert)
@@ -451,12 +451,11 @@ def _with_alert(before: Episode, after: Episode, report: Occurrence, alert: Aler
         latest = replace(
             latest, cause=other.cause, confidence=other.confidence, suggested_action=other.suggested_action
         )
-    return replace(
-        after,
-        alert=replace(latest, since=min(latest.since, other.since)),
-        severity=worst((before.severity, alert.severity)),
-        analysed=before.analysed or (before.notified_as == "notified" and alert.is_explained),
-    )
+    return {
+        "alert": replace(latest, since=min(latest.since, other.since)),
+        "severity": worst((before.severity, alert.severity)),
+        "analysed": before.analysed or (before.notified_as == "notified" and alert.is_explained),
+    }
 
 
 def _news(before: Episode, after: Episode) -> tuple[Action | None, str]:

@@ -37,11 +37,22 @@ _LOOK_AGAIN = timedelta(minutes=15)
 class Escalator:
     """Walks the escalation chains. Several at once take turns."""
 
-    def __init__(self, state: State | Store, routing: Routing, *, budget_seconds: float = 40) -> None:
-        """Neither connects nor creates anything; the arguments are those of the dispatcher."""
+    def __init__(
+        self,
+        state: State | Store,
+        routing: Routing,
+        *,
+        budget_seconds: float = 40,
+        look_again: timedelta = _LOOK_AGAIN,
+    ) -> None:
+        """Neither connects nor creates anything; the arguments are those of the dispatcher.
+
+        No episode is left alone for longer than `look_again`.
+        """
         self._store = store_of(state, routing.limits.memory)
         self._routing = routing
         self._budget_seconds = budget_seconds
+        self._again = look_again
 
     def tick(self, now: datetime) -> int:
         """Escalate, remind and note what is due; returns how many episodes were looked at."""
@@ -114,4 +125,4 @@ class Escalator:
         )
         times = [at for at in (due_at, *self._deadlines(episode, plan)) if at is not None]
         soonest = pipeline.now + _SOON
-        return max(soonest, min([*times, pipeline.now + _LOOK_AGAIN]))
+        return max(soonest, min([*times, pipeline.now + self._again]))

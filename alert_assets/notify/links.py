@@ -18,16 +18,13 @@ def with_links(alert: Alert, dagster_url: str, web_url: str = "", runbook_base: 
     `dagster_url` is the webserver's, `web_url` that of our pages and `runbook_base` that of the runbooks where they are
     elsewhere; what is empty is not linked to.
     """
-    alert = replace(
-        alert,
-        runbook_url=alert.runbook_url or runbook_url(alert, runbook_base or (f"{web_url}/runbooks" if web_url else "")),
-    )
+    runbook = alert.runbook_url or runbook_url(alert, runbook_base or (f"{web_url}/runbooks" if web_url else ""))
     links = dict(alert.links)
     if web_url and alert.incident_id:
         links.setdefault("Problem", f"{web_url}/incidents/{quote(alert.incident_id, safe='')}")
     root = dagster_url.rstrip("/")
     if not root:
-        return replace(alert, links=links)
+        return replace(alert, links=links, runbook_url=runbook)
     # What the resident process does is no run of Dagster's, and has no page.
     if alert.run_id and not alert.run_id.startswith("stream/"):
         links.setdefault("Run", f"{root}/runs/{quote(alert.run_id, safe='')}")
@@ -36,4 +33,4 @@ def with_links(alert: Alert, dagster_url: str, web_url: str = "", runbook_base: 
         links.setdefault(alert.table, f"{root}/assets/{quote(alert.table, safe='')}?view={view}")
     if alert.kind == "breaker_transition":
         links.setdefault("Circuit breakers", f"{root}/assets/circuit_breakers?view=events")
-    return replace(alert, links=links)
+    return replace(alert, links=links, runbook_url=runbook)

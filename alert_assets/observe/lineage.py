@@ -15,6 +15,7 @@ import time
 import uuid
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 _MOST_WAITING = 1_000
 #: How long the end of a run waits for its events to be sent.
 _DRAIN_SECONDS = 2.0
-_PRODUCER = "urn:alert-assets"
+_PRODUCER = f"urn:alert-assets:{version('alert-assets')}"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import threading
 import time
 import uuid
 from contextlib import suppress
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from alert_assets.breaker.guard import BreakerOpen
@@ -42,7 +43,7 @@ from alert_assets.stream.cycle import Cycle, Landed, is_behind, run_cycle
 from alert_assets.stream.heartbeat import ping
 from alert_assets.stream.lease import RENEW_SECONDS, Lease, LeaseLost
 from alert_assets.stream.shift import CHAIN, JOB, Shift, allowed
-from alert_assets.stream.tally import Tally, sum_of
+from alert_assets.stream.tally import Tally
 from alert_assets.stream.watch import looks
 
 if TYPE_CHECKING:
@@ -95,9 +96,8 @@ class ResidentProcess:
         """
         self.stop = threading.Event()
         self._settings, self._breakers, self._log = settings, breakers, log
-        self._reports, self._tally = reports, Tally()
-        # By report, what an earlier one failed to tell.
-        self._owed: list[Numbers] = [{} for _ in reports]
+        # Each with what it has not been told yet. The first: checks are evaluated whoever hears of it.
+        self._reports = [(report, Tally()) for report in (lambda *_: None, *reports)]
         # The process's own start counts too.
         self._meter = StepMeter(processes_of_run, usage_of(pid for pid in processes_of_run() if pid != os.getpid()))
         self._tokens = Tally()
@@ -213,7 +213,8 @@ class ResidentProcess:
         finally:
             self._in_cycle = False
             self._news.set()
-        self._tally.add(cycle.numbers())
+        for _, untold in self._reports:
+            untold.add(cycle.numbers())
         used = {"prompt_tokens": cycle.causes.prompt_tokens, "completion_tokens": cycle.causes.completion_tokens}
         self._tokens.add({PLATINUM_PROBLEMS.name: used})
         self._landed.leave(cycle.bronze.broken or {})
@@ -323,34 +324,22 @@ class ResidentProcess:
 
     def _report(self) -> None:
         """Evaluate the checks of the tables that cycles have been over, and report; what fails is in the next one."""
-        numbers = self._tally.take()
-        due = [sum_of(owed, numbers) for owed in self._owed]
-        names = dict.fromkeys(name for some in (numbers, *due) for name in some)
-        if not names:
+        waiting = [(report, untold, untold.take()) for report, untold in self._reports]
+        if not any(numbers for _, _, numbers in waiting):
             return
         run_id = f"{JOB}/{uuid.uuid4()}"
-        try:
-            checked = {name: self._check(name, run_id) for name in names}
-        except Exception as error:  # noqa: BLE001  what was done is done, and is reported with what follows
-            self._tally.add(numbers)
-            self._log(f"Could not check: {one_line(str(error), 500)}")
-        else:
-            told = zip(self._reports, due, strict=True)
-            self._owed = [self._is_owed(report, run_id, numbers, checked) for report, numbers in told]
+        check = cache(partial(self._check, run_id=run_id))
+        problems = set()
+        for report, untold, numbers in waiting:
+            try:
+                if numbers:
+                    report(run_id, numbers, {name: check(name) for name in numbers})
+            except Exception as error:  # noqa: BLE001  what was done is done, and is reported with what follows
+                untold.add(numbers)
+                problems.add(one_line(str(error), 500))
+        for problem in sorted(problems):
+            self._log(f"Could not report: {problem}")
         self._record_usage(run_id)
-
-    def _is_owed(
-        self, report: Report, run_id: str, numbers: Numbers, checked: Mapping[str, Sequence[Evaluation]]
-    ) -> Numbers:
-        """Report, and return what has to be in the next one: nothing, or all of it when this one failed."""
-        if not numbers:
-            return {}
-        try:
-            report(run_id, numbers, {name: checked[name] for name in numbers})
-        except Exception as error:  # noqa: BLE001  the others are told all the same
-            self._log(f"Could not report: {one_line(str(error), 500)}")
-            return numbers
-        return {}
 
     def _record_usage(self, run_id: str) -> None:
         """Record what was used since the last report; what an idle process uses is recorded with the next one."""

@@ -32,11 +32,3 @@ class Tally:
         with self._lock:
             sums, self._sums = self._sums, defaultdict(Counter)
         return {table: {name: round(value, 3) for name, value in of_table.items()} for table, of_table in sums.items()}
-
-
-def sum_of(*parts: Mapping[str, Mapping[str, float]]) -> Numbers:
-    """Add numbers up, by table and name."""
-    tally = Tally()
-    for part in parts:
-        tally.add(part)
-    return tally.take()

@@ -48,7 +48,9 @@ def refresh_baselines(lakehouse: Lakehouse, *, full_refresh: bool = False) -> Re
         hours = _touched(bronze.table, 0 if full_refresh else cursor)
         read = sum(number for _, number in hours.values())
         if full_refresh:
-            rows = _together([_computed(bronze.table, day) for day in _days(hours)])
+            # In order of time: a file then has few hours, and who reads or merges some hours leaves the others alone.
+            order = [("hour", "ascending"), ("application_id", "ascending")]
+            rows = _together([_computed(bronze.table, day).sort_by(order) for day in _days(hours)])
             audit(SILVER_BASELINES, SILVER_BASELINES.key, rows)
             lakehouse.overwrite(SILVER_BASELINES, rows, transactions)
             return Refresh(read, len(hours), rows.num_rows, committed=True)

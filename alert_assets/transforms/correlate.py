@@ -166,7 +166,7 @@ def _once(content: pa.Table, whose: np.ndarray, event_ids: pa.ChunkedArray) -> n
 def _with_evidence(incidents: pa.Table, events: pa.Table, lookback_minutes: int) -> pa.Table:
     """Gold's rows of one application."""
     first_seen = micros(incidents["first_seen_timestamp"])
-    looking = incidents.select(["fingerprint", "window_start"])
+    looking = incidents.select(["fingerprint"])
     looking = looking.append_column("own_alert_id", incidents["alert_id"])
     looking = looking.append_column("from", pa.array(first_seen - lookback_minutes * 60_000_000))
     found = evidence(looking.append_column("to", pa.array(first_seen)), events)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_DEPENDENCIES
 from alert_assets.kernel.buckets import sql_bucket
 from alert_assets.kernel.intervals import bucket_intervals
-from alert_assets.kernel.sql import within
+from alert_assets.kernel.sql import literal, within
 from alert_assets.lake.audit import audit
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app, rows_in
 from alert_assets.lake.rows import query
@@ -30,6 +30,9 @@ _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 #: Calls of one event as a whole number; more than this nobody counts in one event.
 _REQUESTS = "CAST(round(least(greatest(coalesce(metrics['requests'], 0), 0), 1e15)) AS BIGINT)"
+
+#: Up to so many callers are read by name; beyond, all of the hours.
+_SPELLED_OUT = 500
 
 Row = dict[str, Any]
 Pairs = dict[tuple[str, str], Row]
@@ -53,8 +56,15 @@ def refresh_dependencies(lakehouse: Lakehouse, *, full_refresh: bool = False) ->
             columns = ", ".join(name for name in SILVER_DEPENDENCIES.columns if name != "_batch_id")
             stored = {_key(row): row for row in rows_in(lakehouse, SILVER_DEPENDENCIES, f"SELECT {columns} FROM t")}
         pairs = dict(stored)
+        # Those who called anew; of many the hours have most in any case.
+        callers = {name for names, _ in buckets.values() for name in names}
+        of = (
+            f"application_id IN ({', '.join(map(literal, sorted(callers)))})"
+            if len(callers) <= _SPELLED_OUT
+            else "true"
+        )
         for some in [[bucket] for bucket in buckets] if full_refresh else [list(buckets)] if buckets else []:
-            for seen in _seen(bronze.table, within("timestamp", bucket_intervals(some, width)), cursor):
+            for seen in _seen(bronze.table, f"{within('timestamp', bucket_intervals(some, width))} AND {of}", cursor):
                 pairs[_key(seen)] = _together(pairs.get(_key(seen)), seen)
         changed = _table(row for key, row in sorted(pairs.items()) if row != stored.get(key))
         audit(SILVER_DEPENDENCIES, SILVER_DEPENDENCIES.key, changed)
@@ -62,20 +72,21 @@ def refresh_dependencies(lakehouse: Lakehouse, *, full_refresh: bool = False) ->
             lakehouse.overwrite(SILVER_DEPENDENCIES, changed, transactions)
         else:
             lakehouse.merge(SILVER_DEPENDENCIES, SILVER_DEPENDENCIES.key, changed, transactions)
-        return Refresh(sum(buckets.values()), len(buckets), changed.num_rows, committed=True)
+        return Refresh(sum(events for _, events in buckets.values()), len(buckets), changed.num_rows, committed=True)
 
 
-def _new_buckets(bronze: DeltaTable, cursor: int, width: timedelta) -> dict[int, int]:
-    """Dependency events that came after the cursor, by the bucket of their time, in its order."""
+def _new_buckets(bronze: DeltaTable, cursor: int, width: timedelta) -> dict[int, tuple[list[str], int]]:
+    """The callers of dependency events that came after the cursor, and how many, by the bucket of their time."""
     # A lake that was written before there were dependencies has no column for the callee yet.
     if "depends_on" not in {field.name for field in bronze.schema().fields}:
         return {}
     rows = query(
-        f"SELECT {sql_bucket('timestamp', width)} AS bucket, count(*) AS events FROM t "
+        f"SELECT {sql_bucket('timestamp', width)} AS bucket, array_agg(DISTINCT application_id) AS names, "
+        "count(*) AS events FROM t "
         f"WHERE event_type = 'dependency' AND depends_on IS NOT NULL AND _batch_id > {cursor} GROUP BY 1 ORDER BY 1",
         t=bronze,
     )
-    return {row["bucket"]: row["events"] for row in rows}
+    return {row["bucket"]: (row["names"], row["events"]) for row in rows}
 
 
 def _seen(bronze: DeltaTable, when: str, cursor: int) -> list[Row]:

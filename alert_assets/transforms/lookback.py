@@ -38,8 +38,6 @@ _DEPLOYMENT = pa.struct(
 #: A row of :func:`evidence`.
 EVIDENCE = pa.schema(
     [
-        ("fingerprint", pa.string()),
-        ("window_start", MOMENT),
         ("evidence_count", pa.int64()),
         ("coded_count", pa.int64()),
         ("prior_alert_count", pa.int64()),
@@ -59,14 +57,14 @@ def evidence(incidents: pa.Table, events: pa.Table) -> pa.Table:
     """Gather what is in the incidents' lookbacks.
 
     Args:
-        incidents: of one application: `fingerprint, window_start, own_alert_id`, and `from` and `to`, the ends of the
+        incidents: of one application: `fingerprint, own_alert_id`, and `from` and `to`, the ends of the
             lookback, both included, in microseconds.
         events: the application's, each once, in any order: `at` in microseconds, `is_firing`, `alert_id`, `alert` (the
             fingerprint of one that fires), `code` and `listed_code`, `message`, `cpu_percent`, `memory_percent`,
             `error_rate` and `deployment_id, version, change_type`; null where it is no business of the event.
 
     Returns:
-        A row of :data:`EVIDENCE` an incident.
+        A row of :data:`EVIDENCE` for each incident, in their order.
     """
     events = events.sort_by("at")
     parts = (incidents.slice(start, _AT_ONCE) for start in range(0, max(len(incidents), 1), _AT_ONCE))
@@ -80,8 +78,6 @@ def _evidence(incidents: pa.Table, events: pa.Table) -> pa.Table:
     fired = spans.count(firing)
     cpu = _numbers(events["cpu_percent"])
     columns = [
-        incidents["fingerprint"],
-        incidents["window_start"].cast(MOMENT),
         spans.last - spans.first,
         spans.count(_is_given(events["code"])),
         fired - spans.count_same(firing, events["alert_id"], incidents["own_alert_id"]),

@@ -110,8 +110,12 @@ def refresh_problems(lakehouse: Lakehouse, settings: Settings, *, full_refresh: 
 
 def calls_of(lakehouse: Lakehouse, settings: Settings) -> Calls:
     """The calls that were seen, and those that somebody wrote down."""
+    return _calls(_pairs(lakehouse), settings)
+
+
+def _calls(pairs: Pairs, settings: Settings) -> Calls:
     written_down = calls_written_down(settings.topology_file)
-    return Calls(((*pair, *times) for pair, times in _pairs(lakehouse).items()), written_down)
+    return Calls(((*pair, *times) for pair, times in pairs.items()), written_down)
 
 
 def _pairs(lakehouse: Lakehouse, version: int | None = None) -> Pairs:
@@ -150,7 +154,8 @@ class _Run:
         self._lookback = timedelta(minutes=settings.correlation_lookback_minutes)
         # At one version each, however long it takes.
         self._tables = {contract: lakehouse.table(contract) for contract in (*_UPSTREAM, GOLD_PROBLEMS)}
-        self._calls = calls_of(lakehouse, settings)
+        self._pairs = _pairs(lakehouse)
+        self._calls = _calls(self._pairs, settings)
         self._sources = Sources.of(lakehouse)
         self._incidents: dict[str, Row] = {}
         self.read = self.recomputed = 0
@@ -220,14 +225,15 @@ class _Run:
 
     def _spans_of_calls(self, cursor: int) -> list[Interval]:
         """When calls are in the graph now that were not, or the other way round."""
-        now = _pairs(self._lakehouse)
-        version = self._lakehouse.version_at(SILVER_DEPENDENCIES, cursor) if cursor else None
+        changed = self._query(SILVER_DEPENDENCIES, f"SELECT caller, callee FROM t WHERE _batch_id > {cursor}")
+        version = self._lakehouse.version_at(SILVER_DEPENDENCIES, cursor) if cursor and changed else None
         try:
             before = {} if version is None else _pairs(self._lakehouse, version)
         except DeltaError:  # vacuumed: all calls count as new
             before = {}
         spans = []
-        for pair, (first, last) in now.items():
+        for pair in [(row["caller"], row["callee"]) for row in changed]:
+            first, last = self._pairs[pair]
             old_first, old_last = before.get(pair, (None, None))
             if old_first is None or old_last is None:
                 spans.append(Interval(first - SEEN_AFTER, last + FORGOTTEN_AFTER))

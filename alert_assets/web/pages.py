@@ -7,11 +7,13 @@ and from the state database; no page starts Spark.
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import UTC, datetime
 from functools import cache, cached_property, partial
 from hashlib import sha256
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from deltalake.exceptions import DeltaError
@@ -21,7 +23,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from alert_assets.breaker.store import circuit_breakers
-from alert_assets.contracts.masking import without_secrets
+from alert_assets.contracts import BRONZE_QUARANTINE
+from alert_assets.contracts.masking import masked, without_secrets
 from alert_assets.errors import UserError
 from alert_assets.kernel import wording
 from alert_assets.kernel.clock import utc_now
@@ -30,6 +33,7 @@ from alert_assets.kernel.text import escape_invisible
 from alert_assets.notify.alert import SEVERITIES
 from alert_assets.notify.runbooks import FOLDER, runbooks
 from alert_assets.notify.store.notifications import Notifications
+from alert_assets.state.audit_log import log_read
 from alert_assets.state.database import State
 from alert_assets.web import acts, curves, problems, system
 from alert_assets.web.access import COOKIE, Access, DeniedError, Visitor, signing_key
@@ -50,6 +54,8 @@ if TYPE_CHECKING:
 
     Endpoint = Callable[[Request, Visitor], Response]
 
+T = TypeVar("T")
+
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -60,6 +66,8 @@ _HEADERS = {
 _STATIC = {"style.css": "text/css", "app.js": "text/javascript", "icon.svg": "image/svg+xml"}
 #: Of Prometheus's text format, which `generate_latest` writes.
 _EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+#: Pages that are read at the same time; more wait.
+_AT_ONCE = 8
 #: A form of ours is far smaller.
 _FORM_BYTES = 16_384
 _DONE = {
@@ -104,6 +112,7 @@ class Pages:
         self._live = Live(self._lake, self._state, is_stopping)
         self._requests = requests
         self._templates = _templates()
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "alert-assets-page")
 
     def routes(self) -> list[Route]:
         """What the application serves for people."""
@@ -113,6 +122,7 @@ class Pages:
             Route("/incidents/{id}", self._answer(self._incident)),
             Route("/problems/{id}/{act}", self._answer(self._act), methods=["POST"]),
             *(Route(f"/{name}", self._answer(partial(self._system, name))) for name in system.PAGES),
+            Route("/quarantine/lines", self._answer(self._lines), methods=["GET", "POST"]),
             Route("/breakers/{name}/reset", self._answer(self._reset), methods=["POST"]),
             Route("/runbooks/{name}", self._answer(self._runbook)),
             Route("/live", self._follow),
@@ -132,11 +142,16 @@ class Pages:
                     form = await _form(request)
                     self.access.check_form(visitor, form.get("token", ""))
                     request.state.form = form
-                return _secured(await asyncio.to_thread(endpoint, request, visitor))
+                return _secured(await self._beside(endpoint, request, visitor))
             except DeniedError as denied:
                 return _secured(self._denied(request, denied))
 
         return answer
+
+    async def _beside(self, call: Callable[..., T], *given: Any) -> T:
+        """Call it in a thread of the pages' own: one that hangs, say on a lake that is gone, is none of intake's."""
+        context = copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(context.run, call, *given))
 
     def _page(
         self, name: str, request: Request, visitor: Visitor | None, *, status: int = 200, **values: Any
@@ -307,6 +322,18 @@ class Pages:
             return self._system("breakers", request, visitor, refused=str(error), status=409)
         return RedirectResponse("/breakers?done=reset", 303)
 
+    def _lines(self, request: Request, visitor: Visitor) -> Response:
+        """The lines in quarantine with the personal data in them, which is a read that the audit log keeps."""
+        if request.method != "POST":
+            return RedirectResponse("/quarantine", 303)
+        try:
+            lines = system.newest_lines(self._lake.lakehouse)
+            table = BRONZE_QUARANTINE.name
+            log_read(self._state, at=self._clock(), who=visitor.name, table=table, columns=["raw"], rows=len(lines))
+        except (UserError, DeltaError, OSError) as error:
+            return self._broken(request, visitor, error)
+        return self._page("lines", request, visitor, lines=lines)
+
     async def _follow(self, request: Request) -> Response:
         try:
             self.access.visitor(request)
@@ -323,7 +350,7 @@ class Pages:
     async def _scraped(self, request: Request) -> Response:
         try:
             self.access.check_scraper(request)
-            text = await asyncio.to_thread(lambda: self._metrics.text())
+            text = await self._beside(lambda: self._metrics.text())
         except DeniedError as denied:
             return Response(str(denied), denied.status, {**_HEADERS, "WWW-Authenticate": "Bearer"})
         except (UserError, DeltaError, OSError) as error:
@@ -405,6 +432,7 @@ def _templates() -> Environment:
     made = environment("alert_assets.web")
     made.filters.update(
         text=_text,
+        masked=lambda value: escape_invisible(masked(str(value))),
         link=_web_link,
         stamp=wording.stamp,
         size=wording.size,

@@ -5,6 +5,7 @@ Each page shows what a command prints, read by the same functions.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from alert_assets.intake.settings import IntakeSettings
+    from alert_assets.lake.lakehouse import Lakehouse
     from alert_assets.settings import Settings
     from alert_assets.state.database import State
     from alert_assets.web.lake import Lake
@@ -65,12 +67,15 @@ class Page:
 
 def _tables(sources: Sources) -> dict[str, Any]:
     lakehouse, now = sources.lake.lakehouse, sources.now
-    found = [table_status(lakehouse, name, now) for name in CONTRACTS]
+    # delta-rs reads logs while Python looks at the landing zone.
+    with ThreadPoolExecutor(1) as beside:
+        landing = beside.submit(landing_status, sources.settings)
+        found = [table_status(lakehouse, name, now) for name in CONTRACTS]
     return {
         "tables": found,
         # Of the others the newest row may be old for good reasons: nothing was wrong, nothing fired.
         "stale_before": now - timedelta(minutes=BRONZE_EVENTS.freshness_minutes),
-        "landing": landing_status(sources.settings),
+        "landing": landing.result(),
         "stream": stream_status(sources.settings, now),
         "bronze": BRONZE_EVENTS.name,
     }
@@ -112,9 +117,14 @@ def _quarantine(sources: Sources) -> dict[str, Any]:
     return {
         "totals": quarantine_totals(lakehouse),
         "reasons": counts_by_reason(lakehouse),
-        "lines": quarantined_lines(lakehouse, None, everything=False, limit=_ROWS, whole=False),
+        "lines": newest_lines(lakehouse),
         "held": held_batches(lakehouse, waiting_only=True),
     }
+
+
+def newest_lines(lakehouse: Lakehouse) -> list[dict[str, Any]]:
+    """The newest open lines in quarantine, their beginnings."""
+    return quarantined_lines(lakehouse, None, everything=False, limit=_ROWS, whole=False)
 
 
 def _senders(sources: Sources) -> dict[str, Any]:

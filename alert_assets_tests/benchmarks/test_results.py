@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from benchmarks import floors, report
+from benchmarks import floors, report, signal
 from benchmarks.control_plane import CHECKS, IMPORTS, SENSORS, STATUS
 from benchmarks.memory import Peak
+from benchmarks.observed import ABSENT, CYCLE, DEFINITIONS, OFF, TRACED, absent, compared
 from benchmarks.results import Failure, Results, Run, Target, differences, growth_exponent
 from benchmarks.site import phases_of
 
@@ -105,6 +109,20 @@ def test_floors_replace_the_limits_and_leave_out_what_is_no_ratio():
     assert all(target.unit == "x" for target in judged), "an absolute figure would judge the machine"
 
 
+OF_FAULTS = signal.targets(
+    [signal.Figure(signal.ALL_KINDS, 0.6, first=5, three=5, of=10, claims=[(0.5, True)])],
+    signal.Grouping(issues=20, incidents=148, problems=21, whole=19, mixed=0),
+    [signal.Noise("labelled faults with an alert", 0, 40)],
+)
+
+
+def test_what_the_labelled_faults_are_to_show_is_asked_of_little_data_too():
+    """Counts of faults say nothing about the machine: their limits stay."""
+    judged = floors.judged(OF_FAULTS)
+    assert {target.limit for target in judged} == {60, 1.3, 90, 1.05, 0}
+    assert [target.name for target in judged if not target.is_met] == ["Nezha, all kinds: culprit first, 5 of 10"]
+
+
 def test_every_floor_is_of_a_ratio_that_is_measured_and_says_why():
     measured = [
         *("default set-up's time over a warm server's", "default set-up's time over a cold server's"),
@@ -112,10 +130,23 @@ def test_every_floor_is_of_a_ratio_that_is_measured_and_says_why():
         "2,000,000 events' time over 200,000's",
         *(f"time of {name} over `{IMPORTS}`" for name in (CHECKS, STATUS, f"tick of {SENSORS[0]}")),
         "2,000,000 events' peak memory over 200,000's",
+        *(compared(DEFINITIONS, OFF, ABSENT), compared(CYCLE, TRACED, OFF)),
+        *(target.name for target in OF_FAULTS),
     ]
     for floor in floors.FLOORS:
         assert any(floor.name in name for name in measured), floor.name
         assert floor.why
+
+
+def test_what_is_not_installed_cannot_be_imported():
+    """Else the ratio would compare a thing with itself."""
+    environment = {**os.environ, **absent()}
+    code = "import importlib.util as u; print(*[bool(u.find_spec(name)) for name in ('alert_assets', 'benchmarks')])"
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout == "True True\n"
+    for name in ("opentelemetry.sdk.trace", "openlineage.client"):
+        done = subprocess.run([sys.executable, "-c", f"import {name}"], env=environment, capture_output=True, text=True)
+        assert "ModuleNotFoundError" in done.stderr
 
 
 def test_the_report_has_targets_figures_and_failures():

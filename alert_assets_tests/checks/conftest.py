@@ -8,6 +8,7 @@ import pytest
 
 from alert_assets_tests.checks.lake import Lake
 from alert_assets_tests.checks.lake import healthy as fill
+from alert_assets_tests.conftest import settings_in
 
 if TYPE_CHECKING:
     from alert_assets.settings import Settings
@@ -19,8 +20,13 @@ def lake(settings: Settings) -> Lake:
     return Lake(settings)
 
 
+@pytest.fixture(scope="session")
+def healthy_once(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """What each test has a copy of: writing it anew takes most of a test's time."""
+    return fill(Lake(settings_in(tmp_path_factory.mktemp("healthy"))))
+
+
 @pytest.fixture
-def healthy(lake: Lake) -> Lake:
+def healthy(healthy_once: Lake, settings: Settings) -> Lake:
     """Filled up to platinum, with nothing to complain about."""
-    fill(lake)
-    return lake
+    return healthy_once.copy(settings)

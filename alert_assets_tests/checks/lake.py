@@ -7,6 +7,7 @@ see the tables as they are in operation.
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,13 @@ class Lake:
         self.now = T0 + HOUR
         self.events: list[reference.Event] = []
         self._landed = 0
+
+    def copy(self, settings: Settings) -> Lake:
+        """The same tables in another place, where there are none."""
+        shutil.copytree(self.settings.data_dir, settings.data_dir, dirs_exist_ok=True)
+        other = Lake(settings)
+        other.now, other.events, other._landed = self.now, list(self.events), self._landed
+        return other
 
     # Writing
 
@@ -174,7 +182,7 @@ def _bronze_row(event: reference.Event) -> Row:
     return row | {"_rescued": rescued and json.dumps(rescued)}
 
 
-def healthy(lake: Lake) -> None:
+def healthy(lake: Lake) -> Lake:
     """An hour of everything, up to platinum, with which every check is content."""
     lake.land(
         line("d1", T0, "deployment", deployment_id="D-1", version="v1", change_type="rolling_update"),
@@ -189,3 +197,4 @@ def healthy(lake: Lake) -> None:
     )
     lake.now = T0 + 41 * MINUTE
     lake.refresh()
+    return lake

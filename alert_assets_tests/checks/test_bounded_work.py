@@ -24,12 +24,15 @@ from alert_assets.lake.rows import file_statistics
 from alert_assets.notify.sources import IncidentsSeen, changed_incidents
 from alert_assets.slo.commit_latency import measure_latency
 from alert_assets_tests.checks.lake import DAY, HOUR, MINUTE, T0, Lake, alert, line, metric
+from alert_assets_tests.conftest import settings_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
     import pyarrow as pa
+
+    from alert_assets.settings import Settings
 
 TIMES = {
     BRONZE_EVENTS: "timestamp",
@@ -41,13 +44,19 @@ TIMES = {
 NEW = T0 + 10 * DAY
 
 
-@pytest.fixture
-def grown(healthy: Lake) -> Lake:
-    """A lake of two hours, days apart, that was checked, and then got a third."""
-    next_hour(healthy, NEW - DAY)
+@pytest.fixture(scope="module")
+def grown_once(healthy_once: Lake, tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    lake = healthy_once.copy(settings_in(tmp_path_factory.mktemp("grown")))
+    next_hour(lake, NEW - DAY)
     for contract in TIMES:
-        healthy.evaluate(contract)
-    return next_hour(healthy, NEW)
+        lake.evaluate(contract)
+    return next_hour(lake, NEW)
+
+
+@pytest.fixture
+def grown(grown_once: Lake, settings: Settings) -> Lake:
+    """A lake of two hours, days apart, that was checked, and then got a third."""
+    return grown_once.copy(settings)
 
 
 def next_hour(lake: Lake, start: datetime) -> Lake:

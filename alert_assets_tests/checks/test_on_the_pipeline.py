@@ -9,7 +9,7 @@ import pytest
 
 from alert_assets.analysis.refresh import refresh_platinum
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, CONTRACTS
-from alert_assets.ingest.query import replay_quarantine
+from alert_assets.ingest.replay import replay_quarantine
 from alert_assets_tests.checks.lake import Lake
 from alert_assets_tests.crash.telemetry import FILES, land
 

@@ -73,6 +73,13 @@ def test_one_batch_in_full(run: Run, lake: Lakehouse) -> None:
     assert (shown["lines"], len(shown["sample"]), shown["decision"]) == (2, 2, None)
 
 
+def test_addresses_in_a_sample_are_masked(run: Run, settings: Settings) -> None:
+    write(settings, BRONZE_HELD, held_line(4, "jane.doe@example.com"))
+    for shown in (run("held", "show", "4").out, run("held", "show", "4", "--json").out):
+        assert "j***@example.com" in shown
+        assert "jane.doe" not in shown
+
+
 def test_a_discard_is_decided_once_with_a_reason(run: Run, lake: Lakehouse) -> None:
     assert run("held", "discard", "4").code == 2, "--why is required"
     result = run("held", "discard", "4", "--why", "a broken test", "--who", "ann")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import dagster as dg
 import pytest
 
 from alert_assets.contracts import BRONZE_EVENTS, PIPELINE_HEALTH
+from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets_tests.commands.lake import event
 from alert_assets_tests.lake.appending import append
@@ -33,7 +36,7 @@ def test_before_there_is_anything(run: Run) -> None:
     assert "The landing folder" in result.out
     result = run("maintenance", "run")
     assert (result.code, result.err) == (0, "")
-    assert "0 landing files archived, 0 state rows removed." in result.out
+    assert "0 landing files archived, 0 old rows removed." in result.out
 
 
 @pytest.mark.usefixtures("lake")
@@ -84,3 +87,22 @@ def test_a_wrong_name_is_exit_code_2(run: Run) -> None:
         result = run("maintenance", command, "--table", "golden")
         assert result.code == 2
         assert result.err.startswith("Error: There is no table 'golden'; there are bronze_events,")
+
+
+@pytest.mark.usefixtures("lake")
+def test_a_run_without_a_daemon_prunes_what_the_resident_process_reported(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    with dg.DagsterInstance.get() as instance:
+        for _ in range(3):
+            instance.report_runless_asset_event(dg.AssetMaterialization(BRONZE_EVENTS.name))
+        said = "Removed from Dagster's history"
+        assert said not in run("maintenance", "run").out
+        monkeypatch.setattr("alert_assets.commands.maintenance.utc_now", lambda: utc_now() + timedelta(days=31))
+        assert said not in run("maintenance", "run", "--dry-run").out
+        assert said not in run("maintenance", "run", "--table", BRONZE_EVENTS.name).out
+        assert f"{said}: 2 events." in run("maintenance", "run").out
+        assert len(instance.fetch_materializations(dg.AssetKey(BRONZE_EVENTS.name), limit=10).records) == 1

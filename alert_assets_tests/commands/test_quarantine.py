@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alert_assets.contracts import BRONZE_QUARANTINE
-from alert_assets.ingest import query as ingestion
+from alert_assets.ingest import replay as replaying
+from alert_assets.notify.store.notifications import Notifications
+from alert_assets.state.database import State
 from alert_assets_tests.commands.lake import T0, quarantined, write
 
 if TYPE_CHECKING:
@@ -63,6 +65,12 @@ def test_lines_are_whole_in_json(lake: Settings, run: Run) -> None:
     assert len(run("quarantine", "--json", "--all").json["lines"]) == 3
     assert len(run("quarantine", "--json", "--limit", "1").json["lines"]) == 1
     assert "1 of 2 lines" in run("quarantine", "--limit", "1").out
+
+
+def test_addresses_in_the_table_are_masked(settings: Settings, run: Run) -> None:
+    write(settings, BRONZE_QUARANTINE, quarantined("jane.doe@example.com", "malformed_json"))
+    assert "j***@example.com" in run("quarantine").out
+    assert Notifications(State(settings.state_url)).audit() == []
 
 
 def test_one_reason(lake: Settings, run: Run) -> None:
@@ -119,13 +127,13 @@ def test_lines_steer_nothing_and_fit(
 class Replay:
     """Stands in for the replay, which has tests of its own; remembers what it was asked."""
 
-    def __init__(self, report: ingestion.ReplayReport) -> None:
+    def __init__(self, report: replaying.ReplayReport) -> None:
         self.report = report
         self.reasons: list[str | None] = []
 
     def __call__(
         self, spark: Callable[[], Any], lakehouse: Any, settings: Any, log: Callable[[str], None], reason: str | None
-    ) -> ingestion.ReplayReport:
+    ) -> replaying.ReplayReport:
         self.reasons.append(reason)
         log("2 open lines are judged again [bold]")
         return self.report
@@ -133,8 +141,8 @@ class Replay:
 
 @pytest.fixture
 def replay(monkeypatch: pytest.MonkeyPatch) -> Replay:
-    replay = Replay(ingestion.ReplayReport(judged=2, replayed=1))
-    monkeypatch.setattr(ingestion, "replay_quarantine", replay)
+    replay = Replay(replaying.ReplayReport(judged=2, replayed=1))
+    monkeypatch.setattr(replaying, "replay_quarantine", replay)
     return replay
 
 

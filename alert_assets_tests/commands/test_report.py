@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
+
+import pytest
 
 from alert_assets.contracts import RUN_COST
 from alert_assets_tests.commands.lake import write
@@ -11,8 +14,6 @@ from alert_assets_tests.notify.channels import relay as fake
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from alert_assets.settings import Settings
     from alert_assets_tests.commands.conftest import Run
@@ -37,8 +38,12 @@ def test_a_month_is_written_and_mailed_with_its_tables(
         result = run("report", "monthly", *MARCH, "--mail")
         assert result.code == 0, result.err
         assert str(path) in result.out
-        assert "Mailed to lead@example.test, team@example.test." in result.out
-        (received,) = relay.deliveries
+        assert "Mailed to lead@example.test." in result.out
+        assert "Mailed to team@example.test." in result.out
+        again = run("report", "monthly", *MARCH, "--mail")
+        assert again.code == 0, again.err
+        received, other = relay.deliveries
+    assert (received.recipients, other.recipients) == (("lead@example.test",), ("team@example.test",))
     mail = received.mail
     assert mail["Subject"] == "Monthly reliability report, 2026-02-01"
     body = mail.get_body(("html",))
@@ -50,6 +55,23 @@ def test_a_month_is_written_and_mailed_with_its_tables(
     assert attached.get_filename() == path.name
     assert attached.get_content().splitlines() == path.read_text().splitlines()
     assert "<svg" in path.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="Debian's chromium is needed")
+def test_a_week_is_printed_as_pdf(settings: Settings, run: Run, tmp_path: Path) -> None:
+    result = run("report", "weekly", *MARCH, "--pdf", str(tmp_path / "week.pdf"))
+    assert result.code == 0, result.err
+    assert (tmp_path / "week.pdf").read_bytes().startswith(b"%PDF-")
+
+
+def test_without_a_browser_a_pdf_is_refused_with_what_to_do(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = run("report", "weekly", *MARCH, "--pdf", str(tmp_path / "week.pdf"))
+    assert result.code == 2
+    assert "apt-get install chromium" in result.err
 
 
 def test_a_file_that_cannot_be_written_is_said(run: Run, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from deltalake import DeltaTable
 from pyspark import cloudpickle
 
 from alert_assets.contracts import Contract
-from alert_assets.ingest.query import LandingBatch
+from alert_assets.ingest.batch import LandingBatch
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.lake.writer import StagedWrite
 from alert_assets.transforms import distributed

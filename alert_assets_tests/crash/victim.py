@@ -11,6 +11,7 @@ from typing import Any
 from alert_assets.analysis.refresh import refresh_platinum
 from alert_assets.errors import UserError
 from alert_assets.ingest import query as ingestion
+from alert_assets.ingest.replay import replay_quarantine
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings, load_settings
 from alert_assets.spark.server import DISCOVERY_VARIABLE
@@ -36,7 +37,7 @@ def main(orders: dict[str, Any]) -> None:
         "gold": lambda: refresh_gold(spark, lakehouse, settings),
         "rebuild_gold": lambda: refresh_gold(spark, lakehouse, settings, full_refresh=True),
         "platinum": lambda: refresh_platinum(lakehouse, settings),
-        "replay": lambda: ingestion.replay_quarantine(spark, lakehouse, settings, print),
+        "replay": lambda: replay_quarantine(spark, lakehouse, settings, print),
     }
     for step in orders["steps"]:
         print(step, steps[step](), flush=True)
@@ -50,7 +51,7 @@ def _set_trap(kill: Kill) -> None:
     def dying_batch(settings: Settings, run_id: str | None) -> DyingBatch:
         return DyingBatch(settings, run_id, kill)
 
-    ingestion.LandingBatch = dying_batch  # type: ignore[assignment,misc]
+    setattr(ingestion, "LandingBatch", dying_batch)  # noqa: B010  typed as the class
     return None
 
 

@@ -1,5 +1,5 @@
 """A lake for the checks as Dagster runs them."""
 
-from alert_assets_tests.checks.conftest import healthy, lake
+from alert_assets_tests.checks.conftest import healthy, healthy_once, lake
 
-__all__ = ["healthy", "lake"]
+__all__ = ["healthy", "healthy_once", "lake"]

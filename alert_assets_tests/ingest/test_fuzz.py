@@ -13,9 +13,9 @@ import psutil
 import pyarrow as pa
 import pytest
 
+from alert_assets.ingest.contract_judge import plain_lines
 from alert_assets.ingest.landed_lines import landed_lines
 from alert_assets.ingest.landing import broken_files, look_at_landing
-from alert_assets.ingest.query import plain_lines
 from alert_assets.spark.server import running_server
 from alert_assets_tests.ingest.mutated import NOW, land, mutated_lines
 

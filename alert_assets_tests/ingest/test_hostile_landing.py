@@ -14,7 +14,7 @@ from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE
 from alert_assets.ingest import query
 from alert_assets.ingest.held import release
 from alert_assets.ingest.landing import backlog, by_reason, remember_sizes
-from alert_assets.ingest.query import replay_quarantine
+from alert_assets.ingest.replay import replay_quarantine
 from alert_assets_tests.ingest.test_bad_files import alert, event_ids
 
 if TYPE_CHECKING:

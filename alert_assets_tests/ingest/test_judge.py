@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alert_assets.contracts.vocabulary import EVENT_TYPES
+from alert_assets.ingest.contract_judge import contract_judge, judged_lines
 from alert_assets.ingest.judge import Judge, Limits
-from alert_assets.ingest.query import contract_judge, judged_lines
 from alert_assets.lake.lakehouse import records
 from alert_assets_tests.oracle import reference
 from alert_assets_tests.oracle.generate import BAD_VALUES, BOM, MALFORMED, _dump, generate_lines

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets.ingest import plain_lines as sent_along
-from alert_assets.ingest.query import plain_lines
+from alert_assets.ingest.contract_judge import plain_lines
 from alert_assets.lake.lakehouse import records
 from alert_assets.settings import load_settings
 from alert_assets_tests.ingest.test_judge import (

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE
-from alert_assets.ingest.query import replay_quarantine
+from alert_assets.ingest.replay import replay_quarantine
 from alert_assets.intake.envelope import in_lines, joined, part_of, unmapped
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets_tests.commands.lake import quarantined, write
@@ -129,7 +129,7 @@ def test_a_payload_longer_than_a_line_is_kept_in_parts(settings, tmp_path, monke
 
 DYING = """
 import os, signal, sys
-from alert_assets.ingest.query import replay_quarantine
+from alert_assets.ingest.replay import replay_quarantine
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import load_settings
 Lakehouse.update = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)

@@ -6,8 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE
+from alert_assets.ingest.contract_judge import judged_lines
 from alert_assets.ingest.judge import Limits
-from alert_assets.ingest.query import judged_lines, unpublished
+from alert_assets.ingest.kept import unpublished
 from alert_assets_tests.ingest.test_judge import ADAPTED, AWKWARD, RECORDS
 from alert_assets_tests.support.pipeline import arrow_rows
 

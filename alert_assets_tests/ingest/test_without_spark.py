@@ -15,8 +15,9 @@ import pytest
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE
 from alert_assets.errors import UserError
 from alert_assets.ingest import query
+from alert_assets.ingest.batch import LandingBatch, LimitsBroken
 from alert_assets.ingest.landing import backlog, checkpoint, taken_files
-from alert_assets.ingest.query import BatchHeld, LandingBatch
+from alert_assets.ingest.query import BatchHeld
 from alert_assets.ingest.query_log import QueryLog
 from alert_assets_tests.conftest import settings_in
 from alert_assets_tests.ingest import land_until_killed
@@ -181,7 +182,7 @@ def test_what_is_cut_short_is_finished_without_spark(tmp_path: Path, done: str, 
     if done == "listed":
         (tmp_path / "data/checkpoints/landing/offsets" / str(number)).unlink()
     elif done == "held":
-        with pytest.raises(query._LimitsBroken):
+        with pytest.raises(LimitsBroken):
             LandingBatch(settings).here(files, number, began)
     elif done == "in bronze":
         LandingBatch(settings).here(files, number, began)

@@ -156,12 +156,15 @@ def state(settings: Settings) -> State:
     return State(settings.state_url)
 
 
+@pytest.fixture(scope="module")
+def healthy_once(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    return fill(Lake(settings_in(tmp_path_factory.mktemp("healthy"))))
+
+
 @pytest.fixture
-def healthy(settings: Settings) -> Lake:
+def healthy(healthy_once: Lake, settings: Settings) -> Lake:
     """All five tables, with nothing to complain about."""
-    lake = Lake(settings)
-    fill(lake)
-    return lake
+    return healthy_once.copy(settings)
 
 
 def odd_event(number: int, at: datetime) -> Row:

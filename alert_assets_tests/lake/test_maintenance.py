@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,13 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, CONTRACTS, GOLD_INCIDENTS, SILVER_ALERTS
+from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, CONTRACTS, GOLD_INCIDENTS, RUN_COST, SILVER_ALERTS
 from alert_assets.errors import UserError
 from alert_assets.ingest import maintenance
 from alert_assets.ingest.maintenance import MaintenanceReport, maintain, upkeep
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake import compaction
-from alert_assets.lake.lakehouse import Lakehouse, cursor_app
+from alert_assets.lake.lakehouse import Lakehouse, append_rows, cursor_app, rows_in
 from alert_assets.lake.maintenance import TABLES, newest_checkpoint, table_named
 from alert_assets.lake.schema import LakehouseError
 from alert_assets.settings import Settings, SettingsError, load_settings
@@ -42,14 +42,18 @@ def settings(tmp_path: Path) -> Settings:
     return settings_in(tmp_path / "data", target_file_mb=1, archive_dir=str(tmp_path / "archive"))
 
 
-@pytest.fixture
-def lake(settings: Settings) -> Lake:
-    lake = Lake(settings)
-    fill(lake)
+@pytest.fixture(scope="module")
+def lake_once(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    lake = fill(Lake(settings_in(tmp_path_factory.mktemp("lake"), target_file_mb=1)))
     called = line("x2", T0, "dependency", application_id="gateway", depends_on="vault")
     lake.land(alert("x", T0, application_id="other"), called)
     lake.refresh()
     return lake
+
+
+@pytest.fixture
+def lake(lake_once: Lake, settings: Settings) -> Lake:
+    return lake_once.copy(settings)
 
 
 def run(settings: Settings, now: datetime | None = None, **options: Any) -> MaintenanceReport:
@@ -305,3 +309,38 @@ def test_the_lock_of_ingestion_is_not_held_for_long(lake: Lake, settings: Settin
 
     monkeypatch.setattr(compaction, "_rewrite", rewrite)
     assert run(settings, tables=[BRONZE_QUARANTINE]).tables[0].compaction.compacted == 2
+
+
+def measured(settings: Settings, *days_ago: int, now: datetime) -> None:
+    """A row of `run_cost` for each, in a commit of its own."""
+    for number in days_ago:
+        used = {"cpu_seconds": 1.0, "cost_usd": 0.1}
+        counts = dict.fromkeys(("bytes_read", "bytes_written", "prompt_tokens", "completion_tokens"), 0)
+        row = {"run_id": f"{number}", "step": "s", "job": "j", "ended_at": now - number * DAYS, **used, **counts}
+        append_rows(Lakehouse(settings), RUN_COST, [row])
+
+
+def test_measurements_go_by_whole_months(settings: Settings):
+    now = datetime(2026, 11, 27, tzinfo=UTC)
+    settings = settings.model_copy(update={"keep_measurements_days": 100})
+    # The hundredth day before is 19 August.
+    measured(settings, 0, 99, 117, 118, 119, 400, now=now)
+    assert run(settings, now, cleaning=False).pruned_rows == {}
+    assert run(settings, now, tables=[RUN_COST]).pruned_rows == {}
+    assert run(settings, now, dry_run=True).pruned_rows == {"run_cost": 2}
+    assert run(settings, now).pruned_rows == {"run_cost": 2}
+    kept = rows_in(Lakehouse(settings), RUN_COST, "SELECT run_id FROM t")
+    assert {row["run_id"] for row in kept} == {"0", "99", "117", "118"}
+    assert run(settings, now).pruned_rows == {}
+
+
+def test_a_measured_table_that_is_being_written_is_left_for_the_next_time(settings: Settings):
+    settings = settings.model_copy(update={"lock_timeout_seconds": 0.1})
+    now = utc_now()
+    measured(settings, 500, now=now)
+    with Lakehouse(settings).writing(RUN_COST):
+        report = run(settings, now)
+    assert report.pruned_rows == {}
+    assert report.problems == {}
+    assert "run_cost" in report.skipped
+    assert run(settings, now).pruned_rows == {"run_cost": 1}

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +14,21 @@ import httpx
 import pytest
 import yaml
 
-from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE
+from alert_assets.breaker.store import circuit_breakers
+from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, QUALITY_SCORES, SLO_STATUS
 from alert_assets.contracts.vocabulary import DIMENSIONS
+from alert_assets.kernel.clock import utc_now
 from alert_assets.observe import panels
 from alert_assets.observe.metrics import Metrics
 from alert_assets.observe.statsd import FIGURES
+from alert_assets.quality.score import OVERALL
 from alert_assets.settings import load_settings
+from alert_assets.state.database import State
+from alert_assets.state.tables import run_outcomes
 from alert_assets_tests.commands.lake import event, quarantined, write
 from alert_assets_tests.intake.site import serving
 from alert_assets_tests.intake.test_prometheus import free_port, process, until
-from alert_assets_tests.web.lake import notify, problem, put
+from alert_assets_tests.web.lake import notify, problem, put, slo_status
 
 if TYPE_CHECKING:
     from alert_assets.settings import Settings
@@ -113,15 +119,30 @@ def test_panels_fill_rows_without_overlap(name: str) -> None:
         taken |= cells
 
 
+def ended(settings: Settings, run_id: str) -> None:
+    """A run of a job that has just ended well."""
+    now = utc_now()
+    run = {"outcome": "success", "reported_by": "executor", "job": "pipeline_job", "breaker": "pipeline"}
+    with State(settings.state_url).writing() as connection:
+        began = now - timedelta(seconds=9)
+        connection.execute(run_outcomes.insert().values(run_id=run_id, at=now, started_at=began, **run))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not PROMETHEUS, reason="prometheus is needed")
 def test_prometheus_scrapes_serve_and_answers_the_panels(tmp_path: Path) -> None:
-    """The real one; what no run has made yet (runs, scores, SLOs) has no value."""
+    """The real one, over what each part leaves: events, problems, messages, runs, scores, SLOs, breakers."""
     settings = load_settings(data_dir=tmp_path / "data")
     put(settings, problem(1, severity="CRITICAL"))
     notify(settings, problem(2))
     write(settings, BRONZE_EVENTS, event(1), event(2, source="grafana"))
     write(settings, BRONZE_QUARANTINE, quarantined("x", "malformed_json"))
+    now = utc_now()
+    score = {"table_name": "silver_alerts", "dimension": OVERALL, "evaluated_at": now, "score": 91.25}
+    write(settings, QUALITY_SCORES, score)
+    write(settings, SLO_STATUS, slo_status(now))
+    circuit_breakers(settings).trip("pipeline", "3 failures in a row")
+    ended(settings, "first")
     port = free_port()
     with serving(tmp_path / "data") as site:
         httpx.post(f"{site.url}/intake/events", content=b'{"event_id": "e"}')
@@ -150,14 +171,10 @@ def test_prometheus_scrapes_serve_and_answers_the_panels(tmp_path: Path) -> None
 
         with process(*command, log=tmp_path / "prometheus.log"):
             until(lambda: answered("count_over_time(alert_assets_problems_open[1m]) > 2"), "nothing is scraped")
-            empty = {title for title, one in EXPRESSIONS.items() if title.count(": ") and not answered(one)}
-    not_yet = (
-        "Pipeline status",
-        "Run duration",
-        "Success rate",
-        "SLO",
-        "Quality score",
-        "Circuit breakers",
-        "Burn rate",
-    )
-    assert {title for title in empty if not title.startswith(not_yet)} == set()
+            ended(settings, "second")
+            until(lambda: answered("increase(alert_assets_pipeline_runs_total[1d]) > 0"), "no run is seen")
+            values = {title: answered(one) for title, one in EXPRESSIONS.items() if title.count(": ")}
+    assert {title for title, found in values.items() if not found} == set()
+    # Of what nothing has come within the hour there is no percentile.
+    none = {title for title, found in values.items() if {one["value"][1] for one in found} == {"NaN"}}
+    assert {title for title in none if not title.startswith("Landed to notified")} == set()

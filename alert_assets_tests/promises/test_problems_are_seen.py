@@ -153,6 +153,24 @@ def test_sign_in(browser: Browser, settings: Settings) -> None:
         page.get_by_label("Your token").wait_for()
 
 
+def test_a_page_of_elsewhere_does_nothing(browser: Browser, settings: Settings) -> None:
+    one = problem(2)
+    put(settings, one)
+    notify(settings, one)
+    with serving(settings.data_dir) as site, opened(browser, site.url) as page:
+        for act in ("acknowledge", "resolve", "silence"):
+            page.goto("about:blank")
+            # With a token that looks like one, as somebody's page would send it from this person's browser.
+            form = f'<form method="post" action="{site.url}/problems/{one["problem_id"]}/{act}">'
+            page.set_content(f'{form}<input name="token" value="{"0" * 64}"><button>Win</button></form>')
+            with page.expect_navigation() as answered:
+                page.get_by_role("button", name="Win").click()
+            assert answered.value.status == 403
+    notifications = Notifications(State(settings.state_url))
+    assert [episode.state for episode in notifications.episodes(limit=0)] == ["open"]
+    assert notifications.audit() == []
+
+
 def test_markup_is_text_and_fits_a_phone_in_the_dark(browser: Browser, settings: Settings) -> None:
     cause = {"application_id": MARKUP, "host": LONG, "share": 0.9, "because": MARKUP + LONG, "change": MARKUP}
     one = problem(

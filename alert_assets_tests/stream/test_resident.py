@@ -119,8 +119,8 @@ def test_a_disk_that_is_gone_for_a_while_with_all_that_is_on_it(without_spark: S
     stream.await_("alert windows")
     disk.rename(disk.with_name("away"))
     stream.await_("Failed, and tried again in 2 s")
-    for said in ("No sign of life could be given", "Could not notify"):
-        assert "is gone" in stream.await_(said)
+    for failed in ("No sign of life could be given", "Could not notify"):
+        assert "is gone" in stream.await_(failed)
     assert not disk.exists()
     disk.with_name("away").rename(disk)
     land(without_spark, "after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gzip
 import json
 import os
@@ -10,8 +11,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,6 +42,20 @@ _ACTIVE = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 T = TypeVar("T")
 
 
+@cache
+def _made_home() -> Path:
+    """A DAGSTER_HOME with its databases, of which each site has a copy: making them takes longer than a small run."""
+    from dagster import DagsterInstance
+
+    folder = Path(tempfile.mkdtemp(prefix="alerts-home-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    shutil.copy(ROOT / "deploy" / "dagster.yaml", folder)
+    with DagsterInstance.from_config(str(folder)) as instance:
+        instance.get_run_records(limit=1)
+        instance.all_instigator_state()
+    return folder
+
+
 class Site:
     """A machine of its own: a working directory, a DATA_DIR, and perhaps a DAGSTER_HOME."""
 
@@ -47,8 +64,7 @@ class Site:
         self.folder = folder
         self.variables = variables
         self.home = folder / "home"
-        self.home.mkdir()
-        shutil.copy(ROOT / "deploy" / "dagster.yaml", self.home)
+        shutil.copytree(_made_home(), self.home)
         shutil.copy(ROOT / "workspace.yaml", folder)
         self.settings: Settings = settings_in(folder / "data")
         self.lakehouse = Lakehouse(self.settings)

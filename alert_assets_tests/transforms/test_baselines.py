@@ -5,14 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from alert_assets.analysis.causes import Window, rank
-from alert_assets.analysis.causes.bronze import History, Sources
+from alert_assets.analysis.causes.bronze import History, Sources, needed_hours
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_BASELINES
+from alert_assets.kernel.sql import literal
+from alert_assets.lake.lakehouse import rows_in
 from alert_assets.transforms.baselines import refresh_baselines
 from alert_assets_tests.checks.lake import Lake, line
 from alert_assets_tests.oracle import baselines as oracle
@@ -159,7 +162,11 @@ def test_a_ranking_sees_the_same_with_the_table_and_without(lake: Lake) -> None:
         *(metric(f"c{n}", "cart", n / 3, host=f"h{n % 2}", cpu_percent=float(n % 50)) for n in range(2400)),
         *(call(n, "web", "cart", 11 * n, requests=3.0, client_latency_ms=5.0) for n in range(70)),
         *(log(n, "cart", 13 * n, "ERROR" if n % 9 == 0 else "INFO") for n in range(60)),
+        # Of "dense" the newest hours are enough; what "moved" was measured on another host long before.
+        *(metric(f"d{n}", "dense", n, cpu_percent=float(n % 7)) for n in range(850)),
+        *(metric(f"m{n}", "moved", n, host=f"h{n // 400}", cpu_percent=float(n % 5)) for n in range(850)),
     ]
+    lake.now = at(900)
     lake.land(*many)
     refresh_baselines(lake.lakehouse)
     windows = [(at(minute), at(minute + 5)) for minute in (200, 610, 720, 840)]
@@ -173,7 +180,7 @@ def test_a_ranking_sees_the_same_with_the_table_and_without(lake: Lake) -> None:
             for together in [history.seen_from(*window)]
         ]
         assert all(one == other for one, other in rankings), "what is seen from a window depends on no other"
-        return [(one.graph, one.series, one.hosts) for one in alone] + rankings
+        return [(one.graph, one.series, one.hosts, one.hours, one.begins) for one in alone] + rankings
 
     kept = Sources.of(lake.lakehouse)
     assert kept.has_all(at(-10_000), at(840))
@@ -183,3 +190,34 @@ def test_a_ranking_sees_the_same_with_the_table_and_without(lake: Lake) -> None:
     assert not behind.has_all(at(0), at(840))
     assert behind.has_all(at(300), at(840))
     assert seen(behind) == seen(Sources(behind.bronze)), "what is late in the table is read from bronze"
+
+
+def test_of_the_week_before_the_hours_are_read_whose_values_count(lake: Lake) -> None:
+    lake.now = at(1800)
+    lake.land(
+        *(metric(f"d{n}", "dense", n, cpu_percent=float(n % 7)) for n in range(1800)),
+        *(metric(f"s{n}", "sparse", 30 * n, cpu_percent=1.0) for n in range(60)),
+    )
+    refresh_baselines(lake.lakehouse)
+    first = at(1740).replace(minute=0)
+    baselines = lake.lakehouse.table(SILVER_BASELINES)
+    assert baselines is not None
+    needed = needed_hours(baselines, f"hour < {literal(first)}", first)
+    read = rows_in(
+        lake.lakehouse, SILVER_BASELINES, f"SELECT application_id, count(*) AS n FROM t WHERE {needed} GROUP BY 1"
+    )
+    hours = {row["application_id"]: row["n"] for row in read}
+    assert hours["sparse"] >= 30
+    assert 6 <= hours["dense"] <= 8
+
+
+def test_a_full_refresh_keeps_hours_together(lake: Lake) -> None:
+    lake.land(*(metric(n, f"app{n % 7}", n, cpu_percent=1.0) for n in range(120)))
+    refresh_baselines(lake.lakehouse, full_refresh=True)
+    table = lake.lakehouse.table(SILVER_BASELINES)
+    assert table is not None
+    (file,) = table.file_uris()
+    kept = pq.read_table(file, columns=["hour", "application_id"])
+    places = list(zip(kept["hour"].cast("int64").to_pylist(), kept["application_id"].to_pylist(), strict=True))
+    assert len(set(places)) == 14
+    assert places == sorted(places)

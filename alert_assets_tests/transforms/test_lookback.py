@@ -23,7 +23,6 @@ Row = dict[str, Any]
 INCIDENTS = pa.schema(
     [
         ("fingerprint", pa.string()),
-        ("window_start", pa.timestamp("us", "Europe/Berlin")),
         ("own_alert_id", pa.string()),
         ("from", pa.int64()),
         ("to", pa.int64()),
@@ -62,8 +61,6 @@ def looked_at(incident: Row, events: list[Row]) -> Row:
     deployed = [event for event in seen if event["deployment_id"] is not None]
     deployed.sort(key=lambda event: (event["at"], event["deployment_id"], event["version"], event["change_type"] or ""))
     return {
-        "fingerprint": incident["fingerprint"],
-        "window_start": incident["window_start"],
         "evidence_count": len(seen),
         "coded_count": sum(event["code"] is not None for event in seen),
         "prior_alert_count": sum(event["alert_id"] != incident["own_alert_id"] for event in firing),
@@ -85,7 +82,7 @@ def looked_at(incident: Row, events: list[Row]) -> Row:
 
 
 def an_incident(to: int, width: int = 1_000, **fields: Any) -> Row:
-    return {"fingerprint": "f0", "window_start": T0, "own_alert_id": "a0", "from": to - width, "to": to, **fields}
+    return {"fingerprint": "f0", "own_alert_id": "a0", "from": to - width, "to": to, **fields}
 
 
 def an_event(at: int, **fields: Any) -> Row:
@@ -126,10 +123,9 @@ def test_against_a_look_at_each_event(seed: int) -> None:
         an_incident(
             draw.randrange(span + 2_000),
             fingerprint=f"f{draw.randrange(4)}",
-            window_start=T0 + number * MICROSECOND,
             own_alert_id=draw.choice([None, "a0", "a1", "none"]),
         )
-        for number in range(draw.choice([1, 60]))
+        for _ in range(draw.choice([1, 60]))
     ]
     assert gathered(incidents, events) == [looked_at(incident, events) for incident in incidents]
 

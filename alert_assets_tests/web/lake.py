@@ -16,6 +16,8 @@ from alert_assets.state.database import State
 from alert_assets_tests.commands.lake import event, write
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from alert_assets.settings import Settings
 
 MINUTE = timedelta(minutes=1)
@@ -92,6 +94,19 @@ def measured(one: Row, application: str, usual: float, since: float) -> list[Row
         )
         for number in range(-30, 11)
     ]
+
+
+def slo_status(at: datetime) -> Row:
+    """An SLO whose budget burns, as it was evaluated then."""
+    rate = {
+        "severity": "CRITICAL", "long_window_minutes": 60, "short_window_minutes": 5, "long_burn_rate": 20.5,
+        "short_burn_rate": 31.0, "limit": 14.4, "events": 900, "firing": True,
+    }  # fmt: skip
+    return {
+        "slo": "event-to-gold", "service": "pipeline", "evaluated_at": at, "target_percent": 99.0,
+        "window_minutes": 43_200, "good": 900.0, "total": 1_000.0, "excluded": 0.0, "achieved_percent": 90.0,
+        "budget_left_percent": 12.5, "burn_rates": [rate], "state": "burning", "severity": "CRITICAL",
+    }  # fmt: skip
 
 
 def notify(settings: Settings, *problems: Row) -> None:

@@ -11,12 +11,13 @@ from alert_assets.breaker.store import circuit_breakers
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE, QUALITY_SCORES, SLO_STATUS
 from alert_assets.intake.activity import Activity
 from alert_assets.kernel.clock import utc_now
+from alert_assets.notify.store.notifications import Notifications
 from alert_assets.state.check_results import record_check
 from alert_assets.state.database import State
 from alert_assets.state.tables import deliveries
 from alert_assets.web.system import PAGES
 from alert_assets_tests.commands.lake import event, quarantined, write
-from alert_assets_tests.web.lake import notify, problem
+from alert_assets_tests.web.lake import notify, problem, slo_status
 from alert_assets_tests.web.test_problems import token
 
 if TYPE_CHECKING:
@@ -74,16 +75,7 @@ def test_quality(client: TestClient, settings: Settings) -> None:
 
 
 def test_slos(client: TestClient, settings: Settings) -> None:
-    rate = {
-        "severity": "CRITICAL", "long_window_minutes": 60, "short_window_minutes": 5, "long_burn_rate": 20.5,
-        "short_burn_rate": 31.0, "limit": 14.4, "events": 900, "firing": True,
-    }  # fmt: skip
-    row = {
-        "slo": "event-to-gold", "service": "pipeline", "evaluated_at": utc_now(), "target_percent": 99.0,
-        "window_minutes": 43_200, "good": 900.0, "total": 1_000.0, "excluded": 0.0, "achieved_percent": 90.0,
-        "budget_left_percent": 12.5, "burn_rates": [rate], "state": "burning", "severity": "CRITICAL",
-    }  # fmt: skip
-    write(settings, SLO_STATUS, row)
+    write(settings, SLO_STATUS, slo_status(utc_now()))
     html = client.get("/slos").text
     assert "CRITICAL: 20.5 over 1h, 31.0 over 5m, limit 14.4" in html
     assert "12.5%" in html
@@ -119,6 +111,24 @@ def test_quarantine_and_held_batches(client: TestClient, settings: Settings) -> 
     assert "hunter2" not in html
     assert "Batch 3" in html
     assert "60 % of the lines are broken" in html
+
+
+def test_who_reads_lines_as_they_came_is_in_the_audit(client: TestClient, settings: Settings) -> None:
+    line = f"{MARKUP} jane.doe@example.com password=hunter2hunter2"
+    write(settings, BRONZE_QUARANTINE, quarantined(line, "malformed_json"))
+    html = client.get("/quarantine").text
+    assert "jane.doe" not in html
+    assert "j***@example.com" in html
+    assert client.post("/quarantine/lines").status_code == 403
+    assert Notifications(State(settings.state_url)).audit() == []
+    html = client.post("/quarantine/lines", data={"token": token(html)}).text
+    assert "jane.doe@example.com" in html
+    assert "hunter2" not in html
+    assert "<b>bold" not in html
+    (entry,) = Notifications(State(settings.state_url)).audit()
+    assert (entry.who, entry.action, entry.subject) == ("ann", "read", "bronze_quarantine")
+    # What keeps pages fresh asks for the address that it is at.
+    assert client.get("/quarantine/lines").headers["location"] == "/quarantine"
 
 
 def test_senders(client: TestClient, settings: Settings) -> None:

@@ -6,12 +6,13 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from itertools import groupby
 from math import comb, sqrt
-from operator import attrgetter
-from statistics import median
+from operator import attrgetter, mul
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import numpy as np
 
 #: Intervals of a series that belong to a window before its start and after its end. An alert follows its cause by some
 #: intervals, and what a series says about a moment comes at the end of the interval that holds it.
@@ -39,9 +40,6 @@ _OPEN = 0.5
 _UNSEEN = 50
 
 
-_end = attrgetter("end")
-
-
 class Sample(NamedTuple):
     """One value of a series.
 
@@ -56,6 +54,39 @@ class Sample(NamedTuple):
     seconds: float
     weight: float
     value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Samples of a series in order of time, by column: a ranking has half a million, too many for an object each.
+
+    Attributes:
+        ends, seconds, weights, values: of each what :class:`Sample` says.
+    """
+
+    ends: list[float]
+    seconds: list[float]
+    weights: list[float]
+    values: list[float]
+
+    @classmethod
+    def of(cls, samples: Iterable[Sample]) -> Samples:
+        """Some samples, in any order."""
+        ordered = sorted(samples)
+        return cls(*([sample[column] for sample in ordered] for column in range(4)))
+
+    def columns(self) -> tuple[list[float], ...]:
+        """The four, in their order."""
+        return self.ends, self.seconds, self.weights, self.values
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return map(Sample, self.ends, self.seconds, self.weights, self.values)
+
+    def __getitem__(self, part: slice) -> Samples:
+        return Samples(self.ends[part], self.seconds[part], self.weights[part], self.values[part])
 
 
 class Hour(NamedTuple):
@@ -114,36 +145,36 @@ class Window:
     start: float
     end: float
 
-    def split(self, samples: Sequence[Sample], data_begins: float) -> tuple[Sequence[Sample], Sequence[Sample]]:
+    def split(self, samples: Samples, data_begins: float) -> tuple[Samples, Samples]:
         """The samples of the window, and those before it.
 
         Where nothing was measured before the window, the first sample is all the past there is.
 
         Args:
-            samples: in order of time; how long an interval is, the newest says.
+            samples: of the series; how long an interval is, the newest says.
             data_begins: start of the first interval of any series of the measure.
         """
         if not samples:
-            return (), ()
-        seconds = samples[-1].seconds
-        first = bisect_right(samples, self.start - INTERVALS_BEFORE * seconds, key=_end)
-        behind = bisect_left(samples, self.end + (INTERVALS_AFTER + 1) * seconds, key=_end)
+            return samples, samples
+        seconds = samples.seconds[-1]
+        first = bisect_right(samples.ends, self.start - INTERVALS_BEFORE * seconds)
+        behind = bisect_left(samples.ends, self.end + (INTERVALS_AFTER + 1) * seconds)
         inside, past = samples[first:behind], samples[:first]
-        if inside and not past and inside[0].end - 2 * seconds < data_begins:
+        if inside and not past and inside.ends[0] - 2 * seconds < data_begins:
             return inside[1:], inside[:1]
         return inside, past
 
-    def past(self, before: Sequence[Sample], hours: Iterable[Hour]) -> Past:
+    def past(self, before: Samples, hours: Iterable[Hour]) -> Past:
         """What came before the window: its own hour and more, and as many whole hours before as it takes.
 
         Args:
-            before: samples before the window, in order of time.
+            before: samples before the window.
             hours: those before :func:`base`, the newest first; of the samples themselves where there are none.
         """
         begin = base(self.start)
-        cut = bisect_left(before, begin, key=_end)
+        cut = bisect_left(before.ends, begin)
         recent = before[cut:]
-        past = Past([sample.value for sample in recent], [], len(recent), sum(sample.weight for sample in recent))
+        past = Past(recent.values, [], len(recent), sum(recent.weights))
         for start, parts in groupby(hours or _hours(before[:cut]), key=attrgetter("start")):
             if past.samples >= NEWEST or start < begin - PAST_SECONDS:
                 break
@@ -157,11 +188,15 @@ def base(start: float) -> float:
     return (start - AROUND_SECONDS) // 3600 * 3600
 
 
-def _hours(samples: Sequence[Sample]) -> Iterator[Hour]:
-    """The hours of samples in order of time, the newest first."""
-    for start, some in groupby(reversed(samples), key=lambda sample: sample.end // 3600 * 3600):
-        ones = list(some)
-        yield Hour(start, len(ones), sum(one.weight for one in ones), [one.value for one in ones])
+def _hours(samples: Samples) -> Iterator[Hour]:
+    """The hours of samples, the newest first."""
+    behind = len(samples)
+    while behind:
+        start = samples.ends[behind - 1] // 3600 * 3600
+        first = bisect_left(samples.ends, start, hi=behind)
+        weights, values = samples.weights[first:behind], samples.values[first:behind]
+        yield Hour(start, len(values), sum(reversed(weights)), values)
+        behind = first
 
 
 @dataclass(slots=True)
@@ -189,22 +224,28 @@ class Past:
         self.samples += hour.samples
         self.weight += hour.weight
 
-    def median(self, of: Callable[[float], float]) -> float:
-        """The median of what a function makes of the values, each as often as it stands for."""
+    def middle_and_spread(self) -> tuple[float, float]:
+        """The median of the values, and that of how far they are from it; each as often as it stands for."""
+        import numpy as np
+
+        values = np.concatenate([self.values, *(some for some, _ in self.thinned)])
+        times = np.repeat(
+            [1.0, *(each for _, each in self.thinned)], [len(self.values), *(len(some) for some, _ in self.thinned)]
+        )
+        middle = self._median(values, times)
+        return middle, self._median(np.abs(values - middle), times)
+
+    def _median(self, values: np.ndarray, times: np.ndarray) -> float:
+        import numpy as np
+
         if not self.thinned:
-            return median(map(of, self.values))
-        weighted = [(of(value), 1.0) for value in self.values]
-        weighted += [(of(value), times) for values, times in self.thinned for value in values]
-        weighted.sort()
-        half, seen, lower = self.samples / 2, 0.0, None
-        for value, times in weighted:
-            seen += times
-            if lower is None and seen >= half - _ROUNDING:
-                lower = value
-            if seen > half + _ROUNDING:
-                break
-        assert lower is not None
-        return (lower + value) / 2
+            lower, upper = np.sort(values)[[(len(values) - 1) // 2, len(values) // 2]].tolist()
+            return float(lower + upper) / 2
+        order = np.lexsort((times, values))
+        seen, half = np.cumsum(times[order]), self.samples / 2
+        at = (seen.searchsorted(half - _ROUNDING), seen.searchsorted(half + _ROUNDING, side="right"))
+        lower, upper = values[order[np.minimum(at, len(order) - 1)]].tolist()
+        return float(lower + upper) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,13 +292,13 @@ def usual(past: Past, floor: float = 0.0) -> Usual | None:
     """Median and robust spread of a series' past; None without one. Few samples widen the spread: they claim less."""
     if not past.samples:
         return None
-    middle = past.median(float)
-    spread = max(_MAD * past.median(lambda value: abs(value - middle)), _STEADIEST * abs(middle), floor)
+    middle, deviation = past.middle_and_spread()
+    spread = max(_MAD * deviation, _STEADIEST * abs(middle), floor)
     return Usual(middle, spread + _OPEN * max(abs(middle), floor) / past.samples, past.samples, past.weight)
 
 
 def excess(
-    measure: Measure, samples: Sequence[Sample], window: Window, data_begins: float, hours: Sequence[Hour] = ()
+    measure: Measure, samples: Samples, window: Window, data_begins: float, hours: Sequence[Hour] = ()
 ) -> Excess | None:
     """Compare the samples of the window with those before it; None when the window has none.
 
@@ -265,12 +306,12 @@ def excess(
         hours: of the series, those before the samples, the newest first.
     """
     inside, before_it = window.split(samples, data_begins)
-    weight = sum(sample.weight for sample in inside)
+    weight = sum(inside.weights)
     if not weight:
         return None
     before = usual(window.past(before_it, hours), measure.floor)
-    level = sum(sample.weight * sample.value for sample in inside) / weight
-    peak = max(sample.value for sample in inside)
+    level = sum(map(mul, inside.weights, inside.values)) / weight
+    peak = max(inside.values)
     if before is None:
         return Excess(0.0, 0.0, 0, None, level, peak, weight)
     deviations = [(sample.value - before.value) / _noise(measure, before, sample.weight) for sample in inside]

@@ -10,9 +10,8 @@ from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import chain, pairwise
 from math import ceil
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from alert_assets.analysis.causes.baselines import (
@@ -21,7 +20,7 @@ from alert_assets.analysis.causes.baselines import (
     NEWEST,
     PAST_SECONDS,
     Hour,
-    Sample,
+    Samples,
     base,
 )
 from alert_assets.analysis.causes.observations import (
@@ -34,15 +33,26 @@ from alert_assets.analysis.causes.observations import (
     assemble,
     in_time,
 )
-from alert_assets.analysis.causes.samples import HOUR, MEASURED, SERIES, hours_sql, kept, samples_sql
+from alert_assets.analysis.causes.samples import (
+    HOUR,
+    MEASURED,
+    MEASURED_BY_EVENTS,
+    SERIES,
+    UNWEIGHTED,
+    hours_sql,
+    kept,
+    logs_sql,
+    measured_sql,
+)
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_BASELINES
 from alert_assets.kernel.intervals import Interval, merge_intervals
-from alert_assets.kernel.sql import literal
+from alert_assets.kernel.sql import any_of, literal
 from alert_assets.lake.rows import arrow_query, query
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+    import pyarrow as pa
     from deltalake import DeltaTable
 
     from alert_assets.analysis.causes.graph import Edge
@@ -55,7 +65,7 @@ PAST = timedelta(seconds=PAST_SECONDS)
 #: The same of logs, of which there are many more.
 PAST_OF_LOGS = timedelta(hours=24)
 
-_end = attrgetter("end")
+_CALLEE = ("depends_on", "depends_on_host")
 
 
 @dataclass(frozen=True)
@@ -109,7 +119,7 @@ class History:
             lookback: how long before a window changes are looked for.
             applications: read what these say and no others; all when not given.
         """
-        self._samples: dict[Series, list[Sample]] = {}  # in order of time
+        self._samples: dict[Series, Samples] = {}
         self._hours: dict[Series, list[Hour]] = defaultdict(list)
         self._changes: list[Change] = []
         self._by_application: dict[str, list[Series]] = defaultdict(list)
@@ -146,16 +156,11 @@ class History:
             LOGS.name: begin - PAST_OF_LOGS.total_seconds(),
             CALLS.name: ceil((end - PAST).timestamp() / 3600) * 3600,
         }
-        samples: dict[Series, list[Sample]] = {}
+        samples: dict[Series, Samples] = {}
         hours: dict[Series, list[Hour]] = {}
         for series in self._of(applications):
-            known, since = self._samples.get(series, []), oldest.get(series.measure, begin - PAST_SECONDS)
-            after = bisect_left(known, ended, key=_end)
-            found = known[bisect_left(known, begin, key=_end) : after]
-            # What may not belong to the window changes nothing of what is seen, once it comes.
-            later = known[after : bisect_left(known, until, key=_end)]
-            found += [one for one in later if one.end < ended + (INTERVALS_AFTER + 1) * one.seconds]
-            if found:
+            since = oldest.get(series.measure, begin - PAST_SECONDS)
+            if (known := self._samples.get(series)) and (found := _of_window(known, begin, ended, until)):
                 samples[series] = found
             if before := [hour for hour in self._hours.get(series, ()) if since <= hour.start < begin]:
                 hours[series] = before
@@ -175,15 +180,12 @@ class History:
     # Reading
 
     def _read_samples(self, bronze: DeltaTable, hours: list[Interval], of: str) -> None:
-        *about, ends, seconds, weights, values = _columns(
-            f'SELECT {SERIES}, CAST("end" AS BIGINT) / 1e6 AS "end", seconds, weight, value '
-            f'FROM ({samples_sql(bronze, hours, of=of)}) ORDER BY "end"',
-            bronze,
-        )
-        found: dict[tuple[Any, ...], list[Sample]] = {}
-        for series, sample in zip(zip(*about, strict=True), map(Sample, ends, seconds, weights, values), strict=True):
-            found.setdefault(series, []).append(sample)
-        self._samples = {_series(*series): samples for series, samples in found.items()}
+        for sql, measures in (
+            (measured_sql(bronze, hours, of=of), MEASURED_BY_EVENTS),
+            (logs_sql(hours, of=of), (LOGS.name,)),
+        ):
+            events = arrow_query(f'SELECT * EXCEPT ("end"), CAST("end" AS BIGINT) AS "end" FROM ({sql})', t=bronze)
+            self._samples |= _by_series(events, measures)
 
     def _read_changes(self, bronze: DeltaTable, since: datetime, until: datetime, of: str) -> None:
         columns = _columns(
@@ -202,10 +204,9 @@ class History:
         if sources.baselines is not None and sources.has_all(oldest, last):
             table = sources.baselines
             of += f" AND (measure <> {literal(LOGS.name)} OR hour >= {literal(of_logs)})"
-            hours = (
-                f'SELECT {SERIES}, hour, samples, weight, "values" FROM t '
-                f"WHERE hour >= {literal(oldest)} AND hour < {literal(last)} AND {of}"
-            )
+            where = f"hour >= {literal(oldest)} AND hour < {literal(last)} AND {of}"
+            needed = needed_hours(table, where, first)
+            hours = f'SELECT {SERIES}, hour, samples, weight, "values" FROM t WHERE {where} AND ({needed})'
         else:
             table = bronze
             of += f" AND (event_type <> 'log' OR timestamp >= {literal(of_logs - HOUR)})"
@@ -234,6 +235,71 @@ EARLIEST_END = (
 )
 
 
+def needed_hours(baselines: DeltaTable, where: str, first: datetime) -> str:
+    """SQL of the hours that hold the newest values of every series, as many as count before a moment.
+
+    Most of a week's are older, and their values are most of what there is to read.
+    """
+    spans = [span * HOUR for span in (6, 24, 72)]
+    begins = [first - span for span in spans]
+    counts = ", ".join(
+        f"sum(CASE WHEN hour < {literal(first)} AND hour >= {literal(begin)} THEN samples ELSE 0 END) AS n{number}"
+        for number, begin in enumerate(begins)
+    )
+    fewest = ", ".join(f"min(n{number}) AS n{number}" for number in range(len(begins)))
+    series = f"SELECT {SERIES}, {counts} FROM t WHERE {where} GROUP BY {SERIES}"
+    names: dict[datetime | None, list[str]] = defaultdict(list)
+    for row in query(f"SELECT application_id, {fewest} FROM ({series}) GROUP BY application_id", t=baselines):
+        since = next((begin for number, begin in enumerate(begins) if row[f"n{number}"] >= NEWEST), None)
+        names[since].append(row["application_id"])
+    return any_of([f"{_of(some)}{_since(begin)}" for begin, some in names.items()])
+
+
+def _since(begin: datetime | None) -> str:
+    return "" if begin is None else f" AND hour >= {literal(begin)}"
+
+
+def _of_window(known: Samples, begin: float, ended: float, until: float) -> Samples | None:
+    """The samples that are seen from a window: from a moment to its end, and later ones that may belong to it."""
+    first, after = bisect_left(known.ends, begin), bisect_left(known.ends, ended)
+    behind = bisect_left(known.ends, until)
+    # What may not belong to the window changes nothing of what is seen, once it comes.
+    seen = [at for at in range(after, behind) if known.ends[at] < ended + (INTERVALS_AFTER + 1) * known.seconds[at]]
+    if seen == [*range(after, after + len(seen))]:
+        return known[first : after + len(seen)] if after + len(seen) > first else None
+    return Samples(*([column[at] for at in chain(range(first, after), seen)] for column in known.columns()))
+
+
+def _by_series(events: pa.Table, measures: Iterable[str]) -> dict[Series, Samples]:
+    """What events with a column for each measure say, by series and in order of time."""
+    import numpy as np
+
+    from alert_assets.kernel.arrow import starts
+
+    about = [_coded(events[name].combine_chunks()) for name in ("application_id", "host", *_CALLEE)]
+    ends = events["end"].to_numpy() / 1e6
+    order = np.lexsort((ends, *(codes for codes, _ in about)))
+    first = starts(*(codes[order] for codes, _ in about))
+    names = [*zip(*([texts[at] for at in codes[order[first]].tolist()] for codes, texts in about), strict=True)]
+    of = np.repeat(np.arange(len(first)), np.diff(np.append(first, len(order))))
+    seconds, weights = (events[name].take(order).to_numpy() for name in ("seconds", "requests"))
+    found: dict[Series, Samples] = {}
+    for measure in measures:
+        column = events[measure].take(order)
+        there = np.flatnonzero(column.is_valid().to_numpy())
+        begins = starts(of[there])
+        one = np.ones(len(there)) if measure in {one.name for one in UNWEIGHTED} else weights[there]
+        columns = [
+            ends[order][there].tolist(),
+            seconds[there].tolist(),
+            one.tolist(),
+            column.to_numpy()[there].tolist(),
+        ]
+        for begin, end in pairwise([*begins.tolist(), len(there)]):
+            found[Series(measure, *names[of[there[begin]]])] = Samples(*(values[begin:end] for values in columns))
+    return found
+
+
 def _columns(sql: str, table: DeltaTable) -> list[list[Any]]:
     """The columns of SQL over a table that it calls `t`; as many rows as that makes, without a dictionary each."""
     return [_values(column.combine_chunks()) for column in arrow_query(sql, t=table).columns]
@@ -241,16 +307,20 @@ def _columns(sql: str, table: DeltaTable) -> list[list[Any]]:
 
 def _values(column: Any) -> list[Any]:
     if str(column.type) in ("string", "string_view", "large_string"):
-        # Names of which there are few: one text each.
-        codes = column.dictionary_encode()
-        names = [*codes.dictionary.to_pylist(), None]
-        return [names[code] for code in codes.indices.fill_null(-1).to_numpy(zero_copy_only=False).tolist()]
+        codes, texts = _coded(column)
+        return [texts[code] for code in codes.tolist()]
     if not hasattr(column, "offsets"):
         found: list[Any] = column.to_pylist() if column.null_count else column.to_numpy(zero_copy_only=False).tolist()
         return found
     # A list of lists is made element by element otherwise, which takes ten times as long.
     numbers, offsets = _values(column.values), _values(column.offsets)
     return [numbers[begin:end] for begin, end in pairwise(offsets)]
+
+
+def _coded(column: Any) -> tuple[Any, list[str | None]]:
+    """Names, of which there are few, as numbers (a NumPy array) and the text of each; the last is that of -1, null."""
+    encoded = column.dictionary_encode()
+    return encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), [*encoded.dictionary.to_pylist(), None]
 
 
 def _series(application_id: str, host: str | None, callee: str | None, callee_host: str | None, measure: str) -> Series:

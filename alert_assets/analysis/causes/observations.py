@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from operator import sub
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from alert_assets.analysis.causes.baselines import Measure, Sample
+from alert_assets.analysis.causes.baselines import Measure, Sample, Samples
 from alert_assets.analysis.causes.graph import Edge, Graph, Node
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Observations:
     """
 
     graph: Graph
-    series: Mapping[Key, Sequence[Sample]]
+    series: Mapping[Key, Samples]
     changes: Sequence[Change]
     applications: frozenset[str]
     hosts: Mapping[str, frozenset[str]]
@@ -137,11 +138,12 @@ def observe(
     for log in logs:
         sample = Sample(log.minute + 60, 60, log.lines, log.bad_lines / log.lines)
         series[Series(LOGS.name, log.application_id, log.host)].append(sample)
-    return assemble(series, {}, sorted(_changes(distinct), key=in_time), edges)
+    found = {one: Samples.of(samples) for one, samples in series.items()}
+    return assemble(found, {}, sorted(_changes(distinct), key=in_time), edges)
 
 
 def assemble(
-    samples: Mapping[Series, Sequence[Sample]],
+    samples: Mapping[Series, Samples],
     hours: Mapping[Series, Sequence[Hour]],
     changes: Sequence[Change],
     edges: Iterable[Edge] = (),
@@ -149,7 +151,7 @@ def assemble(
     """Bring series together as the graph of their calls knows them.
 
     Args:
-        samples: by series, in any order.
+        samples: by series; those that end together in any order.
         hours: by series, in any order: the time before the samples.
         changes: in order of time.
         edges: calls that are known apart from the series.
@@ -163,7 +165,7 @@ def assemble(
     # In a fixed order: sums of floating-point numbers depend on theirs.
     keys = sorted(parts, key=Key.order)
     subjects = {node for key in keys for node in ([key.subject] if isinstance(key.subject, Node) else key.subject)}
-    found = {key: sorted(sample for one in parts[key] for sample in samples.get(one, ())) for key in keys}
+    found = {key: _merged([samples[one] for one in parts[key] if one in samples]) for key in keys}
     before = {
         key: sorted((hour for one in parts[key] for hour in hours.get(one, ())), key=_newest_first) for key in keys
     }
@@ -176,6 +178,13 @@ def assemble(
         begins=_begins(found, before),
         hours=before,
     )
+
+
+def _merged(parts: Sequence[Samples]) -> Samples:
+    """The samples of one key's series in order: of time, and where some end together of what else they say."""
+    if len(parts) == 1 and len(set(parts[0].ends)) == len(parts[0]):
+        return parts[0]
+    return Samples.of(sample for part in parts for sample in part)
 
 
 def in_time(change: Change) -> tuple[float, str]:
@@ -195,10 +204,10 @@ def _hosts(series: Iterable[Key]) -> dict[str, frozenset[str]]:
     return {name: frozenset(found) for name, found in hosts.items()}
 
 
-def _begins(series: Mapping[Key, Sequence[Sample]], hours: Mapping[Key, Sequence[Hour]]) -> dict[Measure, float]:
+def _begins(series: Mapping[Key, Samples], hours: Mapping[Key, Sequence[Hour]]) -> dict[Measure, float]:
     begins: dict[Measure, float] = {}
     for key, samples in series.items():
-        starts = [sample.end - sample.seconds for sample in samples] + [hour.start for hour in hours[key]]
+        starts = [*map(sub, samples.ends, samples.seconds)] + [hour.start for hour in hours[key]]
         first = min(starts)
         begins[key.measure] = min(first, begins.get(key.measure, first))
     return begins

@@ -1,7 +1,8 @@
 """SQL of the samples that causes are ranked by, and of what each series was in an hour: bronze_events, each event once.
 
 Both are computed where the events lie. What :mod:`alert_assets.transforms.baselines` keeps and what is read where
-nothing is kept are one and the same query, so a ranking comes out the same with the table and without.
+nothing is kept are one and the same query, so a ranking comes out the same with the table and without. What is ranked
+comes event by event with a column for each measure: row by row, each with its series, takes twice as long.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from deltalake import DeltaTable
 
+    from alert_assets.analysis.causes.baselines import Measure
     from alert_assets.kernel.intervals import Interval
 
 HOUR, _MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -55,8 +57,10 @@ _VALUES = {
     # The least of a number and null is the number.
     CALL_ERRORS: ("dependency", "CASE WHEN errors > requests THEN 1 ELSE errors / requests END"),
 }
+#: Their names.
+MEASURED_BY_EVENTS = tuple(measure.name for measure in _VALUES)
 #: These stand for themselves, whatever the requests.
-_UNWEIGHTED = (CPU, CALLS)
+UNWEIGHTED = (CPU, CALLS)
 
 
 def hour_of(event_type: str = "event_type", timestamp: str = "timestamp") -> str:
@@ -67,28 +71,49 @@ def hour_of(event_type: str = "event_type", timestamp: str = "timestamp") -> str
     )
 
 
-def samples_sql(table: DeltaTable, hours: Iterable[Interval], *, of: str = "true") -> str:
-    """SQL of the samples that end in some hours: the series' columns, `end`, `seconds`, `weight`, `value`.
+def measured_sql(table: DeltaTable, hours: Iterable[Interval], *, of: str = "true") -> str:
+    """SQL of the metrics and calls that end in some hours, each once.
+
+    Columns: those of the series but `measure`, `end`, `seconds`, `requests`, and one for each measure in
+    :data:`MEASURED_BY_EVENTS`, null where the event is no sample of it.
 
     Args:
         table: bronze_events, which the SQL calls `t`.
         hours: whole hours.
         of: what else is asked of the events.
     """
-    hours = list(hours)
-    shown = " ".join(f"WHEN {literal(measure.name)} THEN {value}" for measure, (_, value) in _VALUES.items())
-    names = ", ".join(
-        f"({literal(measure.name)}, {literal(event_type)})" for measure, (event_type, _) in _VALUES.items()
+    shown = ", ".join(
+        f"CASE WHEN event_type = {literal(about)}{_if_any(measure)} THEN {value} END AS {measure.name}"
+        for measure, (about, value) in _VALUES.items()
     )
-    unweighted = ", ".join(literal(measure.name) for measure in _UNWEIGHTED)
+    return (
+        'SELECT application_id, host, depends_on, depends_on_host, "end", '
+        f"coalesce(nullif(interval_seconds, 0), {INTERVAL_SECONDS}) AS seconds, requests, {shown} "
+        f"FROM ({_events(table, list(hours), of)})"
+    )
+
+
+def _if_any(measure: Measure) -> str:
+    """What is over requests says nothing without one."""
+    return "" if measure in UNWEIGHTED else " AND requests > 0"
+
+
+def samples_sql(table: DeltaTable, hours: Iterable[Interval], *, of: str = "true") -> str:
+    """SQL of the samples that end in some hours, one a row: the series' columns, `end`, `weight`, `value`."""
+    hours = list(hours)
+    shown = " ".join(f"WHEN {literal(name)} THEN {name}" for name in MEASURED_BY_EVENTS)
+    names = ", ".join(f"({literal(name)})" for name in MEASURED_BY_EVENTS)
+    unweighted = ", ".join(literal(measure.name) for measure in UNWEIGHTED)
     measured = (
         'SELECT application_id, host, depends_on, depends_on_host, measure, "end", '
-        f"coalesce(nullif(interval_seconds, 0), {INTERVAL_SECONDS}) AS seconds, "
-        f"CASE WHEN measure IN ({unweighted}) THEN 1.0 ELSE requests END AS weight, "
-        f"CASE measure {shown} END AS value FROM ({_events(table, hours, of)}) "
-        f"JOIN (VALUES {names}) AS m (measure, about) ON about = event_type"
+        f"CASE WHEN measure IN ({unweighted}) THEN 1.0 ELSE requests END AS weight, CASE measure {shown} END AS value "
+        f"FROM ({measured_sql(table, hours, of=of)}) CROSS JOIN (VALUES {names}) AS m (measure)"
     )
-    return f"SELECT * FROM ({measured} UNION ALL {_logs(hours, of)}) WHERE value IS NOT NULL AND weight > 0"
+    logs = (
+        f"SELECT application_id, host, depends_on, depends_on_host, {literal(LOGS.name)} AS measure, "
+        f'"end", requests AS weight, {LOGS.name} AS value FROM ({logs_sql(hours, of=of)})'
+    )
+    return f"SELECT * FROM ({measured} UNION ALL {logs}) WHERE value IS NOT NULL"
 
 
 def hours_sql(table: DeltaTable, hours: Iterable[Interval], *, of: str = "true") -> str:
@@ -132,20 +157,22 @@ def _events(table: DeltaTable, hours: list[Interval], of: str) -> str:
     )
 
 
-def _logs(hours: list[Interval], of: str) -> str:
-    """The share of bad lines by minute, each event once; of one that came with two levels the better counts."""
+def logs_sql(hours: Iterable[Interval], *, of: str = "true") -> str:
+    """SQL of the share of bad lines by minute, `requests` the lines; the columns are those of :func:`measured_sql`.
+
+    Each event counts once; of one that came with two levels the better.
+    """
     levels = ", ".join(map(literal, sorted(BAD_LOG_LEVELS)))
     each_once = (
         "SELECT application_id, nullif(host, '') AS host, date_trunc('minute', timestamp) AS minute, "
         f"min(CASE WHEN log_level IN ({levels}) THEN 1 ELSE 0 END) AS bad FROM t "
-        f"WHERE event_type = 'log' AND {_ending(hours, _MINUTE)} AND {of} "
+        f"WHERE event_type = 'log' AND {_ending(list(hours), _MINUTE)} AND {of} "
         "GROUP BY application_id, nullif(host, ''), timestamp, event_id"
     )
     return (
         "SELECT application_id, host, CAST(NULL AS VARCHAR) AS depends_on, CAST(NULL AS VARCHAR) AS depends_on_host, "
-        f"{literal(LOGS.name)} AS measure, minute + INTERVAL '1 minute' AS \"end\", 60.0 AS seconds, "
-        "CAST(count(*) AS DOUBLE) AS weight, CAST(sum(bad) AS DOUBLE) / count(*) AS value "
-        f"FROM ({each_once}) GROUP BY application_id, host, minute"
+        "minute + INTERVAL '1 minute' AS \"end\", 60.0 AS seconds, CAST(count(*) AS DOUBLE) AS requests, "
+        f"CAST(sum(bad) AS DOUBLE) / count(*) AS {LOGS.name} FROM ({each_once}) GROUP BY application_id, host, minute"
     )
 
 

@@ -3,6 +3,8 @@
 It has no table and no circuit breaker: a lake that is not looked after gets slower while a breaker is open too.
 """
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -24,7 +26,7 @@ class MaintenanceConfig(dg.Config):
     """Only these tables, and neither the landing zone nor the state database; everything when empty."""
 
     cleaning: bool = True
-    """Remove files, log entries and state rows that are too old as well: enough once a day."""
+    """Remove files, log entries and rows that are too old as well: enough once a day."""
 
     dry_run: bool = False
     """Change nothing and report what would be done."""
@@ -40,7 +42,8 @@ class MaintenanceConfig(dg.Config):
             owners=["team:data-platform"],
             kinds={"deltalake", "python"},
             description="The tables, their logs, the landing zone and the state database kept small: compaction by "
-            "time, archive of landing files, vacuum, expired log entries, old state rows. Changes no row.",
+            "time, archive of landing files, vacuum, expired log entries, old measurements, old rows of the state and "
+            "of Dagster's history. Changes no row of telemetry or alerts.",
         )
     ],
     pool="maintenance",
@@ -58,6 +61,8 @@ def maintenance(
         report = maintain(
             settings, utc_now(), context.log.info, tables=tables, cleaning=config.cleaning, dry_run=config.dry_run
         )
+        if config.cleaning and not config.dry_run and not config.tables:
+            report = replace(report, pruned_history=_prune_history(context, settings))
     for name, reason in report.skipped.items():
         context.log.warning(f"{name}: {reason}")
     numbers = totals(report)
@@ -84,11 +89,21 @@ def maintenance(
         **numbers,
         **by_table,
         "pruned_rows_by_table": report.pruned_rows,
+        "pruned_history": report.pruned_history,
         "skipped": report.skipped,
         "dry_run": config.dry_run,
         "seconds": watch.seconds,
     }
     return dg.MaterializeResult(metadata=metadata)
+
+
+def _prune_history(context: dg.AssetExecutionContext, settings: Settings) -> dict[str, int]:
+    from alert_assets.defs.maintenance.history import Ours, prune_history
+
+    if context.instance.is_ephemeral:
+        return {}
+    ours = Ours.of(context.repository_def, context.run)
+    return prune_history(context.instance, ours, utc_now() - timedelta(days=settings.keep_dagster_days))
 
 
 def totals(report: "MaintenanceReport") -> dict[str, int]:

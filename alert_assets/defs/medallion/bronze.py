@@ -18,7 +18,8 @@ from alert_assets.defs.metadata import (
     table_metadata,
 )
 from alert_assets.ingest.held import held_batches, tell
-from alert_assets.ingest.query import ingest, replay_quarantine
+from alert_assets.ingest.query import ingest
+from alert_assets.ingest.replay import replay_quarantine
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings
 from alert_assets.spark.session import SparkResource

@@ -23,8 +23,8 @@ def _job(kind: "Kind", description: str) -> dg.JobDefinition:
         with clear_errors():
             found, path = write(kind, settings, utc_now())
             context.log.info(f"{path}: {found.since:%Y-%m-%d} up to {found.until:%Y-%m-%d}, UTC.")
-            recipients = mail(settings, found, path)
-        context.log.info(f"Mailed to {', '.join(recipients)}." if recipients else "No e-mail is set up.")
+            mailed = mail(settings, found, path)
+        context.log.info(" ".join(map(str, mailed)) or "No e-mail is set up.")
 
     op = dg.op(name=f"write_{kind}_report", description=description)(make)
     # Through the gate, which lets everything pass that writes no table, and measures what it costs.

@@ -135,31 +135,6 @@ class Email:
         detail = "refused for " + ", ".join(refused) if refused else ""
         return Delivered(reference=message.reference or mail["Message-ID"], detail=detail)
 
-    def send_page(self, name: str, title: str, text: str, body: str, page: str) -> tuple[str, ...]:
-        """Send a page to the addresses that are set, and return them.
-
-        Args:
-            name: of the attached file, without `.html`; the same name is the same Message-ID.
-            title: the subject.
-            text, body: the mail as plain text and as HTML.
-            page: what is attached.
-
-        Raises:
-            ChannelError: the relay takes it for none of them now.
-        """
-        mail = EmailMessage(policy=SMTP)
-        mail["From"] = self._address(self.sender)
-        mail["To"] = [self._address(recipient) for recipient in self.to]
-        mail["Subject"] = one_line(title, _MAX_SUBJECT)
-        mail["Date"] = format_datetime(self.clock())
-        mail["Message-ID"] = self._message_id(f"page\x1f{name}")
-        mail["Auto-Submitted"] = "auto-generated"
-        mail.set_content(text)
-        mail.add_alternative(body, subtype="html")
-        mail.add_attachment(page, subtype="html", filename=f"{name}.html")
-        refused = self._hand_over(mail, self.to)
-        return tuple(address for address in self.to if address not in refused)
-
     def _hand_over(self, mail: EmailMessage, recipients: tuple[str, ...]) -> dict[str, tuple[int, bytes]]:
         """Transmit it, and return the recipients that were refused for good while others were not.
 
@@ -189,17 +164,20 @@ class Email:
         mail = EmailMessage(policy=SMTP)
         mail["From"] = self._address(self.sender)
         mail["To"] = [self._address(recipient) for recipient in recipients]
-        mail["Subject"] = wording.headline(message, _MAX_SUBJECT)
+        alert = message.alert
+        mail["Subject"] = one_line(alert.title, _MAX_SUBJECT) if alert.body else wording.headline(message, _MAX_SUBJECT)
         mail["Date"] = format_datetime(self.clock())
         mail["Message-ID"] = own
         if message.action is not Action.OPEN:
             mail["In-Reply-To"] = _a_message_id(message.reference) or root
         mail["References"] = root
         mail["Auto-Submitted"] = "auto-generated"
-        if message.alert.severity == "CRITICAL":
+        if alert.severity == "CRITICAL":
             mail["Importance"] = "high"
-        mail.set_content(wording.plain_text(message, 20_000))
-        mail.add_alternative(html(message), subtype="html")
+        mail.set_content(alert.description if alert.body else wording.plain_text(message, 20_000))
+        mail.add_alternative(alert.body or html(message), subtype="html")
+        for name, page in alert.attached.items():
+            mail.add_attachment(page, subtype="html", filename=name)
         if not recipients:
             raise ChannelError(f"{self.name}: no recipient; routing and ALERTS_SMTP_TO name none", permanent=True)
         return mail

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -54,10 +55,22 @@ class BusinessHours:
     def _hours_from(self, first: date) -> Iterator[tuple[datetime, datetime]]:
         """Opening and closing of the working days from a day on."""
         for day in (first + timedelta(days=n) for n in count()):
-            if day.weekday() in self.days and day not in self.holidays:
-                midnight = datetime.combine(day, time.min, tzinfo=self.zone)
-                opening = (midnight + self.opens).astimezone(UTC)
-                # An hour that comes twice belongs to the day until it is over for good.
-                closing = (midnight + self.closes).replace(fold=1).astimezone(UTC)
-                if opening < closing:
-                    yield opening, closing
+            if day not in self._hours:
+                self._hours[day] = self._hours_of(day)
+            if hours := self._hours[day]:
+                yield hours
+
+    @cached_property
+    def _hours(self) -> dict[date, tuple[datetime, datetime] | None]:
+        """Days that were worked out: each is asked for again and again."""
+        return {}
+
+    def _hours_of(self, day: date) -> tuple[datetime, datetime] | None:
+        """Opening and closing of a day; None where it has none."""
+        if day.weekday() not in self.days or day in self.holidays:
+            return None
+        midnight = datetime.combine(day, time.min, tzinfo=self.zone)
+        opening = (midnight + self.opens).astimezone(UTC)
+        # An hour that comes twice belongs to the day until it is over for good.
+        closing = (midnight + self.closes).replace(fold=1).astimezone(UTC)
+        return (opening, closing) if opening < closing else None

@@ -257,7 +257,7 @@ class Routing:
 
     def route(self, alert: Alert) -> Plan:
         """Return where the alert goes; it is enriched first."""
-        alert = replace(alert, owner=alert.owner or self._owner(alert))
+        alert = alert if alert.owner else replace(alert, owner=self._owner(alert))
         key = tuple(field_of(alert, name) for name in self._asked)
         if not self._has_group(alert):
             key = (*key, alert.episode)
@@ -323,17 +323,38 @@ class Routing:
         The owner is the first team that says it owns such alerts, else the one in the contract of its table. A
         runbook or an action is that of the first matching entry that has one.
         """
+        key = tuple(field_of(alert, name) for name in self._asked_to_enrich)
+        if key not in self._additions:
+            if len(self._additions) >= _PLANS:
+                self._additions.clear()
+            self._additions[key] = self._added_to(alert)
+        return with_links(replace(alert, **self._additions[key]), self.dagster_url, self.web_url, self.runbook_url)
+
+    def _added_to(self, alert: Alert) -> dict[str, Any]:
         alert = replace(alert, owner=alert.owner or self._owner(alert))
         found = [runbook for runbook in self.runbooks if runbook.match.matches(alert)]
-        filled = replace(
-            alert,
-            runbook_url=alert.runbook_url or next((runbook.url for runbook in found if runbook.url), None),
-            suggested_action=alert.suggested_action
-            or next((runbook.action for runbook in found if runbook.action), None),
-        )
-        priorities = [route.priority for route in self._routes_of(filled) if route.priority is not None]
-        filled = replace(filled, routed_priority=priorities[-1] if priorities else None)
-        return with_links(filled, self.dagster_url, self.web_url, self.runbook_url)
+        urls, actions = [runbook.url for runbook in found], [runbook.action for runbook in found]
+        added: dict[str, Any] = {
+            "owner": alert.owner,
+            "runbook_url": alert.runbook_url or next(filter(None, urls), None),
+            "suggested_action": alert.suggested_action or next(filter(None, actions), None),
+        }
+        routes = self._routes_of(replace(alert, **added))
+        priorities = [route.priority for route in routes if route.priority is not None]
+        return {**added, "routed_priority": priorities[-1] if priorities else None}
+
+    @cached_property
+    def _additions(self) -> dict[tuple[str, ...], dict[str, Any]]:
+        """What alerts were enriched with, by what that depends on."""
+        return {}
+
+    @cached_property
+    def _asked_to_enrich(self) -> tuple[str, ...]:
+        """The fields of an alert that what it is enriched with depends on."""
+        matchers = [matcher for team in self.teams.values() for matcher in team.owns]
+        matchers += [runbook.match for runbook in self.runbooks] + [route.match for route in self.routes]
+        names = {"owner", "table", "runbook_url", "suggested_action"}
+        return tuple(sorted(names.union(*(one.conditions for one in matchers))))
 
     def subjects_of(self, alert: Alert) -> tuple[str, ...]:
         """Return what the alert is about as `dependencies` name it: its application, and `table:NAME`."""

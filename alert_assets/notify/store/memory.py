@@ -10,6 +10,7 @@ from collections import Counter, defaultdict, deque
 from contextlib import contextmanager
 from functools import cached_property, partial
 from heapq import heappop, heappush
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from alert_assets.notify.episode import PROBLEM, Episode, Occurrence
@@ -126,6 +127,10 @@ class MemoryStore(Store):
 
     def _replace(self, before: Episode | None, after: Episode | None) -> None:
         """Have one version of an episode in the place of another; None is none."""
+        if before is not None and after is not None and _is_found_as(before, after):
+            self.episodes[after.id] = after
+            self.to_review.put(after.id, after.review_at)
+            return
         if before is not None:
             self._unindex(before)
         if after is not None:
@@ -198,6 +203,34 @@ class MemoryStore(Store):
         digests = self.summaries.get(summary.id, ())
         members = (self.episodes.get(member) for digest in digests for member in self.members[digest])
         return bool(digests) and all(member is None or member.is_over for member in members)
+
+
+def _is_found_as(before: Episode, after: Episode) -> bool:
+    """Whether an open episode is found by the same things as before, but for when it is to be reviewed.
+
+    Most alerts are of one that goes on.
+    """
+    return (
+        not before.is_over
+        and _found_by(before) == _found_by(after)
+        and before.is_firing
+        and after.is_firing
+        and before.alert.application == after.alert.application
+        and before.alert.table == after.alert.table
+    )
+
+
+_found_by = attrgetter(
+    "state",
+    "severity",
+    "group_key",
+    "grouped_under",
+    "notified_as",
+    "notified_at",
+    "owed",
+    "look_at",
+    "flapping_since",
+)
 
 
 def _groups(episode: Episode) -> Iterator[str]:

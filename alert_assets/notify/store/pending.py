@@ -38,7 +38,7 @@ class PendingAlerts:
     def pending(self, rows: int) -> list[Pending]:
         """Return the alerts that have waited longest, up to so many, in their order."""
         found = self._connection.execute(_PENDING.limit(rows)).mappings()
-        return [Pending(row["id"], row["subject"], _alert(row)) for row in found]
+        return [Pending(row["id"], row["subject"], alert_of(row)) for row in found]
 
     def mark(self, numbers: Collection[int], status: str) -> None:
         """Mark alerts as `dispatched` or `failed`: they wait no longer."""
@@ -48,7 +48,7 @@ class PendingAlerts:
 _PENDING = select(outbox).where(outbox.c.status == "pending").order_by(outbox.c.id)
 
 
-def _alert(row: RowMapping) -> Alert:
+def alert_of(row: RowMapping) -> Alert:
     """Return the alert of a row of the outbox; a row that is none becomes one with its subject."""
     try:
         alert = Alert.from_json(row["payload"])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alert_assets.analysis.causes.baselines import Measure, Past, Sample, Window, excess, usual
+from alert_assets.analysis.causes.baselines import Measure, Past, Sample, Samples, Window, excess, usual
 from alert_assets.analysis.causes.observations import CPU, ERRORS, LATENCY, LOGS
 
 LONG_AGO = -1e9
@@ -14,9 +14,9 @@ LONG_AGO = -1e9
 values = st.lists(st.floats(0, 1e6), min_size=1, max_size=50)
 
 
-def minutes(*numbers: float, weight: float = 100.0) -> list[Sample]:
+def minutes(*numbers: float, weight: float = 100.0) -> Samples:
     """Samples of a minute each, the first ending at 60 s."""
-    return [Sample(60.0 * (n + 1), 60.0, weight, value) for n, value in enumerate(numbers)]
+    return Samples.of(Sample(60.0 * (n + 1), 60.0, weight, value) for n, value in enumerate(numbers))
 
 
 def past(*numbers: float) -> Past:
@@ -66,7 +66,7 @@ def test_where_nothing_was_measured_before_the_first_sample_is_the_past() -> Non
     samples = minutes(5, 6, 7)
     assert Window(120, 120).split(samples, data_begins=0) == (samples[1:], samples[:1])
     # A series that begins later than the others is new, and has none.
-    assert Window(120, 120).split(samples[1:], data_begins=0) == (samples[1:], [])
+    assert Window(120, 120).split(samples[1:], data_begins=0) == (samples[1:], samples[:0])
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.reconstruct import ReconstructableRepository
 
 from alert_assets.breaker.gate import gated_executor
 from alert_assets.breaker.store import circuit_breakers
 from alert_assets.contracts import BRONZE_EVENTS, PIPELINE_HEALTH
 from alert_assets.defs.maintenance.assets import JOB, SCHEDULES, MaintenanceConfig, maintenance
+from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.settings import load_settings
 from alert_assets_tests.commands.lake import event
 from alert_assets_tests.lake.appending import append
 
@@ -28,13 +32,22 @@ def lakehouse(settings: Settings) -> Lakehouse:
     return lakehouse
 
 
-def execute(settings: Settings, **config: Any) -> dg.ExecuteInProcessResult:
-    """As the definitions have it: the job, behind the gate."""
-    breakers = circuit_breakers(settings)
-    defs = dg.Definitions(
-        assets=[maintenance], jobs=[JOB], resources={"settings": settings}, executor=gated_executor(settings, breakers)
+def definitions(settings: Settings) -> dg.Definitions:
+    """As they are: the job, behind the gate."""
+    return dg.Definitions(
+        assets=[maintenance],
+        jobs=[JOB],
+        resources={"settings": settings},
+        executor=gated_executor(settings, circuit_breakers(settings)),
     )
-    job = defs.resolve_job_def("maintenance")
+
+
+def definitions_of_the_environment() -> dg.Definitions:
+    return definitions(load_settings(_env_file=None))
+
+
+def execute(settings: Settings, **config: Any) -> dg.ExecuteInProcessResult:
+    job = definitions(settings).resolve_job_def("maintenance")
     run_config = dg.RunConfig(ops={"maintain": MaintenanceConfig(**config)})
     return job.execute_in_process(run_config=run_config, raise_on_error=False)
 
@@ -75,6 +88,30 @@ def test_what_it_cannot_do_fails_the_run_after_the_rest(settings: Settings, lake
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     assert "pipeline_health: " in str(failure.step_failure_data.user_failure_data)
     assert len(lakehouse.snapshot(BRONZE_EVENTS).files()) == 1
+
+
+def test_old_runs_go_but_only_when_everything_is_cleaned(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALERTS_DATA_DIR", str(settings.data_dir))
+    repository = ReconstructableRepository.for_module(__name__, definitions_of_the_environment.__name__)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+
+        def run(**config: Any) -> str:
+            run_config = dg.RunConfig(ops={"maintain": MaintenanceConfig(**config)}).to_config_dict()
+            job = repository.get_reconstructable_job("maintenance")
+            with dg.execute_job(job, instance, run_config=run_config, raise_on_error=True) as done:
+                return done.run_id
+
+        first = run()
+        later = utc_now() + timedelta(days=settings.keep_dagster_days, minutes=1)
+        monkeypatch.setattr("alert_assets.defs.maintenance.assets.utc_now", lambda: later)
+        others = [run(cleaning=False), run(dry_run=True), run(tables=["bronze_events"])]
+        assert len(instance.get_runs()) == 4
+        last = run()
+        # Its own is under way, and the one before is the asset's latest.
+        assert {found.run_id for found in instance.get_runs()} == {others[-1], last}
+        assert instance.get_run_by_id(first) is None
 
 
 def test_a_wrong_name(settings: Settings) -> None:

@@ -16,8 +16,8 @@ import pytest
 
 from alert_assets.contracts import EVENT
 from alert_assets.contracts.vocabulary import EVENT_TYPES, SEVERITIES, STATUSES
+from alert_assets.ingest.contract_judge import contract_judge
 from alert_assets.ingest.judge import Limits
-from alert_assets.ingest.query import contract_judge
 from alert_assets.intake.auth import RefusedError
 from alert_assets.intake.json_lines import dump
 from alert_assets.intake.payload import mapped
