@@ -182,7 +182,6 @@ def incident_alert(window: Mapping[str, Any]) -> Alert:
         table=GOLD_INCIDENTS.name,
         # Ours win: routes and silences on them mean what the tables say.
         labels={**dict(window.get("labels") or {}), **{name: text for name, text in ours.items() if text}},
-        owner=GOLD_INCIDENTS.owner,
         count=window["alert_count"],
         alert_type=window["alert_type"],
         host=host,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from alert_assets.contracts import GOLD_INCIDENTS
 from alert_assets.notify import facts
 from alert_assets.notify.alert import Alert
+from alert_assets.notify.routing.file import load_routing
+from alert_assets.notify.routing.rules import Matcher, Team
 from alert_assets_tests.commands.lake import T0, Row, analysis, incident, window
 
 NOON = datetime(2026, 2, 14, 12, tzinfo=UTC)
@@ -54,6 +58,13 @@ def known(gold: Row, **fields: Any) -> Row:
     """A row of silver with what gold knows of it."""
     of_gold = {name: gold[name] for name in ("incident_id", "incident_context_text")}
     return {**window(gold), **of_gold, **fields}
+
+
+def test_an_incident_is_of_the_team_that_owns_its_application_else_of_its_table() -> None:
+    alert = facts.incident_alert(known(incident(1)))
+    team = Team(owns=(Matcher({"application": (str(alert.application),)}),))
+    assert replace(load_routing(), teams={"team:pay": team}).enrich(alert).owner == "team:pay"
+    assert load_routing().enrich(alert).owner == GOLD_INCIDENTS.owner
 
 
 def test_an_incident_says_what_its_alert_said_and_belongs_to_its_fingerprint() -> None:
