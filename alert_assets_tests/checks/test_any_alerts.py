@@ -31,7 +31,7 @@ ALERTS = st.builds(
 FIELDS = st.sampled_from(["application_id,host,alert_type", "labels.zone,labels.it's", "severity,alert_id"])
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.lists(ALERTS, min_size=1, max_size=12, unique=True), min_size=1, max_size=3), FIELDS)
 def test_silver_and_gold_pass_whatever_came(batches: list[list[bytes]], fields: str):
     with tempfile.TemporaryDirectory() as folder:

@@ -106,7 +106,7 @@ def report(name: str, window: int, known: list[tuple[int, bool]]) -> tuple[objec
     return made, fired, over
 
 
-@settings(max_examples=15)
+@settings(max_examples=25)
 @given(st.data(), EVENTS)
 def test_everyone_has_the_whole_story_once(data: st.DataObject, events: list[tuple[str, int, bool]]) -> None:
     failures = st.lists(st.sampled_from(["", "before", "after"]), max_size=12)
@@ -126,7 +126,7 @@ def test_everyone_has_the_whole_story_once(data: st.DataObject, events: list[tup
         assert desk.people.ledger_totals().is_complete
 
 
-@settings(max_examples=10)
+@settings(max_examples=15)
 @given(st.data(), EVENTS)
 def test_where_others_stand_in_all_is_heard_and_by_nobody_twice(
     data: st.DataObject, events: list[tuple[str, int, bool]]

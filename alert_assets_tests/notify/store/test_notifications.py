@@ -74,20 +74,20 @@ def test_an_alert_opens_an_episode_and_its_end_closes_it(desk: Desk) -> None:
 def test_eight_hours_of_the_same(sqlite: State) -> None:
     """One opening, bounded reminders, one resolution."""
     desk = Desk(sqlite)
-    for _ in range(4 * 60):
+    for _ in range(8 * 60):
         desk.fire()
-        desk.now += 2 * MINUTE
+        desk.now += MINUTE
     desk.over()
 
     told = desk.notified()
     assert told[0] == "open disk"
     assert told[-1] == "resolve disk"
     assert told[1:-1] == ["remind disk"] * 3  # after 1, 2 and 4 hours more
-    assert desk.people.episodes()[0].count == 240
+    assert desk.people.episodes()[0].count == 480
     totals = desk.people.ledger_totals()
     assert totals.is_complete
-    assert totals.dispatched == 241
-    assert totals.by_outcome["recorded"] >= 240 - 4
+    assert totals.dispatched == 481
+    assert totals.by_outcome["recorded"] >= 480 - 4
 
 
 def test_who_hears_of_it_hears_why(desk: Desk) -> None:
