@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from alert_assets.kernel.figures import figure
+
 
 def environment(package: str) -> Environment:
     """Return the environment of the templates in a package's folder `templates`."""
-    return Environment(
+    made = Environment(
         loader=PackageLoader(package), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    made.filters["figure"] = figure
+    return made

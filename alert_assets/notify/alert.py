@@ -48,6 +48,9 @@ _ERROR_LENGTH, _TRACE_LINES = 2_000, 15
 _FREE_TEXTS = ("description", "error", "stack_trace", "message", "cause", "suggested_action", "body")
 _NAMES = ("application", "table", "pipeline", "alert_type", "host", "source", "url", "runbook_url")
 
+#: Fields that only reports have.
+_OF_REPORTS = ("body", "attached")
+
 #: How a cause begins that is none.
 UNKNOWN = "Unknown:"
 
@@ -165,9 +168,10 @@ class Alert:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the alert as the outbox keeps it."""
+        """Return the alert as the outbox keeps it and webhooks have it; a report's fields are a report's alone."""
         moments = {name: _stamp(moment) for name in _MOMENTS if (moment := getattr(self, name))}
-        return {**asdict(self), **moments}
+        known = {name: value for name, value in asdict(self).items() if value or name not in _OF_REPORTS}
+        return {**known, **moments}
 
     @classmethod
     def from_json(cls, payload: Mapping[str, Any]) -> Alert:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from alert_assets.kernel.figures import figure
 from alert_assets.quality.profile import Profile, together
 
 if TYPE_CHECKING:
@@ -286,7 +287,8 @@ def _unit(hour: Profile, baseline: Baseline) -> float | None:
 def _medians(hour: Profile, baseline: Baseline) -> str:
     if hour.sketch is None or baseline.whole.sketch is None:
         return ""
-    return f"; median {hour.sketch.get_quantile(0.5):.4g}, usually {baseline.whole.sketch.get_quantile(0.5):.4g}"
+    now, usually = (figure(sketch.get_quantile(0.5), 4) for sketch in (hour.sketch, baseline.whole.sketch))
+    return f"; median {now}, usually {usually}"
 
 
 def baseline_hours(hours: Iterable[tuple[Profile, bool]], limits: DriftLimits) -> list[Profile]:

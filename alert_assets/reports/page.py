@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from alert_assets.kernel.figures import figure
 from alert_assets.kernel.templates import environment
 from alert_assets.kernel.text import escape_invisible
 
@@ -42,7 +43,7 @@ def curve(values: Sequence[float | None]) -> Markup:
         lines[-1].append(f"{_MARGIN + number * step:.1f},{_HEIGHT - _MARGIN - share * (_HEIGHT - 2 * _MARGIN):.1f}")
     # A point alone is a line of no length, which round ends show.
     drawn = "".join(f'<polyline points="{" ".join(line * 2 if len(line) == 1 else line)}"/>' for line in lines if line)
-    label = f"from {low:,.4g} to {high:,.4g}"
+    label = f"from {figure(low, 4)} to {figure(high, 4)}"
     return Markup(  # noqa: S704  made of numbers alone
         f'<svg viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" role="img" aria-label="{label}"><title>{label}</title>{drawn}</svg>'
     )

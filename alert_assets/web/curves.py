@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets.kernel.buckets import bucket_of, sql_bucket
+from alert_assets.kernel.figures import figure
 from alert_assets.kernel.sql import literal
 from alert_assets.web.problems import span_around
 
@@ -57,8 +58,8 @@ class Curve:
     @property
     def said(self) -> str:
         """The curve in a sentence, for who cannot see it."""
-        usual = f"{self.before:,.4g}{self.unit} before, " if self.before is not None else ""
-        return f"{self.name} of {self.application}: {usual}{self.peak:,.4g}{self.unit} at most since"
+        usual = f"{figure(self.before, 4)}{self.unit} before, " if self.before is not None else ""
+        return f"{self.name} of {self.application}: {usual}{figure(self.peak, 4)}{self.unit} at most since"
 
 
 def curves(lake: Lake, problem: Mapping[str, Any], now: datetime) -> list[Curve]:

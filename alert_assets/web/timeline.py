@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import RowMapping, select
 
 from alert_assets.contracts import SILVER_ALERTS
+from alert_assets.kernel.figures import figure
 from alert_assets.kernel.sql import literal
 from alert_assets.notify.store.episodes import chunks
 from alert_assets.state.tables import audit_log, decisions, deliveries, silences
@@ -111,8 +112,8 @@ def _what(row: Mapping[str, Any]) -> str:
 def _measured(row: Mapping[str, Any]) -> str:
     """The value against its threshold, then the alert's own message."""
     value, threshold = row["current_value"], row["threshold"]
-    against = f" (threshold {threshold:,.6g})" if threshold is not None else ""
-    parts = [f"{value:,.6g}{against}" if value is not None else "", row["message"] or ""]
+    against = f" (threshold {figure(threshold)})" if threshold is not None else ""
+    parts = [f"{figure(value)}{against}" if value is not None else "", row["message"] or ""]
     return " · ".join(part for part in parts if part)
 
 

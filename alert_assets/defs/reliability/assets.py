@@ -30,6 +30,7 @@ from alert_assets.contracts import (
 from alert_assets.contracts.vocabulary import DIMENSIONS
 from alert_assets.defs.metadata import Stopwatch, clear_errors, described, rows_shown, table_metadata
 from alert_assets.kernel.clock import utc_now
+from alert_assets.kernel.figures import figure
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings
 from alert_assets.state.check_results import latest_checks
@@ -104,7 +105,7 @@ def pipeline_health(
         append_rows(lakehouse, PIPELINE_HEALTH, rows)
     unhealthy = [row for row in rows if not row["healthy"]]
     for row in unhealthy:
-        figures = f"{row['metric']} of {row['subject']} is {row['value']:.4g}, limit {row['limit']:g}"
+        figures = f"{row['metric']} of {row['subject']} is {figure(row['value'], 4)}, limit {figure(row['limit'])}"
         context.log.warning(f"{figures}. {row['detail'] or ''}")
     numbers = {"unhealthy": len(unhealthy), "runs": len(runs)}
     shown = rows_shown(sorted(rows, key=_is_healthy), "metric", "subject", "value", "limit", "healthy", "detail")

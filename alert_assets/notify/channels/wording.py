@@ -12,6 +12,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
+from alert_assets.kernel.figures import figure
 from alert_assets.kernel.text import one_line, readable
 from alert_assets.notify.channels.channel import Action, Message
 
@@ -78,8 +79,9 @@ def facts(alert: Alert, limit: int = 300) -> list[tuple[str, str]]:
 
 def _value(alert: Alert) -> str | None:
     if alert.value is None:
-        return None if alert.threshold is None else f"threshold {alert.threshold:g}"
-    return f"{alert.value:g}" if alert.threshold is None else f"{alert.value:g} (threshold {alert.threshold:g})"
+        return None if alert.threshold is None else f"threshold {figure(alert.threshold)}"
+    value = figure(alert.value)
+    return value if alert.threshold is None else f"{value} (threshold {figure(alert.threshold)})"
 
 
 def _cause(alert: Alert) -> str | None:
