@@ -204,13 +204,17 @@ def _take(event: DagsterEvent, progress: Progress, *, quiet: bool) -> None:
         if not check.passed:
             name = f"{check.asset_key.to_user_string()}.{check.check_name}"
             progress.findings.append({"outcome": outcome, "check": name, "description": check.description or ""})
-    elif kind in ("STEP_FAILURE", "PIPELINE_FAILURE") and not progress.error:
+    elif kind == "STEP_FAILURE" and not progress.error:
+        from alert_assets.breaker.dagster_internals import cause_of
+
+        progress.error = f"{event.step_key}: {output.line(cause_of(event), _ERROR)}"
+    elif kind == "PIPELINE_FAILURE" and not progress.error:
         data = event.event_specific_data
         problem = getattr(data, "error", None)
         while problem is not None and problem.cause is not None:
             problem = problem.cause
         message = problem.message if problem else event.message
-        progress.error = f"{event.step_key or 'The run'}: {output.line(message, _ERROR)}"
+        progress.error = f"The run: {output.line(message, _ERROR)}"
 
 
 def _line(table: str, rows: int | None, total: int | None, seconds: float | None) -> str:

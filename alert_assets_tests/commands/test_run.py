@@ -91,6 +91,13 @@ def test_two_runs_at_once_have_a_log_each(settings: Settings, tmp_path: Path) ->
     assert list((settings.state_dir / "dagster").glob("run-*.log")) == []
 
 
+def test_a_run_that_fails_says_what_to_do(settings: Settings, run: Run) -> None:
+    result = run("run", "--select", "bronze_events")
+
+    assert result.code == 1
+    assert f"The landing folder {settings.landing_dir} does not exist. Create it" in " ".join(result.err.split())
+
+
 def test_a_refused_run_says_why(settings: Settings, run: Run) -> None:
     assert run("breaker", "open", "pipeline", "--why", "storage is being moved").code == 0
     Path(settings.landing_dir).mkdir(parents=True)
