@@ -80,18 +80,21 @@ class SparkResource(dg.ConfigurableResource[Any]):
         return session
 
     def _started(self) -> LazyPySparkResource:
-        is_local = "SPARK_REMOTE" not in os.environ
+        is_local, config = "SPARK_REMOTE" not in os.environ, self.spark_config
         if is_local:
             check_java()
             prepare_environment()
             end_orphan()
+            # PySpark's own choice is 15002 wherever that is free yet: of two servers that start at once, one's caller
+            # would ask the other, which refuses its token.
+            config = {**config, "spark.local.connect.server.port": str(_free_port())}
         else:
             check_remote(os.environ["SPARK_REMOTE"])
             # Python workers on the server run what this process pickles: it has to be the same interpreter.
             os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         from dagster_pyspark import LazyPySparkResource
 
-        lazy = LazyPySparkResource(spark_config=self.spark_config)
+        lazy = LazyPySparkResource(spark_config=config)
         with warnings.catch_warnings():
             # A warm server refuses the settings it was started with, once each, at every connection.
             warnings.filterwarnings("ignore", message=r".*CANNOT_MODIFY_(STATIC_)?CONFIG.*")
@@ -101,6 +104,11 @@ class SparkResource(dg.ConfigurableResource[Any]):
         if tracing.is_on():
             _trace(session)
         return lazy
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def check_remote(remote: str) -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
+
+import pytest
+
+from alert_assets.spark.server import DISCOVERY_VARIABLE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +35,31 @@ spark = spark_resource(load_settings(_env_file=None)).spark_session
 lines = spark.readStream.text(landing).writeStream.foreachBatch(take).option("checkpointLocation", checkpoint)
 lines.trigger(availableNow=True).start().awaitTermination()
 """
+
+
+_ASK = """
+from alert_assets.spark.session import spark_resource
+from alert_assets.settings import load_settings
+
+print(spark_resource(load_settings(_env_file=None)).spark_session.range(7).count())
+"""
+
+
+@pytest.mark.slow
+def test_two_servers_that_start_at_once_are_two(tmp_path: Path) -> None:
+    """Of two users, or of two interpreters of one: each asks its own."""
+    asking, records = [], [tmp_path / name / "connect.json" for name in "ab"]
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))}
+    try:
+        for record in records:
+            record.parent.mkdir(mode=0o700)
+            own = {**variables, DISCOVERY_VARIABLE: str(record)}
+            asking.append(subprocess.Popen([sys.executable, "-c", _ASK], env=own, stdout=subprocess.PIPE, text=True))
+        assert [process.communicate()[0] for process in asking] == ["7\n", "7\n"]
+    finally:
+        for record in records:
+            if record.exists():
+                os.kill(json.loads(record.read_text())["pid"], signal.SIGTERM)
 
 
 def test_runs_share_the_servers_python_daemon(spark: SparkSession, tmp_path: Path) -> None:
