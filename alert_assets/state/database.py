@@ -41,7 +41,7 @@ _WRITERS_LOCK = 0x616C657274  # "alert"
 
 
 #: SQLite's files that this process has worked with: one that is gone since is not made anew, empty, in its place.
-_seen: set[Path] = set()
+_worked_with: set[Path | None] = set()
 
 
 class StateError(UserError):
@@ -86,6 +86,7 @@ class State:
                     migrations.create(connection)
                 elif revision != migrations.HEAD:
                     migrations.upgrade(connection, revision)
+                _worked_with.add(self._file)
                 yield connection
 
     @contextmanager
@@ -102,6 +103,7 @@ class State:
                 with self._opened() as opened:
                     revision = self._revision(opened)
                     if revision == migrations.HEAD:
+                        _worked_with.add(self._file)
                         yield opened
                         return
             if revision is None:
@@ -143,11 +145,7 @@ class State:
         Raises:
             StateError: as said.
         """
-        if self._file is None:
-            return
-        if self._file.exists():
-            _seen.add(self._file)
-        elif self._file in _seen:
+        if self._file is not None and self._file in _worked_with and not self._file.exists():
             raise StateError(
                 f"The state database {self.location} (ALERTS_STATE_URL) is gone, and this process has worked with it. "
                 "Put it back, or its disk; to begin with an empty one, start this process again."
