@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from alert_assets.lake import log
 from alert_assets.lake.lakehouse import COMMIT_INFO, cursor_app
 from alert_assets.lake.snapshot import BATCH_APP
 
@@ -61,14 +62,8 @@ class Commit:
 
 
 def newest_first(table: DeltaTable) -> Iterator[Commit]:
-    """Our commits from the table's version back. The log is read in growing steps: few are usually enough."""
-    seen, limit = 0, 8
-    while True:
-        history = table.history(limit)
-        for entry in history[seen:]:
-            if COMMIT_INFO in entry:
-                at = datetime.fromtimestamp(entry["timestamp"] / 1000, UTC)
-                yield Commit(entry["version"], at, entry[COMMIT_INFO] or {})
-        if len(history) < limit:
-            return
-        seen, limit = len(history), limit * 8
+    """Our commits from the table's version back."""
+    for entry in log.newest_first(table):
+        if COMMIT_INFO in entry:
+            at = datetime.fromtimestamp(entry["timestamp"] / 1000, UTC)
+            yield Commit(entry["version"], at, entry[COMMIT_INFO] or {})

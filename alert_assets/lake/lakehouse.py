@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from alert_assets.kernel.filesystems import filesystem_of, make_private
 from alert_assets.kernel.sql import literal
+from alert_assets.lake.log import newest_first
 from alert_assets.lake.opened import open_table
 from alert_assets.lake.rows import arrow_query, query
 from alert_assets.lake.schema import STATISTICS, LakehouseError, evolve, is_of_now, shaped, stored_schema
@@ -145,7 +146,7 @@ class Lakehouse:
         if table is None:
             return 0
         app, restored, version = cursor_app(upstream), None, 0
-        for commit in _newest_first(table):
+        for commit in newest_first(table):
             version = commit["version"]
             if restored is not None and version > restored:
                 continue
@@ -168,7 +169,7 @@ class Lakehouse:
         Rows may be gone then, and a row that is gone has no `_batch_id` to be found by.
         """
         table = self.table(contract)
-        for commit in _newest_first(table) if table is not None else ():
+        for commit in newest_first(table) if table is not None else ():
             info = commit.get(COMMIT_INFO) or {}
             if info.get("transactions", {}).get(BATCH_APP, since + 1) <= since:
                 break
@@ -183,7 +184,7 @@ class Lakehouse:
     def version_at(self, contract: Contract, batch_id: int) -> int | None:
         """The newest version of a table that has no rows above a `_batch_id`; None where the log does not say."""
         table = self.table(contract)
-        for commit in _newest_first(table) if table is not None else ():
+        for commit in newest_first(table) if table is not None else ():
             info = commit.get(COMMIT_INFO) or {}
             if info.get("transactions", {}).get(BATCH_APP, batch_id + 1) <= batch_id:
                 return int(commit["version"])
@@ -213,7 +214,7 @@ class Lakehouse:
         if table is None:
             return []
         found = []
-        for commit in _newest_first(table):
+        for commit in newest_first(table):
             if commit["version"] <= after_version:
                 break
             if COMMIT_INFO in commit:
@@ -436,17 +437,6 @@ def _with_gone(rows: pa.Table, gone: pa.Table) -> pa.Table:
 def cursor_app(upstream: Contract) -> str:
     """Application id of a downstream table's place in an upstream table."""
     return f"alert_assets/cursor/{upstream.name}"
-
-
-def _newest_first(table: DeltaTable) -> Iterator[dict[str, Any]]:
-    """The table's commits. Usually the first one is enough, so the log is read in growing steps."""
-    seen, limit = 0, 4
-    while True:
-        commits = table.history(limit)
-        yield from commits[seen:]
-        if len(commits) < limit:
-            return
-        seen, limit = len(commits), limit * 8
 
 
 def _restored_version(commit: dict[str, Any]) -> int:

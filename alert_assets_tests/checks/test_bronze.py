@@ -10,6 +10,8 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
+from alert_assets.checks.bronze import landed_batches
+from alert_assets.checks.new_rows import NewRows
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE, Volume
 from alert_assets.state.tables import run_outcomes
 from alert_assets_tests.checks.lake import DAY, HOUR, LANDING_APP, MINUTE, T0, Lake, alert, line, metric
@@ -24,6 +26,16 @@ def test_everything_passes_on_healthy_data(healthy: Lake):
     assert {e.check.dimension for e in done.values()} == {
         *("completeness", "uniqueness", "validity", "accuracy", "consistency", "timeliness")
     }
+
+
+def test_what_lands_meanwhile_is_left_to_the_next_look(healthy: Lake):
+    rows = NewRows(healthy.lakehouse, healthy.settings, healthy.breakers, BRONZE_EVENTS, after=0, now=T0)
+    before = [batch.commit.version for batch in landed_batches(rows)]
+    for number in range(2):
+        healthy.land(line(f"meanwhile-{number}", T0))
+    batches = landed_batches(rows)
+    assert [batch.commit.version for batch in batches] == before
+    assert [batch.problems for batch in batches if batch.problems] == []
 
 
 # Completeness
