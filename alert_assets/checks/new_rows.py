@@ -11,6 +11,7 @@ from alert_assets.errors import UserError
 from alert_assets.kernel.intervals import bucket_intervals
 from alert_assets.kernel.sql import hour_of, quote
 from alert_assets.lake import rows as delta_rows
+from alert_assets.lake.lakehouse import cursor_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -69,9 +70,9 @@ class NewRows:
         return self.snapshot(contract).table is not None
 
     def cursor(self, upstream: Contract) -> int:
-        """The upstream `_batch_id` up to which the table has seen its upstream."""
+        """The upstream `_batch_id` up to which the table has seen its upstream, as it was when it was asked for."""
         if upstream.name not in self._cursors:
-            self._cursors[upstream.name] = self.lakehouse.cursor(self.contract, upstream)
+            self._cursors[upstream.name] = cursor_in(self.snapshot().table, upstream)
         return self._cursors[upstream.name]
 
     def cursor_before(self, upstream: Contract) -> int:

@@ -142,26 +142,7 @@ class Lakehouse:
 
     def cursor(self, contract: Contract, upstream: Contract) -> int:
         """The upstream `_batch_id` up to which the table has seen its upstream; 0 for not at all."""
-        table = self.table(contract)
-        if table is None:
-            return 0
-        app, restored, version = cursor_app(upstream), None, 0
-        for commit in newest_first(table):
-            version = commit["version"]
-            if restored is not None and version > restored:
-                continue
-            if app in (commit.get(COMMIT_INFO) or {}).get("transactions", {}):
-                return int(commit[COMMIT_INFO]["transactions"][app])
-            if commit.get("operation") == "RESTORE":
-                restored = _restored_version(commit)
-        if restored is None:
-            return transaction_version(table, app)
-        if version > 0:
-            raise LakehouseError(
-                f"{table.table_uri} was restored to version {restored}, whose log is gone, so how far it had read "
-                "cannot be told. Rebuild it with `full_refresh: true` in the run config."
-            )
-        return 0
+        return cursor_in(self.table(contract), upstream)
 
     def was_rebuilt(self, contract: Contract, since: int) -> bool:
         """Whether a full refresh is among the commits whose `_batch_id` is above `since`.
@@ -437,6 +418,29 @@ def _with_gone(rows: pa.Table, gone: pa.Table) -> pa.Table:
 def cursor_app(upstream: Contract) -> str:
     """Application id of a downstream table's place in an upstream table."""
     return f"alert_assets/cursor/{upstream.name}"
+
+
+def cursor_in(table: DeltaTable | None, upstream: Contract) -> int:
+    """As :meth:`Lakehouse.cursor`, of a table at its version."""
+    if table is None:
+        return 0
+    app, restored, version = cursor_app(upstream), None, 0
+    for commit in newest_first(table):
+        version = commit["version"]
+        if restored is not None and version > restored:
+            continue
+        if app in (commit.get(COMMIT_INFO) or {}).get("transactions", {}):
+            return int(commit[COMMIT_INFO]["transactions"][app])
+        if commit.get("operation") == "RESTORE":
+            restored = _restored_version(commit)
+    if restored is None:
+        return transaction_version(table, app)
+    if version > 0:
+        raise LakehouseError(
+            f"{table.table_uri} was restored to version {restored}, whose log is gone, so how far it had read "
+            "cannot be told. Rebuild it with `full_refresh: true` in the run config."
+        )
+    return 0
 
 
 def _restored_version(commit: dict[str, Any]) -> int:
