@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from alert_assets.breaker.rules import Outcome
     from alert_assets.notify.runs import RunEnd
     from alert_assets.settings import Settings
+    from alert_assets.state.check_results import CheckResult
 
 #: Metadata of an asset without a contract of ours that wants to be guarded too.
 BREAKER_METADATA = "alert_assets/breaker"
@@ -165,7 +166,8 @@ class GatedExecutor(WrappedExecutor):
     def _let_through(self, plan_context: Any, guarded: Guarded) -> None:
         """Raise :class:`RunRefused`, or take note that the run is in."""
         try:
-            refusals = failed_checks(self._breakers, guarded) or self._refusals(plan_context, guarded)
+            failed = failed_checks(self._breakers, guarded)
+            refusals = [*map(refused_by, failed)] or self._refusals(plan_context, guarded)
         except StateError as error:
             # Whether the data can be trusted is not known, and that is no fault of the run's.
             refusals = [str(error)]
@@ -339,17 +341,24 @@ def breaker_of(key: dg.AssetKey, metadata: Any = None) -> str | None:
     return contract.breaker if contract else (metadata or {}).get(BREAKER_METADATA)
 
 
-def failed_checks(breakers: CircuitBreakers, guarded: Guarded) -> list[str]:
-    """A sentence for each blocking check upstream that failed when it was last evaluated."""
+def failed_checks(breakers: CircuitBreakers, guarded: Guarded) -> list[CheckResult]:
+    """The blocking checks upstream that failed when they were last evaluated."""
     if not guarded.blocking_checks:
         return []
     return [
-        f"Check {check.check_name} of {check.table_name} failed at {check.at:%Y-%m-%d %H:%M:%S}Z"
-        f"{f' in run {check.run_id}' if check.run_id else ''}: {check.description} Nothing is built on the table "
-        f"until that check passes: repair {check.table_name} and run its checks again."
+        check
         for check in breakers.latest_checks(guarded.upstream_tables)
         if not check.passed and (check.table_name, check.check_name) in guarded.blocking_checks
     ]
+
+
+def refused_by(check: CheckResult) -> str:
+    """A sentence for a blocking check that failed, with the next step."""
+    return (
+        f"Check {check.check_name} of {check.table_name} failed at {check.at:%Y-%m-%d %H:%M:%S}Z"
+        f"{f' in run {check.run_id}' if check.run_id else ''}: {check.description} Nothing is built on the table "
+        f"until that check passes: repair {check.table_name} and run its checks again."
+    )
 
 
 def would_be_refused(
@@ -358,7 +367,7 @@ def would_be_refused(
     """What the gate would say to a run that materializes these tables now; None when it would let it in."""
     guarded = Guarded.of(repository, {dg.AssetKey(name) for name in tables})
     refusals = breakers.peek(sorted(set(guarded.own.values())), upstream=guarded.upstream_breakers)
-    return "\n".join([*failed_checks(breakers, guarded), *map(str, refusals)]) or None
+    return "\n".join([*map(refused_by, failed_checks(breakers, guarded)), *map(str, refusals)]) or None
 
 
 @dataclass

@@ -13,7 +13,7 @@ import uuid
 from functools import partial
 from typing import TYPE_CHECKING
 
-from alert_assets.breaker.gate import Guarded, failed_checks
+from alert_assets.breaker.gate import Guarded, failed_checks, refused_by
 from alert_assets.breaker.guard import BreakerOpen, RunGuard
 from alert_assets.breaker.store import ProcessOwner
 from alert_assets.checks.tables import CHECKS
@@ -33,6 +33,8 @@ from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from alert_assets.breaker.store import CircuitBreakers
     from alert_assets.settings import Settings
 
@@ -62,12 +64,18 @@ def allowed(settings: Settings, breakers: CircuitBreakers) -> tuple[Tables, list
     A model may be slow and holds up no incident: what it analyses is left to runs of its own.
     """
     chain = [table for table in CHAIN if settings.analyst == "rules" or table != PLATINUM_PROBLEMS]
+    # This is asked before each cycle: the database once for all tables.
+    shut = {refusal.breaker: refusal for refusal in breakers.peek(table.breaker for table in chain if table.breaker)}
+    failed = failed_checks(breakers, _GUARDED)
     free: list[Contract] = []
     refusals: dict[str, None] = {}
     for table in chain:
-        if not {*_above(table)} <= {*free, BRONZE_QUARANTINE}:
+        above = _above(table)
+        if not {*above} <= {*free, BRONZE_QUARANTINE}:
             continue
-        refused = _refusals(breakers, table)
+        refused = [refused_by(check) for check in failed if check.table_name in {before.name for before in above}]
+        if table.breaker in shut:
+            refused.append(str(shut[table.breaker]))
         refusals.update(dict.fromkeys(refused))
         if not refused:
             free.append(table)
@@ -80,13 +88,15 @@ def _above(table: Contract) -> tuple[Contract, ...]:
     return (*above, BRONZE_QUARANTINE) if above and BRONZE_QUARANTINE not in above else tuple(above)
 
 
-def _refusals(breakers: CircuitBreakers, table: Contract) -> list[str]:
-    """Why a table may not be written: its breaker, or a blocking check of a table that it is made of."""
-    above = _above(table)
-    blocking = {(before.name, check.name) for before in above for check in CHECKS[before.name][1]() if check.gating}
-    guarded = Guarded({}, (), tuple(before.name for before in above), frozenset(blocking))
-    refused = breakers.peek([table.breaker] if table.breaker else [])
-    return [*failed_checks(breakers, guarded), *map(str, refused)]
+def _guarded(tables: Iterable[Contract]) -> Guarded:
+    """All blocking checks of these tables."""
+    names = [table.name for table in tables]
+    blocking = {(name, check.name) for name in names for check in CHECKS[name][1]() if check.gating}
+    return Guarded({}, (), tuple(names), frozenset(blocking))
+
+
+#: What may keep a cycle from tables of the chain, but for breakers.
+_GUARDED = _guarded(dict.fromkeys(before for table in CHAIN for before in _above(table)))
 
 
 class Shift:
