@@ -18,8 +18,16 @@ from alert_assets.contracts import BRONZE_EVENTS, RELIABILITY_CONTRACTS, Contrac
 from alert_assets.errors import UserError
 from alert_assets.ingest.landing import archive_ingested, waiting_for_archive
 from alert_assets.kernel.sql import literal, quote
+from alert_assets.lake.compaction import compact
 from alert_assets.lake.lakehouse import Lakehouse, rows_in
-from alert_assets.lake.maintenance import TABLES, TableMaintenance, TableUpkeep, maintain_table, table_upkeep
+from alert_assets.lake.maintenance import (
+    MAINTENANCE_ERRORS,
+    TABLES,
+    TableMaintenance,
+    TableUpkeep,
+    maintain_table,
+    table_upkeep,
+)
 from alert_assets.lake.schema import LakehouseError
 from alert_assets.state.check_results import latest_checks
 from alert_assets.state.database import State
@@ -111,6 +119,18 @@ def maintain(
             except (DeltaError, OSError, UserError) as error:
                 problems.setdefault(contract.name, " ".join(str(error).split()))
     return MaintenanceReport(tuple(done), archived, pruned, problems=problems, skipped=skipped)
+
+
+def compact_busy(settings: Settings, tables: Sequence[Contract], now: datetime) -> dict[str, str]:
+    """Put small files of tables together that are committed to every second; return what went wrong, by table."""
+    lakehouse, state = Lakehouse(settings), State(settings.state_url)
+    problems = {}
+    for table in tables:
+        try:
+            compact(lakehouse, table, now, lambda _: None, checked=checked_batch_id(state, table), busy=True)
+        except MAINTENANCE_ERRORS as error:
+            problems[table.name] = str(error)
+    return problems
 
 
 def upkeep(settings: Settings, contract: Contract, now: datetime, *, vacuum: bool = False) -> TableUpkeep | None:

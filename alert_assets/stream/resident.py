@@ -3,7 +3,8 @@
 The first thread works on the tables, and is the only one that does. Beside it one asks for Spark, which small batches
 do not wait for. One notifies after each cycle, and every few seconds for what is due by time: a slow channel holds up
 no table. One says that the process is alive, to the lease, to the breakers and outside. One evaluates the checks of
-what has changed, once a minute, reports to Dagster and puts small files together.
+what has changed, once a minute, and reports to Dagster. One puts small files together, which are what a cycle's time
+goes into.
 
 Whatever breaks is tried again after a while, which doubles up to a minute, with a new Spark session: a server that was
 killed, a lake that is gone for five minutes. What has landed waits.
@@ -30,7 +31,7 @@ from alert_assets.contracts import (
     SILVER_DEPENDENCIES,
 )
 from alert_assets.errors import UserError
-from alert_assets.ingest.maintenance import maintain
+from alert_assets.ingest.maintenance import compact_busy
 from alert_assets.kernel import tracing
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import one_line
@@ -63,6 +64,9 @@ _NOTIFY_SECONDS, _NOTIFY_BUDGET_SECONDS = 5.0, 20.0
 
 #: How often the checks of what changed are evaluated, and Dagster hears of it.
 REPORT_SECONDS = 60.0
+
+#: How often it is looked whether small files are to be put together.
+_COMPACT_SECONDS = 5.0
 
 #: While something always waits, who calls whom and the problems have their turn so often where no incident is new: of
 #: those that are, people hear by problem.
@@ -127,7 +131,7 @@ class ResidentProcess:
         begun()
         threads = [
             threading.Thread(target=work, name=f"alert-assets-{work.__name__.strip('_')}", daemon=True)
-            for work in (self._notify, self._beat, self._report_on)
+            for work in (self._notify, self._beat, self._report_on, self._compact_on)
         ]
         for thread in threads:
             thread.start()
@@ -320,7 +324,6 @@ class ResidentProcess:
     def _report_on(self) -> None:
         while not self.stop.wait(REPORT_SECONDS):
             self._report()
-            self._compact()
 
     def _report(self) -> None:
         """Evaluate the checks of the tables that cycles have been over, and report; what fails is in the next one."""
@@ -355,12 +358,17 @@ class ResidentProcess:
             self._tokens.add(tokens)
             self._log(f"What it used could not be recorded: {one_line(str(error), 500)}")
 
+    def _compact_on(self) -> None:
+        cycles = 0
+        while not self.stop.wait(_COMPACT_SECONDS):
+            if cycles != (cycles := self.facts["cycles"]):
+                self._compact()
+
     def _compact(self) -> None:
-        """Put the small files of the last minute together, which queries would open one by one."""
-        written = (*CHAIN, BRONZE_QUARANTINE)
+        """Put small files together, which queries would open one by one."""
         try:
-            problems = maintain(self._settings, utc_now(), lambda _: None, tables=written, cleaning=False).problems
-        except Exception as error:  # noqa: BLE001  the next minute tries again
+            problems = compact_busy(self._settings, (*CHAIN, BRONZE_QUARANTINE), utc_now())
+        except Exception as error:  # noqa: BLE001  the next time tries again
             problems = {"files": str(error)}
         for name, problem in problems.items():
             self._log(f"Small files were not put together: {name}: {one_line(problem, 500)}")

@@ -184,8 +184,10 @@ def all_rows(lakehouse: Lakehouse, contract: Contract) -> list[str]:
     return sorted(map(repr, lakehouse.rows(contract).to_pylist()))
 
 
-def run(lakehouse: Lakehouse, state: State, contract: Contract, now: datetime = T0 + DAY) -> Compaction:
-    return compact(lakehouse, contract, now, lambda _: None, checked=checked_batch_id(state, contract))
+def run(
+    lakehouse: Lakehouse, state: State, contract: Contract, now: datetime = T0 + DAY, *, busy: bool = False
+) -> Compaction:
+    return compact(lakehouse, contract, now, lambda _: None, checked=checked_batch_id(state, contract), busy=busy)
 
 
 def test_rows_stay_as_they_are_and_statistics_prune(lakehouse: Lakehouse, state: State, monkeypatch: Any):
@@ -249,7 +251,9 @@ def test_every_table_can_be_compacted(healthy: Lake):
     assert run(healthy.lakehouse, state, PIPELINE_HEALTH) == Compaction(), "a table that is not there"
 
 
-def test_checks_and_latency_read_on_as_if_nothing_had_happened(healthy: Lake):
+@pytest.mark.parametrize("busy", [False, True])
+def test_checks_and_latency_read_on_as_if_nothing_had_happened(healthy: Lake, monkeypatch: Any, *, busy: bool):
+    monkeypatch.setattr(compaction, "_MANY", 2)
     state = State(healthy.settings.state_url)
 
     def land_more(number: int) -> None:
@@ -281,7 +285,7 @@ def test_checks_and_latency_read_on_as_if_nothing_had_happened(healthy: Lake):
     for contract in CONTRACTS.values():
         # The alerts are of one problem, and an hour's series are one row each: all are written anew each time.
         is_due = contract not in (GOLD_PROBLEMS, PLATINUM_PROBLEMS, SILVER_BASELINES)
-        assert (run(healthy.lakehouse, state, contract).compacted > 1) is is_due, contract.name
+        assert (run(healthy.lakehouse, state, contract, busy=busy).compacted > 1) is is_due, contract.name
 
     assert verdicts(full=True) == everything
     assert {c.name: healthy.lakehouse.cursor(c, BRONZE_EVENTS) for c in (SILVER_ALERTS, GOLD_INCIDENTS)} == cursors
@@ -308,6 +312,26 @@ def test_files_wait_for_everybody_downstream(lakehouse: Lakehouse, state: State,
     lakehouse.move_cursors(SILVER_ALERTS, {cursor_app(BRONZE_EVENTS): 6})
     assert run(lakehouse, state, BRONZE_EVENTS).written == 1
     assert len(lakehouse.snapshot(BRONZE_EVENTS).files()) == 1
+
+
+def test_of_a_busy_table_what_not_all_have_seen_is_put_together_by_itself(lakehouse: Lakehouse, state: State):
+    def files() -> list[tuple[int, int | None]]:
+        found = data_files(DeltaTable(lakehouse.uri(BRONZE_EVENTS)), "timestamp")
+        return sorted((file.rows, file.last_batch_id) for file in found)
+
+    lakehouse.move_cursors(SILVER_ALERTS, {cursor_app(BRONZE_EVENTS): 5})
+    for number in range(11):
+        append(lakehouse, BRONZE_EVENTS, odd_event(number, T0))
+    before = all_rows(lakehouse, BRONZE_EVENTS)
+    assert run(lakehouse, state, BRONZE_EVENTS, busy=True).compacted == 11
+    assert files() == [(5, 5), (6, 11)], "what is new to silver is one small file"
+    for number in range(11, 14):
+        append(lakehouse, BRONZE_EVENTS, odd_event(number, T0))
+    assert run(lakehouse, state, BRONZE_EVENTS, busy=True) == Compaction(), "a few are not worth it"
+    append(lakehouse, BRONZE_EVENTS, odd_event(14, T0))
+    assert run(lakehouse, state, BRONZE_EVENTS, busy=True).compacted == 5
+    assert files() == [(5, 5), (10, 15)]
+    assert set(before) < set(all_rows(lakehouse, BRONZE_EVENTS))
 
 
 def test_a_restored_table_is_compacted_like_any_other(lakehouse: Lakehouse, state: State):

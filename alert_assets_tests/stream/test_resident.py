@@ -236,9 +236,9 @@ def test_what_was_used_while_the_database_was_away_is_recorded_later(
     assert used["(run)"]["cpu_seconds"] > started - 0.1
 
 
-def test_small_files_are_put_together_every_minute(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_files_are_put_together_soon(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cycle writes a file a table: forty of them a minute would make each query slower than the one before."""
-    monkeypatch.setattr(module, "REPORT_SECONDS", 0.1)
+    monkeypatch.setattr(module, "_COMPACT_SECONDS", 0.1)
     lake = Lake(settings)
     for number in range(6):
         lake.land(alert(f"a{number}", T0 - number * HOUR))
