@@ -2,8 +2,8 @@
 
 To Spark such a batch is one of its own: `sources/0` lists its files, `offsets` says when it began, `commits` that it is
 done. On a local disk one that was begun and not committed is finished by the next query, with the same files and the
-same clock. In an object store, and with ALERTS_LANDING_ENGINE=arrow, it is finished here, and the first batch too is
-begun here: Spark's S3 client is not in the pyspark package, and these must not depend on it.
+same clock. In an object store, and with ALERTS_LANDING_ENGINE=arrow, it is finished here: Spark's S3 client is not in
+the pyspark package, and these must not depend on it.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ class QueryLog:
 
     @classmethod
     def of(cls, settings: Settings) -> QueryLog | None:
-        """Return the landing query's; None where it is Spark's to begin it, or to finish its last batch."""
+        """Return the landing query's; None where it is Spark's to finish its last batch."""
         url = checkpoint(settings)
         listed, began, last = (_last(url, name) for name in ("sources/0", "offsets", "commits"))
         if not (last <= began <= listed <= last + 1):
             return None
         is_ours = settings.landing_engine == "arrow" or "://" in url
-        return cls(url, last, listed > last) if is_ours or listed == last >= 0 else None
+        return cls(url, last, listed > last) if is_ours or listed == last else None
 
     @staticmethod
     def can_list(file: LandingFile) -> bool:
