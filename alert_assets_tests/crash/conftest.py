@@ -62,6 +62,8 @@ class Site:
                 "spark_memory": "1g",
                 "max_files_per_trigger": 1,
                 "lock_timeout_seconds": 60,
+                # The other way is cut short in `test_object_store.py` and `ingest/test_without_spark.py`.
+                "landing_engine": "spark",
                 **settings,
             },
         }

@@ -39,8 +39,13 @@ def begun(new_pipeline: NewPipeline, folder: Path, **settings: object) -> Pipeli
     """A pipeline whose first batch Spark has taken."""
     pipeline = new_pipeline(folder, **settings)
     pipeline.land("first.jsonl", alert("first"))
-    pipeline.ingest()
+    by_spark(pipeline)
     return pipeline
+
+
+def by_spark(pipeline: Pipeline) -> query.IngestReport:
+    settings = pipeline.settings.model_copy(update={"landing_engine": "spark"})
+    return query.ingest(pipeline.spark, pipeline.lakehouse, settings, pipeline.log.append)
 
 
 def without_spark(pipeline: Pipeline) -> query.IngestReport:
@@ -87,8 +92,7 @@ def test_thirty_batches_by_turns_take_each_file_once(new_pipeline: NewPipeline, 
     for number in range(1, 31):
         pipeline.land(f"{number:02}.jsonl", alert(f"{number:02}"))
         if number in (8, 9, 10, 19, 25, 30):
-            spark = pipeline.settings.model_copy(update={"landing_engine": "spark"})
-            query.ingest(pipeline.spark, pipeline.lakehouse, spark, pipeline.log.append)
+            by_spark(pipeline)
         else:
             without_spark(pipeline)
     assert event_ids(pipeline) == sorted([f"{number:02}" for number in range(1, 31)] + ["first"])
@@ -105,8 +109,7 @@ def test_old_batches_are_forgotten(new_pipeline: NewPipeline, tmp_path: Path, mo
     kept = [path for path in (tmp_path / "data/checkpoints/landing/commits").iterdir() if path.name[0] != "."]
     assert len(kept) < 16
     pipeline.land("last.jsonl", alert("last"))
-    spark = pipeline.settings.model_copy(update={"landing_engine": "spark"})
-    query.ingest(pipeline.spark, pipeline.lakehouse, spark, pipeline.log.append)
+    by_spark(pipeline)
     assert len(event_ids(pipeline)) == 32
 
 
@@ -131,19 +134,15 @@ def test_what_is_cut_short_spark_finishes_with_the_same_clock(
     assert len(pipeline.rows(BRONZE_QUARANTINE)) == 1
 
 
-def test_without_spark_from_the_first_batch(new_pipeline: NewPipeline, tmp_path: Path) -> None:
-    """As in an object store that Spark has no client for; and Spark goes on from there all the same."""
-    pipeline = new_pipeline(tmp_path / "data", landing_engine="arrow")
+@pytest.mark.parametrize("engine", ["auto", "arrow"])
+def test_without_spark_from_the_first_batch(new_pipeline: NewPipeline, tmp_path: Path, engine: str) -> None:
+    """Spark goes on from there all the same."""
+    pipeline = new_pipeline(tmp_path / "data", landing_engine=engine)
     for name in ("a", "b"):
         pipeline.land(f"{name}.jsonl", alert(name))
         without_spark(pipeline)
     pipeline.land("c.jsonl", alert("c"))
-    query.ingest(
-        pipeline.spark,
-        pipeline.lakehouse,
-        pipeline.settings.model_copy(update={"landing_engine": "spark"}),
-        pipeline.log.append,
-    )
+    by_spark(pipeline)
     pipeline.land("d.jsonl", alert("d"))
     without_spark(pipeline)
     assert event_ids(pipeline) == ["a", "b", "c", "d"]

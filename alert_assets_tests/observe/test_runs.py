@@ -47,7 +47,7 @@ def test_a_run_in_several_processes_is_one_tree_and_counted_once(tmp_path: Path)
         site = Site(
             tmp_path,
             ALERTS_EXECUTOR="multiprocess",
-            ALERTS_LANDING_ENGINE="arrow",  # but for the first batch, which is always Spark's
+            ALERTS_LANDING_ENGINE="arrow",
             ALERTS_STATSD_URL=f"dogstatsd://127.0.0.1:{server.port}",
             **collector.environment,
         )
