@@ -174,7 +174,8 @@ def test_from_prometheus_to_the_pager_and_back(world, tmp_path):
         return [one["action"] for one in messages if one["alert"]["application"] == "shop"]
 
     with running() as service:
-        site = site_in(tmp_path / "site", **service.variables)
+        hook = {"ALERTS_WEBHOOK_URL": f"{service.url}/hook", "ALERTS_WEBHOOK_SECRET": "a-secret-of-the-tests"}
+        site = site_in(tmp_path / "site", ALERTS_ALLOWED_HOSTS="127.0.0.1", **hook)
         stream, server = Stream(site), start(site.settings.data_dir, port)
         try:
             shop.errors = 7
