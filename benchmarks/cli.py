@@ -161,7 +161,10 @@ def measure_pages(
     answers = measure(work / f"pages-{problems}", problems, times, say=typer.echo)
     for one in answers:
         target = one.target
-        typer.echo(f"{one.page}: median {one.median:.0f} ms, 95 % within {target.shown} ({target.verdict})")
+        typer.echo(
+            f"{one.page}: median {one.median:.0f} ms, {one.cpu:.0f} ms of CPU, "
+            f"95 % within {target.shown} ({target.verdict})"
+        )
     if not all(one.target.is_met for one in answers):
         raise typer.Exit(1)
 

@@ -21,12 +21,13 @@ import os
 import resource
 import select
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -314,7 +315,15 @@ def start(folder: Path, days: int, every: int = 1) -> subprocess.Popen[str]:
         },
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """End what :func:`start` began, and all that it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _sleep(seconds: float) -> None:
@@ -337,6 +346,9 @@ def within(folder: str, days: str, every: str) -> None:
 if __name__ == "__main__":
     process = start(Path(sys.argv[1]).absolute(), *map(int, sys.argv[2:]))
     assert process.stdout is not None
-    for line in process.stdout:
-        print(line, end="", flush=True)
-    sys.exit(process.wait())
+    try:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+        sys.exit(process.wait())
+    finally:
+        stop(process)

@@ -23,9 +23,23 @@ def within(seconds: float, function: Callable[[], T], name: str) -> T:
     Raises:
         TimeoutError: it took longer.
     """
+    try:
+        return beside(function, name).result(seconds)
+    except FutureTimeoutError:
+        raise TimeoutError(f"no end within {seconds:g} seconds") from None
+
+
+def beside(function: Callable[[], T], name: str) -> Future[T]:
+    """Call `function` in a daemon thread of this name, which no end of the process waits for, and return its outcome.
+
+    Threads of an executor are waited for: one that hangs would keep the process for ever.
+    """
     outcome: Future[T] = Future()
 
     def run() -> None:
+        # Whoever would wait may have gone.
+        if not outcome.set_running_or_notify_cancel():
+            return
         try:
             outcome.set_result(function())
         except BaseException as error:  # noqa: BLE001
@@ -33,7 +47,4 @@ def within(seconds: float, function: Callable[[], T], name: str) -> T:
             outcome.set_exception(error)
 
     threading.Thread(target=run, name=name, daemon=True).start()
-    try:
-        return outcome.result(seconds)
-    except FutureTimeoutError:
-        raise TimeoutError(f"no end within {seconds:g} seconds") from None
+    return outcome

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
 from alert_assets.checks.commits import newest_first
@@ -12,7 +12,9 @@ from alert_assets.contracts import BRONZE_QUARANTINE, CONTRACTS, Contract
 from alert_assets.errors import UserError
 from alert_assets.ingest.landing import NotRead, backlog, by_reason
 from alert_assets.kernel.wording import without_credentials
+from alert_assets.lake import log
 from alert_assets.lake.lakehouse import Lakehouse, records
+from alert_assets.lake.snapshot import BATCH_APP, transaction_version
 from alert_assets.state.database import State
 from alert_assets.stream.lease import resident
 
@@ -98,7 +100,7 @@ def table_status(lakehouse: Lakehouse, name: str, now: datetime) -> TableStatus:
     column, behind = CONTRACTS[name].newest_column, _behind(lakehouse, CONTRACTS[name], now)
     if snapshot.table is None:
         return TableStatus(name, 0, None, None, column, None, behind)
-    milliseconds = snapshot.table.history(1)[0].get("timestamp")
+    milliseconds = next(log.newest_first(snapshot.table), {}).get("timestamp")
     return TableStatus(
         name=name,
         rows=snapshot.row_count,
@@ -118,7 +120,9 @@ def _behind(lakehouse: Lakehouse, contract: Contract, now: datetime) -> Behind |
         return None
     cursor = lakehouse.cursor(contract, upstream)
     numbered = (commit for commit in newest_first(table) if commit.batch_id is not None)
-    unseen = list(takewhile(lambda commit: (commit.batch_id or 0) > cursor, numbered))
+    # `_batch_id` counts them. None is looked for beyond: there may be a month of commits without rows before it.
+    most = islice(numbered, max(0, transaction_version(table, BATCH_APP) - cursor))
+    unseen = list(takewhile(lambda commit: (commit.batch_id or 0) > cursor, most))
     oldest = min((commit.at for commit in unseen), default=now)
     return Behind(
         upstream.name,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import os
+import re
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass
@@ -142,7 +143,7 @@ class Access:
         body, _, signature = cookie.rpartition(".")
         name, _, rest = body.partition(".")
         expires = rest.partition(".")[0]
-        if not expires.isdecimal() or int(expires) < self._clock().timestamp():
+        if not re.fullmatch("[0-9]{1,12}", expires) or int(expires) < self._clock().timestamp():
             return None
         tokens = [token for known, token in self.settings.tokens if known == name]
         if not _is_one_of(signature, (self._signature("session", body, token) for token in tokens)):

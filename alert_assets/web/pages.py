@@ -7,7 +7,6 @@ and from the state database; no page starts Spark.
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import UTC, datetime
 from functools import cache, cached_property, partial
@@ -28,6 +27,7 @@ from alert_assets.contracts.masking import masked, without_secrets
 from alert_assets.errors import UserError
 from alert_assets.kernel import wording
 from alert_assets.kernel.clock import utc_now
+from alert_assets.kernel.deadline import beside
 from alert_assets.kernel.templates import environment
 from alert_assets.kernel.text import escape_invisible
 from alert_assets.notify.alert import SEVERITIES
@@ -66,8 +66,8 @@ _HEADERS = {
 _STATIC = {"style.css": "text/css", "app.js": "text/javascript", "icon.svg": "image/svg+xml"}
 #: Of Prometheus's text format, which `generate_latest` writes.
 _EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
-#: Pages that are read at the same time; more wait.
-_AT_ONCE = 8
+#: Pages that are read at the same time; more wait, so many at most.
+_AT_ONCE, _MOST_WAITING = 8, 100
 #: A form of ours is far smaller.
 _FORM_BYTES = 16_384
 _DONE = {
@@ -76,6 +76,10 @@ _DONE = {
     "silence": "Silenced for an hour. What still fires then is notified.",
     "reset": "The circuit breaker is reset: runs are let through and counted from nothing.",
 }
+
+
+class BusyError(UserError):
+    """Too many pages wait."""
 
 
 class Pages:
@@ -112,7 +116,7 @@ class Pages:
         self._live = Live(self._lake, self._state, is_stopping)
         self._requests = requests
         self._templates = _templates()
-        self._threads = ThreadPoolExecutor(_AT_ONCE, "alert-assets-page")
+        self._turns, self._waiting = asyncio.Semaphore(_AT_ONCE), 0
 
     def routes(self) -> list[Route]:
         """What the application serves for people."""
@@ -145,13 +149,31 @@ class Pages:
                 return _secured(await self._beside(endpoint, request, visitor))
             except DeniedError as denied:
                 return _secured(self._denied(request, denied))
+            except BusyError as busy:
+                return _secured(self._broken(request, visitor, busy))
 
         return answer
 
     async def _beside(self, call: Callable[..., T], *given: Any) -> T:
-        """Call it in a thread of the pages' own: one that hangs, say on a lake that is gone, is none of intake's."""
-        context = copy_context()
-        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(context.run, call, *given))
+        """Call it in a thread of the pages' own.
+
+        One that hangs, say on a lake that is gone, is none of intake's, and the server's end does not wait for it.
+
+        Raises:
+            BusyError: too many wait already.
+        """
+        if self._waiting >= _MOST_WAITING:
+            raise BusyError(
+                f"{_MOST_WAITING} pages wait for a lake or a state database that does not answer. See what is wrong "
+                "with it; pages are answered again once it is."
+            )
+        self._waiting += 1
+        try:
+            async with self._turns:
+                called = partial(copy_context().run, call, *given)
+                return await asyncio.wrap_future(beside(called, "alert-assets-page"))
+        finally:
+            self._waiting -= 1
 
     def _page(
         self, name: str, request: Request, visitor: Visitor | None, *, status: int = 200, **values: Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -67,7 +68,7 @@ class Wanted:
             severity=severity if severity in SEVERITIES else "",
             text=query.get("q", "").strip()[:200],
             age=age if age in AGES else "",
-            page=int(page) if page.isdecimal() and 0 < int(page) < 100_000 else 1,
+            page=int(page) if re.fullmatch("[1-9][0-9]{0,4}", page) else 1,
         )
 
     @property

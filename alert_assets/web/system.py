@@ -5,7 +5,6 @@ Each page shows what a command prints, read by the same functions.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from alert_assets.contracts.vocabulary import DIMENSIONS
 from alert_assets.ingest.held import held_batches
 from alert_assets.ingest.quarantine import counts_by_reason, quarantine_totals, quarantined_lines
 from alert_assets.intake.standing import standings
+from alert_assets.kernel.deadline import beside
 from alert_assets.notify.handover import undelivered
 from alert_assets.observe.status import landing_status, stream_status, table_status
 from alert_assets.quality.score import OVERALL
@@ -68,9 +68,8 @@ class Page:
 def _tables(sources: Sources) -> dict[str, Any]:
     lakehouse, now = sources.lake.lakehouse, sources.now
     # delta-rs reads logs while Python looks at the landing zone.
-    with ThreadPoolExecutor(1) as beside:
-        landing = beside.submit(landing_status, sources.settings)
-        found = [table_status(lakehouse, name, now) for name in CONTRACTS]
+    landing = beside(lambda: landing_status(sources.settings), "alert-assets-page-landing")
+    found = [table_status(lakehouse, name, now) for name in CONTRACTS]
     return {
         "tables": found,
         # Of the others the newest row may be old for good reasons: nothing was wrong, nothing fired.

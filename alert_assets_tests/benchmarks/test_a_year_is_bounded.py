@@ -16,7 +16,7 @@ import pytest
 
 from alert_assets.contracts import BRONZE_HELD, CONTRACTS
 from alert_assets_tests.support.faketime import needs_faketime
-from benchmarks.year import start
+from benchmarks.year import start, stop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +43,7 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     try:
         output, _ = process.communicate()
     finally:
-        process.kill()
+        stop(process)
     assert process.returncode == 0
     return [json.loads(line) for line in output.splitlines() if line.startswith('{"day"')]
 

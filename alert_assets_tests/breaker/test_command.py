@@ -188,9 +188,7 @@ def test_a_dbt_project_whose_tests_fail_three_times_is_refused_told_of_probed_an
     def build(service: Service, rows: str) -> tuple[int, str, str]:
         environment = {
             **os.environ,
-            "ALERTS_WEBHOOK_URL": f"{service.url}/hook",
-            "ALERTS_WEBHOOK_SECRET": "secret",
-            "ALERTS_ALLOWED_HOSTS": "127.0.0.1",
+            **service.variables,
             "ALERTS_BREAKER_RECOVERY_TIMEOUT_SECONDS": "20",
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -150,3 +151,29 @@ def test_from_landed_lines_to_the_page_that_would_be_lost(
         assert "app-host-a" in others
         assert "app-host-b" in others
         assert len(service.requests) == 2, "a replay sends nothing"
+
+
+def test_what_people_read_in_a_pull_request_has_no_address_and_no_secret(
+    settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings.model_copy(update={"landing_engine": "arrow", "refresh_engine": "arrow"})
+    Path(settings.landing_dir).mkdir(parents=True)
+    pipeline = Pipeline(settings, no_spark)
+    with running() as service:
+        for name, value in service.variables.items():
+            monkeypatch.setenv(name, value)
+        for who in ("ana.smith", "bob.jones"):
+            about = {"alert_type": f"mailbox of {who}@example.com full, password=hunter2", "severity": "CRITICAL"}
+            at = utc_now() - timedelta(minutes=20)
+            landed = line(who, at, "alert", **about, alert_id=who, status="firing", application_id=f"mail-{who[:3]}")
+            pipeline.land(f"{who}.jsonl", landed)
+        pipeline.run()
+        notify(NotificationStack(load_settings()), load_settings(), budget_seconds=20)
+        first = run("alerts", "--json").json["episodes"][0]
+        assert run("alerts", "acknowledge", first["id"], "--who", "operator", "--why", "mine").code == 0
+        Path("quiet.yaml").write_text(QUIET)
+        quiet = ("backtest", "--routing", "quiet.yaml", "--since", "2h", "--tick", "1m")
+        printed, as_json = run(*quiet), run(*quiet, "--json")
+    for out in (printed.out.replace("\\", ""), as_json.out):
+        assert {"a***@example.com", "b***@example.com"} == set(re.findall(r"\w\*\*\*@example.com", out))
+        assert [hidden for hidden in ("ana.smith", "bob.jones", "hunter2") if hidden in out] == []

@@ -62,7 +62,9 @@ def test_a_month_is_written_and_mailed_with_its_tables(
 def test_a_week_is_printed_as_pdf(settings: Settings, run: Run, tmp_path: Path) -> None:
     result = run("report", "weekly", *MARCH, "--pdf", str(tmp_path / "week.pdf"))
     assert result.code == 0, result.err
-    assert (tmp_path / "week.pdf").read_bytes().startswith(b"%PDF-")
+    pdf = (tmp_path / "week.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF-")
+    assert b"/Title (Weekly quality review, " in pdf
 
 
 def test_without_a_browser_a_pdf_is_refused_with_what_to_do(

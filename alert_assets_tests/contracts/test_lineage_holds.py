@@ -151,7 +151,7 @@ def bronze(tag: str) -> list[Row]:
         alert("q2", -7, "seven", "far", status="resolved"),
         alert("q3", 7.6, "seven", host="h7"),
         # An alert is not without evidence, whenever it was and whatever its application is called.
-        *(log(f"{app}{minute}", minute, "INFO", app) for app in APPLICATIONS for minute in (-150, -20, 75)),
+        *(log(f"{app}{minute}", minute, "INFO", app) for app in APPLICATIONS for minute in (-150, -20, 90)),
         # Hours before, what is usual; then what is not.
         *(metric(f"{app}{n}", -480 + 15 * n, app) for app in ("shop", "db", "cache", "isle") for n in range(5)),
         *(call(f"c{n}", -480 + 15 * n) for n in range(5)),

@@ -103,11 +103,9 @@ def test_everything_in_an_object_store_survives_sigkill(settings: Settings, monk
     assert (lakehouse.rows(BRONZE_EVENTS).num_rows, lakehouse.rows(BRONZE_QUARANTINE).num_rows) == (2, 1)
 
     with running(lambda _: answer(200)) as service:
-        monkeypatch.setenv("ALERTS_WEBHOOK_URL", f"{service.url}/hook")
-        monkeypatch.setenv("ALERTS_WEBHOOK_SECRET", "a-secret-of-the-tests")
-        monkeypatch.setenv("ALERTS_ALLOWED_HOSTS", "127.0.0.1")
         command = [sys.executable, "-m", "alert_assets.cli", "run", "--select", ",".join(CONTRACTS)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        environment = os.environ | service.variables
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         titles = [request.json["alert"]["title"] for request in service.requests]
 

@@ -45,7 +45,6 @@ from alert_assets.lake.lakehouse import Lakehouse, cursor_app
 from alert_assets.slo.commit_latency import measure_latency
 from alert_assets.state.database import State
 from alert_assets_tests.checks.lake import DAY, HOUR, MINUTE, T0, Lake, alert, line, metric
-from alert_assets_tests.checks.lake import healthy as fill
 from alert_assets_tests.commands.lake import Row, event
 from alert_assets_tests.conftest import settings_in
 from alert_assets_tests.lake.appending import append, append_events
@@ -154,17 +153,6 @@ def lakehouse(settings: Settings) -> Lakehouse:
 @pytest.fixture
 def state(settings: Settings) -> State:
     return State(settings.state_url)
-
-
-@pytest.fixture(scope="module")
-def healthy_once(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    return fill(Lake(settings_in(tmp_path_factory.mktemp("healthy"))))
-
-
-@pytest.fixture
-def healthy(healthy_once: Lake, settings: Settings) -> Lake:
-    """All five tables, with nothing to complain about."""
-    return healthy_once.copy(settings)
 
 
 def odd_event(number: int, at: datetime) -> Row:

@@ -36,9 +36,7 @@ def site(tmp_path: Path, service: Service) -> Site:
     (tmp_path / "slos").mkdir()
     return Site(
         tmp_path,
-        ALERTS_WEBHOOK_URL=f"{service.url}/hook",
-        ALERTS_WEBHOOK_SECRET="a-secret-of-the-tests",
-        ALERTS_ALLOWED_HOSTS="127.0.0.1",
+        **service.variables,
         ALERTS_ROUTING_FILE=str(tmp_path / "routing.yaml"),
     )
 
@@ -97,9 +95,7 @@ def test_who_is_told_in_place_of_another_is_told_of_the_end_too(tmp_path: Path) 
         site = Site(
             tmp_path,
             ALERTS_SLACK_WEBHOOK_URL=f"{service.url}/slack",
-            ALERTS_WEBHOOK_URL=f"{service.url}/hook",
-            ALERTS_WEBHOOK_SECRET="a-secret-of-the-tests",
-            ALERTS_ALLOWED_HOSTS="127.0.0.1",
+            **service.variables,
         )
         gold = fire(site.settings, 1)
         site.command("alerts", "notify")

@@ -17,8 +17,7 @@ from alert_assets.checks.evaluate import Evaluation
 from alert_assets.contracts import GOLD_INCIDENTS, GOLD_PROBLEMS, SILVER_ALERTS
 from alert_assets.kernel.clock import utc_now
 from alert_assets.observe.lineage import Emitter, Happened, RunListener, StreamReports, Table
-from alert_assets_tests.checks.lake import Lake, healthy
-from alert_assets_tests.conftest import settings_in
+from alert_assets_tests.checks.lake import Lake
 from alert_assets_tests.notify.channels.service import Service, answer, running, stall
 from alert_assets_tests.observe.openlineage import VALIDATOR
 
@@ -35,11 +34,6 @@ def catalog(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     with running() as service:
         monkeypatch.setenv("OPENLINEAGE_URL", service.url)
         yield service
-
-
-@pytest.fixture(scope="module")
-def healthy_once(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    return healthy(Lake(settings_in(tmp_path_factory.mktemp("healthy"))))
 
 
 @pytest.fixture

@@ -58,9 +58,7 @@ def test_steps_add_up_to_what_the_processes_used_and_a_cent_a_day_is_soon_spent(
         ALERTS_LANDING_ENGINE="spark",
         ALERTS_COST_CPU_HOUR_USD=str(PRICE),
         ALERTS_SLO_DIR=slos,
-        ALERTS_WEBHOOK_URL=f"{service.url}/hook",
-        ALERTS_WEBHOOK_SECRET="a-secret-of-the-tests",
-        ALERTS_ALLOWED_HOSTS="127.0.0.1",
+        **service.variables,
     )
     site.land_sample()
     try:

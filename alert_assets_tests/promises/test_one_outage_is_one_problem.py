@@ -39,9 +39,7 @@ def site(tmp_path: Path, service: Service) -> Site:
     (tmp_path / "routing.yaml").write_text(ROUTING)
     return site_in(
         tmp_path,
-        ALERTS_WEBHOOK_URL=f"{service.url}/hook",
-        ALERTS_WEBHOOK_SECRET="a-secret-of-the-tests",
-        ALERTS_ALLOWED_HOSTS="127.0.0.1",
+        **service.variables,
         ALERTS_ROUTING_FILE=str(tmp_path / "routing.yaml"),
     )
 

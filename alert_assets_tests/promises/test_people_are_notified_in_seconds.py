@@ -42,9 +42,7 @@ def service() -> Iterator[Service]:
 def site(tmp_path: Path, service: Service) -> Site:
     return site_in(
         tmp_path,
-        ALERTS_WEBHOOK_URL=f"{service.url}/hook",
-        ALERTS_WEBHOOK_SECRET="a-secret-of-the-tests",
-        ALERTS_ALLOWED_HOSTS="127.0.0.1",
+        **service.variables,
     )
 
 

@@ -33,9 +33,7 @@ def dev(tmp_path: Path, service: Service) -> Iterator[DagsterDev]:
     (tmp_path / "routing.yaml").write_text("routes:\n  - {name: everything, add: {webhook: []}}\n")
     site = site_in(
         tmp_path,
-        ALERTS_WEBHOOK_URL=f"{service.url}/hook",
-        ALERTS_WEBHOOK_SECRET="a-secret-of-the-tests",
-        ALERTS_ALLOWED_HOSTS="127.0.0.1",
+        **service.variables,
         ALERTS_ROUTING_FILE=str(tmp_path / "routing.yaml"),
     )
     dev = DagsterDev(site)

@@ -52,9 +52,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, service: Service) -> Site:
     return site_in(
         folder,
         # The only way to a person: the policies name others, and it takes their place.
-        ALERTS_WEBHOOK_URL=f"{service.url}/hook",
-        ALERTS_WEBHOOK_SECRET="a-secret-of-the-tests",
-        ALERTS_ALLOWED_HOSTS="127.0.0.1",
+        **service.variables,
         ALERTS_ROUTING_FILE=str(folder / "routing.yaml"),
     )
 

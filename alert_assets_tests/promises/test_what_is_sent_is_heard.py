@@ -52,9 +52,7 @@ def test_an_alert_of_alertmanager_is_heard_once_and_when_it_is_over(tmp_path: Pa
     with running() as service:
         site = site_in(
             tmp_path,
-            ALERTS_WEBHOOK_URL=f"{service.url}/hook",
-            ALERTS_WEBHOOK_SECRET="a-secret-of-the-tests",
-            ALERTS_ALLOWED_HOSTS="127.0.0.1",
+            **service.variables,
         )
         folder = site.settings.data_dir
 

@@ -78,6 +78,7 @@ def test_a_page_behind_the_last_says_how_many_there_are(client: TestClient, sett
         ("q=%25", []),
         ("age=1h", ["api"]),
         ("state=all&severity=nonsense&age=x&page=-1", ["api", "checkout fails"]),
+        (f"state=all&page={'9' * 5_000}", ["api", "checkout fails"]),
     ],
 )
 def test_filters(client: TestClient, settings: Settings, query: str, found: list[str]) -> None:
