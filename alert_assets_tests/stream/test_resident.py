@@ -11,7 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from alert_assets.breaker.store import circuit_breakers
-from alert_assets.contracts import BRONZE_EVENTS, GOLD_PROBLEMS
+from alert_assets.checks.tables import CHECKS
+from alert_assets.contracts import BRONZE_EVENTS, GOLD_PROBLEMS, PLATINUM_PROBLEMS
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
@@ -29,6 +30,7 @@ from alert_assets_tests.notify.channels.service import answer, running
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from alert_assets.checks.check import Check
     from alert_assets.settings import Settings
     from alert_assets.stream.resident import Report
 
@@ -48,9 +50,11 @@ class Running:
             self._said.append(text)
             self._news.notify_all()
 
-    def await_(self, words: str) -> str:
+    def await_(self, *words: str) -> str:
+        """The first of what it says with all of these words."""
+
         def found() -> str | None:
-            return next((text for text in self._said if words in text), None)
+            return next((text for text in self._said if all(word in text for word in words)), None)
 
         with self._news:
             assert self._news.wait_for(found, timeout=60), self._said
@@ -120,14 +124,15 @@ def test_a_disk_that_is_gone_for_a_while_with_all_that_is_on_it(without_spark: S
     disk.rename(disk.with_name("away"))
     stream.await_("Failed, and tried again in 2 s")
     for failed in ("No sign of life could be given", "Could not notify"):
-        assert "is gone" in stream.await_(failed)
+        # What the move finds at work says something else first.
+        stream.await_(failed, "is gone")
     assert not disk.exists()
     disk.with_name("away").rename(disk)
     land(without_spark, "after")
     while events(without_spark) != {"before", "after"}:
         stream.process.stop.wait(0.1)
-    said = stream.end()
-    assert len([one for one in said if "No sign of life" in one]) == 1
+    said = [text for text in stream.end() if "No sign of life" in text]
+    assert len(said) == len(set(said))
 
 
 def test_it_is_resident_while_it_runs_and_a_second_one_is_refused(settings: Settings) -> None:
@@ -182,6 +187,60 @@ def test_what_is_small_does_not_wait_for_spark(
     assert "JAVA_HOME" in stream.await_("Spark is not there yet")
     stream.await_("Nothing new in")
     assert [said for said in stream.end() if "Failed" in said] == []
+
+
+def test_a_failure_while_spark_starts_starts_no_other(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Here a Java that says its version once it is let: what is forgotten meanwhile is not started to be stopped."""
+    started, let = tmp_path / "started", tmp_path / "let"
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text(f"#!/bin/sh\necho >> {started}\nwhile [ ! -e {let} ]; do sleep 0.05; done\n")
+    java.chmod(0o755)
+    monkeypatch.delenv("SPARK_REMOTE", raising=False)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.1)
+    stream = Running(settings, warm=True)
+    while not started.exists():
+        stream.process.stop.wait(0.02)
+    Path(settings.landing_dir).rmdir()
+    try:
+        stream.await_("Failed, and tried again in 2 s")
+        assert started.read_text() == "\n"
+    finally:
+        let.touch()
+        stream.end()
+
+
+def test_a_check_that_fails_is_evaluated_once_for_all_reports_and_holds_up_no_other_table(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REPORT_SECONDS", 0.1)
+    behind(settings)
+    evaluated: list[str] = []
+    told: dict[str, list[set[str]]] = {"one": [], "other": []}
+
+    def broken() -> list[Check]:
+        evaluated.append(PLATINUM_PROBLEMS.name)
+        raise OSError("its file is gone")
+
+    contract, checks = CHECKS[PLATINUM_PROBLEMS.name]
+    monkeypatch.setitem(CHECKS, PLATINUM_PROBLEMS.name, (contract, broken))
+    stream = Running(
+        settings,
+        lambda _run_id, _numbers, checked: told["one"].append(set(checked)),
+        lambda _run_id, _numbers, checked: told["other"].append(set(checked)),
+    )
+    assert "platinum_problems: its file is gone" in stream.await_("Could not report")
+    monkeypatch.setitem(CHECKS, PLATINUM_PROBLEMS.name, (contract, checks))
+    while len(told["other"]) < 2:
+        stream.process.stop.wait(0.02)
+    said = [text for text in stream.end() if "Could not report" in text]
+    assert len(evaluated) == len(said)
+    assert told["one"] == told["other"]
+    assert GOLD_PROBLEMS.name in told["one"][0]
+    assert told["one"][1:] == [{PLATINUM_PROBLEMS.name}]
 
 
 def test_a_report_that_fails_is_told_again_and_the_others_are_not(
@@ -257,6 +316,7 @@ def test_who_watches_from_outside_is_asked_while_all_is_well(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.05)
     with running() as service:
         watched = settings.model_copy(
             update={"heartbeat_url": SecretStr(f"{service.url}/ping/s3cret"), "allowed_hosts": "127.0.0.1"}
@@ -271,7 +331,10 @@ def test_who_watches_from_outside_is_asked_while_all_is_well(
         service.failure = answer(500)
         stream = Running(watched)
         assert "s3cret" not in stream.await_("ALERTS_HEARTBEAT_URL")
-        stream.end()
+        asked = len(service.requests)
+        while len(service.requests) < asked + 3:
+            stream.process.stop.wait(0.02)
+        assert len(stream.end()) == 1
 
     private = watched.model_copy(update={"allowed_hosts": ""})
     stream = Running(private)
