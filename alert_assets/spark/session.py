@@ -74,9 +74,8 @@ class SparkResource(dg.ConfigurableResource[Any]):
     @property
     def spark_session(self) -> SparkSession:
         """The session, made when it is first asked for."""
-        if self._lazy is None:
-            self._lazy = self._started()
-        session: SparkSession = self._lazy.spark_session
+        lazy = self._lazy = self._lazy or self._started()
+        session: SparkSession = lazy.spark_session
         return session
 
     def end(self) -> None:
