@@ -244,9 +244,8 @@ class ResidentProcess:
 
     def _session(self) -> Any:
         with self._asking:
-            # Once: what is forgotten meanwhile, beside this, is none of this one's.
-            spark = self._spark or spark_resource(self._settings)
-            self._spark = spark
+            # Another thread may forget it meanwhile.
+            spark = self._spark = self._spark or spark_resource(self._settings)
             return spark.spark_session
 
     def _forget_spark(self) -> None:
