@@ -109,7 +109,7 @@ class Pages:
             key=signing_key(settings.state_dir),
             clock=clock,
         )
-        self._live = Live(self._lake, self._state, is_stopping)
+        self._live = Live(self._lake, self._state, is_stopping, self._beside)
         self._requests = requests
         self._templates = _templates()
         self._threads = ThreadPoolExecutor(_AT_ONCE, "alert-assets-page")
