@@ -34,6 +34,7 @@ from alert_assets.notify.handover import (
     take_back,
     works_again,
 )
+from alert_assets.state.database import StateError
 from alert_assets.state.tables import channel_states, deliveries
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 #: Most of an error that is kept.
 _ERROR_LENGTH = 500
+_A_SECOND = tenacity.wait_fixed(1)
 #: Deliveries that are handed over in one transaction.
 _LATE_AT_ONCE = 500
 
@@ -242,10 +244,16 @@ class Deliverer:
             # A bug in a channel must not lose what it was to send. Its text may hold anything, a secret too.
             unknown = ChannelError(f"{type(error).__name__} in the channel {name}", permanent=False)
             return self._failed(name, delivery, unknown, clock())
-        with self._state.writing() as connection:
-            _sent(connection, delivery, delivered, clock())
-            take_back(connection, delivery.row, clock())
-            works_again(connection, delivery.row, clock())
+        # What is sent and not recorded is sent again. So a database that is away is waited for, as long as the claim
+        # surely holds: half of it was left when this attempt began.
+        patience = tenacity.stop_after_delay(self._rules.lease / 3)
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(StateError), wait=_A_SECOND, stop=patience, reraise=True
+        ):
+            with attempt, self._state.writing() as connection:
+                _sent(connection, delivery, delivered, clock())
+                take_back(connection, delivery.row, clock())
+                works_again(connection, delivery.row, clock())
         return True
 
     def _failed(self, name: str, delivery: _Claimed, error: ChannelError, now: datetime) -> bool:
