@@ -19,7 +19,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import tenacity
 from sqlalchemy import ColumnElement, Connection, RowMapping, Text, cast, func, or_, select
@@ -47,6 +47,10 @@ _ERROR_LENGTH = 500
 _A_SECOND = tenacity.wait_fixed(1)
 #: Deliveries that are handed over in one transaction.
 _LATE_AT_ONCE = 500
+
+
+#: What became of an attempt; paused: it failed, and the channel is to be left alone.
+_Outcome = Literal["sent", "failed", "paused"]
 
 
 @dataclass(frozen=True)
@@ -183,10 +187,11 @@ class Deliverer:
                 is_late = clock() - now >= self._rules.budget or clock() - claimed_at >= self._rules.lease / 2
                 if delivery.row["destination"] in paused:
                     continue
-                if is_late or not self._attempt(name, delivery, clock, paused):
+                outcome = "late" if is_late else self._attempt(name, delivery, clock, paused)
+                if outcome in ("late", "paused"):
                     self._give_back(claimed)
                     return sent
-                sent += 1
+                sent += outcome == "sent"
             if paused:
                 self._give_back(claimed)
         return sent
@@ -229,8 +234,8 @@ class Deliverer:
                 connection.execute(deliveries.update().where(deliveries.c.id.in_(ids)).values(claim))
             return [_claimed(connection, row) for row in rows]
 
-    def _attempt(self, name: str, delivery: _Claimed, clock: Any, paused: set[str]) -> bool:
-        """Send it and record the outcome; whether it was sent or the channel can continue.
+    def _attempt(self, name: str, delivery: _Claimed, clock: Any, paused: set[str]) -> _Outcome:
+        """Send it, and record and return the outcome.
 
         A destination that is to be left alone is added to `paused`.
         """
@@ -254,10 +259,10 @@ class Deliverer:
                 _sent(connection, delivery, delivered, clock())
                 take_back(connection, delivery.row, clock())
                 works_again(connection, delivery.row, clock())
-        return True
+        return "sent"
 
-    def _failed(self, name: str, delivery: _Claimed, error: ChannelError, now: datetime) -> bool:
-        """Record a failure; whether the channel can continue."""
+    def _failed(self, name: str, delivery: _Claimed, error: ChannelError, now: datetime) -> _Outcome:
+        """Record a failure."""
         reason, rules, row = str(error)[:_ERROR_LENGTH], self._rules, delivery.row
         is_old = now - row["created_at"] >= rules.give_up_after
         with self._state.writing() as connection:
@@ -265,7 +270,7 @@ class Deliverer:
                 reason = reason if error.permanent else f"given up after {rules.give_up_after.days} days: {reason}"
                 change(connection, row, {"attempts": row["attempts"] + 1})
                 retire(connection, row, reason, self._channels, now)
-                return True
+                return "failed"
             wait = rules.wait(row["attempts"] + 1)
             asked = timedelta(seconds=error.retry_after_seconds or 0)
             asked = max(timedelta(), min(asked, rules.max_retry_after))
@@ -275,11 +280,11 @@ class Deliverer:
             if error.of_recipient:
                 failures = _failures(connection, row["destination"]) + 1
                 _count_failures(connection, row["destination"], failures, next_at, reason)
-                return True
+                return "failed"
             failures = _failures(connection, name) + 1
             pause = max(rules.pause_after(failures) or timedelta(), asked)
             _count_failures(connection, name, failures, now + pause if pause else None, reason)
-            return not pause
+            return "paused" if pause else "failed"
 
     def _give_back(self, claimed: list[_Claimed]) -> None:
         """Release what was claimed and not tried."""

@@ -85,7 +85,7 @@ def test_order_within_an_episode(desk: Desk) -> None:
     desk.fire("a")
     desk.over("a")
     desk.fire("b")
-    assert send(desk) == 5
+    assert send(desk) == 4
     assert actions(desk.channels["slack"]) == ["open b"]
     assert actions(desk.channels["log"]) == ["open a", "open b", "resolve a"]
     send(desk, MINUTE)
