@@ -38,6 +38,7 @@ from alert_assets.kernel.wording import count
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.spark.server import processes_of_run
 from alert_assets.spark.session import SparkResource, spark_resource
+from alert_assets.state.database import StateError
 from alert_assets.state.usage import StepUsage, record_usage
 from alert_assets.stream.cycle import Cycle, Landed, is_behind, run_cycle
 from alert_assets.stream.heartbeat import ping
@@ -337,10 +338,14 @@ class ResidentProcess:
         for name in dict.fromkeys(name for _, _, numbers in waiting for name in numbers):
             try:
                 checked[name] = self._check(name, run_id)
+            except StateError as error:
+                # It has been waited for, and the others would wait as long.
+                problems.add(one_line(str(error), 500))
+                break
             except Exception as error:  # noqa: BLE001  what was done is done, and is reported with what follows
                 problems.add(one_line(f"{name}: {error}", 500))
         for report, untold, numbers in waiting:
-            told = {name: numbers.pop(name) for name in checked.keys() & numbers}
+            told = {name: numbers.pop(name) for name in checked if name in numbers}
             untold.add(numbers)
             try:
                 if told:

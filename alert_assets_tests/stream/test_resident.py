@@ -17,6 +17,7 @@ from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.notify import round as rounds
+from alert_assets.state import database
 from alert_assets.state.database import State
 from alert_assets.state.usage import usage_since
 from alert_assets.stream import resident as module
@@ -243,6 +244,20 @@ def test_a_check_that_fails_is_evaluated_once_for_all_reports_and_holds_up_no_ot
     assert told["one"] == told["other"]
     assert GOLD_PROBLEMS.name in told["one"][0]
     assert told["one"][1:] == [{PLATINUM_PROBLEMS.name}]
+
+
+def test_a_database_that_is_away_is_waited_for_once_and_not_for_each_table(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a minute for each of nine tables would be more than who stops it waits."""
+    monkeypatch.setattr(database, "_PATIENCE_SECONDS", 1)
+    behind(settings)
+    with Running(settings) as stream:
+        stream.await_("Nothing new in")
+        with State(settings.state_url).writing():
+            stream.process.stop.set()
+            stream.await_("What it used could not be recorded")
+    assert len([text for text in stream.said if "Could not report" in text]) == 1
 
 
 def test_a_report_that_fails_is_told_again_and_the_others_are_not(
