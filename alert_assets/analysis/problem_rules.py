@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from alert_assets.analysis.analyst import HYPOTHESIS, UNKNOWN, Analysis
 from alert_assets.analysis.wording import safe_name, time_of, where_to_look
 from alert_assets.kernel.text import one_line
+from alert_assets.kernel.wording import count
 
 if TYPE_CHECKING:
     from alert_assets.analysis.problem import Candidate, ProblemContext
@@ -93,12 +94,12 @@ def _first_looks(context: ProblemContext) -> str:
 
 
 def _summary(context: ProblemContext) -> str:
-    count = "1 alert" if context.alert_count == 1 else f"{context.alert_count:,} alerts"
+    alerts = count(context.alert_count, "alert")
     since = f"since {time_of(context.opened_at)}"
     if context.resolved_at is None:
-        return f"{one_line(context.title, 200)}: {count} {since}, still firing."
+        return f"{one_line(context.title, 200)}: {alerts} {since}, still firing."
     lasted = (context.resolved_at - context.opened_at).total_seconds() / 60
-    return f"{one_line(context.title, 200)}: {count} {since}, over after {lasted:,.0f} min."
+    return f"{one_line(context.title, 200)}: {alerts} {since}, over after {lasted:,.0f} min."
 
 
 def _patterns(context: ProblemContext) -> list[str]:

@@ -44,11 +44,11 @@ if TYPE_CHECKING:
 #: Change it with every change to a weight, a rule or a text.
 RULES_VERSION = "rules-3"
 
-#: What answers are worth, from labelled faults. With a change of the alert's own application in the lookback 37 of 41
-#: alerts were of the application that was at fault, though three others had changed too; a change that comes before is
-#: still no proof, so it counts for less. Without one 37 of 148 were: what hurts is seldom what breaks.
+#: What answers are worth, from 0 to 1, from labelled faults. With a change of the alert's own application in the
+#: lookback 37 of 41 alerts were of the application that was at fault, though three others had changed too; a change
+#: that comes before is still no proof, so it counts for less. Without one 37 of 148 were: what hurts is seldom what
+#: breaks.
 _CHANGED, _UNCHANGED = 0.6, 0.25
-
 
 _SYMPTOMS = (
     Kind.ALERT,

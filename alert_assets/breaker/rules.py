@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
-from alert_assets.kernel.wording import stamp
+from alert_assets.kernel.wording import count, stamp
 
 if TYPE_CHECKING:
     from alert_assets.settings import Settings
@@ -47,7 +47,7 @@ Cause = Literal[
 #: The causes that are bad news; the others are steps on the way back, or were asked for.
 ALARMING: frozenset[Cause] = frozenset({"consecutive_failures", "failure_rate", "trip", "probe_failed", "probe_lost"})
 
-#: Most of an error that a reason quotes.
+#: Characters of an error that a reason quotes at most.
 _QUOTED = 300
 
 
@@ -232,14 +232,14 @@ class Closed(_Unmoved):
         consecutive = self.consecutive_failures + 1
         runs, failures = self.recent_runs + 1, self.recent_failures + 1
         if consecutive >= rules.failure_threshold:
-            reason = f"{_runs(consecutive)} in a row failed, the last was {_failed(run_id, error)}"
+            reason = f"{count(consecutive, 'run')} in a row failed, the last was {_failed(run_id, error)}"
             if consecutive == 1:
                 reason = f"a run failed, {_failed(run_id, error)}"
             return _open(reason, "consecutive_failures", now, rules)
         if runs >= rules.failure_rate_min_runs and 100 * failures >= rules.failure_rate_percent * runs:
             minutes = rules.failure_rate_window.total_seconds() / 60
             reason = (
-                f"{failures} of {_runs(runs)} within {minutes:g} minutes failed "
+                f"{failures} of {count(runs, 'run')} within {minutes:g} minutes failed "
                 f"(limit {rules.failure_rate_percent:g} %), the last was {_failed(run_id, error)}"
             )
             return _open(reason, "failure_rate", now, rules)
@@ -457,10 +457,6 @@ def refusal_downstream(state: State, breaker: str) -> Refusal | None:
 def _open(reason: str, cause: Cause, now: datetime, rules: Rules) -> Step:
     timeout = rules.recovery_timeout
     return Step(Open(now, reason, now + timeout, timeout), now, cause, reason)
-
-
-def _runs(number: int) -> str:
-    return f"{number} run" if number == 1 else f"{number} runs"
 
 
 def _failed(run_id: str, error: str | None) -> str:

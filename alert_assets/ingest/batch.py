@@ -61,13 +61,13 @@ class LandingBatch:
         def hold(held: StagedWrite, because: list[str]) -> None:
             held.write(held_rows(_lines(landed, self.settings), lakehouse, because))
 
-        def set_aside(quarantine: StagedWrite, app: str) -> None:
+        def finish(quarantine: StagedWrite, app: str) -> None:
             from alert_assets.ingest.judge import Limits
 
             judged = judged_lines(_lines(landed, self.settings), Limits.of(self.settings))
             quarantine.write(quarantine_rows(unpublished(judged, lakehouse, app)))
 
-        self._take(lakehouse, batch_number, partial(self._write, lakehouse, landed), hold, set_aside)
+        self._take(lakehouse, batch_number, partial(self._write, lakehouse, landed), hold, finish)
 
     def here(self, files: Sequence[LandingFile], batch_number: int, began_ms: int) -> None:
         """Judge a batch of files in this process and commit it, or what of it is not committed yet, or hold it.
@@ -92,8 +92,8 @@ class LandingBatch:
             for lines in _reader(self.settings)([landed]):
                 held.add(held_table(lines, number, because))
 
-        set_aside = partial(self._set_aside_here, lakehouse, landed, batch_number)
-        self._take(lakehouse, batch_number, partial(self._write_here, lakehouse, landed), hold, set_aside)
+        finish = partial(self._finish_here, lakehouse, landed, batch_number)
+        self._take(lakehouse, batch_number, partial(self._write_here, lakehouse, landed), hold, finish)
 
     def _take(
         self,
@@ -101,15 +101,15 @@ class LandingBatch:
         batch_number: int,
         write: Callable[[StagedWrite, StagedWrite], tuple[int, int]],
         hold: Callable[[StagedWrite, list[str]], None],
-        set_aside: Callable[[StagedWrite, str], None],
+        finish: Callable[[StagedWrite, str], None],
     ) -> None:
         """Commit a batch, or what of it is not committed yet, or hold it.
 
         Args:
             write: as :meth:`_publish` takes it.
             hold: writes the files of bronze_held, told why.
-            set_aside: writes those of quarantine for a batch that was cut short behind bronze's commit, told its
-                application id; there may have been nothing to set aside.
+            finish: writes those of bronze_quarantine for a batch that was cut short behind bronze's commit, told its
+                application id; there may have been nothing to quarantine.
 
         Raises:
             LimitsBroken: it is held. Nothing behind it may be taken before somebody has looked.
@@ -128,10 +128,10 @@ class LandingBatch:
                 raise
         elif lakehouse.transaction(BRONZE_QUARANTINE, app) < batch_number:
             with lakehouse.stage(BRONZE_QUARANTINE) as quarantine:
-                set_aside(quarantine, app)
+                finish(quarantine, app)
                 quarantine.commit(transactions, {"batch": batch_number})
 
-    def _set_aside_here(
+    def _finish_here(
         self, lakehouse: Lakehouse, landed: RecordBatch, number: int, broken: StagedWrite, app: str
     ) -> None:
         """Write quarantine's files of a batch that bronze has.

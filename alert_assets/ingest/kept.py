@@ -16,18 +16,10 @@ if TYPE_CHECKING:
 
 def quarantine_rows(judged: DataFrame) -> DataFrame:
     """Judged lines with reasons as rows of bronze_quarantine, but for `_batch_id`."""
-    return judged.withColumns(_as_quarantined())
-
-
-def _as_quarantined() -> dict[str, Column]:
-    """What a judged line lacks for a row of bronze_quarantine, but for `_batch_id`."""
     from pyspark.sql import functions as F
 
-    return {
-        **_kept_whole(),
-        "contract_version": F.lit(EVENT.version),
-        "replayed_at": F.lit(None).cast("timestamp"),
-    }
+    lacks = {"contract_version": F.lit(EVENT.version), "replayed_at": F.lit(None).cast("timestamp")}
+    return judged.withColumns(_kept_whole() | lacks)
 
 
 def quarantine_table(refused: RecordBatch) -> Table:

@@ -33,6 +33,7 @@ from urllib.parse import unquote
 from alert_assets.errors import UserError
 from alert_assets.kernel.filesystems import filesystem_of, is_utf8, make_private
 from alert_assets.kernel.text import escape_invisible
+from alert_assets.kernel.wording import count
 
 if TYPE_CHECKING:
     # Imported where it is used: Dagster loads this module in every process, and pyarrow brings NumPy with it.
@@ -105,9 +106,8 @@ class NotRead:
 
     def __str__(self) -> str:
         more = ", ..." if self.count > len(self.examples) else ""
-        files = "1 file" if self.count == 1 else f"{self.count:,} files"
         examples = escape_invisible(", ".join(self.examples)).replace("\n", "\\n")
-        return f"{files} ({examples}{more}): {self.reason}"
+        return f"{count(self.count, 'file')} ({examples}{more}): {self.reason}"
 
 
 @dataclass(frozen=True)

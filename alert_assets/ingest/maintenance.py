@@ -50,7 +50,8 @@ class MaintenanceReport:
     Attributes:
         archived_files: landing files that left for the archive.
         pruned_rows: rows removed from the state database and the reliability tables, by table.
-        pruned_history: what was removed from Dagster's history, where Dagster runs the maintenance.
+        pruned_history: how many `runs`, `events` and `check_results` were removed from Dagster's history, where
+            Dagster runs the maintenance.
         problems: what went wrong, by what it is about; the rest was done.
         skipped: what was left for the next time, with the reason.
     """
@@ -79,6 +80,13 @@ def maintain(
         cleaning: whether files, log entries and state rows that are too old are removed as well; compaction and
             the archive are cheap enough for every hour, listing every file of a lake is not.
         dry_run: change nothing, and report what would be done.
+
+    Returns:
+        what was done. What fails is among its problems and holds up nothing else; a table that is being written is
+        waited for, for a minute at most, and then among those skipped.
+
+    Raises:
+        StateError: the state database, which says what checks have seen, cannot be read.
     """
     patience = min(_PATIENCE_SECONDS, settings.lock_timeout_seconds)
     lakehouse = Lakehouse(settings.model_copy(update={"lock_timeout_seconds": patience}))
@@ -115,7 +123,7 @@ def maintain(
                 if removed := _prune_measurements(lakehouse, contract, now, dry_run=dry_run):
                     pruned[contract.name] = removed
             except LakehouseError:
-                skipped[contract.name] = "it is being written; old rows are removed the next time"
+                skipped.setdefault(contract.name, "it is being written; old rows are removed the next time")
             except (DeltaError, OSError, UserError) as error:
                 problems.setdefault(contract.name, " ".join(str(error).split()))
     return MaintenanceReport(tuple(done), archived, pruned, problems=problems, skipped=skipped)
@@ -170,11 +178,10 @@ def _prune_measurements(lakehouse: Lakehouse, contract: Contract, now: datetime,
     """
     kept = now - timedelta(days=lakehouse.settings.keep_measurements_days)
     first = kept.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    column = quote(contract.time_column)
-    count = rows_in(lakehouse, contract, f"SELECT count(*) AS rows FROM t WHERE {column} < {literal(first)}")
+    old = f"{quote(contract.time_column)} < {literal(first)}"
+    count = rows_in(lakehouse, contract, f"SELECT count(*) AS rows FROM t WHERE {old}")
     rows = int(count[0]["rows"]) if count else 0
     if not rows or dry_run:
         return rows
     with lakehouse.writing(contract):
-        # As a text: delta-rs compares the files' statistics with no other time.
-        return lakehouse.delete(contract, f"{column} < '{first:%Y-%m-%dT%H:%M:%SZ}'")
+        return lakehouse.delete_before(contract, first)

@@ -153,11 +153,14 @@ class QueryLog:
         path = Path(root, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.draft")
-        with draft.open("w", encoding="utf-8") as stream:
-            stream.write("\n".join(lines))
-            stream.flush()
-            os.fsync(stream.fileno())
-        _name(draft, path, is_new=is_new)
+        try:
+            with draft.open("w", encoding="utf-8") as stream:
+                stream.write("\n".join(lines))
+                stream.flush()
+                os.fsync(stream.fileno())
+            _name(draft, path, is_new=is_new)
+        finally:
+            draft.unlink(missing_ok=True)
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
@@ -177,18 +180,16 @@ class QueryLog:
 
 
 def _name(draft: Path, path: Path, *, is_new: bool) -> None:
-    """Give a file its name, in place of another only unless it has to be new."""
+    """Give a file its name, in place of another only unless it has to be new; the draft may be left."""
     if is_new:
         try:
             os.link(draft, path)
         except FileExistsError:
-            draft.unlink()
             raise
         except OSError:  # a file system without links
             if path.exists():
                 raise FileExistsError(path) from None
         else:
-            draft.unlink()
             return
     draft.replace(path)
 

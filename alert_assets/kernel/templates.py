@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from alert_assets.kernel.figures import figure
+from alert_assets.kernel.wording import figure
 
 
 def environment(package: str) -> Environment:

@@ -1,4 +1,4 @@
-"""Times, ages, sizes, counts, and text from outside, as people read them in a terminal or on a page."""
+"""Times, ages, sizes, numbers, and text from outside, as people read them in a terminal or on a page."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from alert_assets.kernel.text import escape_invisible
 
 #: What stands where there is nothing.
 NONE = "-"
+
+#: From here on zeros say less than an exponent.
+_HUGE = 1e15
 
 
 def stamp(moment: datetime | None) -> str:
@@ -50,6 +53,13 @@ def size(number: int) -> str:
 def percent(value: float | None) -> str:
     """A share in percent: `99.95%`."""
     return NONE if value is None else f"{value:,.2f}%"
+
+
+def figure(value: float, digits: int = 6) -> str:
+    """A number with so many digits that count at least before the point, thousands apart: `93.5`, `1,234,568`."""
+    if 10**digits - 0.5 <= abs(value) < _HUGE:
+        return f"{value:,.0f}"
+    return f"{value:,.{digits}g}"
 
 
 def count(number: int, noun: str) -> str:

@@ -22,7 +22,7 @@ from deltalake.exceptions import TableNotFoundError
 from filelock import FileLock, Timeout
 
 from alert_assets.kernel.filesystems import filesystem_of, make_private
-from alert_assets.kernel.sql import literal
+from alert_assets.kernel.sql import literal, quote
 from alert_assets.lake.log import newest_first
 from alert_assets.lake.opened import open_table
 from alert_assets.lake.rows import arrow_query, query
@@ -273,6 +273,11 @@ class Lakehouse:
         """Remove the rows for which the SQL holds; returns how many there were."""
         table = self.table_to_write(contract)
         return 0 if table is None else int(table.delete(predicate)["num_deleted_rows"] or 0)
+
+    def delete_before(self, contract: Contract, moment: datetime) -> int:
+        """Remove the rows whose time column is before a second in UTC; returns how many there were."""
+        # As a text: delta-rs compares the files' statistics with no other time.
+        return self.delete(contract, f"{quote(contract.time_column)} < '{moment:%Y-%m-%dT%H:%M:%SZ}'")
 
     def update(
         self,

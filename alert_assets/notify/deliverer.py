@@ -19,7 +19,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import tenacity
 from sqlalchemy import ColumnElement, Connection, RowMapping, Text, cast, func, or_, select
@@ -34,6 +34,7 @@ from alert_assets.notify.handover import (
     take_back,
     works_again,
 )
+from alert_assets.state.database import StateError
 from alert_assets.state.tables import channel_states, deliveries
 
 if TYPE_CHECKING:
@@ -43,8 +44,13 @@ if TYPE_CHECKING:
 
 #: Most of an error that is kept.
 _ERROR_LENGTH = 500
+_A_SECOND = tenacity.wait_fixed(1)
 #: Deliveries that are handed over in one transaction.
 _LATE_AT_ONCE = 500
+
+
+#: What became of an attempt; paused: it failed, and the channel is to be left alone.
+_Outcome = Literal["sent", "failed", "paused"]
 
 
 @dataclass(frozen=True)
@@ -181,10 +187,11 @@ class Deliverer:
                 is_late = clock() - now >= self._rules.budget or clock() - claimed_at >= self._rules.lease / 2
                 if delivery.row["destination"] in paused:
                     continue
-                if is_late or not self._attempt(name, delivery, clock, paused):
+                outcome = "late" if is_late else self._attempt(name, delivery, clock, paused)
+                if outcome in ("late", "paused"):
                     self._give_back(claimed)
                     return sent
-                sent += 1
+                sent += outcome == "sent"
             if paused:
                 self._give_back(claimed)
         return sent
@@ -227,8 +234,8 @@ class Deliverer:
                 connection.execute(deliveries.update().where(deliveries.c.id.in_(ids)).values(claim))
             return [_claimed(connection, row) for row in rows]
 
-    def _attempt(self, name: str, delivery: _Claimed, clock: Any, paused: set[str]) -> bool:
-        """Send it and record the outcome; whether it was sent or the channel can continue.
+    def _attempt(self, name: str, delivery: _Claimed, clock: Any, paused: set[str]) -> _Outcome:
+        """Send it, and record and return the outcome.
 
         A destination that is to be left alone is added to `paused`.
         """
@@ -242,14 +249,20 @@ class Deliverer:
             # A bug in a channel must not lose what it was to send. Its text may hold anything, a secret too.
             unknown = ChannelError(f"{type(error).__name__} in the channel {name}", permanent=False)
             return self._failed(name, delivery, unknown, clock())
-        with self._state.writing() as connection:
-            _sent(connection, delivery, delivered, clock())
-            take_back(connection, delivery.row, clock())
-            works_again(connection, delivery.row, clock())
-        return True
+        # What is sent and not recorded is sent again. So a database that is away is waited for, as long as the claim
+        # surely holds: half of it was left when this attempt began.
+        patience = tenacity.stop_after_delay(self._rules.lease / 3)
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(StateError), wait=_A_SECOND, stop=patience, reraise=True
+        ):
+            with attempt, self._state.writing() as connection:
+                _sent(connection, delivery, delivered, clock())
+                take_back(connection, delivery.row, clock())
+                works_again(connection, delivery.row, clock())
+        return "sent"
 
-    def _failed(self, name: str, delivery: _Claimed, error: ChannelError, now: datetime) -> bool:
-        """Record a failure; whether the channel can continue."""
+    def _failed(self, name: str, delivery: _Claimed, error: ChannelError, now: datetime) -> _Outcome:
+        """Record a failure."""
         reason, rules, row = str(error)[:_ERROR_LENGTH], self._rules, delivery.row
         is_old = now - row["created_at"] >= rules.give_up_after
         with self._state.writing() as connection:
@@ -257,7 +270,7 @@ class Deliverer:
                 reason = reason if error.permanent else f"given up after {rules.give_up_after.days} days: {reason}"
                 change(connection, row, {"attempts": row["attempts"] + 1})
                 retire(connection, row, reason, self._channels, now)
-                return True
+                return "failed"
             wait = rules.wait(row["attempts"] + 1)
             asked = timedelta(seconds=error.retry_after_seconds or 0)
             asked = max(timedelta(), min(asked, rules.max_retry_after))
@@ -267,11 +280,11 @@ class Deliverer:
             if error.of_recipient:
                 failures = _failures(connection, row["destination"]) + 1
                 _count_failures(connection, row["destination"], failures, next_at, reason)
-                return True
+                return "failed"
             failures = _failures(connection, name) + 1
             pause = max(rules.pause_after(failures) or timedelta(), asked)
             _count_failures(connection, name, failures, now + pause if pause else None, reason)
-            return not pause
+            return "paused" if pause else "failed"
 
     def _give_back(self, claimed: list[_Claimed]) -> None:
         """Release what was claimed and not tried."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from alert_assets.contracts import ALL_CONTRACTS, GOLD_INCIDENTS
+from alert_assets.kernel.wording import count
 from alert_assets.notify.alert import Alert, Severity
 
 if TYPE_CHECKING:
@@ -29,12 +30,11 @@ def held_alert(
     number: int, lines: int, because: tuple[str, ...], files: tuple[str, ...], held_at: datetime, now: datetime
 ) -> Alert:
     """Return the alert of a landing batch that was held and waits for a decision."""
-    shown = "1 line" if lines == 1 else f"{lines:,} lines"
     return Alert(
         kind="batch_held",
         episode=f"held/{number}",
         severity="HIGH",
-        title=f"Held batch {number} of {shown} waits for a decision",
+        title=f"Held batch {number} of {count(lines, 'line')} waits for a decision",
         description="\n".join([*because, *(f"from {file}" for file in files[:5])]),
         at=now,
         since=held_at,

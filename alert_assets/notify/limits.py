@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
+from alert_assets.kernel.wording import count
 from alert_assets.notify.alert import SEVERITIES, Alert, Severity
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def summary(members: Sequence[Member], *, episode: str, since: datetime, at: dat
         kind="incident",
         episode=episode,
         severity=min((member.severity for member in members), key=SEVERITIES.index),
-        title=f"{total:,} more {'alert' if total == 1 else 'alerts'}, not sent one by one",
+        title=f"{count(total, 'more alert')}, not sent one by one",
         description="\n".join(listed(members)),
         at=at,
         since=since,

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alert_assets.kernel.figures import figure
+from alert_assets.kernel.wording import figure
 from alert_assets.quality.profile import Profile, together
 
 if TYPE_CHECKING:

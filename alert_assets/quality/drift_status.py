@@ -135,8 +135,7 @@ def _forget(lakehouse: Lakehouse, settings: Settings) -> None:
     needed = newest - (settings.drift_baseline_days + 1) * _DAY
     oldest = rows_in(lakehouse, COLUMN_PROFILES, "SELECT min(hour) AS hour FROM t")[0]["hour"]
     if oldest < needed - 2 * _DAY:
-        # As a text: delta-rs compares the files' statistics with no other time.
-        lakehouse.delete(COLUMN_PROFILES, f"hour < '{needed:%Y-%m-%dT%H:%M:%SZ}'")
+        lakehouse.delete_before(COLUMN_PROFILES, needed)
 
 
 def _hour_of(moment: datetime) -> datetime:

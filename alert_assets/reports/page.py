@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from alert_assets.kernel.figures import figure
 from alert_assets.kernel.templates import environment
 from alert_assets.kernel.text import escape_invisible
+from alert_assets.kernel.wording import figure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

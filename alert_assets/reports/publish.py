@@ -21,13 +21,14 @@ from alert_assets.notify.alert import Alert
 from alert_assets.notify.channels.channel import Action
 from alert_assets.notify.routing.rules import Destination
 from alert_assets.notify.stack import NotificationStack
-from alert_assets.notify.store.deliveries import Deliveries
+from alert_assets.notify.store.deliveries import Deliveries, each_recipient
 from alert_assets.reports.page import html
 from alert_assets.reports.review import Kind, Report, report, span_before
 from alert_assets.state.database import State
 from alert_assets.state.tables import deliveries
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -63,7 +64,10 @@ class Mailed:
 
 
 def write(kind: Kind, settings: Settings, before: datetime, to: Path | None = None) -> tuple[Report, Path]:
-    """Write the last whole week's or month's page, by default into DATA_DIR/reports.
+    """Write the page of the last whole week or month before a time, in UTC, by default into DATA_DIR/reports.
+
+    Returns:
+        what the page says, and where it is.
 
     Raises:
         UserError: the file cannot be written.
@@ -80,10 +84,10 @@ def write(kind: Kind, settings: Settings, before: datetime, to: Path | None = No
 
 
 def print_pdf(page: Path, to: Path) -> None:
-    """Print a page that was written as PDF, by the Chromium that is installed.
+    """Print a page that was written as PDF, by the Chromium that is installed, in a minute at most.
 
     Raises:
-        UserError: there is none, or it prints nothing.
+        UserError: there is none, it prints nothing, or `to` cannot be written.
     """
     browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if browser is None:
@@ -91,7 +95,8 @@ def print_pdf(page: Path, to: Path) -> None:
             f"A PDF is printed by Chromium, and none is installed ({', '.join(_BROWSERS)}). The page is {page}: "
             "print it from a browser, or install one (Debian: apt-get install chromium)."
         )
-    with tempfile.TemporaryDirectory() as folder:
+    # Its processes outlive it for a moment, and write into the profile while that is removed.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         # With a profile of its own: one that is open elsewhere would take the page and print nothing.
         printed, profile = Path(folder, "page.pdf"), Path(folder, "profile")
         # Its sandbox does not start for root. The page is ours, and has no script.
@@ -123,24 +128,27 @@ def mail(settings: Settings, found: Report, path: Path) -> list[Mailed]:
 
     Returns:
         what became of each; nothing where no e-mail is set up.
+
+    Raises:
+        UserError: routing or a channel is not set up right, or the state database cannot be used.
     """
     stack, now = NotificationStack(settings), utc_now()
     channel = stack.channels.get("email")
     if channel is None or not channel.defaults:
         return []
-    addresses, alert = channel.defaults, _alert(found, path, now)
+    recipients, alert = each_recipient([Destination("email", channel.defaults)]), _alert(found, path, now)
     name = sha256(alert.episode.encode()).hexdigest()[:16]
     with stack.state.writing() as connection:
         outgoing = Deliveries(connection, now, timedelta())
         outgoing.load([name])
         known = outgoing.notified(name)
-        for address in addresses:
-            if (to := Destination("email", (address,))) not in known:
+        for to in recipients:
+            if to not in known:
                 outgoing.add(name, Action.OPEN, to, alert)
         outgoing.flush()
     stack.deliverer.tick(now)
     with stack.state.reading() as connection:
-        return _mailed(connection, name, addresses)
+        return _mailed(connection, name, [address for to in recipients for address in to.recipients])
 
 
 def _alert(found: Report, path: Path, now: datetime) -> Alert:
@@ -159,7 +167,7 @@ def _alert(found: Report, path: Path, now: datetime) -> Alert:
     ).masked()
 
 
-def _mailed(connection: Connection, episode: str, addresses: tuple[str, ...]) -> list[Mailed]:
+def _mailed(connection: Connection, episode: str, addresses: Iterable[str]) -> list[Mailed]:
     table = deliveries.c
     query = select(table.recipients, table.status, table.last_error).where(table.episode == episode)
     latest = {

@@ -74,20 +74,26 @@ class SparkResource(dg.ConfigurableResource[Any]):
     @property
     def spark_session(self) -> SparkSession:
         """The session, made when it is first asked for."""
-        if self._lazy is None:
-            self._lazy = self._started()
-        session: SparkSession = self._lazy.spark_session
+        lazy = self._lazy = self._lazy or self._started()
+        session: SparkSession = lazy.spark_session
         return session
+
+    def end(self) -> None:
+        """End the session if there is one; where none was asked for, none is made to be ended."""
+        lazy, self._lazy = self._lazy, None
+        if lazy is not None:
+            lazy.spark_session.stop()
 
     def _started(self) -> LazyPySparkResource:
         is_local, config = "SPARK_REMOTE" not in os.environ, self.spark_config
         if is_local:
             check_java()
             prepare_environment()
-            end_orphan()
-            # PySpark's own choice is 15002 wherever that is free yet: of two servers that start at once, one's caller
-            # would ask the other, which refuses its token.
-            config = {**config, "spark.local.connect.server.port": str(_free_port())}
+            if config.get("spark.local.connect.reuse") == "true":
+                end_orphan()
+                # PySpark's own choice is 15002 wherever that is free yet: of two servers that start at once, one's
+                # caller would ask the other, which refuses its token.
+                config = {**config, "spark.local.connect.server.port": str(_free_port())}
         else:
             check_remote(os.environ["SPARK_REMOTE"])
             # Python workers on the server run what this process pickles: it has to be the same interpreter.

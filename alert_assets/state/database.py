@@ -39,7 +39,6 @@ _CONNECT_SECONDS = 10
 #: Key of the PostgreSQL advisory lock that writers take; any number that no other program uses in the database.
 _WRITERS_LOCK = 0x616C657274  # "alert"
 
-
 #: SQLite's files that this process has worked with: one that is gone since is not made anew, empty, in its place.
 _worked_with: set[Path | None] = set()
 

@@ -17,7 +17,6 @@ import threading
 import time
 import uuid
 from contextlib import suppress
-from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from alert_assets.breaker.guard import BreakerOpen
@@ -36,9 +35,11 @@ from alert_assets.kernel import tracing
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.text import one_line
 from alert_assets.kernel.usage import StepMeter, Usage, usage_of
+from alert_assets.kernel.wording import count
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.spark.server import processes_of_run
 from alert_assets.spark.session import SparkResource, spark_resource
+from alert_assets.state.database import StateError
 from alert_assets.state.usage import StepUsage, record_usage
 from alert_assets.stream.cycle import Cycle, Landed, is_behind, run_cycle
 from alert_assets.stream.heartbeat import ping
@@ -111,6 +112,7 @@ class ResidentProcess:
         self._asking, self._warming = threading.Lock(), threading.Thread()
         self._shift: Shift | None = None
         self._refused: list[str] = []
+        self._problems: dict[str, str | None] = {}
         self._looked = False
         self._grouped_at = time.monotonic()
         self._news, self._in_cycle = threading.Event(), False
@@ -247,16 +249,19 @@ class ResidentProcess:
 
     def _session(self) -> Any:
         with self._asking:
-            if self._spark is None:
-                self._spark = spark_resource(self._settings)
-            return self._spark.spark_session
+            # Another thread may forget it meanwhile.
+            spark = self._spark = self._spark or spark_resource(self._settings)
+            return spark.spark_session
 
     def _forget_spark(self) -> None:
-        """Have the next cycle ask for a session of its own; the server may be another one by then."""
+        """Have the next cycle ask for a session of its own; the server may be another one by then.
+
+        A session that is being asked for this moment is left alone: Spark hands it to who asks next.
+        """
         spark, self._spark = self._spark, None
         if spark is not None:
             with suppress(Exception):
-                spark.spark_session.stop()
+                spark.end()
 
     def _end_shift(self, error: str | None = None) -> None:
         shift, self._shift = self._shift, None
@@ -275,7 +280,6 @@ class ResidentProcess:
         from alert_assets.notify.stack import NotificationStack
 
         stack: NotificationStack | None = None
-        said = ""
         while not self.stop.is_set():
             self._news.wait(_NOTIFY_SECONDS)
             self._news.clear()
@@ -285,32 +289,26 @@ class ResidentProcess:
                 done = notify(
                     stack, self._settings, budget_seconds=_NOTIFY_BUDGET_SECONDS, incidents=not self._in_cycle
                 )
-                said = ""
             except Exception as error:  # noqa: BLE001  the next round does what is left
-                stack, problem = None, one_line(f"Could not notify: {error}", 500)
-                if problem != said:
-                    self._log(problem)
-                said = problem
+                stack = None
+                self._say_once("notify", f"Could not notify: {error}")
                 continue
+            self._say_once("notify", None)
             if done.sent:
-                self._log(f"Sent {done.sent:,} notification{'s' if done.sent > 1 else ''}.")
+                self._log(f"Sent {count(done.sent, 'notification')}.")
 
     def _beat(self) -> None:
-        said = ""
         while not self.stop.wait(RENEW_SECONDS):
             try:
                 self._lease.renew(self.facts)
                 if (shift := self._shift) is not None:
                     shift.is_probe()
-                said = ""
+                self._say_once("beat", None)
             except LeaseLost as error:
                 self._lost = error
                 self.stop.set()
             except Exception as error:  # noqa: BLE001  the database may be back the next time
-                problem = one_line(f"No sign of life could be given: {error}", 500)
-                if problem != said:
-                    self._log(problem)
-                said = problem
+                self._say_once("beat", f"No sign of life could be given: {error}")
             if self._looked and self.facts.get("problem") is None:
                 self._looked = False
                 self._ping()
@@ -318,8 +316,15 @@ class ResidentProcess:
     def _ping(self) -> None:
         try:
             ping(self._settings)
+            self._say_once("ping", None)
         except Exception as error:  # noqa: BLE001  the next one may get there
-            self._log(one_line(str(error), 500))
+            self._say_once("ping", str(error))
+
+    def _say_once(self, about: str, problem: str | None) -> None:
+        """Log what is wrong unless it is what was wrong the last time; None where nothing is."""
+        before, self._problems[about] = self._problems.get(about), problem
+        if problem is not None and problem != before:
+            self._log(one_line(problem, 500))
 
     def _report_on(self) -> None:
         while not self.stop.wait(REPORT_SECONDS):
@@ -331,14 +336,25 @@ class ResidentProcess:
         if not any(numbers for _, _, numbers in waiting):
             return
         run_id = f"{JOB}/{uuid.uuid4()}"
-        check = cache(partial(self._check, run_id=run_id))
+        checked: dict[str, list[Evaluation]] = {}
         problems = set()
-        for report, untold, numbers in waiting:
+        for name in dict.fromkeys(name for _, _, numbers in waiting for name in numbers):
             try:
-                if numbers:
-                    report(run_id, numbers, {name: check(name) for name in numbers})
+                checked[name] = self._check(name, run_id)
+            except StateError as error:
+                # It has been waited for, and the others would wait as long.
+                problems.add(one_line(str(error), 500))
+                break
             except Exception as error:  # noqa: BLE001  what was done is done, and is reported with what follows
-                untold.add(numbers)
+                problems.add(one_line(f"{name}: {error}", 500))
+        for report, untold, numbers in waiting:
+            told = {name: numbers.pop(name) for name in checked if name in numbers}
+            untold.add(numbers)
+            try:
+                if told:
+                    report(run_id, told, {name: checked[name] for name in told})
+            except Exception as error:  # noqa: BLE001  as above
+                untold.add(told)
                 problems.add(one_line(str(error), 500))
         for problem in sorted(problems):
             self._log(f"Could not report: {problem}")

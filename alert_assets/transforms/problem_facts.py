@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from alert_assets.contracts.vocabulary import SEVERITIES
 from alert_assets.kernel.text import one_line
+from alert_assets.kernel.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -108,7 +109,7 @@ def _resolved_at(members: Sequence[Row], resolved_after: ResolvedAfter) -> datet
 
 def _title(worst: Row, applications: Sequence[str]) -> str:
     others = len(applications) - 1
-    spread = f" and {others} more application{'s' if others > 1 else ''}" if others else ""
+    spread = f" and {count(others, 'more application')}" if others else ""
     return f"{worst['alert_type']} on {worst['application_id']}{spread}"
 
 

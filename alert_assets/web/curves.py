@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets.kernel.buckets import bucket_of, sql_bucket
-from alert_assets.kernel.figures import figure
 from alert_assets.kernel.sql import literal
+from alert_assets.kernel.wording import figure
 from alert_assets.web.problems import span_around
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from alert_assets.errors import UserError
 from alert_assets.state.tables import audit_log, breaker_transitions, deliveries, episodes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from alert_assets.state.database import State
     from alert_assets.web.lake import Lake
@@ -32,9 +32,20 @@ _ALIVE_SECONDS = 15
 class Live:
     """Tells pages that there is something new."""
 
-    def __init__(self, lake: Lake, state: State, is_stopping: Callable[[], bool]) -> None:
-        """Take how to know that the server is about to stop: streams have to end before it can."""
-        self._lake, self._state, self._is_stopping = lake, state, is_stopping
+    def __init__(
+        self,
+        lake: Lake,
+        state: State,
+        is_stopping: Callable[[], bool],
+        beside: Callable[[Callable[[], str]], Awaitable[str]],
+    ) -> None:
+        """Keep the arguments.
+
+        Args:
+            is_stopping: whether the server is about to stop: streams have to end before it can.
+            beside: calls what may hang in a thread of the pages' own.
+        """
+        self._lake, self._state, self._is_stopping, self._beside = lake, state, is_stopping, beside
         self._watchers = 0
         self._mark = ""
         self._looking: asyncio.Task[None] | None = None
@@ -89,7 +100,7 @@ class Live:
         """Look as long as anybody watches."""
         while self._watchers and not self._is_stopping():
             try:
-                mark = await asyncio.to_thread(self.mark)
+                mark = await self._beside(self.mark)
             except (UserError, OSError, DeltaError):
                 mark = self._mark  # the page says what is wrong when it is asked for
             if mark != self._mark:

@@ -113,7 +113,7 @@ class Pages:
             key=signing_key(settings.state_dir),
             clock=clock,
         )
-        self._live = Live(self._lake, self._state, is_stopping)
+        self._live = Live(self._lake, self._state, is_stopping, self._beside)
         self._requests = requests
         self._templates = _templates()
         self._turns, self._waiting = asyncio.Semaphore(_AT_ONCE), 0

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import RowMapping, select
 
 from alert_assets.contracts import SILVER_ALERTS
-from alert_assets.kernel.figures import figure
 from alert_assets.kernel.sql import literal
+from alert_assets.kernel.wording import figure
 from alert_assets.notify.store.episodes import chunks
 from alert_assets.state.tables import audit_log, decisions, deliveries, silences
 

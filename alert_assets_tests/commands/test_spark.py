@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alert_assets.spark import server as spark_server
-from alert_assets.spark.server import discovery_file, end_orphan, running_server, stop_server
+from alert_assets.spark.server import discovery_file, running_server, stop_server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,23 +96,33 @@ def test_one_that_was_left_without_a_record(record: Path, run: Run, start: Start
     assert server.wait(10) == -signal.SIGTERM
 
 
-def test_a_run_ends_the_one_whose_starter_was_killed(record: Path, start: Start) -> None:
+def ask_for_spark(folder: Path, mode: str = "connect") -> None:
+    """Ask for a session as a run does, where Spark's scripts are not there to start one."""
+    ask = (
+        "from alert_assets.settings import load_settings\n"
+        "from alert_assets.spark.session import spark_resource\n"
+        "spark_resource(load_settings(_env_file=None)).spark_session"
+    )
+    variables = os.environ | {"SPARK_HOME": str(folder / "no-spark"), "ALERTS_SPARK_MODE": mode}
+    asked = subprocess.run([sys.executable, "-c", ask], env=variables, capture_output=True, text=True)
+    assert "no-spark" in asked.stderr
+
+
+def test_a_run_ends_the_one_whose_starter_was_killed(record: Path, start: Start, tmp_path: Path) -> None:
     """PySpark starts none beside it and cannot connect to it: every run would fail until somebody stops it."""
     server = start()
     record.parent.mkdir()
     (record.parent / PID_FILE).write_text(f"{server.pid}\n")
-    end_orphan()
+    ask_for_spark(tmp_path)
     assert server.wait(10) == -signal.SIGTERM
     assert running_server() is None
-    end_orphan()
 
 
-def test_a_run_leaves_the_recorded_one(record: Path, start: Start) -> None:
+def test_a_run_with_a_spark_of_its_own_ends_none(record: Path, start: Start, tmp_path: Path) -> None:
     server = start()
-    write(record, server.pid)
+    record.parent.mkdir()
     (record.parent / PID_FILE).write_text(f"{server.pid}\n")
-    end_orphan()
-    assert running_server() is not None
+    ask_for_spark(tmp_path, "classic")
     assert server.poll() is None
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,8 +28,6 @@ from alert_assets_tests.ingest.test_bad_files import alert, event_ids
 from alert_assets_tests.support.pipeline import Pipeline
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from alert_assets_tests.conftest import NewPipeline
 
 
@@ -149,8 +149,13 @@ def test_without_spark_from_the_first_batch(new_pipeline: NewPipeline, tmp_path:
     assert QueryLog.of(pipeline.settings) == QueryLog(checkpoint(pipeline.settings), 3)
 
 
-def test_of_two_that_begin_a_batch_the_second_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_links", [True, False])
+def test_of_two_that_begin_a_batch_the_second_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
     """A killed process's query lives on in the server: the list of its next batch may be written in this moment."""
+    if not has_links:
+        monkeypatch.setattr("os.link", refuse_links)
     settings = settings_in(tmp_path / "data", landing_engine="arrow")
     pipeline = Pipeline(settings, no_spark)
     pipeline.land("theirs.jsonl", alert("theirs"))
@@ -161,6 +166,12 @@ def test_of_two_that_begin_a_batch_the_second_is_refused(tmp_path: Path) -> None
     with pytest.raises(UserError, match="Another landing query"):
         ours.begin(backlog(settings).pending, 2)
     assert [entry.path for entry in taken_files(ours.url)] == [file.path for file in theirs]
+    assert list(Path(ours.url).rglob(".*.draft")) == []
+
+
+def refuse_links(*_: object) -> None:
+    """As a file system without links does."""
+    raise PermissionError(errno.EPERM, "Operation not permitted")
 
 
 @pytest.mark.parametrize("done", ["listed", "begun", "in bronze", "held"])

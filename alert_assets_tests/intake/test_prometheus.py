@@ -176,22 +176,22 @@ def test_from_prometheus_to_the_pager_and_back(world, tmp_path):
     with running() as service:
         hook = {"ALERTS_WEBHOOK_URL": f"{service.url}/hook", "ALERTS_WEBHOOK_SECRET": "a-secret-of-the-tests"}
         site = site_in(tmp_path / "site", ALERTS_ALLOWED_HOSTS="127.0.0.1", **hook)
-        stream, server = Stream(site), start(site.settings.data_dir, port)
+        server = start(site.settings.data_dir, port)
         try:
-            shop.errors = 7
-            until(lambda: heard() == ["open"], "it is notified", seconds=300)
-            assert "ShopErrors" in site.command("incidents")
-            assert "ShopErrors" in site.command("problems", "list")
-            # It is over while nobody listens.
-            server.stop()
-            shop.errors = 0
-            time.sleep(5)
-            server = start(site.settings.data_dir, port)
-            until(lambda: "resolve" in heard(), "it closes", seconds=120)
-            assert "Stopped." in stream.end(signal.SIGTERM)
+            with Stream(site) as stream:
+                shop.errors = 7
+                until(lambda: heard() == ["open"], "it is notified", seconds=300)
+                assert "ShopErrors" in site.command("incidents")
+                assert "ShopErrors" in site.command("problems", "list")
+                # It is over while nobody listens.
+                server.stop()
+                shop.errors = 0
+                time.sleep(5)
+                server = start(site.settings.data_dir, port)
+                until(lambda: "resolve" in heard(), "it closes", seconds=120)
+                assert "Stopped." in stream.end(signal.SIGTERM)
         finally:
             server.kill()
-            stream.kill()
     assert heard() == ["open", "resolve"]
     [problem] = json.loads(site.command("problems", "list", "--json"))["problems"]
     assert (problem["state"], problem["applications"]) == ("resolved", ["shop"])

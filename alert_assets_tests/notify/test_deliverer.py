@@ -22,6 +22,7 @@ from sqlalchemy import select
 from alert_assets.notify.deliverer import Deliverer, DeliveryRules, waiting
 from alert_assets.notify.store.ledger import ledger_totals
 from alert_assets.notify.store.outbox import raise_alert
+from alert_assets.state import database
 from alert_assets.state.database import State
 from alert_assets.state.tables import channel_states, deliveries
 from alert_assets_tests.notify.desk import (
@@ -37,6 +38,8 @@ from alert_assets_tests.notify.desk import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from alert_assets.notify.channels.channel import Delivered, Message
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,7 +85,7 @@ def test_order_within_an_episode(desk: Desk) -> None:
     desk.fire("a")
     desk.over("a")
     desk.fire("b")
-    assert send(desk) == 5
+    assert send(desk) == 4
     assert actions(desk.channels["slack"]) == ["open b"]
     assert actions(desk.channels["log"]) == ["open a", "open b", "resolve a"]
     send(desk, MINUTE)
@@ -223,6 +226,35 @@ def test_a_claim_runs_out(desk: Desk) -> None:
     assert send(other, 119 * SECOND) == 0
     assert send(other, 2 * SECOND) == 1
     assert other.channels["slack"].messages[0].key == dies.messages[0].key
+
+
+def test_what_was_sent_while_the_database_is_away_is_recorded_once_it_is_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that starts again, or a lock that another holds: by then nobody can take back what was sent."""
+    monkeypatch.setattr(database, "_PATIENCE_SECONDS", 1)
+    desk.fire("a")
+    holder, is_held = threading.Thread(target=lambda: hold(desk.state, is_held, seconds=3)), threading.Event()
+
+    class Away(Recorder):
+        def send(self, message: Message) -> Delivered:
+            holder.start()
+            assert is_held.wait(60)
+            return super().send(message)
+
+    desk.channels["slack"] = Away("slack")
+    del desk.channels["log"]
+    assert send(desk) == 1
+    holder.join()
+    assert send(desk, HOUR) == 0
+    assert actions(desk.channels["slack"]) == ["open a"]
+
+
+def hold(state: State, is_held: threading.Event, seconds: float) -> None:
+    """Hold the database's lock of writers."""
+    with state.writing():
+        is_held.set()
+        time.sleep(seconds)
 
 
 def test_two_deliverers_share_the_work(desk: Desk) -> None:

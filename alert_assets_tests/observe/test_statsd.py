@@ -197,14 +197,12 @@ def test_the_resident_process_says_at_each_tick_what_has_come_since(
     with listening() as server:
         settings = of(settings, f"dogstatsd://127.0.0.1:{server.port}")
         settings = settings.model_copy(update={"landing_engine": "arrow", "refresh_engine": "arrow"})
-        with figures_sent(settings, said.append):
-            resident = Running(settings)
+        with figures_sent(settings, said.append), Running(settings):
             heard = server.await_("table.row_count:1|g|#table:bronze_events")
             land("first", 1, 2)
             heard += server.await_("table.row_count:3|g|#table:bronze_events")
             land("second", 3, 4, 5)
             heard += server.await_("table.row_count:6|g|#table:bronze_events")
-            resident.end()
         heard += server.lines()
     assert said == []
     counts = [one for one in heard if one.startswith("events.count")]

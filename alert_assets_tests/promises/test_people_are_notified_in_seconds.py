@@ -76,8 +76,7 @@ def await_(service: Service, application: str, action: str, seconds: float) -> f
 
 
 def test_an_alert_is_heard_in_seconds_and_a_kill_loses_nothing(site: Site, service: Service) -> None:
-    stream = Stream(site)
-    try:
+    with Stream(site) as stream:
         # The first one waits for Spark.
         site.land("first.jsonl", event("first"))
         await_(service, "first", "open", PATIENCE_SECONDS)
@@ -91,16 +90,13 @@ def test_an_alert_is_heard_in_seconds_and_a_kill_loses_nothing(site: Site, servi
         site.land("cut-short.jsonl", event("cut-short"))
         stream.await_line("Batch 2:")
         stream.end(signal.SIGKILL)
-        site.land("over.jsonl", event("shop", "resolved"), event("first", "resolved"))
-
-        stream = Stream(site)
+    site.land("over.jsonl", event("shop", "resolved"), event("first", "resolved"))
+    with Stream(site) as stream:
         await_(service, "cut-short", "open", PATIENCE_SECONDS)
         await_(service, "shop", "resolve", PATIENCE_SECONDS)
         await_(service, "first", "resolve", PATIENCE_SECONDS)
         assert "Stopped." in stream.end(signal.SIGTERM)
         assert stream.process.returncode == 0
-    finally:
-        stream.kill()
 
     site.command("alerts", "notify")
     # With rules the analysis is in the first message.

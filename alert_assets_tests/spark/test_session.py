@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from alert_assets.spark.server import DISCOVERY_VARIABLE
+from alert_assets.spark.server import DISCOVERY_VARIABLE, stop_server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +44,7 @@ print(spark_resource(load_settings(_env_file=None)).spark_session.range(7).count
 
 
 @pytest.mark.slow
-def test_two_servers_that_start_at_once_are_two(tmp_path: Path) -> None:
+def test_two_servers_that_start_at_once_are_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two users, or of two interpreters of one: each asks its own."""
     asking, records = [], [tmp_path / name / "connect.json" for name in "ab"]
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))}
@@ -57,9 +55,12 @@ def test_two_servers_that_start_at_once_are_two(tmp_path: Path) -> None:
             asking.append(subprocess.Popen([sys.executable, "-c", _ASK], env=own, stdout=subprocess.PIPE, text=True))
         assert [process.communicate()[0] for process in asking] == ["7\n", "7\n"]
     finally:
+        for process in asking:
+            process.kill()
+            process.wait()
         for record in records:
-            if record.exists():
-                os.kill(json.loads(record.read_text())["pid"], signal.SIGTERM)
+            monkeypatch.setenv(DISCOVERY_VARIABLE, str(record))
+            stop_server()
 
 
 def test_runs_share_the_servers_python_daemon(spark: SparkSession, tmp_path: Path) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import pytest
 from pydantic import SecretStr
 
 from alert_assets.breaker.store import circuit_breakers
-from alert_assets.contracts import BRONZE_EVENTS, GOLD_PROBLEMS
+from alert_assets.checks.tables import CHECKS
+from alert_assets.contracts import BRONZE_EVENTS, GOLD_PROBLEMS, PLATINUM_PROBLEMS
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
+from alert_assets.notify import round as rounds
+from alert_assets.state import database
 from alert_assets.state.database import State
 from alert_assets.state.usage import usage_since
 from alert_assets.stream import resident as module
@@ -27,53 +30,56 @@ from alert_assets_tests.checks.lake import HOUR, T0, Lake, alert, metric
 from alert_assets_tests.notify.channels.service import answer, running
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from alert_assets.checks.check import Check
     from alert_assets.settings import Settings
     from alert_assets.stream.resident import Report
 
 
+T = TypeVar("T")
+
+
 class Running:
-    """A resident process in a thread, and what it says."""
+    """A resident process in a thread for as long as the block runs, and what it says."""
 
     def __init__(self, settings: Settings, *reports: Report, warm: bool = False) -> None:
-        self._said: list[str] = []
-        self._news = threading.Condition()
-        self.process = ResidentProcess(settings, circuit_breakers(settings), self._hear, reports)
+        self.said: list[str] = []
+        self.process = ResidentProcess(settings, circuit_breakers(settings), self.said.append, reports)
         self._thread = threading.Thread(target=self.process.run, kwargs={"warm": warm}, daemon=True)
+
+    def __enter__(self) -> Self:
         self._thread.start()
+        return self
 
-    def _hear(self, text: str) -> None:
-        with self._news:
-            self._said.append(text)
-            self._news.notify_all()
-
-    def await_(self, words: str) -> str:
-        def found() -> str | None:
-            return next((text for text in self._said if words in text), None)
-
-        with self._news:
-            assert self._news.wait_for(found, timeout=60), self._said
-        return found() or ""
-
-    def end(self) -> list[str]:
+    def __exit__(self, *_: object) -> None:
         self.process.stop.set()
         self._thread.join(60)
         assert not self._thread.is_alive()
-        return self._said
+
+    def until(self, condition: Callable[[], T]) -> T:
+        """What a condition answers once it holds."""
+        patience = time.monotonic() + 60
+        while not (answer := condition()):
+            assert time.monotonic() < patience, self.said
+            time.sleep(0.02)
+        return answer
+
+    def await_(self, *words: str) -> str:
+        """The first of what it says with all of these words."""
+        return self.until(lambda: next((text for text in self.said if all(word in text for word in words)), ""))
 
 
 def test_a_landing_zone_that_is_gone_for_a_while_ends_nothing(settings: Settings) -> None:
     landing = Path(settings.landing_dir)
     landing.rmdir()
-    stream = Running(settings)
-    said = stream.await_("Failed, and tried again in 1 s")
-    assert f"The landing folder {landing} does not exist." in said
-    landing.mkdir()
-    (landing / "notes.txt").touch()
-    while stream.process.facts.get("problem", "none yet") is not None:
-        stream.process.stop.wait(0.05)
-    assert [text for text in stream.end() if "notif" in text] == []
+    with Running(settings) as stream:
+        said = stream.await_("Failed, and tried again in 1 s")
+        assert f"The landing folder {landing} does not exist." in said
+        landing.mkdir()
+        (landing / "notes.txt").touch()
+        stream.until(lambda: stream.process.facts.get("problem", "none yet") is None)
+    assert [text for text in stream.said if "notif" in text] == []
 
 
 @pytest.fixture
@@ -96,49 +102,56 @@ def events(settings: Settings) -> set[str]:
     return set(found)
 
 
-def test_a_lake_that_is_gone_for_a_while_is_not_made_anew(without_spark: Settings) -> None:
+def test_a_lake_that_is_gone_for_a_while_is_not_made_anew(
+    without_spark: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A disk that is not mounted: what a new lake took would be hidden by the old one when it is back."""
-    lake = Path(without_spark.lake_dir)
-    stream = Running(without_spark)
-    land(without_spark, "before")
-    stream.await_("alert windows")
-    lake.rename(lake.with_name("away"))
-    land(without_spark, "meanwhile")
-    assert "1 landing file is ingested" in stream.await_("Failed, and tried again in 2 s")
-    assert not lake.exists()
-    lake.with_name("away").rename(lake)
-    while events(without_spark) != {"before", "meanwhile"}:
-        stream.process.stop.wait(0.1)
-    assert "Could not" not in " ".join(stream.end())
+    lake, between_rounds, notify = Path(without_spark.lake_dir), threading.Lock(), rounds.notify
+
+    def one_round(*given: Any, **options: Any) -> Any:
+        with between_rounds:
+            return notify(*given, **options)
+
+    monkeypatch.setattr(rounds, "notify", one_round)
+    with Running(without_spark) as stream:
+        land(without_spark, "before")
+        stream.await_("alert windows")
+        # A round that is reading the lake this moment could not go on, and would say so.
+        with between_rounds:
+            lake.rename(lake.with_name("away"))
+        land(without_spark, "meanwhile")
+        assert "1 landing file is ingested" in stream.await_("Failed, and tried again in 2 s")
+        assert not lake.exists()
+        lake.with_name("away").rename(lake)
+        stream.until(lambda: events(without_spark) == {"before", "meanwhile"})
+    assert [text for text in stream.said if "Could not" in text] == []
 
 
 def test_a_disk_that_is_gone_for_a_while_with_all_that_is_on_it(without_spark: Settings) -> None:
     disk = without_spark.data_dir
-    stream = Running(without_spark)
-    land(without_spark, "before")
-    stream.await_("alert windows")
-    disk.rename(disk.with_name("away"))
-    stream.await_("Failed, and tried again in 2 s")
-    for failed in ("No sign of life could be given", "Could not notify"):
-        assert "is gone" in stream.await_(failed)
-    assert not disk.exists()
-    disk.with_name("away").rename(disk)
-    land(without_spark, "after")
-    while events(without_spark) != {"before", "after"}:
-        stream.process.stop.wait(0.1)
-    said = stream.end()
-    assert len([one for one in said if "No sign of life" in one]) == 1
+    with Running(without_spark) as stream:
+        land(without_spark, "before")
+        stream.await_("alert windows")
+        disk.rename(disk.with_name("away"))
+        stream.await_("Failed, and tried again in 2 s")
+        for failed in ("No sign of life could be given", "Could not notify"):
+            # What the move finds at work says something else first.
+            stream.await_(failed, "is gone")
+        assert not disk.exists()
+        disk.with_name("away").rename(disk)
+        land(without_spark, "after")
+        stream.until(lambda: events(without_spark) == {"before", "after"})
+    said = [text for text in stream.said if "No sign of life" in text]
+    assert len(said) == len(set(said))
 
 
 def test_it_is_resident_while_it_runs_and_a_second_one_is_refused(settings: Settings) -> None:
     breakers = circuit_breakers(settings)
-    stream = Running(settings)
-    while resident(breakers.state, settings, utc_now()) is None:
-        stream.process.stop.wait(0.02)
-    with pytest.raises(UserError, match="One is enough"):
-        ResidentProcess(settings, breakers, print).run()
-    assert resident(breakers.state, settings, utc_now()) is not None
-    stream.end()
+    with Running(settings) as stream:
+        stream.until(lambda: resident(breakers.state, settings, utc_now()))
+        with pytest.raises(UserError, match="One is enough"):
+            ResidentProcess(settings, breakers, print).run()
+        assert resident(breakers.state, settings, utc_now()) is not None
     assert resident(breakers.state, settings, utc_now()) is None
 
 
@@ -149,9 +162,8 @@ def test_problems_follow_when_nothing_waits(settings: Settings) -> None:
     lake.refresh()
     lake.land(metric("m1", T0 - 3 * HOUR, application_id="other", cpu_percent=12.5))
     assert is_behind(lake.lakehouse, settings, CHAIN)
-    stream = Running(settings)
-    stream.await_("Nothing new in")
-    stream.end()
+    with Running(settings) as stream:
+        stream.await_("Nothing new in")
     assert lake.lakehouse.cursor(GOLD_PROBLEMS, BRONZE_EVENTS) == lake.batch(BRONZE_EVENTS) == 2
     assert not is_behind(lake.lakehouse, settings, CHAIN)
     assert stream.process.facts["cycles"] == 1
@@ -178,10 +190,74 @@ def test_what_is_small_does_not_wait_for_spark(
     monkeypatch.delenv("SPARK_REMOTE", raising=False)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "none"))
     behind(settings)
-    stream = Running(settings, warm=True)
-    assert "JAVA_HOME" in stream.await_("Spark is not there yet")
-    stream.await_("Nothing new in")
-    assert [said for said in stream.end() if "Failed" in said] == []
+    with Running(settings, warm=True) as stream:
+        assert "JAVA_HOME" in stream.await_("Spark is not there yet")
+        stream.await_("Nothing new in")
+    assert [said for said in stream.said if "Failed" in said] == []
+
+
+def test_a_failure_while_spark_starts_starts_no_other(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Here a Java that says its version once it is let: what is forgotten meanwhile is not started to be stopped."""
+    started, let = tmp_path / "started", tmp_path / "let"
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text(f"#!/bin/sh\necho >> {started}\nwhile [ ! -e {let} ]; do sleep 0.05; done\n")
+    java.chmod(0o755)
+    monkeypatch.delenv("SPARK_REMOTE", raising=False)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.1)
+    with Running(settings, warm=True) as stream:
+        stream.until(started.exists)
+        Path(settings.landing_dir).rmdir()
+        stream.await_("Failed, and tried again in 2 s")
+        starts = started.read_text()
+        let.touch()
+    assert starts == "\n"
+
+
+def test_a_check_that_fails_is_evaluated_once_for_all_reports_and_holds_up_no_other_table(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REPORT_SECONDS", 0.1)
+    behind(settings)
+    evaluated: list[str] = []
+    told: dict[str, list[set[str]]] = {"one": [], "other": []}
+
+    def broken() -> list[Check]:
+        evaluated.append(PLATINUM_PROBLEMS.name)
+        raise OSError("its file is gone")
+
+    contract, checks = CHECKS[PLATINUM_PROBLEMS.name]
+    monkeypatch.setitem(CHECKS, PLATINUM_PROBLEMS.name, (contract, broken))
+    with Running(
+        settings,
+        lambda _run_id, _numbers, checked: told["one"].append(set(checked)),
+        lambda _run_id, _numbers, checked: told["other"].append(set(checked)),
+    ) as stream:
+        assert "platinum_problems: its file is gone" in stream.await_("Could not report")
+        monkeypatch.setitem(CHECKS, PLATINUM_PROBLEMS.name, (contract, checks))
+        stream.until(lambda: len(told["other"]) > 1)
+    said = [text for text in stream.said if "Could not report" in text]
+    assert len(evaluated) == len(said)
+    assert told["one"] == told["other"]
+    assert GOLD_PROBLEMS.name in told["one"][0]
+    assert told["one"][1:] == [{PLATINUM_PROBLEMS.name}]
+
+
+def test_a_database_that_is_away_is_waited_for_once_and_not_for_each_table(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a minute for each of nine tables would be more than who stops it waits."""
+    monkeypatch.setattr(database, "_PATIENCE_SECONDS", 1)
+    behind(settings)
+    with Running(settings) as stream:
+        stream.await_("Nothing new in")
+        with State(settings.state_url).writing():
+            stream.process.stop.set()
+            stream.await_("What it used could not be recorded")
+    assert len([text for text in stream.said if "Could not report" in text]) == 1
 
 
 def test_a_report_that_fails_is_told_again_and_the_others_are_not(
@@ -198,15 +274,14 @@ def test_a_report_that_fails_is_told_again_and_the_others_are_not(
             raise OSError("nobody listens")
         again.set()
 
-    stream = Running(
+    with Running(
         settings,
         lambda _run_id, numbers, checked: told["well"].append((numbers, list(checked))),
         ill,
         lambda _run_id, numbers, checked: told["after"].append((numbers, list(checked))),
-    )
-    assert again.wait(60)
-    assert "nobody listens" in stream.await_("Could not report")
-    stream.end()
+    ) as stream:
+        stream.until(again.is_set)
+        assert "nobody listens" in stream.await_("Could not report")
     assert len(told["well"]) == 1
     assert told["well"] == told["after"]
     assert told["ill"] == 3 * told["well"]
@@ -224,14 +299,12 @@ def test_what_was_used_while_the_database_was_away_is_recorded_later(
             connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO {name}")
 
     rename("run_usage", "away")
-    stream = Running(settings)
-    stream.await_("What it used could not be recorded")
-    rename("away", "run_usage")
-    assert usage_since(state, T0) == []
-    lake.land(metric("m2", T0 - 3 * HOUR, application_id="other", cpu_percent=12.6))
-    while not (used := {row["step"]: row for row in usage_since(state, T0)}):
-        stream.process.stop.wait(0.05)
-    stream.end()
+    with Running(settings) as stream:
+        stream.await_("What it used could not be recorded")
+        rename("away", "run_usage")
+        assert usage_since(state, T0) == []
+        lake.land(metric("m2", T0 - 3 * HOUR, application_id="other", cpu_percent=12.6))
+        used = stream.until(lambda: {row["step"]: row for row in usage_since(state, T0)})
     # The first figures, with which the second are recorded, hold the process's own start.
     assert used["(run)"]["cpu_seconds"] > started - 0.1
 
@@ -246,10 +319,9 @@ def test_small_files_are_put_together_soon(settings: Settings, monkeypatch: pyte
     lake.land(alert("last", T0 - 9 * HOUR))
     before = len(lake.lakehouse.snapshot(BRONZE_EVENTS).files())
     assert before == 7
-    stream = Running(settings)
-    while len(lake.lakehouse.snapshot(BRONZE_EVENTS).files()) == before:
-        stream.process.stop.wait(0.05)
-    assert [said for said in stream.end() if "not put together" in said] == []
+    with Running(settings) as stream:
+        stream.until(lambda: len(lake.lakehouse.snapshot(BRONZE_EVENTS).files()) < before)
+    assert [said for said in stream.said if "not put together" in said] == []
     assert lake.lakehouse.snapshot(BRONZE_EVENTS).row_count == 7
 
 
@@ -257,23 +329,24 @@ def test_who_watches_from_outside_is_asked_while_all_is_well(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.05)
     with running() as service:
         watched = settings.model_copy(
             update={"heartbeat_url": SecretStr(f"{service.url}/ping/s3cret"), "allowed_hosts": "127.0.0.1"}
         )
-        stream = Running(watched)
-        while not service.requests:
-            stream.process.stop.wait(0.02)
-        said = stream.end()
+        with Running(watched) as stream:
+            stream.until(lambda: service.requests)
+        said = stream.said
         assert (service.requests[0].method, service.requests[0].path) == ("GET", "/ping/s3cret")
         assert said == []
 
         service.failure = answer(500)
-        stream = Running(watched)
-        assert "s3cret" not in stream.await_("ALERTS_HEARTBEAT_URL")
-        stream.end()
+        with Running(watched) as stream:
+            assert "s3cret" not in stream.await_("ALERTS_HEARTBEAT_URL")
+            asked = len(service.requests)
+            stream.until(lambda: len(service.requests) > asked + 2)
+        assert len(stream.said) == 1
 
     private = watched.model_copy(update={"allowed_hosts": ""})
-    stream = Running(private)
-    assert "ALERTS_HEARTBEAT_URL" in stream.await_("127.0.0.1")
-    stream.end()
+    with Running(private) as stream:
+        assert "ALERTS_HEARTBEAT_URL" in stream.await_("127.0.0.1")

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from alert_assets_tests.support.dagster_site import Site
@@ -18,7 +20,10 @@ PATIENCE_SECONDS = 300.0
 
 
 class Stream:
-    """A running one, and what it says, which a thread reads: a pipe that is full would block it."""
+    """A running one, and what it says, which a thread reads: a pipe that is full would block it.
+
+    A context that leaves no process behind.
+    """
 
     def __init__(self, site: Site, **variables: str) -> None:
         """Args: variables: of the environment of this process alone."""
@@ -31,37 +36,40 @@ class Stream:
             start_new_session=True,
         )
         self._said: list[str] = []
-        self._read, self._is_over = 0, False
-        self._news = threading.Condition()
+        self._unread: SimpleQueue[str] = SimpleQueue()
         self._reader = threading.Thread(target=self._drain, daemon=True)
         self._reader.start()
-        self.await_line("Watching")
+        try:
+            self.await_line("Watching")
+        except BaseException:
+            self.kill()
+            raise
+
+    def __enter__(self) -> Self:
+        """It runs already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """As :meth:`kill`."""
+        self.kill()
 
     def _drain(self) -> None:
         assert self.process.stderr
         for line in self.process.stderr:
-            with self._news:
-                self._said.append(line)
-                self._news.notify_all()
-        with self._news:
-            self._is_over = True
-            self._news.notify_all()
+            self._said.append(line)
+            self._unread.put(line)
+        self._unread.put("")
 
     def await_line(self, word: str, seconds: float = PATIENCE_SECONDS) -> str:
-        """The next line with this word of what it says."""
-
-        def found() -> bool:
-            while self._read < len(self._said):
-                self._read += 1
-                if word in self._said[self._read - 1]:
-                    return True
-            return self._is_over
-
-        with self._news:
-            self._news.wait_for(found, timeout=seconds)
-            line = self._said[self._read - 1] if self._read else ""
-            assert word in line, f"no {word!r} in {seconds:.0f} s:\n{self.said()}"
-            return line
+        """The next line with this word, behind the one that was awaited before."""
+        until = time.monotonic() + seconds
+        with suppress(Empty):
+            while line := self._unread.get(timeout=max(0.0, until - time.monotonic())):
+                if word in line:
+                    return line
+            # It has ended, and who asks again need not wait.
+            self._unread.put("")
+        raise AssertionError(f"no {word!r} in {seconds:.0f} s:\n{self.said()}")
 
     def said(self) -> str:
         """All that it has said so far."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from alert_assets.analysis.causes.graph import Edge
 from alert_assets.analysis.causes.observations import CALL_ERRORS, CPU, ERRORS, LATENCY, LOGS, NETWORK, SERVED
 from alert_assets.analysis.wording import safe_name
+from alert_assets.kernel.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +33,7 @@ def because(case: Case, application_id: str) -> str:
     ]
     samples = min((one.usual.samples for _, one in found if one.usual), default=0)
     if 0 < samples < _FEW:
-        parts.append(f"what is usual rests on {samples} earlier {'value' if samples == 1 else 'values'}")
+        parts.append(f"what is usual rests on {count(samples, 'earlier value')}")
     sentence = "; ".join(part for part in parts if part)
     return f"{sentence[:1].upper()}{sentence[1:]}."
 

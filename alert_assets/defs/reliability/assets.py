@@ -30,7 +30,7 @@ from alert_assets.contracts import (
 from alert_assets.contracts.vocabulary import DIMENSIONS
 from alert_assets.defs.metadata import Stopwatch, clear_errors, described, rows_shown, table_metadata
 from alert_assets.kernel.clock import utc_now
-from alert_assets.kernel.figures import figure
+from alert_assets.kernel.wording import figure
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings
 from alert_assets.state.check_results import latest_checks

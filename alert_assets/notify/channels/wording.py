@@ -12,8 +12,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from alert_assets.kernel.figures import figure
 from alert_assets.kernel.text import one_line, readable
+from alert_assets.kernel.wording import figure
 from alert_assets.notify.channels.channel import Action, Message
 
 if TYPE_CHECKING:

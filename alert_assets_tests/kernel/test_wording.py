@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alert_assets.kernel.figures import figure
+from alert_assets.kernel.wording import figure
 
 
 @pytest.mark.parametrize(
