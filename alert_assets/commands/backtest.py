@@ -20,7 +20,16 @@ from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.durations import spell_duration
 from alert_assets.kernel.sql import literal
 from alert_assets.kernel.text import escape_invisible
-from alert_assets.notify.backtest import Comparison, History, Replay, Sent, compare, read_history, replay_both
+from alert_assets.notify.backtest import (
+    Comparison,
+    History,
+    Replay,
+    Sent,
+    compare,
+    read_history,
+    replay_both,
+    uncollected,
+)
 from alert_assets.notify.routing.file import load_routing
 from alert_assets.notify.stack import NotificationStack, over_channels
 from alert_assets.settings import Settings, load_settings
@@ -78,7 +87,7 @@ def backtest(
     now_in_force = _over_channels(load_routing(settings.routing_file or None), stack)
     other = _over_channels(load_routing(routing), stack) if routing else now_in_force
     state = State(settings.state_url)
-    with reading(settings) as lakehouse:
+    with reading(settings) as lakehouse, uncollected():
         history = read_history(lakehouse, state, begin, end, tick=tick)
         changed = history
         if dedup_window is not None:
