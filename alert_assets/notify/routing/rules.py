@@ -497,7 +497,7 @@ def field_of(alert: Alert, name: str) -> str:
 
 
 def _reader(names: Collection[str]) -> Callable[[Alert], tuple[Any, ...]]:
-    """Return a function from an alert to these of its fields and labels, quicker than :func:`field_of` of each."""
+    """Return what takes these fields, one at least, and labels of an alert: quicker than :func:`field_of` of each."""
     labels = tuple(sorted(name.removeprefix(_LABEL) for name in names if name.startswith(_LABEL)))
     fields_of = attrgetter("labels", *sorted(name for name in names if not name.startswith(_LABEL)))
     # Not a function inside: a routing that was asked goes to other processes.
