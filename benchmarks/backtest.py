@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from alert_assets.contracts import GOLD_INCIDENTS, GOLD_PROBLEMS, SILVER_ALERTS
-from alert_assets.kernel.arrow import moments
+from alert_assets.kernel.arrow import moments, starts
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings
 from benchmarks import processes
@@ -40,7 +40,7 @@ _APPLICATIONS, _HOSTS = 100, 4
 OTHER = """\
 policies:
   P2:
-    channels: [email]
+    notify: {email: [role:on-call]}
 """
 
 
@@ -130,10 +130,10 @@ def _episodes(noise: np.random.Generator, alerts: int) -> tuple[np.ndarray, np.n
 
 def _windows(who: np.ndarray, at: np.ndarray, is_firing: np.ndarray) -> dict[str, Any]:
     """The dedup windows of alerts, as silver has them."""
-    starts = at // _WINDOW * _WINDOW
-    order = np.lexsort([at, who, starts])
-    who, at, starts, is_firing = who[order], at[order], starts[order], is_firing[order]
-    begins = np.flatnonzero(np.append(True, (np.diff(who) != 0) | (np.diff(starts) != 0)))
+    start = at // _WINDOW * _WINDOW
+    order = np.lexsort([at, who, start])
+    who, at, start, is_firing = who[order], at[order], start[order], is_firing[order]
+    begins = starts(who, start)
     never = np.iinfo(np.int64).max
     first = np.minimum.reduceat(np.where(is_firing, at, never), begins)
     last = np.maximum.reduceat(np.where(is_firing, at, -1), begins)
@@ -141,8 +141,8 @@ def _windows(who: np.ndarray, at: np.ndarray, is_firing: np.ndarray) -> dict[str
     count = np.add.reduceat(is_firing.astype(int), begins)
     return {
         "source_number": who[begins],
-        "window_start": moments(starts[begins]),
-        "window_end": moments(starts[begins] + _WINDOW),
+        "window_start": moments(start[begins]),
+        "window_end": moments(start[begins] + _WINDOW),
         "first_seen_timestamp": moments(first, count > 0),
         "last_seen_timestamp": moments(last, count > 0),
         "resolved_at": moments(over, (over >= 0) & (over >= last)),

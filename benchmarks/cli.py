@@ -130,7 +130,7 @@ def measure_signal(
     typer.echo(table)
     if results_file:
         results_file.write_text(f"# How often the cause is named\n\n{table}", encoding="utf-8")
-    if not all([grouped.is_met, *(figure.is_met for figure in figures), *(one.is_met for one in noise)]):
+    if not all([grouped.is_met, *(figure.is_met for figure in figures), *(one.target.is_met for one in noise)]):
         raise typer.Exit(1)
 
 

@@ -16,7 +16,7 @@ from alert_assets.commands.options import JsonOption, LimitOption, refuse_before
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
-from alert_assets.kernel.sql import any_of, literal
+from alert_assets.kernel.sql import any_of, literal, one_of
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.notify.sources import told_windows
 from alert_assets.settings import load_settings
@@ -75,8 +75,8 @@ def list_incidents(
         return refuse_before(ctx)
     settings = load_settings()
     conditions = [
-        *_one_of("application_id", application or []),
-        *_one_of("severity", [chosen.value for chosen in severity or []]),
+        *([one_of("application_id", application)] if application else []),
+        *([one_of("severity", [chosen.value for chosen in severity])] if severity else []),
         *([f"alert_timestamp >= {literal(since)}"] if since else []),
     ]
     with reading(settings) as lakehouse:
@@ -161,10 +161,6 @@ def _by_id(lakehouse: Lakehouse, state: State, given: str) -> dict[str, Any]:
     if not total:
         raise UserError(f"No incident's id begins with {prefix}; `alert-assets incidents` lists them.")
     raise ambiguous("incidents", prefix, total, (found["incident_id"] for found in incidents))
-
-
-def _one_of(column: str, values: list[str]) -> list[str]:
-    return [f"{column} IN ({', '.join(map(literal, values))})"] if values else []
 
 
 # Printing

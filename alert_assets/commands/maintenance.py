@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -50,7 +51,9 @@ def run(
             settings, utc_now(), lambda text: errors.print(text, soft_wrap=True), tables=tables, dry_run=dry_run
         )
         if not table and not dry_run and "DAGSTER_HOME" in os.environ:
-            report = replace(report, pruned_history=_prune_history(settings))
+            from alert_assets.defs.maintenance.history import prune_into
+
+            report = prune_into(report, partial(_prune_history, settings))
     if as_json:
         output.print_json({"time": utc_now(), "dry_run": dry_run, **asdict(report)})
     else:

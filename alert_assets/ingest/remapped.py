@@ -25,7 +25,7 @@ from alert_assets.intake.remap import remap
 from alert_assets.intake.settings import load_intake_settings
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.filesystems import filesystem_of
-from alert_assets.kernel.sql import literal
+from alert_assets.kernel.sql import literal, one_of
 from alert_assets.lake.lakehouse import Lakehouse, records
 
 if TYPE_CHECKING:
@@ -158,7 +158,8 @@ def _replay(
 def _rows(lakehouse: Lakehouse, digests: Sequence[str]) -> dict[str, dict[str, Any]]:
     found = lakehouse.rows(
         BRONZE_QUARANTINE,
-        f"SELECT md5(raw) AS digest, raw, _source_file, _landed_at FROM t WHERE {_WAITS} AND {_is_one_of(digests)}",
+        "SELECT md5(raw) AS digest, raw, _source_file, _landed_at FROM t "
+        f"WHERE {_WAITS} AND {one_of('md5(raw)', digests)}",
     )
     return {row["digest"]: row for row in records(found)}
 
@@ -193,9 +194,5 @@ def _finish(lakehouse: Lakehouse) -> None:
 
 
 def _mark(lakehouse: Lakehouse, number: int, now: datetime, digests: Sequence[str]) -> None:
-    is_moved = f"{_WAITS} AND {_is_one_of(digests)}"
+    is_moved = f"{_WAITS} AND {one_of('md5(raw)', digests)}"
     lakehouse.update(BRONZE_QUARANTINE, is_moved, {"replayed_at": now}, {REMAP_APP: number})
-
-
-def _is_one_of(digests: Sequence[str]) -> str:
-    return f"md5(raw) IN ({', '.join(map(literal, digests))})"

@@ -21,12 +21,11 @@ else:
         known = instance.__dataclass_fields__
         values = {**instance.__dict__, **changes}
         if len(values) != len(known):
-            others = values.keys() - known.keys()
-            if unknown := others & changes.keys():
+            if unknown := changes.keys() - known.keys():
                 raise TypeError(f"{type(instance).__name__} has no field {', '.join(sorted(unknown))}")
-            for name in others:
-                # A cached property is in the dictionary too.
-                del values[name]
+            # Cached properties are in the dictionary too, behind the fields that `__init__` set.
+            while len(values) != len(known):
+                values.popitem()
         copy = object.__new__(type(instance))
         object.__setattr__(copy, "__dict__", values)
         return copy

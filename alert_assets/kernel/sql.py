@@ -9,10 +9,13 @@ from alert_assets.kernel.buckets import sql_bucket
 from alert_assets.kernel.intervals import Interval
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 #: Up to so many stretches of time are spelled out in a filter; beyond, one envelope has to do.
 _SPELLED_OUT = 64
+
+#: Up to so many values are named in a filter that only makes a read smaller.
+MOST_NAMED = 500
 
 
 def quote(name: str) -> str:
@@ -56,6 +59,13 @@ def hour_of(column: str) -> str:
 def any_of(predicates: Sequence[str]) -> str:
     """A predicate that holds where one of them does."""
     return f"({' OR '.join(f'({predicate})' for predicate in predicates) or 'false'})"
+
+
+def one_of(column: str, values: Collection[str], *, most: int | None = None) -> str:
+    """A predicate that holds where a column is one of some texts, or everywhere, with more than `most` of them."""
+    if most is not None and len(values) > most:
+        return "true"
+    return f"{column} IN ({', '.join(map(literal, sorted(values)))})" if values else "false"
 
 
 def within(column: str, intervals: Sequence[Interval]) -> str:

@@ -22,7 +22,7 @@ from deltalake.exceptions import TableNotFoundError
 from filelock import FileLock, Timeout
 
 from alert_assets.kernel.filesystems import filesystem_of, make_private
-from alert_assets.kernel.sql import literal, quote
+from alert_assets.kernel.sql import literal, one_of, quote
 from alert_assets.lake.log import newest_first
 from alert_assets.lake.opened import open_table
 from alert_assets.lake.rows import arrow_query, query
@@ -404,7 +404,7 @@ def _has_any(table: DeltaTable, key: Sequence[str], rows: pa.Table, within: str 
     if rows.num_rows > _LOOKED_FOR:
         return True
     names = rows[key[0]].unique().to_pylist()
-    where = f"{within or 'true'} AND {key[0]} IN ({', '.join(map(literal, names))})"
+    where = f"{within or 'true'} AND {one_of(key[0], names)}"
     there = query(f"SELECT {', '.join(key)} FROM t WHERE {where}", t=table)
     keys = {tuple(row[name] for name in key) for row in there}
     return any(tuple(row[name] for name in key) in keys for row in rows.select(list(key)).to_pylist())

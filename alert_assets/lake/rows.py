@@ -88,7 +88,9 @@ def _values(column: Any) -> list[Any]:
     values: list[Any] = []
     for chunk in column.chunks:
         values += chunk.to_pylist()
-    return [_utc(value) for value in values]
+    # Of one column all values are of one type, and most columns have neither times nor anything nested.
+    first = next((value for value in values if value is not None), None)
+    return list(map(_utc, values)) if isinstance(first, (datetime, dict, list)) else values
 
 
 def _utc(value: Any) -> Any:

@@ -159,13 +159,18 @@ class Alert:
         named: dict[str, Any] = {name: without_secrets(text) for name in _NAMES if (text := getattr(self, name))}
         return replace(
             self,
-            title=mask({"masking": "email"}, self.title),
+            title=self.masked_title,
             labels=masked_labels(self.labels, names=names),
             links={name: without_secrets(link) for name, link in self.links.items()},
             attached={name: masked(page) for name, page in self.attached.items()},
             **texts,
             **named,
         )
+
+    @property
+    def masked_title(self) -> str:
+        """The title as it may leave the lake."""
+        return str(mask({"masking": "email"}, self.title))
 
     def to_json(self) -> dict[str, Any]:
         """Return the alert as the outbox keeps it and webhooks have it; a report's fields are a report's alone."""

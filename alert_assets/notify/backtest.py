@@ -12,8 +12,10 @@ nothing open. That a severity rose within one window is not known: the highest c
 
 from __future__ import annotations
 
+import gc
 from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -35,7 +37,7 @@ from alert_assets.notify.problems import surges, with_problems
 from alert_assets.notify.routing.rules import LOG
 from alert_assets.notify.sources import is_demo
 from alert_assets.notify.stages.pipeline import Pipeline
-from alert_assets.notify.store.memory import MemoryStore, SentMessage
+from alert_assets.notify.store.memory import MemoryStore
 from alert_assets.notify.store.notifications import acknowledge, resolve
 from alert_assets.notify.store.pending import alert_of
 from alert_assets.state.tables import audit_log, episodes, outbox, silences
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
 
     from alert_assets.lake.lakehouse import Lakehouse
     from alert_assets.notify.alert import Alert
-    from alert_assets.notify.episode import Rules
+    from alert_assets.notify.episode import Episode, Rules
     from alert_assets.notify.routing.rules import Routing
     from alert_assets.state.database import State
 
@@ -256,9 +258,27 @@ def replay_both(
     if len(changed.reports) < _LONG:
         return replay(history, routing, rules, progress), replay(changed, other, rules)
     # Not forked: the lake's readers have threads, and what they hold would be held for ever.
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        after = process.submit(replay, changed, other, rules)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=gc.disable) as process:
+        after = process.submit(_replay_received, changed, other, rules)
         return replay(history, routing, rules, progress), after.result()
+
+
+def _replay_received(history: History, routing: Routing, rules: Rules) -> Replay:
+    """Replay what this process, which has nothing else to do, received with its garbage collector off."""
+    gc.freeze()
+    gc.enable()
+    return replay(history, routing, rules)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the garbage collector from what is made meanwhile, then and later: it would look at millions of objects."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def replay(history: History, routing: Routing, rules: Rules, progress: Progress | None = None) -> Replay:
@@ -335,15 +355,23 @@ def _outcome(store: MemoryStore) -> Replay:
     notified = [(one.notified_at, one.id, one.fingerprint) for one in store.episodes.values() if one.notified_at]
     for at, _, fingerprint in sorted(notified):
         heard[fingerprint].append(at)
-    return Replay([_sent(store, message) for message in store.messages if message.to.channel != LOG], dict(heard))
+    told = [message for message in store.messages if message.to.channel != LOG]
+    # Many messages are of one episode, and few recipients have them all.
+    named = {name: _named(store.episodes[name]) for name in {message.episode for message in told}}
+    recipients = {to: storable(str(to)) for to in {message.to for message in told}}
+    sent = [
+        Sent(message.at, name, message.action.value, recipients[message.to], severity, title)
+        for message in told
+        for name, severity, title in (named[message.episode],)
+    ]
+    return Replay(sent, dict(heard))
 
 
-def _sent(store: MemoryStore, message: SentMessage) -> Sent:
-    episode = store.episodes[message.episode]
+def _named(episode: Episode) -> tuple[str, str, str]:
+    """Return what a message says of its episode: name, severity and title."""
     # The summary of a recipient is named after its moment, which is what may differ.
     name = "summary" if episode.is_summary else episode.fingerprint
-    to, title = storable(str(message.to)), storable(episode.alert.masked().title)
-    return Sent(message.at, name, message.action.value, to, episode.severity, title)
+    return name, episode.severity, storable(episode.alert.masked_title)
 
 
 # Comparison

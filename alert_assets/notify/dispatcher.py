@@ -102,7 +102,7 @@ class Dispatcher:
         return [episode for episode in owed if self._is_free(pipeline, episode)][:_AT_ONCE]
 
     def _is_free(self, pipeline: Pipeline, episode: Episode) -> bool:
-        if episode.owed == "recorded" and not self._routing.route(episode.current_alert).reaches_people:
+        if episode.owed == "recorded" and not self._routing.route(episode.routed_alert).reaches_people:
             return False
         return not pipeline.is_suppressed(episode)
 
@@ -147,8 +147,8 @@ class Dispatcher:
                 step = replace(step, episode=replace(step.episode, group_key=key))
             if step.episode.notified_as == "notified":
                 pipeline.lead(step.episode)
-        plan = self._routing.route(alert if step.episode.is_over else step.episode.current_alert)
-        if before is not None and step.episode.look_at and self._routing.route(before.current_alert) != plan:
+        plan = self._routing.route(alert if step.episode.is_over else step.episode.routed_alert)
+        if before is not None and step.episode.look_at and self._routing.route(before.routed_alert) != plan:
             # Another route has other steps.
             step = replace(step, episode=replace(step.episode, look_at=None))
         episode = stored.keep(self._scheduled(step.episode, before, plan, pipeline.now), step.occurrence)
@@ -183,7 +183,7 @@ class Dispatcher:
         is_told = first is not None and first.notified_as == "notified" and first.flapping_since is None
         if first is None or first.is_over or not is_told or pipeline.is_suppressed(episode):
             return pipeline.decide_all(plan, number, episode.id, "recorded", reason)
-        plan = plan if first is episode else self._routing.route(first.current_alert)
+        plan = plan if first is episode else self._routing.route(first.routed_alert)
         pipeline.notify(first, Action.UPDATE, plan, reason, number)
         return None
 
@@ -193,7 +193,7 @@ class Dispatcher:
         if first is None or first.is_over or member.heard_at != pipeline.now or first.heard_at == pipeline.now:
             return
         heard = replace(first, heard_at=pipeline.now, quiet_at=None)
-        plan = self._routing.route(heard.current_alert)
+        plan = self._routing.route(heard.routed_alert)
         pipeline.transaction.episodes.keep(self._scheduled(heard, first, plan, pipeline.now))
 
     def _scheduled(self, episode: Episode, before: Episode | None, plan: Plan, now: datetime) -> Episode:
@@ -220,7 +220,7 @@ class Dispatcher:
                 self._review_one(pipeline, episode)
 
     def _review_one(self, pipeline: Pipeline, episode: Episode) -> None:
-        plan, now = self._routing.route(episode.current_alert), pipeline.now
+        plan, now = self._routing.route(episode.routed_alert), pipeline.now
         found = review(episode, plan, now, self._rules)
         if found.action is Action.RESOLVE:
             at = episode.over_at if episode.flapping_since is not None else episode.fired_at
@@ -249,7 +249,7 @@ class Dispatcher:
 
 def _release(pipeline: Pipeline, episode: Episode) -> None:
     """Notify of what is no longer suppressed."""
-    plan = pipeline.routing.route(episode.current_alert)
+    plan = pipeline.routing.route(episode.routed_alert)
     if episode.notified_as == "notified":
         pipeline.notify(episode, Action.UPDATE, plan, "it is no longer suppressed")
     else:

@@ -199,6 +199,11 @@ class Episode:
         """Its latest alert, with the count and the severity of the whole episode."""
         return replace(self.alert, count=self.count, severity=self.severity)
 
+    @property
+    def routed_alert(self) -> Alert:
+        """Its latest alert with the severity of the whole episode: all that routes and silences look at."""
+        return self.alert if self.alert.severity == self.severity else self.current_alert
+
     def notified(self, outcome: Outcome, now: datetime, leader: str | None = None) -> Episode:
         """Return it after a notification or its suppression; `leader` is the episode that it is grouped under."""
         if outcome == "recorded":

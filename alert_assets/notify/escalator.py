@@ -70,7 +70,7 @@ class Escalator:
         return looked
 
     def _look(self, pipeline: Pipeline, episode: Episode) -> Episode:
-        plan = self._routing.route(episode.current_alert)
+        plan = self._routing.route(episode.routed_alert)
         if episode.flapping_since is None and not pipeline.is_suppressed(episode):
             episode = self._escalate(pipeline, episode, plan)
             if is_reminder_due(episode, plan, self._routing, pipeline.now):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from alert_assets.contracts import GOLD_INCIDENTS, GOLD_PROBLEMS, PLATINUM_PROBLEMS, SILVER_ALERTS
 from alert_assets.kernel.intervals import Interval, hours_touched, whole_hours
-from alert_assets.kernel.sql import literal, within
+from alert_assets.kernel.sql import literal, one_of, within
 from alert_assets.lake.rows import query
 
 if TYPE_CHECKING:
@@ -138,23 +139,27 @@ def surges(lakehouse: Lakehouse, windows: list[Row]) -> list[tuple[Row, str]]:
     if table is None or not many:
         return []
     first, last = min(row["window_start"] for row in many), max(row["window_start"] for row in many)
-    names = ", ".join(map(literal, sorted({row["fingerprint"] for row in many})))
+    named = one_of("fingerprint", {row["fingerprint"] for row in many})
     rows = query(
         "SELECT fingerprint, window_start, alert_count FROM s WHERE alert_count > 0 "
-        f"AND window_start >= {literal(first - _DAY)} AND window_start < {literal(last)} AND fingerprint IN ({names})",
+        f"AND window_start >= {literal(first - _DAY)} AND window_start < {literal(last)} AND {named} "
+        "ORDER BY window_start",
         s=table,
     )
-    history: dict[str, list[tuple[datetime, int]]] = defaultdict(list)
+    starts: dict[str, list[datetime]] = defaultdict(list)
+    counts: dict[str, list[int]] = defaultdict(list)
     for row in rows:
-        history[row["fingerprint"]].append((row["window_start"], row["alert_count"]))
+        starts[row["fingerprint"]].append(row["window_start"])
+        counts[row["fingerprint"]].append(row["alert_count"])
     found = []
     for row in many:
-        at, count = row["window_start"], row["alert_count"]
-        before = [(start, number) for start, number in history[row["fingerprint"]] if at - _DAY <= start < at]
-        if len(before) < _SURGE_WINDOWS:
+        at, count, times = row["window_start"], row["alert_count"], starts[row["fingerprint"]]
+        day, hour, end = (bisect_left(times, moment) for moment in (at - _DAY, at - _HOUR, at))
+        if end - day < _SURGE_WINDOWS:
             continue
-        usual = sum(number for _, number in before) / len(before)
-        lately = max((number for start, number in before if start >= at - _HOUR), default=0)
+        numbers = counts[row["fingerprint"]]
+        usual = sum(numbers[day:end]) / (end - day)
+        lately = max(numbers[hour:end], default=0)
         if count >= _SURGE * usual and count >= _AGAIN * lately:
             minutes = (row["window_end"] - at).total_seconds() / 60
             found.append((row, f"{count:,} alerts in {minutes:g} minutes, {count / usual:.0f} times its usual rate"))

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, select
 
 from alert_assets.contracts import GOLD_INCIDENTS, PLATINUM_INCIDENTS, PLATINUM_PROBLEMS, SILVER_ALERTS
 from alert_assets.kernel.intervals import bucket_intervals
-from alert_assets.kernel.sql import any_of, hour_of, literal, within
+from alert_assets.kernel.sql import any_of, hour_of, literal, one_of, within
 from alert_assets.lake.rows import query
 from alert_assets.notify.facts import incident_alert, incident_episode
 from alert_assets.notify.problems import newly_analysed, surges, with_problems
@@ -163,7 +163,7 @@ def _changed_rows(
     if "p" in tables:
         is_changed += f" OR analysis_batch > {seen.platinum}"
     if analysed:
-        is_changed += f" OR incident_id IN ({', '.join(map(literal, sorted(analysed)))})"
+        is_changed += f" OR {one_of('incident_id', analysed)}"
     return f"SELECT {', '.join(columns)} FROM (SELECT * FROM s WHERE {windows}) s {joins} WHERE {is_changed}"
 
 

@@ -299,7 +299,9 @@ class RunListener:
             self._step("START", step)
         elif (key := materialized(event)) is not None and key.to_user_string() in ALL_CONTRACTS:
             version, rows = metadata_value(event, "delta_version"), metadata_value(event, "dagster/row_count")
-            self._outputs.setdefault(step, []).append(Table(ALL_CONTRACTS[key.to_user_string()], version, rows))
+            # A table that is not there yet is at version -1.
+            known = version if version is not None and version >= 0 else None
+            self._outputs.setdefault(step, []).append(Table(ALL_CONTRACTS[key.to_user_string()], known, rows))
         elif event.event_type_value == "ASSET_CHECK_EVALUATION":
             done = event.asset_check_evaluation_data
             found = Checked(done.check_name, done.passed, done.severity.value.lower(), done.description or "")

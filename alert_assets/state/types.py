@@ -36,6 +36,8 @@ class Utc(TypeDecorator[datetime]):
 
 def storable(words: str) -> str:
     """Replace what a database refuses to store: NUL, half a surrogate pair."""
+    if words.isascii() and "\x00" not in words:
+        return words
     return words.replace("\x00", "\ufffd").encode(errors="replace").decode()
 
 

@@ -13,7 +13,7 @@ from alert_assets.analysis.causes.samples import KEPT, MEASURED, SERIES, hour_of
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_BASELINES
 from alert_assets.kernel.buckets import sql_bucket
 from alert_assets.kernel.intervals import Interval, bucket_intervals
-from alert_assets.kernel.sql import literal, sql_envelope
+from alert_assets.kernel.sql import MOST_NAMED, one_of, sql_envelope
 from alert_assets.lake.audit import audit
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
 from alert_assets.lake.rows import arrow_query, query
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
-
-#: Up to so many applications are read by name; beyond, all of the hours.
-_SPELLED_OUT = 500
 
 _PARTS = ", ".join(f"coalesce({name}, '')" for name in SERIES.split(", "))
 #: SQL of the column `series_id`.
@@ -55,9 +52,9 @@ def refresh_baselines(lakehouse: Lakehouse, *, full_refresh: bool = False) -> Re
             lakehouse.overwrite(SILVER_BASELINES, rows, transactions)
             return Refresh(read, len(hours), rows.num_rows, committed=True)
         applications = {name for names, _ in hours.values() for name in names}
-        of = f"application_id IN ({', '.join(map(literal, sorted(applications)))})"
+        of = one_of("application_id", applications, most=MOST_NAMED)
         spans = bucket_intervals(hours, _HOUR)
-        rows = _computed(bronze.table, spans, of if len(applications) <= _SPELLED_OUT else "true") if hours else _none()
+        rows = _computed(bronze.table, spans, of) if hours else _none()
         audit(SILVER_BASELINES, SILVER_BASELINES.key, rows)
         envelope = sql_envelope("hour", spans) if spans else None
         lakehouse.merge(SILVER_BASELINES, SILVER_BASELINES.key, rows, transactions, within=envelope)

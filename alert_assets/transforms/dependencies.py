@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_DEPENDENCIES
 from alert_assets.kernel.buckets import sql_bucket
 from alert_assets.kernel.intervals import bucket_intervals
-from alert_assets.kernel.sql import literal, within
+from alert_assets.kernel.sql import MOST_NAMED, one_of, within
 from alert_assets.lake.audit import audit
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app, rows_in
 from alert_assets.lake.rows import query
@@ -30,9 +30,6 @@ _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 #: Calls of one event as a whole number; more than this nobody counts in one event.
 _REQUESTS = "CAST(round(least(greatest(coalesce(metrics['requests'], 0), 0), 1e15)) AS BIGINT)"
-
-#: Up to so many callers are read by name; beyond, all of the hours.
-_SPELLED_OUT = 500
 
 Row = dict[str, Any]
 Pairs = dict[tuple[str, str], Row]
@@ -58,11 +55,7 @@ def refresh_dependencies(lakehouse: Lakehouse, *, full_refresh: bool = False) ->
         pairs = dict(stored)
         # Those who called anew; of many the hours have most in any case.
         callers = {name for names, _ in buckets.values() for name in names}
-        of = (
-            f"application_id IN ({', '.join(map(literal, sorted(callers)))})"
-            if len(callers) <= _SPELLED_OUT
-            else "true"
-        )
+        of = one_of("application_id", callers, most=MOST_NAMED)
         for some in [[bucket] for bucket in buckets] if full_refresh else [list(buckets)] if buckets else []:
             for seen in _seen(bronze.table, f"{within('timestamp', bucket_intervals(some, width))} AND {of}", cursor):
                 pairs[_key(seen)] = _together(pairs.get(_key(seen)), seen)

@@ -13,7 +13,7 @@ from alert_assets.kernel import arrow
 from alert_assets.kernel.buckets import spark_bucket, sql_bucket
 from alert_assets.kernel.clock import EPOCH
 from alert_assets.kernel.intervals import Interval, bucket_intervals, merge_intervals
-from alert_assets.kernel.sql import literal, micros, sql_envelope, within
+from alert_assets.kernel.sql import MOST_NAMED, micros, one_of, sql_envelope, within
 from alert_assets.lake.audit import audit, audit_staged
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
 from alert_assets.transforms.changes import changed_rows
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 #: Gold's rows are silver's, one to one: what a refresh merges by. The alert's timestamp, part of gold's
 #: own key, moves when an earlier firing arrives late.
 _SILVER_KEY = SILVER_ALERTS.key
-
-#: Up to so many applications are named when their events are asked for; beyond, those of all come.
-_SPELLED_OUT = 500
 
 _SECOND, _MICROSECOND = timedelta(seconds=1), timedelta(microseconds=1)
 
@@ -173,9 +170,8 @@ def _looked_into(touched: pa.Table, lookback: timedelta) -> str:
     """SQL that holds for the events of the incidents' applications in their lookbacks, and for some more."""
     ends = [EPOCH + _SECOND * number for number in _buckets(touched, _SECOND)]
     spans = merge_intervals(Interval(end - lookback, end + _SECOND) for end in ends)
-    applications = sorted(pc.unique(touched["application_id"]).to_pylist())
-    named = f" AND application_id IN ({', '.join(map(literal, applications))})"
-    return f"{within('timestamp', spans)}{named if len(applications) <= _SPELLED_OUT else ''}"
+    applications = pc.unique(touched["application_id"]).to_pylist()
+    return f"{within('timestamp', spans)} AND {one_of('application_id', applications, most=MOST_NAMED)}"
 
 
 def _correlated(alerts: DataFrame, events: DataFrame, settings: Settings) -> DataFrame:

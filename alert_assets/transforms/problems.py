@@ -30,7 +30,7 @@ from alert_assets.contracts.topology import calls_written_down
 from alert_assets.kernel.buckets import bucket_of, sql_bucket
 from alert_assets.kernel.clock import EPOCH
 from alert_assets.kernel.intervals import Interval, bucket_intervals, merge_intervals
-from alert_assets.kernel.sql import any_of, literal, sql_envelope, within
+from alert_assets.kernel.sql import MOST_NAMED, any_of, literal, one_of, sql_envelope, within
 from alert_assets.lake.audit import audit
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
 from alert_assets.lake.rows import query
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     import pyarrow as pa
+    from deltalake import DeltaTable
 
     from alert_assets.contracts import Contract
     from alert_assets.settings import Settings
@@ -64,9 +65,6 @@ _PROBLEM = (
 
 #: Problems that are ranked together: at most so many, opened within this of each other.
 _AT_ONCE, _SPAN = 100, timedelta(hours=6)
-
-#: Up to so many texts are looked for one by one; beyond, all are read and looked through here.
-_SPELLED_OUT = 500
 
 Row = dict[str, Any]
 #: Pairs of applications with when each was first and last seen.
@@ -108,18 +106,13 @@ def refresh_problems(lakehouse: Lakehouse, settings: Settings, *, full_refresh: 
         return Refresh(run.read, run.recomputed, len(changed) + len(gone), committed=True)
 
 
-def calls_of(lakehouse: Lakehouse, settings: Settings) -> Calls:
-    """The calls that were seen, and those that somebody wrote down."""
-    return _calls(_pairs(lakehouse), settings)
-
-
 def _calls(pairs: Pairs, settings: Settings) -> Calls:
+    """The calls that were seen, and those that somebody wrote down."""
     written_down = calls_written_down(settings.topology_file)
     return Calls(((*pair, *times) for pair, times in pairs.items()), written_down)
 
 
-def _pairs(lakehouse: Lakehouse, version: int | None = None) -> Pairs:
-    table = lakehouse.snapshot(SILVER_DEPENDENCIES, version).table
+def _pairs(table: DeltaTable | None) -> Pairs:
     if table is None:
         return {}
     rows = query("SELECT caller, callee, first_seen, last_seen FROM t", t=table)
@@ -154,7 +147,7 @@ class _Run:
         self._lookback = timedelta(minutes=settings.correlation_lookback_minutes)
         # At one version each, however long it takes.
         self._tables = {contract: lakehouse.table(contract) for contract in (*_UPSTREAM, GOLD_PROBLEMS)}
-        self._pairs = _pairs(lakehouse)
+        self._pairs = _pairs(self._tables[SILVER_DEPENDENCIES])
         self._calls = _calls(self._pairs, settings)
         self._sources = Sources.of(lakehouse)
         self._incidents: dict[str, Row] = {}
@@ -228,7 +221,7 @@ class _Run:
         changed = self._query(SILVER_DEPENDENCIES, f"SELECT caller, callee FROM t WHERE _batch_id > {cursor}")
         version = self._lakehouse.version_at(SILVER_DEPENDENCIES, cursor) if cursor and changed else None
         try:
-            before = {} if version is None else _pairs(self._lakehouse, version)
+            before = {} if version is None else _pairs(self._lakehouse.snapshot(SILVER_DEPENDENCIES, version).table)
         except DeltaError:  # vacuumed: all calls count as new
             before = {}
         spans = []
@@ -338,8 +331,8 @@ class _Run:
             return []
         merged = merge_intervals(spans)
         overlaps = any_of(
-            [f"opened_at <= {literal(s.end)} AND last_seen_at >= {literal(s.start)}" for s in merged][:_SPELLED_OUT]
-            if len(merged) <= _SPELLED_OUT
+            [f"opened_at <= {literal(s.end)} AND last_seen_at >= {literal(s.start)}" for s in merged][:MOST_NAMED]
+            if len(merged) <= MOST_NAMED
             else [f"opened_at <= {literal(merged[-1].end)} AND last_seen_at >= {literal(merged[0].start)}"]
         )
         return self._query(GOLD_PROBLEMS, f"SELECT {_PROBLEM} FROM t WHERE merged_into IS NULL AND {overlaps}")
@@ -390,16 +383,7 @@ class _Run:
         return {row["problem_id"]: row for row in rows if row["problem_id"] in taken or row["merged_into"] in taken}
 
     def _group(self, ids: Iterable[str]) -> list[Problem]:
-        incidents = [
-            Incident(
-                row["incident_id"],
-                row["fingerprint"],
-                row["application_id"],
-                row["first_seen_timestamp"],
-                row["last_seen_timestamp"],
-            )
-            for row in (self._incidents[one] for one in ids)
-        ]
+        incidents = [Incident.of(self._incidents[one]) for one in ids]
         return group(
             incidents,
             self._calls.at,
@@ -444,9 +428,8 @@ class _Run:
         times: dict[str, list[datetime]] = defaultdict(list)
         if not fingerprints:
             return times
-        if len(fingerprints) <= _SPELLED_OUT:
-            where += f" AND fingerprint IN ({', '.join(map(literal, sorted(fingerprints)))})"
-        sql = f"SELECT fingerprint, resolved_at FROM t WHERE resolved_at IS NOT NULL AND {where} ORDER BY resolved_at"
+        where = f"resolved_at IS NOT NULL AND {where} AND {one_of('fingerprint', fingerprints, most=MOST_NAMED)}"
+        sql = f"SELECT fingerprint, resolved_at FROM t WHERE {where} ORDER BY resolved_at"
         for row in self._query(SILVER_ALERTS, sql):
             if row["fingerprint"] in fingerprints:
                 times[row["fingerprint"]].append(row["resolved_at"])
@@ -508,7 +491,7 @@ def _together(problems: Iterable[Problem]) -> Iterator[list[Problem]]:
 
 def _of_any(fingerprints: Collection[str]) -> str:
     """SQL that leaves the problems with one of these fingerprints, or all where they are too many to be named."""
-    if len(fingerprints) > _SPELLED_OUT:
+    if len(fingerprints) > MOST_NAMED:
         return ""
     return f" AND array_has_any(fingerprints, make_array({', '.join(map(literal, sorted(fingerprints)))}))"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets.kernel.buckets import bucket_of, sql_bucket
-from alert_assets.kernel.sql import literal
+from alert_assets.kernel.sql import literal, one_of
 from alert_assets.kernel.wording import figure
 from alert_assets.web.problems import span_around
 
@@ -76,7 +76,7 @@ def curves(lake: Lake, problem: Mapping[str, Any], now: datetime) -> list[Curve]
         f"SELECT application_id, {sql_bucket('timestamp', step)} - {first} AS number, "
         f"{', '.join(f'avg({sql}) AS {name}' for name, _, _, _, sql in _MEASURES)} FROM t "
         f"WHERE event_type = 'metric' AND timestamp BETWEEN {literal(begin)} AND {literal(end)} "
-        f"AND application_id IN ({', '.join(map(literal, names))}) GROUP BY 1, 2 ORDER BY 1, 2",
+        f"AND {one_of('application_id', names)} GROUP BY 1, 2 ORDER BY 1, 2",
     )
     scale = WIDTH / max(1, last - first)
     opened = (problem["opened_at"] - begin) / step

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from alert_assets.analysis.causes.ranking import KNOWN
 from alert_assets.contracts import GOLD_PROBLEMS, PLATINUM_PROBLEMS
 from alert_assets.kernel.durations import parse_duration
-from alert_assets.kernel.sql import literal, ranked
+from alert_assets.kernel.sql import literal, one_of, ranked
 from alert_assets.notify.alert import SEVERITIES
 from alert_assets.notify.facts import incident_episode
 from alert_assets.notify.store.episodes import chunks, episode_of
@@ -152,7 +152,7 @@ def _shown(table: Table, page: Sequence[Mapping[str, Any]]) -> list[dict[str, An
     ids, times = [row["problem_id"] for row in page], [row["opened_at"] for row in page]
     found = table.rows(
         f"SELECT {_LISTED} FROM t WHERE opened_at BETWEEN {literal(min(times))} AND {literal(max(times))} "
-        f"AND problem_id IN ({', '.join(map(literal, ids))})"
+        f"AND {one_of('problem_id', ids)}"
     )
     return sorted(found, key=lambda row: ids.index(row["problem_id"]))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import RowMapping, select
 
 from alert_assets.contracts import SILVER_ALERTS
-from alert_assets.kernel.sql import literal
+from alert_assets.kernel.sql import literal, one_of
 from alert_assets.kernel.wording import figure
 from alert_assets.notify.store.episodes import chunks
 from alert_assets.state.tables import audit_log, decisions, deliveries, silences
@@ -75,13 +75,13 @@ def _windows(lake: Lake, problem: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Silver's windows of its alerts: files of other times are not read."""
     day = timedelta(days=1)
     until = max(problem["last_seen_at"], problem["resolved_at"] or problem["last_seen_at"])
-    fingerprints = ", ".join(map(literal, problem["fingerprints"][:_MOST]))
+    named = one_of("fingerprint", problem["fingerprints"][:_MOST])
     return lake.rows(
         SILVER_ALERTS,
         "SELECT fingerprint, window_start, first_seen_timestamp, last_seen_timestamp, resolved_at, alert_count, "
         "severity, alert_type, application_id, host, current_value, max_value, threshold, message, url FROM t "
         f"WHERE window_start BETWEEN {literal(problem['opened_at'] - day)} AND {literal(until)} "
-        f"AND fingerprint IN ({fingerprints}) ORDER BY fingerprint, window_start LIMIT {_MOST}",
+        f"AND {named} ORDER BY fingerprint, window_start LIMIT {_MOST}",
     )
 
 

@@ -27,6 +27,7 @@ def test_first_among_three_and_none_are_counted_over_all() -> None:
     assert figure.base_rate_brier == pytest.approx(0.25 * 0.75)
     assert not figure.is_met
     assert Figure("x", target_first=0.25, first=1, three=1, of=4).is_met
+    assert Figure("x", target_first=0.55, first=55, three=55, of=100).is_met
     assert "| x | 1 | 2 | 4 | 25% | 25% / 75% **missed** | 0.250 | 0.188 |" in markdown([figure], GROUPED, [])
 
 

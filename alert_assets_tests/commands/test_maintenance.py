@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
+from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
+from dagster._core.utils import make_new_run_id
 
-from alert_assets.contracts import BRONZE_EVENTS, PIPELINE_HEALTH
+from alert_assets.contracts import BRONZE_EVENTS, PIPELINE_HEALTH, RUN_COST
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets_tests.commands.lake import event
 from alert_assets_tests.lake.appending import append
+from alert_assets_tests.lake.test_maintenance import measured
 
 if TYPE_CHECKING:
     from alert_assets.settings import Settings
@@ -106,3 +109,44 @@ def test_a_run_without_a_daemon_prunes_what_the_resident_process_reported(
         assert said not in run("maintenance", "run", "--table", BRONZE_EVENTS.name).out
         assert f"{said}: 2 events." in run("maintenance", "run").out
         assert len(instance.fetch_materializations(dg.AssetKey(BRONZE_EVENTS.name), limit=10).records) == 1
+
+
+@pytest.mark.usefixtures("lake")
+def test_it_prunes_the_runs_of_terminals_and_leaves_those_that_a_daemon_launched(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    launched = {REPOSITORY_LABEL_TAG: "__repository__@alert_assets.definitions"}
+    selected = frozenset({dg.AssetKey(BRONZE_EVENTS.name)})
+    done = dg.DagsterRunStatus.SUCCESS
+    with dg.DagsterInstance.get() as instance:
+        for tags in (launched, {}):
+            instance.add_run(
+                dg.DagsterRun("__ASSET_JOB", make_new_run_id(), status=done, asset_selection=selected, tags=tags)
+            )
+        monkeypatch.setattr("alert_assets.commands.maintenance.utc_now", lambda: utc_now() + timedelta(days=31))
+        assert "Removed from Dagster's history: 1 runs." in run("maintenance", "run").out
+        assert [found.tags for found in instance.get_runs()] == [launched]
+
+
+@pytest.mark.usefixtures("lake")
+def test_a_dagster_history_that_cannot_be_pruned_is_a_problem_and_the_rest_is_reported(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "not there"))
+    result = run("maintenance", "run")
+    assert result.code == 1
+    assert "Problem: dagster_history: DagsterInvariantViolationError: " in result.err
+    assert any(line.startswith("bronze_events") for line in result.out.splitlines())
+
+
+def test_measurements_are_kept_for_as_long_as_the_setting_says(
+    run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(settings.landing_dir).mkdir(parents=True)
+    now = utc_now()
+    measured(settings, 0, 140, now=now)
+    assert run("maintenance", "run", "--json").json["pruned_rows"] == {}
+    monkeypatch.setenv("ALERTS_KEEP_MEASUREMENTS_DAYS", "100")
+    assert run("maintenance", "run", "--json").json["pruned_rows"] == {RUN_COST.name: 1}

@@ -10,6 +10,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+import dagster as dg
 import pytest
 
 from alert_assets.checks.check import Check, Finding
@@ -183,6 +184,21 @@ def test_a_run_that_fails_says_why_and_no_address_of_anybody(settings: Settings,
     assert (start["eventType"], fail["eventType"]) == ("START", "FAIL")
     assert "no mailbox" in fail["run"]["facets"]["errorMessage"]["message"]
     assert "jane.doe" not in fail["run"]["facets"]["errorMessage"]["message"]
+
+
+def test_a_table_that_was_not_made_has_no_version(settings: Settings, catalog: Service) -> None:
+    @dg.asset(name=SILVER_ALERTS.name)
+    def nothing() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(metadata={"delta_version": -1, "dagster/row_count": 0})
+
+    listener = RunListener(Emitter(settings, print), Lake(settings).lakehouse, str(uuid.uuid4()), "nightly")
+    for event in dg.materialize([nothing], instance=dg.DagsterInstance.ephemeral()).all_events:
+        if not event.is_step_start:
+            listener.see(None, event)
+    listener.end(None)
+
+    step = next(event for event in events_of(catalog) if event["job"]["name"].endswith(SILVER_ALERTS.name))
+    assert "version" not in table(step, "outputs", SILVER_ALERTS.name)["facets"]
 
 
 def test_the_resident_process_says_what_came_into_tables(lake: Lake, settings: Settings, catalog: Service) -> None:

@@ -274,21 +274,21 @@ def _by_series(events: pa.Table, measures: Iterable[str]) -> dict[Series, Sample
     """What events with a column for each measure say, by series and in order of time."""
     import numpy as np
 
-    from alert_assets.kernel.arrow import starts
+    from alert_assets.kernel.arrow import numbered, starts
 
     about = [_coded(events[name].combine_chunks()) for name in ("application_id", "host", *_CALLEE)]
     ends = events["end"].to_numpy() / 1e6
     order = np.lexsort((ends, *(codes for codes, _ in about)))
     first = starts(*(codes[order] for codes, _ in about))
     names = [*zip(*([texts[at] for at in codes[order[first]].tolist()] for codes, texts in about), strict=True)]
-    of = np.repeat(np.arange(len(first)), np.diff(np.append(first, len(order))))
+    of = numbered(first, len(order))
     seconds, weights = (events[name].take(order).to_numpy() for name in ("seconds", "requests"))
     found: dict[Series, Samples] = {}
     for measure in measures:
         column = events[measure].take(order)
         there = np.flatnonzero(column.is_valid().to_numpy())
         begins = starts(of[there])
-        one = np.ones(len(there)) if measure in {one.name for one in UNWEIGHTED} else weights[there]
+        one = np.ones(len(there)) if measure in UNWEIGHTED else weights[there]
         columns = [
             ends[order][there].tolist(),
             seconds[there].tolist(),

@@ -10,7 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alert_assets.analysis.causes.graph import Graph
 
@@ -37,6 +37,12 @@ class Incident:
     application_id: str
     first_seen: datetime
     last_seen: datetime
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Incident:
+        """Return the incident of a row of gold_incidents."""
+        names = ("incident_id", "fingerprint", "application_id", "first_seen_timestamp", "last_seen_timestamp")
+        return cls(*(row[name] for name in names))
 
 
 @dataclass

@@ -23,7 +23,7 @@ from alert_assets.analysis.causes.observations import (
     SERVED,
     WAIT,
 )
-from alert_assets.kernel.sql import any_of, literal
+from alert_assets.kernel.sql import any_of, literal, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,7 +60,7 @@ _VALUES = {
 #: Their names.
 MEASURED_BY_EVENTS = tuple(measure.name for measure in _VALUES)
 #: These stand for themselves, whatever the requests.
-UNWEIGHTED = (CPU, CALLS)
+UNWEIGHTED = (CPU.name, CALLS.name)
 
 
 def hour_of(event_type: str = "event_type", timestamp: str = "timestamp") -> str:
@@ -95,7 +95,7 @@ def measured_sql(table: DeltaTable, hours: Iterable[Interval], *, of: str = "tru
 
 def _if_any(measure: Measure) -> str:
     """What is over requests says nothing without one."""
-    return "" if measure in UNWEIGHTED else " AND requests > 0"
+    return "" if measure.name in UNWEIGHTED else " AND requests > 0"
 
 
 def samples_sql(table: DeltaTable, hours: Iterable[Interval], *, of: str = "true") -> str:
@@ -103,10 +103,10 @@ def samples_sql(table: DeltaTable, hours: Iterable[Interval], *, of: str = "true
     hours = list(hours)
     shown = " ".join(f"WHEN {literal(name)} THEN {name}" for name in MEASURED_BY_EVENTS)
     names = ", ".join(f"({literal(name)})" for name in MEASURED_BY_EVENTS)
-    unweighted = ", ".join(literal(measure.name) for measure in UNWEIGHTED)
     measured = (
         'SELECT application_id, host, depends_on, depends_on_host, measure, "end", '
-        f"CASE WHEN measure IN ({unweighted}) THEN 1.0 ELSE requests END AS weight, CASE measure {shown} END AS value "
+        f"CASE WHEN {one_of('measure', UNWEIGHTED)} THEN 1.0 ELSE requests END AS weight, "
+        f"CASE measure {shown} END AS value "
         f"FROM ({measured_sql(table, hours, of=of)}) CROSS JOIN (VALUES {names}) AS m (measure)"
     )
     logs = (

@@ -3,8 +3,8 @@
 It has no table and no circuit breaker: a lake that is not looked after gets slower while a breaker is open too.
 """
 
-from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -62,7 +62,9 @@ def maintenance(
             settings, utc_now(), context.log.info, tables=tables, cleaning=config.cleaning, dry_run=config.dry_run
         )
         if config.cleaning and not config.dry_run and not config.tables:
-            report = replace(report, pruned_history=_prune_history(context, settings))
+            from alert_assets.defs.maintenance.history import prune_into
+
+            report = prune_into(report, partial(_prune_history, context, settings))
     for name, reason in report.skipped.items():
         context.log.warning(f"{name}: {reason}")
     numbers = totals(report)

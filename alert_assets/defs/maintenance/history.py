@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
 from dagster._core.instance import RUNLESS_RUN_ID
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.event_log.schema import (
     AssetCheckExecutionsTable,
@@ -30,7 +31,7 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventL
 from dagster._core.storage.runs.schema import RunTagsTable
 from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
-from sqlalchemy import ColumnElement, Table, delete, func, or_, select
+from sqlalchemy import ColumnElement, Table, delete, false, func, or_, select
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Connection
+
+    from alert_assets.ingest.maintenance import MaintenanceReport
 
     Connected = Callable[[], AbstractContextManager[Connection]]
 
@@ -56,28 +59,50 @@ class Ours:
 
     Attributes:
         label: the tag of runs that Dagster launched for it; runs from a terminal have none.
+        package: of the module that those from a terminal name.
     """
 
     jobs: frozenset[str]
     assets: frozenset[dg.AssetKey]
     label: str | None
+    package: str = __name__.partition(".")[0]
 
     @classmethod
     def of(cls, repository: dg.RepositoryDefinition, run: dg.DagsterRun | None) -> Ours:
         """As one of its runs knows it, or a terminal."""
         label = run.tags.get(REPOSITORY_LABEL_TAG) if run else None
-        return cls(frozenset(repository.job_names), frozenset(repository.asset_graph.get_all_asset_keys()), label)
+        keys = frozenset(repository.asset_graph.get_all_asset_keys())
+        return cls(frozenset(repository.job_names), keys, label, (run and _package(run)) or cls.package)
 
     def has(self, run: dg.DagsterRun) -> bool:
-        """Whether a run is of it."""
-        is_from_here = run.tags.get(REPOSITORY_LABEL_TAG, self.label) == self.label
-        return is_from_here and run.job_name in self.jobs and (run.asset_selection or frozenset()) <= self.assets
+        """Whether a run is of it; one without a label by its assets or package: others have jobs of the same names."""
+        selected = run.asset_selection or frozenset()
+        if run.job_name not in self.jobs or not selected <= self.assets:
+            return False
+        if (label := run.tags.get(REPOSITORY_LABEL_TAG)) is not None:
+            return label == self.label
+        return bool(selected) or _package(run) == self.package
+
+
+def prune_into(report: MaintenanceReport, prune: Callable[[], dict[str, int]]) -> MaintenanceReport:
+    """Return a report with what was removed of Dagster's history; an error of that is one of its problems.
+
+    The rest is done by then, and Dagster's storage may be anybody's.
+    """
+    try:
+        return replace(report, pruned_history=prune())
+    except Exception as error:  # noqa: BLE001 - whatever the storage raises
+        problem = " ".join(f"{type(error).__name__}: {error}".split())
+        return replace(report, problems={**report.problems, "dagster_history": problem})
 
 
 def prune_history(instance: dg.DagsterInstance, ours: Ours, before: datetime) -> dict[str, int]:
     """Remove what is older than a time, aware; return how many runs, events and check results."""
     events = instance.event_log_storage
-    removed = Counter(runs=sum(_remove_run(instance, run_id) for run_id in _old_runs(instance, ours, before)))
+    old = _old_runs(instance, ours, before)
+    for run_id in old:
+        _remove_run(instance, run_id)
+    removed = Counter(runs=len(old))
     if isinstance(events, SqlEventLogStorage):
         keys = [key.to_string() for key in sorted(ours.assets)]
         removed["events"] = _remove_events(events.index_connection, keys, before)
@@ -105,7 +130,14 @@ def _old_runs(instance: dg.DagsterInstance, ours: Ours, before: datetime) -> lis
     return found
 
 
-def _remove_run(instance: dg.DagsterInstance, run_id: str) -> int:
+def _package(run: dg.DagsterRun) -> str | None:
+    """Return the top-level package that a run's code was loaded from; None where it was a file, or is unknown."""
+    origin = run.job_code_origin
+    module = getattr(origin.repository_origin.code_pointer, "module", None) if origin else None
+    return module.partition(".")[0] if module else None
+
+
+def _remove_run(instance: dg.DagsterInstance, run_id: str) -> None:
     runs, events = instance.run_storage, instance.event_log_storage
     if isinstance(runs, SqlRunStorage):
         with runs.connect() as connection:
@@ -118,7 +150,6 @@ def _remove_run(instance: dg.DagsterInstance, run_id: str) -> int:
         for path in (file, *(file.with_name(f"{file.name}{end}") for end in ("-wal", "-shm"))):
             with suppress(FileNotFoundError):
                 path.unlink()
-    return 1
 
 
 def _remove_events(connected: Connected, keys: Collection[str], before: datetime) -> int:
@@ -130,7 +161,7 @@ def _remove_events(connected: Connected, keys: Collection[str], before: datetime
     # The row of a check's evaluation does not say of which asset it is; the event does. The latest is kept elsewhere.
     said = (f'"asset_key": {{"__class__": "AssetKey", "path": {key}}}' for key in keys)
     of_our_checks = (events.dagster_event_type == _EVALUATION) & or_(
-        *(events.event.contains(text, autoescape=True) for text in said)
+        false(), *(events.event.contains(text, autoescape=True) for text in said)
     )
     old = runless & (events.timestamp < before.replace(tzinfo=None))
     removed = _remove(connected, SqlEventLogStorageTable, old & events.asset_key.in_(keys) & events.id.not_in(latest))
@@ -141,15 +172,16 @@ def _remove_events(connected: Connected, keys: Collection[str], before: datetime
 
 
 def _remove_results(connected: Connected, keys: Collection[str], before: datetime) -> int:
-    """Remove the results of checks, but for the latest of each."""
+    """Remove the results of checks, but for the latest of each, and the latest that is more than a plan."""
     results = AssetCheckExecutionsTable.c
     latest = (
         select(func.max(results.id))
         .where(results.asset_key.in_(keys))
         .group_by(results.asset_key, results.check_name, results.partition)
     )
+    completed = latest.where(results.execution_status != AssetCheckExecutionRecordStatus.PLANNED.value)
     old = results.asset_key.in_(keys) & (results.evaluation_event_timestamp < before.replace(tzinfo=None))
-    return _remove(connected, AssetCheckExecutionsTable, old & results.id.not_in(latest))
+    return _remove(connected, AssetCheckExecutionsTable, old & results.id.not_in(latest) & results.id.not_in(completed))
 
 
 def _remove(connected: Connected, table: Table, where: ColumnElement[bool]) -> int:

@@ -20,7 +20,6 @@ from alert_assets.notify.stages.inhibit import Inhibit
 from alert_assets.notify.stages.rate_limit import RateLimit
 from alert_assets.notify.stages.silence import Silence
 from alert_assets.notify.stages.stage import Decided, Notification
-from alert_assets.notify.store.deliveries import each_recipient
 from alert_assets.notify.store.digests import GROUPED, RATE_LIMITED
 
 if TYPE_CHECKING:
@@ -59,17 +58,14 @@ class Pipeline:
 
         `number` is that of the alert in the outbox that caused it, if one did.
         """
-        news = Notification(episode, action, plan, reason, tuple(each_recipient(plan.destinations)))
+        news = Notification(episode, action, plan, reason, plan.destinations)
         for stage in self.stages:
             news = stage(news)
             if not news.to:
                 break
         decided = [
             *news.decided,
-            *(
-                Decided(to, "recorded", f"the channel {to.channel} is not configured")
-                for to in each_recipient(plan.unreachable)
-            ),
+            *(Decided(to, "recorded", f"the channel {to.channel} is not configured") for to in plan.unreachable),
         ]
         for one in decided or [Decided(None, "recorded", "no destination in the routing")]:
             self.decide(episode.id, one.to, one.outcome, one.reason, number)
@@ -91,15 +87,15 @@ class Pipeline:
         """Have the first episode of a problem be as severe as a member, and say so."""
         name = member_of(member).name
         worse = self.transaction.episodes.keep(replace(leader, severity=member.severity, look_at=None))
-        plan = self.routing.route(worse.current_alert)
+        plan = self.routing.route(worse.routed_alert)
         self.notify(worse, Action.UPDATE, plan, f"it was {leader.severity}, and {name} is {member.severity}")
 
     def escalate(self, episode: Episode, plan: Plan, to: Iterable[Destination], reason: str) -> bool:
         """Send an escalation past the suppressing stages; False, and nothing sent, when a recipient is at its limit."""
-        recipients = each_recipient(to)
-        if any(self._rate_limit.is_full(one) for one in recipients):
+        recipients = tuple(to)
+        if any(map(self._rate_limit.is_full, recipients)):
             return False
-        self._fanout(Notification(episode, Action.ESCALATE, plan, reason, tuple(recipients)))
+        self._fanout(Notification(episode, Action.ESCALATE, plan, reason, recipients))
         for one in recipients:
             self.decide(episode.id, one, "escalated", reason)
         return True
@@ -143,7 +139,7 @@ class Pipeline:
 
     def decide_all(self, plan: Plan, number: int | None, episode: str | None, outcome: str, reason: str) -> None:
         """Add a row to the ledger for each recipient of the plan."""
-        for to in each_recipient(plan.destinations) or (None,):
+        for to in plan.destinations or (None,):
             self.decide(episode, to, outcome, reason, number)
 
     # Groups and summaries

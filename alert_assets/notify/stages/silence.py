@@ -21,7 +21,7 @@ class Silence:
 
     def __call__(self, notification: Notification) -> Notification:
         """Withhold it from everyone while a silence holds."""
-        found = silenced_by(notification.episode.current_alert, self._transaction.silences, self._transaction.now)
+        found = silenced_by(notification.episode.routed_alert, self._transaction.silences, self._transaction.now)
         if found is None:
             return notification
         outcome: Outcome = "maintenance" if found.kind == "maintenance" else "silenced"
@@ -29,4 +29,4 @@ class Silence:
 
     def holds(self, episode: Episode) -> bool:
         """Whether the episode is silenced now."""
-        return silenced_by(episode.current_alert, self._transaction.silences, self._transaction.now) is not None
+        return silenced_by(episode.routed_alert, self._transaction.silences, self._transaction.now) is not None

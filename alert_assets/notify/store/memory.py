@@ -10,7 +10,7 @@ from collections import Counter, defaultdict, deque
 from contextlib import contextmanager
 from functools import cached_property, partial
 from heapq import heappop, heappush
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from alert_assets.notify.episode import PROBLEM, Episode, Occurrence
@@ -70,7 +70,8 @@ class MemoryStore(Store):
         self.summaries: defaultdict[str, list[str]] = defaultdict(list)
         self.to_review, self.to_escalate = Timers(), Timers()
         self.owed: set[str] = set()
-        self.notified_open: set[str] = set()
+        #: Of each open episode that was notified by itself and has a group: when, its id, and the group's key.
+        self.openers: dict[str, tuple[datetime, str, str]] = {}
         self.ended_of_problems: set[str] = set()
         self.open_summaries: set[str] = set()
         self.firing: defaultdict[str, set[str]] = defaultdict(set)
@@ -151,8 +152,8 @@ class MemoryStore(Store):
             self.to_escalate.put(name, episode.look_at or episode.notified_at)
         if episode.owed is not None and episode.state == "open":
             self.owed.add(name)
-        if is_notified:
-            self.notified_open.add(name)
+        if is_notified and key and episode.notified_at is not None:
+            self.openers[name] = (episode.notified_at, name, key)
         if episode.is_summary:
             self.open_summaries.add(name)
         if episode.over_at is None or (episode.fired_at is not None and episode.fired_at > episode.over_at):
@@ -170,7 +171,8 @@ class MemoryStore(Store):
             return
         for timers in (self.to_review, self.to_escalate):
             timers.put(name, None)
-        for names in (self.owed, self.notified_open, self.ended_of_problems, self.open_summaries):
+        self.openers.pop(name, None)
+        for names in (self.owed, self.ended_of_problems, self.open_summaries):
             names.discard(name)
         for group in _groups(episode):
             self.firing[group].discard(name)
@@ -377,17 +379,11 @@ class _Episodes(Episodes):
         return {name for name, number in self._store.down.items() if number > 0}
 
     def openers(self, within: timedelta, always: str) -> dict[str, tuple[str, datetime]]:
-        stored, since = self._store.episodes, self._now - within
-        found = [
-            (episode.notified_at, episode.id, episode.group_key)
-            for episode in map(stored.__getitem__, self._store.notified_open)
-            if episode.group_key
-            and episode.notified_at is not None
-            and (episode.notified_at > since or episode.group_key.startswith(always))
-        ]
+        since = self._now - within
+        found = [one for one in self._store.openers.values() if one[0] > since or one[2].startswith(always)]
         # The earliest of a group comes last.
-        found.sort(key=lambda one: one[1])
-        found.sort(key=lambda one: one[0], reverse=True)
+        found.sort(key=itemgetter(1))
+        found.sort(key=itemgetter(0), reverse=True)
         return {key: (leader, notified_at) for notified_at, leader, key in found}
 
     def flush(self) -> None:

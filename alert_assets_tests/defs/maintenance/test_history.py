@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
 
+from alert_assets.defs.maintenance import history
 from alert_assets.defs.maintenance.history import Ours, prune_history
 from alert_assets.kernel.clock import utc_now
 
@@ -50,7 +53,7 @@ def of_asset(instance: dg.DagsterInstance, job: str = "ours", **tags: str) -> st
     made = dg.Definitions(
         assets=[table], jobs=[dg.define_asset_job(job, selection=[TABLE])], executor=dg.in_process_executor
     ).resolve_job_def(job)
-    done = made.execute_in_process(instance=instance, tags=tags)
+    done = made.execute_in_process(instance=instance, tags={REPOSITORY_LABEL_TAG: LABEL, **tags})
     assert done.success
     return done.run_id
 
@@ -104,7 +107,8 @@ def test_the_latest_of_an_asset_and_of_a_check_stays(instance: dg.DagsterInstanc
 
 
 def test_what_is_not_old_stays(instance: dg.DagsterInstance) -> None:
-    all_of_them = {of_asset(instance), of_asset(instance), of_no_asset(instance, "report")}
+    of_report = of_no_asset(instance, "report", **{REPOSITORY_LABEL_TAG: LABEL})
+    all_of_them = {of_asset(instance), of_asset(instance), of_report}
     assert prune_history(instance, OURS, utc_now() - timedelta(minutes=5)) == {}
     assert runs(instance) == all_of_them
 
@@ -112,11 +116,49 @@ def test_what_is_not_old_stays(instance: dg.DagsterInstance) -> None:
 def test_runs_of_other_code_locations_stay(instance: dg.DagsterInstance) -> None:
     launched = {REPOSITORY_LABEL_TAG: LABEL}
     elsewhere = of_no_asset(instance, "report", **{REPOSITORY_LABEL_TAG: "__repository__@elsewhere"})
-    another = of_no_asset(instance, "another")
+    another = of_no_asset(instance, "another", **launched)
+    from_somebodys_terminal = of_no_asset(instance, "report")
     of_no_asset(instance, "report", **launched)
-    of_no_asset(instance, "report")
+    assert pruned(instance) == {"runs": 1}
+    assert runs(instance) == {elsewhere, another, from_somebodys_terminal}
+    assert pruned(instance, replace(OURS, label=None)) == {}, "to a terminal no label is its own"
+
+
+def test_a_long_history_goes_page_by_page_the_oldest_first(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "_PAGE", 2)
+    monkeypatch.setattr(history, "_RUNS_A_TIME", 3)
+    kept = [of_no_asset(instance, "another") for _ in range(2)]
+    names = [of_no_asset(instance, "report", **{REPOSITORY_LABEL_TAG: LABEL}) for _ in range(6)]
+    # Pages of two: none, two and two of ours, which are three and more.
+    assert pruned(instance) == {"runs": 4}
+    assert runs(instance) == {*kept, *names[4:]}
     assert pruned(instance) == {"runs": 2}
-    assert runs(instance) == {elsewhere, another}
+    assert runs(instance) == {*kept}
+
+
+def report_definitions() -> dg.Definitions:
+    return dg.Definitions(jobs=[dg.GraphDefinition("report", node_defs=[write]).to_job()])
+
+
+def test_a_run_from_a_terminal_is_of_the_package_that_it_was_started_from(instance: dg.DagsterInstance) -> None:
+    repository = ReconstructableRepository.for_module(__name__, report_definitions.__name__)
+    with dg.execute_job(repository.get_reconstructable_job("report"), instance) as done:
+        run = instance.get_run_by_id(done.run_id)
+    assert pruned(instance) == {}
+    assert pruned(instance, Ours.of(repository.get_definition(), None)) == {}, "these tests are no code of the package"
+    assert pruned(instance, Ours.of(repository.get_definition(), run)) == {"runs": 1}
+
+
+def test_the_last_result_of_a_check_stays_when_another_is_planned(instance: dg.DagsterInstance) -> None:
+    """A run that died between the two leaves its plan, which says nothing of the table."""
+    of_asset(instance)
+    made = dg.Definitions(assets=[table], jobs=[dg.define_asset_job("ours", selection=[TABLE])])
+    instance.create_run_for_job(made.resolve_job_def("ours"), status=dg.DagsterRunStatus.STARTED)
+    assert pruned(instance) == {}
+    found = instance.event_log_storage.get_asset_check_execution_history(dg.AssetCheckKey(TABLE, "is_well"), limit=9)
+    assert [one.status.value for one in found] == ["PLANNED", "SUCCEEDED"]
 
 
 def test_assets_of_others_from_a_terminal_stay(instance: dg.DagsterInstance) -> None:
