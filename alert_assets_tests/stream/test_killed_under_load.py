@@ -48,8 +48,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * 3600)]
 
 KILLS = int(os.environ.get("ALERTS_TEST_KILLS", "100"))
 
-#: A file lands so often, with so many lines beside its alert: 34 events a second.
-LANDS_SECONDS, LINES = 0.7, 23
+#: A file lands so often, with so many lines beside its alert: 27 events a second.
+LANDS_SECONDS, LINES = 1.5, 39
 
 #: What is under way when a process is killed: it starts, or a batch, the tables behind it or a notification is begun
 #: and not recorded, or whatever it is at that time.
