@@ -286,6 +286,21 @@ def test_a_name_that_comes_again_after_the_archive_is_new(settings: Settings):
     assert [file.name for file in backlog(settings).pending] == ["a.jsonl"]
 
 
+def test_a_list_whose_writer_died_before_its_batch_is_done_with_the_batch_that_took_it(settings: Settings):
+    """Spark goes on with the next list, and one batch takes both; a cycle that asked the numbers never ended."""
+    folder = Path(checkpoint(settings))
+    for part in ("sources/0", "commits", "offsets"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for number in (0, 1):
+        entry = {"path": f"file:///landing/{number}.jsonl", "timestamp": 0, "batchId": number}
+        (folder / "sources/0" / str(number)).write_text(f"v1\n{json.dumps(entry)}")
+    (folder / "offsets/0").write_text('v1\n{"batchWatermarkMs":0}\n{"logOffset":1}')
+    assert len(backlog(settings).unfinished) == 2
+    (folder / "commits/0").write_text('v1\n{"nextBatchWatermarkMs":0}')
+    assert backlog(settings).unfinished == ()
+    assert backlog(settings).ingested == 2
+
+
 @pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("died_at", ["before the count", "before the removal", "in the removal"])
 def test_dying_on_the_way_to_a_new_checkpoint(settings: Settings, died_at: str, monkeypatch: pytest.MonkeyPatch):
