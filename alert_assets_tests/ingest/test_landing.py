@@ -18,6 +18,7 @@ from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE
 from alert_assets.errors import UserError
 from alert_assets.ingest import landing
 from alert_assets.ingest.landing import archive_ingested, backlog, checkpoint, look_at_landing, waiting_for_archive
+from alert_assets.ingest.query_log import QueryLog
 from alert_assets.settings import Settings, SettingsError, load_settings
 from alert_assets_tests.conftest import NewPipeline, settings_in
 
@@ -299,6 +300,8 @@ def test_a_list_whose_writer_died_before_its_batch_is_done_with_the_batch_that_t
     (folder / "commits/0").write_text('v1\n{"nextBatchWatermarkMs":0}')
     assert backlog(settings).unfinished == ()
     assert backlog(settings).ingested == 2
+    without_spark = settings.model_copy(update={"landing_engine": "arrow"})
+    assert QueryLog.of(without_spark) is None, "it would take list 1 again, as batch 1"
 
 
 @pytest.mark.usefixtures("soon")
