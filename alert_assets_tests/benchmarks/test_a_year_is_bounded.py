@@ -1,8 +1,7 @@
 """After a year of light traffic nothing has grown but what is kept on purpose, and a cycle is as fast as at the start.
 
-`ALERTS_YEAR_EVERY=7` lives through every seventh day only, with the clock passing over the others: half an hour
-instead of hours. `benchmarks/year.py` says what a day is. Run so far: 120 days of it, not yet the whole year. The
-messages of an episode that stays open are kept, so a check that fails all year may be named here.
+`ALERTS_YEAR_EVERY=7` lives through every seventh day only, with the clock passing over the others: half an hour on a
+machine that does nothing else, instead of hours. `benchmarks/year.py` says what a day is.
 """
 
 from __future__ import annotations
