@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 
 #: Days after which everything is measured, and at the end.
-AT = (10, 20, 30, 60, 90, 120, 180, 270, 365)
+AT = (10, 20, *range(30, 361, 30), 365)
 
 #: Cycles that a measurement's median is of.
 CYCLES = 20

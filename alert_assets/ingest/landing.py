@@ -280,7 +280,7 @@ def backlog(settings: Settings) -> Backlog:
     """Compare the landing zone with the checkpoint of the landing query."""
     current = checkpoint(settings)
     taken = {entry.path: entry for entry in taken_files(current)}
-    last_done = _last_committed_batch(current)
+    last_done = last_committed_list(current)
     there = look_at_landing(settings)
     pending = tuple(file for file in there.files if file.path not in taken)
     unfinished = tuple(sorted(entry.path for entry in taken.values() if entry.batch > last_done))
@@ -407,9 +407,18 @@ def taken_files(checkpoint_folder: str) -> list[TakenFile]:
     return list(taken.values())
 
 
-def _last_committed_batch(checkpoint_folder: str) -> int:
-    filesystem, root = filesystem_of(f"{checkpoint_folder}/commits")
-    return max(numbered_files(filesystem, root), default=-1)
+def last_committed_list(checkpoint_folder: str) -> int:
+    """Number of the last list of files whose batch is committed.
+
+    A list whose writer died before it noted the batch goes with the next list's batch: lists are ahead of batches then.
+    """
+    filesystem, root = filesystem_of(checkpoint_folder)
+    committed = max(numbered_files(filesystem, f"{root}/commits"), default=-1)
+    try:
+        with filesystem.open_input_stream(f"{root}/offsets/{committed}") as stream:
+            return int(json.loads(stream.read().decode().splitlines()[2])["logOffset"])
+    except (FileNotFoundError, IndexError):
+        return committed
 
 
 def _ingested_before(checkpoint_folder: str) -> int:
@@ -476,7 +485,7 @@ def archive_ingested(settings: Settings) -> int:
     with suppress(OSError):  # said where a file cannot be moved there
         make_private(settings.archive_dir)
     current = checkpoint(settings)
-    last_done = _last_committed_batch(current)
+    last_done = last_committed_list(current)
     taken = taken_files(current)
     landed = {file.path: file for file in landing_files(settings)}
     moved, problems = 0, []
@@ -502,7 +511,7 @@ def archive_ingested(settings: Settings) -> int:
 def waiting_for_archive(settings: Settings) -> tuple[int, int]:
     """Ingested files that are still in the landing zone, and entries in Spark's list of files."""
     current = checkpoint(settings)
-    last_done, taken = _last_committed_batch(current), taken_files(current)
+    last_done, taken = last_committed_list(current), taken_files(current)
     landed = {file.path: file for file in landing_files(settings)}
     waiting = [e for e in taken if e.batch <= last_done and e.path in landed and e.is_of(landed[e.path])]
     return len(waiting), len(taken)

@@ -20,7 +20,7 @@ from uuid import uuid4
 from pyarrow import fs
 
 from alert_assets.errors import UserError
-from alert_assets.ingest.landing import checkpoint, numbered_files, taken_files
+from alert_assets.ingest.landing import checkpoint, last_committed_list, numbered_files, taken_files
 from alert_assets.kernel.filesystems import filesystem_of
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class QueryLog:
         """Return the landing query's; None where it is Spark's to finish its last batch."""
         url = checkpoint(settings)
         listed, began, last = (_last(url, name) for name in ("sources/0", "offsets", "commits"))
-        if not (last <= began <= listed <= last + 1):
+        # Lists that are ahead of their batches would be taken once more under the next one's number.
+        if not (last <= began <= listed <= last + 1) or last_committed_list(url) != last:
             return None
         is_ours = settings.landing_engine == "arrow" or "://" in url
         return cls(url, last, listed > last) if is_ours or listed == last else None

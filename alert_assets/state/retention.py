@@ -1,9 +1,9 @@
 """Prune the state database: remove rows that are past their retention.
 
-Kept for ever: the audit log, the history of the breakers, and everything that is still open. The ledger of decisions is
-append-only for every other program: its trigger is lifted here for the expired rows, inside the transaction that
-removes them, and is back before another process can write. An alert is removed together with its decisions, so the
-ledger's totals add up before and after.
+Kept for ever: the audit log, the history of the breakers, and everything that is still open but for its updates and
+reminders. The ledger of decisions is append-only for every other program: its trigger is lifted here for the expired
+rows, inside the transaction that removes them, and is back before another process can write. An alert is removed
+together with its decisions, so the ledger's totals add up before and after.
 """
 
 from __future__ import annotations
@@ -58,6 +58,14 @@ def expired(settings: Settings, now: datetime) -> list[Expired]:
     ledger = now - timedelta(days=settings.keep_ledger_days)
     runs = now - timedelta(days=settings.keep_runs_days)
     going_on = exists().where(episodes.c.id == deliveries.c.episode)
+    # Who was sent one of these is sent the resolution, as a reply to it; the next key is numbered after the last.
+    lasting = deliveries.c.action.in_(["open", "escalate", "summary", "resolve"])
+    later = deliveries.alias("later")
+    has_later = exists().where(
+        later.c.episode == deliveries.c.episode,
+        later.c.channel == deliveries.c.channel,
+        later.c.seq > deliveries.c.seq,
+    )
     summarised = exists().where(episodes.c.id == digests.c.episode, episodes.c.state != "resolved")
     waiting = exists().where(deliveries.c.episode == episodes.c.id, deliveries.c.status == "pending")
     # An alert bears the time of what it is about: of a backfill that is long ago, and its decisions are new.
@@ -77,8 +85,12 @@ def expired(settings: Settings, now: datetime) -> list[Expired]:
             & (episodes.c.last_at < ledger)
             & ~waiting,
         ),
-        # The recipients of an open episode's messages are those of its resolution.
-        Expired(deliveries, (deliveries.c.status != "pending") & (deliveries.c.created_at < ledger) & ~going_on),
+        Expired(
+            deliveries,
+            (deliveries.c.status != "pending")
+            & (deliveries.c.created_at < ledger)
+            & ~(going_on & (lasting | ~has_later)),
+        ),
         Expired(occurrences, ~exists().where(episodes.c.id == occurrences.c.episode)),
         # The summary of a storm ends when the episodes that it stands for do.
         Expired(digests, (digests.c.sent_at < ledger) & ~summarised),

@@ -18,6 +18,7 @@ from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE
 from alert_assets.errors import UserError
 from alert_assets.ingest import landing
 from alert_assets.ingest.landing import archive_ingested, backlog, checkpoint, look_at_landing, waiting_for_archive
+from alert_assets.ingest.query_log import QueryLog
 from alert_assets.settings import Settings, SettingsError, load_settings
 from alert_assets_tests.conftest import NewPipeline, settings_in
 
@@ -284,6 +285,23 @@ def test_a_name_that_comes_again_after_the_archive_is_new(settings: Settings):
     assert not backlog(settings), "as Spark sees it"
     assert archive_ingested(settings) == 0
     assert [file.name for file in backlog(settings).pending] == ["a.jsonl"]
+
+
+def test_a_list_whose_writer_died_before_its_batch_is_done_with_the_batch_that_took_it(settings: Settings):
+    """Spark goes on with the next list, and one batch takes both; a cycle that asked the numbers never ended."""
+    folder = Path(checkpoint(settings))
+    for part in ("sources/0", "commits", "offsets"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for number in (0, 1):
+        entry = {"path": f"file:///landing/{number}.jsonl", "timestamp": 0, "batchId": number}
+        (folder / "sources/0" / str(number)).write_text(f"v1\n{json.dumps(entry)}")
+    (folder / "offsets/0").write_text('v1\n{"batchWatermarkMs":0}\n{"logOffset":1}')
+    assert len(backlog(settings).unfinished) == 2
+    (folder / "commits/0").write_text('v1\n{"nextBatchWatermarkMs":0}')
+    assert backlog(settings).unfinished == ()
+    assert backlog(settings).ingested == 2
+    without_spark = settings.model_copy(update={"landing_engine": "arrow"})
+    assert QueryLog.of(without_spark) is None, "it would take list 1 again, as batch 1"
 
 
 @pytest.mark.usefixtures("soon")

@@ -89,6 +89,31 @@ def test_what_is_over_goes_and_what_goes_on_stays(state: State, settings: Settin
     assert "resolve long open" in desk.notified(), "who was told of its beginning is told of its end"
 
 
+def test_of_what_goes_on_the_reminders_go_and_its_next_messages_are_as_ever(state: State, settings: Settings):
+    desk = Desk(state)
+    desk.fire("long open")
+    for _ in range(5):
+        send_everything(desk)
+        desk.tick(timedelta(days=1))
+    sent, (before,) = desk.notified(), count(state, deliveries)
+    assert sent.count("remind long open") == 5
+    other = Desk(state, now=LATER + timedelta(days=5))
+
+    removed = prune_state(state, settings, other.now)["deliveries"]
+
+    # The last one, which was not sent yet, has the number that the next one's key follows from.
+    assert desk.notified() == [message for message in sent if "remind" not in message] + sent[-1:]
+    assert count(state, deliveries) == [before - removed]
+    other.tick()
+    other.over("long open")
+    send_everything(other)
+    assert other.notified()[-2:] == ["remind long open", "resolve long open"]
+    assert [message.reference for message in other.channels["slack"].messages] == ["slack-1"] * 3
+    with state.reading() as connection:
+        keys = connection.scalars(select(deliveries.c.idempotency_key)).all()
+    assert len(set(keys)) == len(keys)
+
+
 def test_nothing_is_removed_before_its_time(state: State, settings: Settings):
     desk = Desk(state)
     told_and_over(desk, "disk")

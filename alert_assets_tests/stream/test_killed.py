@@ -11,14 +11,13 @@ import random
 import signal
 import time
 from collections import Counter
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets.spark.server import DISCOVERY_VARIABLE
 from alert_assets.stream.lease import STALE
 from alert_assets_tests.notify.channels.service import running
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
     from alert_assets_tests.support.dagster_site import Site
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
-
-#: Kills of the long test.
-KILLS = int(os.environ.get("ALERTS_TEST_KILLS", "100"))
 
 #: Longer than a resident process may be silent.
 SLEEP_SECONDS = STALE.total_seconds() + 10
@@ -174,66 +170,3 @@ def test_it_goes_on_beside_all_others(tmp_path: Path) -> None:
         await_(service, "run", "open", PATIENCE_SECONDS)
         assert "Stopped." in stream.end(signal.SIGTERM)
         assert set(incidents_heard(service).values()) == {1}
-
-
-def test_a_hundred_kills_over_many_batches_under_load(tmp_path: Path) -> None:
-    """The process, the server or both, at any moment, by turns of the engines: the same tables, each message once."""
-    rng = random.Random(17)
-    lines = make_lines(6, 100 * KILLS)
-    routing = tmp_path / "routing.yaml"
-    # What is left of many batches comes at once, and is not to be a digest here.
-    routing.write_text("routes:\n  - {name: all, add: {webhook: []}}\nlimits: {per_minute: 1000, per_hour: 10000}\n")
-    with running() as service:
-        site = site_in(
-            tmp_path / "site",
-            ALERTS_WEBHOOK_URL=f"{service.url}/hook",
-            ALERTS_WEBHOOK_SECRET="a-secret-of-the-tests",
-            ALERTS_ALLOWED_HOSTS="127.0.0.1",
-            ALERTS_ROUTING_FILE=str(routing),
-            # Servers that are killed are failures, and open a breaker; for how long is not asked here.
-            ALERTS_BREAKER_RECOVERY_TIMEOUT_SECONDS="1",
-            ALERTS_BREAKER_MAX_RECOVERY_TIMEOUT_SECONDS="5",
-        )
-        landing = Path(site.settings.landing_dir)
-        stream = Stream(site)
-        killed: Counter[str] = Counter()
-        expected = Counter((name, "open") for name in ("first", *(f"app-{number}" for number in range(KILLS))))
-        try:
-            # The first batch of a lake is Spark's, whose start some kills would not leave time for.
-            site.land("first.jsonl", event("first"))
-            lines.append((landing / "first.jsonl").read_bytes().strip())
-            stream.await_line(" alert windows")
-            for number, piece in enumerate(cut(lines[:-1], rng, KILLS)):
-                alert = json.dumps(event(f"app-{number}")).encode()
-                piece.append(alert)
-                lines.append(alert)
-                (landing / f".{number}").write_bytes(b"".join(line + b"\n" for line in piece))
-                (landing / f".{number}").rename(landing / f"{number:03}.jsonl")
-                # Most die before they have done anything, some within a batch, some after a few.
-                time.sleep(rng.uniform(0, rng.choice((4, 4, 30))))
-                what = rng.choice((*["process"] * 6, "server", "both"))
-                killed[what] += 1
-                if what != "process":
-                    with suppress(OSError):
-                        kill_server()
-                if what != "server":
-                    stream.end(signal.SIGKILL)
-                    engine = rng.choice(("auto", "auto", "auto", "spark"))
-                    site.variables |= {"ALERTS_LANDING_ENGINE": engine, "ALERTS_REFRESH_ENGINE": engine}
-                    stream = Stream(site)
-            batches = tables(site).lakehouse.snapshot(BRONZE_EVENTS).last_batch_id
-            began = time.monotonic()
-            while missing := expected.keys() - incidents_heard(service).keys():
-                patience = PATIENCE_SECONDS * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-                assert time.monotonic() - began < patience, f"{missing} missing; the last one said:\n{stream.said()}"
-                time.sleep(0.5)
-            stream.end(signal.SIGTERM)
-        finally:
-            stream.kill()
-        site.materialize("+gold_problems")
-        site.command("alerts", "notify")
-        print(killed, "batches", batches, "requests", sum(heard(service).values()))
-        assert incidents_heard(service) == expected
-    assert_same_tables(tables(site), expected_of(lines, site.settings, datetime.now(UTC)))
-    # There was work to cut short.
-    assert batches > 1
