@@ -69,8 +69,8 @@ _AT_ONCE, _SPAN = 100, timedelta(hours=6)
 Row = dict[str, Any]
 #: Pairs of applications with when each was first and last seen.
 Pairs = dict[tuple[str, str], tuple[datetime, datetime]]
-#: By fingerprint, dedup windows.
-Windows = dict[str, list[tuple[datetime, datetime]]]
+#: By fingerprint, dedup windows: when each begins and ends, and whether something in it is over.
+Windows = dict[str, list[tuple[datetime, datetime, bool]]]
 
 
 def refresh_problems(lakehouse: Lakehouse, settings: Settings, *, full_refresh: bool = False) -> Refresh:
@@ -212,7 +212,7 @@ class _Run:
         touched.fingerprints += [
             (fingerprint, Interval(start - LONGEST, end + RESOLVES_WITHIN + LONGEST))
             for fingerprint, spans in windows.items()
-            for start, end in spans
+            for start, end, _ in spans
         ]
         return touched
 
@@ -239,29 +239,34 @@ class _Run:
 
     def _new_windows(self, cursor: int) -> Windows:
         windows: Windows = defaultdict(list)
-        for row in self._query(
-            SILVER_ALERTS, f"SELECT fingerprint, window_start, window_end FROM t WHERE _batch_id > {cursor}"
-        ):
-            windows[row["fingerprint"]].append((row["window_start"], row["window_end"]))
+        columns = "fingerprint, window_start, window_end, resolved_at"
+        for row in self._query(SILVER_ALERTS, f"SELECT {columns} FROM t WHERE _batch_id > {cursor}"):
+            is_over = row["resolved_at"] is not None
+            windows[row["fingerprint"]].append((row["window_start"], row["window_end"], is_over))
         return windows
 
     def _with_resolutions(self, windows: Windows) -> list[Row]:
-        """Stored problems of whose fingerprints a resolution is new, or may be no more."""
+        """Stored problems of whose fingerprints a resolution is new, or may be no more.
+
+        What fires still is ended by a resolution, however long ago it was, and by nothing that fires: of a source
+        that never says that it is over, problems that fire become more and more.
+        """
         if not windows:
             return []
-        first = min(start for spans in windows.values() for start, _ in spans)
-        last = max(end for spans in windows.values() for _, end in spans)
-        where = (
-            f"merged_into IS NULL AND opened_at <= {literal(last)} "
-            f"AND (state = 'firing' OR resolved_at >= {literal(first)})"
-        )
+        first = min(start for spans in windows.values() for start, _, _ in spans)
+        last = max(end for spans in windows.values() for _, end, _ in spans)
+        over = [fingerprint for fingerprint, spans in windows.items() if any(is_over for _, _, is_over in spans)]
+        may_be = f"(resolved_at >= {literal(first)}{_of_any(windows)})"
+        if over:
+            may_be += f" OR (state = 'firing'{_of_any(over)})"
+        where = f"merged_into IS NULL AND opened_at <= {literal(last)} AND ({may_be})"
         return [
             row
-            for row in self._query(GOLD_PROBLEMS, f"SELECT {_PROBLEM} FROM t WHERE {where}{_of_any(windows)}")
+            for row in self._query(GOLD_PROBLEMS, f"SELECT {_PROBLEM} FROM t WHERE {where}")
             if any(
-                row["opened_at"] <= end and (row["resolved_at"] is None or row["resolved_at"] >= start)
+                row["opened_at"] <= end and (is_over if row["resolved_at"] is None else row["resolved_at"] >= start)
                 for fingerprint in row["fingerprints"]
-                for start, end in windows.get(fingerprint, ())
+                for start, end, is_over in windows.get(fingerprint, ())
             )
         ]
 

@@ -100,6 +100,28 @@ def assert_as_the_oracle(lake: Lake) -> None:
     assert got == expected
 
 
+def test_what_has_long_been_firing_is_ended_and_not_computed_by_what_fires(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source that never says that it is over: the cost of its next alert does not grow from year to year."""
+    done: list[int] = []
+    monkeypatch.setattr(
+        "alert_assets_tests.checks.lake.refresh_problems",
+        lambda *given: done.append(refresh_problems(*given).recomputed),
+    )
+    fortnight = 14 * 24 * 60
+    for number in range(12):
+        lake.now = T0 + number * fortnight * MINUTE + timedelta(hours=1)
+        land(lake, fires(number, "ledger", number * fortnight))
+    assert problems(lake, "state") == ["firing"] * 12
+    assert done == [1] * 12
+    land(lake, fires("over", "ledger", 11 * fortnight + 30, status="resolved"))
+    assert problems(lake, "state") == ["resolved"] * 12
+    assert done[-1] == 12
+    assert_as_the_oracle(lake)
+    assert_as_rebuilt(lake)
+
+
 def test_an_outage_in_three_applications_is_one_problem(lake: Lake) -> None:
     land(
         lake,
