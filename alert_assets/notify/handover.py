@@ -80,9 +80,12 @@ def hand_over(
         if channel in channels and str(to) not in {*reached, row["destination"]} and is_for_it:
             _add(connection, row, to, reason, fallbacks[position:], now, is_known=str(to) in knowing)
             sent = {_news(other) for other in others if other["destination"] == str(to)}
+            is_known = True
             for follower in _followers(connection, row) if row["action"] in OPENINGS else ():
                 if _news(follower) not in sent:
-                    _add(connection, follower, to, reason, [], now, is_known=True)
+                    _add(connection, follower, to, reason, [], now, is_known=is_known)
+                # What begins anew after that is an opening again.
+                is_known = follower["action"] != Action.RESOLVE
             return str(to)
     return None
 

@@ -31,7 +31,7 @@ def test_a_program_that_ends_well_has_a_time_and_its_output(tmp_path: Path):
 
 def test_a_program_that_fails_shows_the_end_of_what_it_said(tmp_path: Path):
     with pytest.raises(BenchError) as caught:
-        start("[print('line', n) for n in range(1000)]; raise SystemExit('no room')", tmp_path)
+        start("[print('line', n, flush=True) for n in range(1000)]; raise SystemExit('no room')", tmp_path)
     message = str(caught.value)
     assert "a program failed with exit code 1" in message
     assert message.endswith("  line 999\n  no room") or "  no room" in message

@@ -92,7 +92,7 @@ def test_killed_worker_loses_and_doubles_nothing(
     new_pipeline: NewPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The quick one of these tests, on the server of all tests."""
-    pipeline = new_pipeline(tmp_path / "data", max_files_per_trigger=1)
+    pipeline = new_pipeline(tmp_path / "data", max_files_per_trigger=1, landing_engine="spark")
     land(pipeline.landing, *range(FILES))
     with monkeypatch.context() as patch:
         patch.setattr(ingestion, "LandingBatch", _dying(STEPS["after bronze's commit"]))

@@ -202,6 +202,19 @@ def test_the_end_follows_the_beginning(state: State) -> None:
     assert slack.messages == []
 
 
+def test_what_begins_anew_is_an_opening_elsewhere_too(state: State) -> None:
+    slack, mail = Recorder("slack", fails=[refused(permanent=True)]), Recorder("email")
+    plan(state, Destination("slack"), fallbacks=(MAIL,))
+    story = (Action.UPDATE, Action.RESOLVE, Action.OPEN, Action.UPDATE, Action.RESOLVE)
+    for number, action in enumerate(story, start=1):
+        plan(state, Destination("slack"), action, at=T0 + number * SECOND)
+    deliverer = Deliverer(state, {"slack": slack, "email": mail})
+    for minute in range(3):
+        deliverer.tick(T0 + minute * MINUTE)
+    assert [message.action for message in mail.messages] == [Action.OPEN, *story]
+    assert slack.messages == []
+
+
 def test_who_is_sent_the_same_anyway_is_passed_over(state: State) -> None:
     channels = {name: Recorder(name) for name in ("slack", "email", "teams")}
     channels["slack"].fails = [refused(permanent=True)] * 2
