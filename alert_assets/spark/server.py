@@ -259,6 +259,8 @@ def end_orphan() -> None:
         server = running_server()
         if server is not None and server.endpoint is None:
             _end(server)
+            # PySpark asks whether there is a process of that number, and one that has just ended may still have it.
+            path.with_name(_PID_FILE).unlink(missing_ok=True)
 
 
 def _end(server: SparkServer) -> None:
