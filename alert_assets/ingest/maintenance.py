@@ -20,14 +20,7 @@ from alert_assets.ingest.landing import archive_ingested, waiting_for_archive
 from alert_assets.kernel.sql import literal, quote
 from alert_assets.lake.compaction import compact
 from alert_assets.lake.lakehouse import Lakehouse, rows_in
-from alert_assets.lake.maintenance import (
-    MAINTENANCE_ERRORS,
-    TABLES,
-    TableMaintenance,
-    TableUpkeep,
-    maintain_table,
-    table_upkeep,
-)
+from alert_assets.lake.maintenance import TABLES, TableMaintenance, TableUpkeep, maintain_table, table_upkeep
 from alert_assets.lake.schema import LakehouseError
 from alert_assets.state.check_results import latest_checks
 from alert_assets.state.database import State
@@ -37,10 +30,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from alert_assets.lake.compaction import Compaction
     from alert_assets.settings import Settings
 
 #: How long a table that is being written is waited for. The next hour brings another chance.
 _PATIENCE_SECONDS = 60.0
+
+#: The same of a table that is looked at again seconds later.
+_BUSY_PATIENCE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -129,16 +126,15 @@ def maintain(
     return MaintenanceReport(tuple(done), archived, pruned, problems=problems, skipped=skipped)
 
 
-def compact_busy(settings: Settings, tables: Sequence[Contract], now: datetime) -> dict[str, str]:
-    """Put small files of tables together that are committed to every second; return what went wrong, by table."""
-    lakehouse, state = Lakehouse(settings), State(settings.state_url)
-    problems = {}
-    for table in tables:
-        try:
-            compact(lakehouse, table, now, lambda _: None, checked=checked_batch_id(state, table), busy=True)
-        except MAINTENANCE_ERRORS as error:
-            problems[table.name] = str(error)
-    return problems
+def compact_busy(settings: Settings, table: Contract, now: datetime) -> Compaction:
+    """Put small files of a table together that is committed to every second, and waited for no longer than that.
+
+    Raises:
+        Exception: whatever is wrong with the table, its files or the state database.
+    """
+    lakehouse = Lakehouse(settings.model_copy(update={"lock_timeout_seconds": _BUSY_PATIENCE_SECONDS}))
+    checked = checked_batch_id(State(settings.state_url), table)
+    return compact(lakehouse, table, now, lambda _: None, checked=checked, busy=True)
 
 
 def upkeep(settings: Settings, contract: Contract, now: datetime, *, vacuum: bool = False) -> TableUpkeep | None:

@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from alert_assets.lake.lakehouse import Lakehouse
     from alert_assets.settings import Settings
 
-#: What goes wrong with one table, and keeps no other from its turn.
-MAINTENANCE_ERRORS = (DeltaError, OSError, UserError, ArrowException, RuntimeError)
-
 #: Tables that are maintained.
 TABLES: tuple[Contract, ...] = tuple(contract for contract in ALL_CONTRACTS.values() if contract.time_column)
 
@@ -126,7 +123,7 @@ def maintain_table(
             vacuumed_files=vacuumed,
             checkpoint_version=newest_checkpoint(table),
         )
-    except MAINTENANCE_ERRORS as error:
+    except (DeltaError, OSError, UserError, ArrowException, RuntimeError) as error:
         return TableMaintenance(contract.name, problem=" ".join(str(error).split()) or type(error).__name__)
 
 

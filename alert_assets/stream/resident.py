@@ -382,12 +382,15 @@ class ResidentProcess:
 
     def _compact(self) -> None:
         """Put small files together, which queries would open one by one."""
-        try:
-            problems = compact_busy(self._settings, (*CHAIN, BRONZE_QUARANTINE), utc_now())
-        except Exception as error:  # noqa: BLE001  the next time tries again
-            problems = {"files": str(error)}
-        for name, problem in problems.items():
-            self._log(f"Small files were not put together: {name}: {one_line(problem, 500)}")
+        for table in (*CHAIN, BRONZE_QUARANTINE):
+            if self.stop.is_set():
+                return
+            try:
+                compact_busy(self._settings, table, utc_now())
+                problem = None
+            except Exception as error:  # noqa: BLE001  the next time tries again
+                problem = f"Small files of {table.name} were not put together: {error}"
+            self._say_once(f"files of {table.name}", problem)
 
     def _check(self, name: str, run_id: str) -> list[Evaluation]:
         contract, checks = CHECKS[name]

@@ -12,7 +12,13 @@ from pydantic import SecretStr
 
 from alert_assets.breaker.store import circuit_breakers
 from alert_assets.checks.tables import CHECKS
-from alert_assets.contracts import BRONZE_EVENTS, GOLD_PROBLEMS, PLATINUM_PROBLEMS
+from alert_assets.contracts import (
+    BRONZE_EVENTS,
+    GOLD_INCIDENTS,
+    GOLD_PROBLEMS,
+    PLATINUM_PROBLEMS,
+    SILVER_ALERTS,
+)
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
@@ -309,13 +315,19 @@ def test_what_was_used_while_the_database_was_away_is_recorded_later(
     assert used["(run)"]["cpu_seconds"] > started - 0.1
 
 
-def test_small_files_are_put_together_soon(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cycle writes a file a table: forty of them a minute would make each query slower than the one before."""
-    monkeypatch.setattr(module, "_COMPACT_SECONDS", 0.1)
+def with_small_files(settings: Settings) -> Lake:
+    """A lake that is up to date, six files a table."""
     lake = Lake(settings)
     for number in range(6):
         lake.land(alert(f"a{number}", T0 - number * HOUR))
         lake.refresh()
+    return lake
+
+
+def test_small_files_are_put_together_soon(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cycle writes a file a table: forty of them a minute would make each query slower than the one before."""
+    monkeypatch.setattr(module, "_COMPACT_SECONDS", 0.1)
+    lake = with_small_files(settings)
     lake.land(alert("last", T0 - 9 * HOUR))
     before = len(lake.lakehouse.snapshot(BRONZE_EVENTS).files())
     assert before == 7
@@ -323,6 +335,45 @@ def test_small_files_are_put_together_soon(settings: Settings, monkeypatch: pyte
         stream.until(lambda: len(lake.lakehouse.snapshot(BRONZE_EVENTS).files()) < before)
     assert [said for said in stream.said if "not put together" in said] == []
     assert lake.lakehouse.snapshot(BRONZE_EVENTS).row_count == 7
+
+
+def test_a_table_that_is_being_written_for_long_holds_up_no_end(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full refresh by another process, say: its table is compacted the next time."""
+    monkeypatch.setattr(module, "_COMPACT_SECONDS", 0.1)
+    lake = with_small_files(settings)
+    with lake.lakehouse.writing(SILVER_ALERTS):
+        with Running(settings) as stream:
+            stream.process.facts["cycles"] += 1
+            stream.until(lambda: len(lake.lakehouse.snapshot(BRONZE_EVENTS).files()) == 1)
+            began = time.monotonic()
+        assert time.monotonic() - began < 20
+    assert len(lake.lakehouse.snapshot(SILVER_ALERTS).files()) == 6
+
+
+def test_files_that_cannot_be_put_together_are_said_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_COMPACT_SECONDS", 0.05)
+    lake = with_small_files(settings)
+    gone = Path(lake.lakehouse.snapshot(SILVER_ALERTS).files()[0])
+    content = gone.read_bytes()
+    gone.unlink()
+    with Running(settings) as stream:
+
+        def cycle_until(condition: Callable[[], T]) -> None:
+            def holds() -> T:
+                stream.process.facts["cycles"] += 1
+                return condition()
+
+            stream.until(holds)
+
+        cycle_until(lambda: len(lake.lakehouse.snapshot(GOLD_INCIDENTS).files()) == 1)
+        before = stream.process.facts["cycles"]
+        cycle_until(lambda: stream.process.facts["cycles"] > before + 50)
+        assert [one.partition(":")[0] for one in stream.said] == ["Small files of silver_alerts were not put together"]
+        gone.write_bytes(content)
+        cycle_until(lambda: len(lake.lakehouse.snapshot(SILVER_ALERTS).files()) == 1)
+    assert len(stream.said) == 1
 
 
 def test_who_watches_from_outside_is_asked_while_all_is_well(
