@@ -13,7 +13,6 @@ import json
 import random
 import secrets
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -31,6 +30,7 @@ from alert_assets.ingest.landing import backlog
 from alert_assets.lake.lakehouse import rows_in
 from alert_assets.lake.snapshot import BATCH_APP
 from alert_assets_tests.support.dagster_site import DagsterDev, Site, kill
+from alert_assets_tests.support.stream import start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,15 +109,7 @@ class Stream:
         """Start it; what it says goes to a file."""
         self.log = site.folder / "stream.log"
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "alert_assets.cli", "stream"],
-                cwd=site.folder,
-                env=site.environment(),
-                stderr=log,
-                text=True,
-                start_new_session=True,
-            )
-
+            self.process = start(site, log)
         self.memory: list[tuple[float, int]] = []
         threading.Thread(target=self._watch, daemon=True).start()
 

@@ -24,11 +24,8 @@ def with_links(alert: Alert, dagster_url: str, web_url: str = "", runbook_base: 
         links.setdefault("Problem", f"{web_url}/incidents/{quote(alert.incident_id, safe='')}")
     root = dagster_url.rstrip("/")
     if not root:
-        return (
-            alert
-            if (runbook, links) == (alert.runbook_url, alert.links)
-            else replace(alert, links=links, runbook_url=runbook)
-        )
+        is_as_it_was = (runbook, links) == (alert.runbook_url, alert.links)
+        return alert if is_as_it_was else replace(alert, links=links, runbook_url=runbook)
     # What the resident process does is no run of Dagster's, and has no page.
     if alert.run_id and not alert.run_id.startswith("stream/"):
         links.setdefault("Run", f"{root}/runs/{quote(alert.run_id, safe='')}")

@@ -33,8 +33,6 @@ from alert_assets.kernel.clock import utc_now
 from alert_assets.lake.lakehouse import Lakehouse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from alert_assets.breaker.store import CircuitBreakers
     from alert_assets.settings import Settings
 
@@ -73,7 +71,8 @@ def allowed(settings: Settings, breakers: CircuitBreakers) -> tuple[Tables, list
         above = _above(table)
         if not {*above} <= {*free, BRONZE_QUARANTINE}:
             continue
-        refused = [refused_by(check) for check in failed if check.table_name in {before.name for before in above}]
+        names = {before.name for before in above}
+        refused = [refused_by(check) for check in failed if check.table_name in names]
         if table.breaker in shut:
             refused.append(str(shut[table.breaker]))
         refusals.update(dict.fromkeys(refused))
@@ -88,15 +87,11 @@ def _above(table: Contract) -> tuple[Contract, ...]:
     return (*above, BRONZE_QUARANTINE) if above and BRONZE_QUARANTINE not in above else tuple(above)
 
 
-def _guarded(tables: Iterable[Contract]) -> Guarded:
-    """All blocking checks of these tables."""
-    names = [table.name for table in tables]
-    blocking = {(name, check.name) for name in names for check in CHECKS[name][1]() if check.gating}
-    return Guarded({}, (), tuple(names), frozenset(blocking))
-
-
-#: What may keep a cycle from tables of the chain, but for breakers.
-_GUARDED = _guarded(dict.fromkeys(before for table in CHAIN for before in _above(table)))
+#: What may keep a cycle from tables of the chain, but for breakers: the blocking checks of all that they are made of.
+_ABOVE = tuple(dict.fromkeys(before.name for table in CHAIN for before in _above(table)))
+_GUARDED = Guarded(
+    {}, (), _ABOVE, frozenset((name, check.name) for name in _ABOVE for check in CHECKS[name][1]() if check.gating)
+)
 
 
 class Shift:

@@ -24,8 +24,11 @@ from alert_assets_tests.notify.channels.service import running
 from alert_assets_tests.support.pipeline import Pipeline
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from alert_assets.settings import Settings
     from alert_assets_tests.commands.conftest import Run
+    from alert_assets_tests.notify.channels.service import Service
 
 QUIET = "policies: {P1: {notify: {log: []}, escalation: [], reminders: null}}\n"
 
@@ -116,64 +119,68 @@ def test_another_dedup_window_makes_other_windows_of_the_same_alerts(heard: Sett
     assert run("backtest", "--dedup-window", "90s").code == 2
 
 
-def test_from_landed_lines_to_the_page_that_would_be_lost(
-    settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def landing(settings: Settings) -> Pipeline:
+    """What lands is taken to platinum without Spark."""
+    settings = settings.model_copy(update={"landing_engine": "arrow", "refresh_engine": "arrow"})
+    Path(settings.landing_dir).mkdir(parents=True)
+    return Pipeline(settings, no_spark)
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    """Who is notified."""
+    with running() as service:
+        for name, value in service.variables.items():
+            monkeypatch.setenv(name, value)
+        yield service
+
+
+def notify_people() -> None:
+    notify(NotificationStack(load_settings()), load_settings(), budget_seconds=20)
+
+
+def test_from_landed_lines_to_the_page_that_would_be_lost(landing: Pipeline, service: Service, run: Run) -> None:
     """What landed in two batches some windows apart; a page a person took, and one that nobody did."""
-    settings = settings.model_copy(update={"landing_engine": "arrow", "refresh_engine": "arrow"})
-    Path(settings.landing_dir).mkdir(parents=True)
-    pipeline = Pipeline(settings, no_spark)
     began = utc_now() - timedelta(minutes=40)
-    with running() as service:
-        for name, value in service.variables.items():
-            monkeypatch.setenv(name, value)
-        for host, minutes in (("host-a", 0), ("host-b", 20)):
-            at = began + timedelta(minutes=minutes)
-            fields = {"alert_type": "disk_full", "severity": "CRITICAL", "status": "firing", "host": host}
-            pipeline.land(
-                f"{host}.jsonl", line(host, at, "alert", **fields, alert_id=host, application_id=f"app-{host}")
-            )
-            pipeline.run()
-            notify(NotificationStack(load_settings()), load_settings(), budget_seconds=20)
-        assert len(service.requests) == 2
-        first = run("alerts", "--json").json["episodes"][-1]
-        assert run("alerts", "acknowledge", first["id"], "--who", "ana", "--why", "mine").code == 0
-        Path("same.yaml").write_text("{}\n")
-        same = run("backtest", "--routing", "same.yaml", "--since", "2h", "--tick", "1m")
-        assert (same.code, same.out.rstrip().splitlines()[-1]) == (0, "Nothing differs.")
-        Path("quiet.yaml").write_text(QUIET)
-        lost = run("backtest", "--routing", "quiet.yaml", "--since", "2h", "--tick", "1m")
-        assert lost.code == 1
-        unheard, _, others = lost.out.partition("## Lost")
-        host = first["alert"]["host"]
-        assert f"app-{host}" in unheard
-        assert "by ana" in unheard
-        assert "app-host-a" in others
-        assert "app-host-b" in others
-        assert len(service.requests) == 2, "a replay sends nothing"
+    for host, minutes in (("host-a", 0), ("host-b", 20)):
+        at = began + timedelta(minutes=minutes)
+        fields = {"alert_type": "disk_full", "severity": "CRITICAL", "status": "firing", "host": host}
+        landing.land(f"{host}.jsonl", line(host, at, "alert", **fields, alert_id=host, application_id=f"app-{host}"))
+        landing.run()
+        notify_people()
+    assert len(service.requests) == 2
+    first = run("alerts", "--json").json["episodes"][-1]
+    assert run("alerts", "acknowledge", first["id"], "--who", "ana", "--why", "mine").code == 0
+    Path("same.yaml").write_text("{}\n")
+    same = run("backtest", "--routing", "same.yaml", "--since", "2h", "--tick", "1m")
+    assert (same.code, same.out.rstrip().splitlines()[-1]) == (0, "Nothing differs.")
+    Path("quiet.yaml").write_text(QUIET)
+    lost = run("backtest", "--routing", "quiet.yaml", "--since", "2h", "--tick", "1m")
+    assert lost.code == 1
+    unheard, _, others = lost.out.partition("## Lost")
+    host = first["alert"]["host"]
+    assert f"app-{host}" in unheard
+    assert "by ana" in unheard
+    assert "app-host-a" in others
+    assert "app-host-b" in others
+    assert len(service.requests) == 2, "a replay sends nothing"
 
 
-def test_what_people_read_in_a_pull_request_has_no_address_and_no_secret(
-    settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = settings.model_copy(update={"landing_engine": "arrow", "refresh_engine": "arrow"})
-    Path(settings.landing_dir).mkdir(parents=True)
-    pipeline = Pipeline(settings, no_spark)
-    with running() as service:
-        for name, value in service.variables.items():
-            monkeypatch.setenv(name, value)
-        for who in ("ana.smith", "bob.jones"):
-            about = {"alert_type": f"mailbox of {who}@example.com full, password=hunter2", "severity": "CRITICAL"}
-            at = utc_now() - timedelta(minutes=20)
-            landed = line(who, at, "alert", **about, alert_id=who, status="firing", application_id=f"mail-{who[:3]}")
-            pipeline.land(f"{who}.jsonl", landed)
-        pipeline.run()
-        notify(NotificationStack(load_settings()), load_settings(), budget_seconds=20)
-        first = run("alerts", "--json").json["episodes"][0]
-        assert run("alerts", "acknowledge", first["id"], "--who", "operator", "--why", "mine").code == 0
-        Path("quiet.yaml").write_text(QUIET)
-        quiet = ("backtest", "--routing", "quiet.yaml", "--since", "2h", "--tick", "1m")
-        printed, as_json = run(*quiet), run(*quiet, "--json")
+@pytest.mark.usefixtures("service")
+def test_what_people_read_in_a_pull_request_has_no_address_and_no_secret(landing: Pipeline, run: Run) -> None:
+    for who in ("ana.smith", "bob.jones"):
+        about = {"alert_type": f"mailbox of {who}@example.com full, password=hunter2", "severity": "CRITICAL"}
+        at = utc_now() - timedelta(minutes=20)
+        landed = line(who, at, "alert", **about, alert_id=who, status="firing", application_id=f"mail-{who[:3]}")
+        landing.land(f"{who}.jsonl", landed)
+    landing.run()
+    notify_people()
+    first = run("alerts", "--json").json["episodes"][0]
+    assert run("alerts", "acknowledge", first["id"], "--who", "operator", "--why", "mine").code == 0
+    Path("quiet.yaml").write_text(QUIET)
+    quiet = ("backtest", "--routing", "quiet.yaml", "--since", "2h", "--tick", "1m")
+    printed, as_json = run(*quiet), run(*quiet, "--json")
     for out in (printed.out.replace("\\", ""), as_json.out):
         assert {"a***@example.com", "b***@example.com"} == set(re.findall(r"\w\*\*\*@example.com", out))
         assert [hidden for hidden in ("ana.smith", "bob.jones", "hunter2") if hidden in out] == []

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,8 +15,10 @@ from alert_assets.spark.server import DISCOVERY_VARIABLE, running_server, stop_s
 from alert_assets_tests.promises.conftest import site_in
 from alert_assets_tests.promises.test_people_are_notified_in_seconds import event
 from alert_assets_tests.support.dagster_site import PATIENCE_SECONDS, Site, kill
+from alert_assets_tests.support.stream import start
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -34,14 +34,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 @contextmanager
 def streaming(site: Site) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "alert_assets.cli", "stream"],
-        cwd=site.folder,
-        env=site.environment(),
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
+    process = start(site)
     try:
         yield process
     finally:

@@ -12,8 +12,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter, defaultdict
@@ -36,7 +34,7 @@ from alert_assets_tests.oracle.comparison import assert_same_bronze, assert_same
 from alert_assets_tests.promises.conftest import site_in, tables
 from alert_assets_tests.promises.test_people_are_notified_in_seconds import event
 from alert_assets_tests.stream.test_killed import kill_server
-from alert_assets_tests.support.stream import PATIENCE_SECONDS, Stream
+from alert_assets_tests.support.stream import PATIENCE_SECONDS, Stream, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,13 +127,7 @@ def patience_seconds() -> float:
 
 def kill_within_its_start(site: Site, seconds: float) -> int:
     """Return the number that the process had."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "alert_assets.cli", "stream"],
-        cwd=site.folder,
-        env=site.environment(),
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = start(site)
     time.sleep(seconds)
     process.kill()
     process.wait()

@@ -10,13 +10,29 @@ import threading
 import time
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from alert_assets_tests.support.dagster_site import Site
 
 #: What includes the start of Spark, on two busy cores.
 PATIENCE_SECONDS = 300.0
+
+
+def start(site: Site, stderr: int | IO[str] = subprocess.DEVNULL, **variables: str) -> subprocess.Popen[str]:
+    """Start one, the leader of a process group.
+
+    Args:
+        variables: of the environment of this process alone.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-m", "alert_assets.cli", "stream"],
+        cwd=site.folder,
+        env=site.environment() | variables,
+        stderr=stderr,
+        text=True,
+        start_new_session=True,
+    )
 
 
 class Stream:
@@ -26,15 +42,8 @@ class Stream:
     """
 
     def __init__(self, site: Site, **variables: str) -> None:
-        """Args: variables: of the environment of this process alone."""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "alert_assets.cli", "stream"],
-            cwd=site.folder,
-            env=site.environment() | variables,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        """Args: variables: as :func:`start` takes them."""
+        self.process = start(site, subprocess.PIPE, **variables)
         self._said: list[str] = []
         self._unread: SimpleQueue[str] = SimpleQueue()
         self._reader = threading.Thread(target=self._drain, daemon=True)
