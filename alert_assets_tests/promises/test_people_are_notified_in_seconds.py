@@ -77,7 +77,7 @@ def await_(service: Service, application: str, action: str, seconds: float) -> f
 
 def test_an_alert_is_heard_in_seconds_and_a_kill_loses_nothing(site: Site, service: Service) -> None:
     with Stream(site) as stream:
-        # The first one waits for Spark.
+        # The first one waits for what its cycle loads.
         site.land("first.jsonl", event("first"))
         await_(service, "first", "open", PATIENCE_SECONDS)
         site.land("shop.jsonl", event("shop"))
