@@ -107,3 +107,25 @@ def test_one_outage_is_one_row_and_one_story(site: Site, service: Service) -> No
     assert "latency_high on web" in update["description"]
     assert opening["cause"].startswith("Hypothesis: ledger [R1]")
     assert len({request.json["key"] for request in service.requests}) == len(service.requests)
+
+
+def test_one_resolution_ends_all_that_its_source_has_left_firing(tmp_path: Path) -> None:
+    """A source that says for the first time in a month that it is over: each opening came in a run of its own."""
+    site = site_in(tmp_path)
+    now = datetime.now(UTC)
+
+    def land(name: str, ago: timedelta, status: str) -> None:
+        about = {"event_type": "alert", "application_id": "ledger", "alert_type": "disk_full", "severity": "HIGH"}
+        site.land(f"{name}.jsonl", {"event_id": name, "timestamp": (now - ago).isoformat(), "status": status, **about})
+        site.command("run")
+
+    def listed() -> list[tuple[str, str | None]]:
+        problems = json.loads(site.command("problems", "list", "--json"))["problems"]
+        return sorted((one["state"], one["resolved_at"]) for one in problems)
+
+    for days in (28, 14, 1):
+        land(f"{days}-days", timedelta(days=days), "firing")
+    assert listed() == [("firing", None)] * 3
+    land("over", timedelta(hours=1), "resolved")
+    assert [state for state, _ in listed()] == ["resolved"] * 3
+    assert len({at for _, at in listed()}) == 1
