@@ -190,6 +190,12 @@ class Settings(BaseSettings):
     vacuum_retention_days: float = Field(
         7, ge=1, le=365, description="How long files that no version needs stay: no run, reader or restore is older."
     )
+    keep_commits: int = Field(
+        5000,
+        ge=1000,
+        le=1_000_000,
+        description="How many commits a table's log keeps at most: a restore reaches back no further.",
+    )
     keep_ledger_days: int = Field(
         400, ge=30, le=36_500, description="How long alerts, decisions, deliveries and episodes that are over are kept."
     )

@@ -20,7 +20,14 @@ from alert_assets.ingest.landing import archive_ingested, waiting_for_archive
 from alert_assets.kernel.sql import literal, quote
 from alert_assets.lake.compaction import compact
 from alert_assets.lake.lakehouse import Lakehouse, rows_in
-from alert_assets.lake.maintenance import TABLES, TableMaintenance, TableUpkeep, maintain_table, table_upkeep
+from alert_assets.lake.maintenance import (
+    TABLES,
+    TableMaintenance,
+    TableUpkeep,
+    maintain_table,
+    shorten_log,
+    table_upkeep,
+)
 from alert_assets.lake.schema import LakehouseError
 from alert_assets.state.check_results import latest_checks
 from alert_assets.state.database import State
@@ -129,12 +136,16 @@ def maintain(
 def compact_busy(settings: Settings, table: Contract, now: datetime) -> Compaction:
     """Put small files of a table together that is committed to every second, and waited for no longer than that.
 
+    Its log is cut back, too.
+
     Raises:
         Exception: whatever is wrong with the table, its files or the state database.
     """
     lakehouse = Lakehouse(settings.model_copy(update={"lock_timeout_seconds": _BUSY_PATIENCE_SECONDS}))
     checked = checked_batch_id(State(settings.state_url), table)
-    return compact(lakehouse, table, now, lambda _: None, checked=checked, busy=True)
+    done = compact(lakehouse, table, now, lambda _: None, checked=checked, busy=True)
+    shorten_log(lakehouse, table)
+    return done
 
 
 def upkeep(settings: Settings, contract: Contract, now: datetime, *, vacuum: bool = False) -> TableUpkeep | None:

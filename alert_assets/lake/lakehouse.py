@@ -26,7 +26,7 @@ from alert_assets.kernel.sql import literal, one_of, quote
 from alert_assets.lake.log import newest_first
 from alert_assets.lake.opened import open_table
 from alert_assets.lake.rows import arrow_query, query
-from alert_assets.lake.schema import STATISTICS, LakehouseError, evolve, is_of_now, shaped, stored_schema
+from alert_assets.lake.schema import PROPERTIES, LakehouseError, evolve, is_of_now, shaped, stored_schema
 from alert_assets.lake.snapshot import BATCH_APP, Snapshot, transaction_version
 
 if TYPE_CHECKING:
@@ -107,8 +107,7 @@ class Lakehouse:
             name=contract.name,
             description=contract.description,
             configuration={
-                **STATISTICS,
-                "delta.checkpointInterval": "50",
+                **PROPERTIES,
                 "delta.logRetentionDuration": "interval 30 days",
                 # A merge writes what it copies and what it adds into one file, up to this. With the default of 100 MB
                 # all of a small table would be one file, and every merge would write all of it anew.

@@ -11,6 +11,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -31,7 +32,8 @@ from alert_assets.lake.compaction import (
     settled_batch_id,
     target_bytes,
 )
-from alert_assets.lake.schema import rebuild
+from alert_assets.lake.log import commit_of
+from alert_assets.lake.schema import LakehouseError, rebuild
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -44,8 +46,16 @@ if TYPE_CHECKING:
 #: Tables that are maintained.
 TABLES: tuple[Contract, ...] = tuple(contract for contract in ALL_CONTRACTS.values() if contract.time_column)
 
-#: Every commit path writes a checkpoint at each 50th version, after the commit. Here is who was killed in between.
+#: Every commit path writes a checkpoint at each tenth version, after the commit. Here is who was killed in between.
 _COMMITS_WITHOUT_CHECKPOINT = 100
+
+#: For how long a log names a file that is gone, and how long that is where a table does not say.
+_NAMED_FOR, _DEFAULT_MINUTES = "delta.deletedFileRetentionDuration", 7 * 24 * 60
+
+_NUMBERED = re.compile(r"\d{20}\.")
+
+#: How long a batch may take: its files are in no log yet.
+_LONGEST_BATCH_HOURS = 24
 
 
 def table_named(name: str) -> Contract:
@@ -112,6 +122,7 @@ def maintain_table(
         vacuumed = _vacuum(table, lakehouse.settings, dry_run=dry_run) if cleaning else 0
         if cleaning and not dry_run:
             _tidy_log(table)
+            _bound_log(lakehouse, contract, table)
         files_after, bytes_after = _extent(table, contract)
         return TableMaintenance(
             name=contract.name,
@@ -147,7 +158,7 @@ def _vacuum(table: DeltaTable, settings: Settings, *, dry_run: bool) -> int:
     A file that is not in the log may be one that a batch is writing this moment; the retention is also how
     long that may take.
     """
-    hours = max(1, round(settings.vacuum_retention_days * 24))
+    hours = max(_minutes(table, settings) // 60, _LONGEST_BATCH_HOURS)
     # Full: files that were never committed are in no log entry, and only a listing finds them.
     removed = table.vacuum(hours, dry_run=dry_run, enforce_retention_duration=False, full=True)
     root = local_path(table.table_uri)
@@ -172,6 +183,56 @@ def _tidy_log(table: DeltaTable) -> None:
     if table.version() - (-1 if checkpoint is None else checkpoint) > _COMMITS_WITHOUT_CHECKPOINT:
         table.create_checkpoint()
     table.cleanup_metadata()
+
+
+def shorten_log(lakehouse: Lakehouse, contract: Contract) -> None:
+    """Cut a table's log back to its newest `keep_commits`, where it has a fifth more."""
+    table, most = lakehouse.table(contract), lakehouse.settings.keep_commits
+    if table is not None and commit_of(table, table.version() - most - most // 5) is not None:
+        _bound_log(lakehouse, contract, table)
+
+
+def _bound_log(lakehouse: Lakehouse, contract: Contract, table: DeltaTable) -> None:
+    """Keep the newest `keep_commits` of a log, and of what is gone the names that they need.
+
+    Who opens a table lists the log's folder and reads the names of files that are gone: of one that is committed to
+    every second, for thirty days and seven, that would soon take longer than all else.
+    """
+    minutes = _minutes(table, lakehouse.settings)
+    if minutes != _minutes_now(table):
+        # Who writes it now would lose a race against new properties. The next time will do.
+        with suppress(LakehouseError), lakehouse.writing(ALL_CONTRACTS[contract.lock or contract.name]):
+            if (newest := lakehouse.table_to_write(contract)) is not None:
+                newest.alter.set_table_properties({_NAMED_FOR: f"interval {minutes} minutes"})
+    if (first := table.version() - lakehouse.settings.keep_commits) > 0:
+        _remove_commits(table, first)
+
+
+def _remove_commits(table: DeltaTable, first: int) -> None:
+    """Remove the commits before a version, but for those since the checkpoint that it is read from."""
+    filesystem, root = filesystem_of(local_path(table.table_uri))
+    found = filesystem.get_file_info(fs.FileSelector(f"{root}/_delta_log"))
+    numbered = sorted((int(info.base_name[:20]), info.base_name) for info in found if _NUMBERED.match(info.base_name))
+    checkpoints = [number for number, name in numbered if ".checkpoint." in name]
+    begin = max((number for number in checkpoints if number <= first), default=min(checkpoints, default=0))
+    for _, name in takewhile(lambda entry: entry[0] < begin, numbered):
+        filesystem.delete_file(f"{root}/_delta_log/{name}")
+
+
+def _minutes(table: DeltaTable, settings: Settings) -> int:
+    """For how long files that are gone are kept and named: no longer than the commits that need them."""
+    retention = round(settings.vacuum_retention_days * 24) * 60
+    commits = [commit_of(table, table.version() - back) or {} for back in (settings.keep_commits, 0)]
+    oldest, newest = (commit.get("timestamp") for commit in commits)
+    if oldest is None or newest is None:
+        return retention
+    # By the half hour: each change is a commit.
+    return min(retention, 30 * (1 + (int(newest) - int(oldest)) // 1_800_000))
+
+
+def _minutes_now(table: DeltaTable) -> int:
+    found = re.fullmatch(r"interval (\d+) minutes", table.metadata().configuration.get(_NAMED_FOR, ""))
+    return int(found[1]) if found else _DEFAULT_MINUTES
 
 
 def newest_checkpoint(table: DeltaTable) -> int | None:

@@ -69,9 +69,10 @@ def foreign_feature(table: DeltaTable) -> str | None:
     )
 
 
-#: Of all columns: by default a Delta writer keeps those of the first 32, and `_batch_id`, by which readers pass over
-#: files, comes last.
-STATISTICS = {"delta.dataSkippingNumIndexedCols": "-1"}
+#: What every table is to have. Statistics of all columns: by default a Delta writer keeps those of the first 32, and
+#: `_batch_id`, by which readers pass over files, comes last. A checkpoint every ten commits: who opens a table reads
+#: the commits after it, a third of a millisecond each.
+PROPERTIES = {"delta.dataSkippingNumIndexedCols": "-1", "delta.checkpointInterval": "10"}
 
 
 def require_readable(table: DeltaTable, contract: Contract) -> None:
@@ -84,7 +85,7 @@ def require_readable(table: DeltaTable, contract: Contract) -> None:
 
 def is_of_now(table: DeltaTable, contract: Contract) -> bool:
     """Whether there is nothing that :func:`evolve` would do to a table, or refuse."""
-    there = STATISTICS.items() <= table.metadata().configuration.items()
+    there = PROPERTIES.items() <= table.metadata().configuration.items()
     return there and not schema_drift(contract, table.schema()) and foreign_feature(table) is None
 
 
@@ -114,8 +115,8 @@ def evolve(table: DeltaTable, contract: Contract, last_batch_id: int) -> DeltaTa
         return rebuild(table, contract, known)
     if missing:
         table.alter.add_columns([field for field in stored_schema(contract).fields if field.name in missing])
-    if not STATISTICS.items() <= table.metadata().configuration.items():
-        table.alter.set_table_properties(STATISTICS)
+    if not PROPERTIES.items() <= table.metadata().configuration.items():
+        table.alter.set_table_properties(PROPERTIES)
     return table
 
 

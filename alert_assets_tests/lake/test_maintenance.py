@@ -20,7 +20,7 @@ from alert_assets.ingest.maintenance import MaintenanceReport, maintain, upkeep
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake import compaction
 from alert_assets.lake.lakehouse import Lakehouse, append_rows, cursor_app, rows_in
-from alert_assets.lake.maintenance import TABLES, newest_checkpoint, table_named
+from alert_assets.lake.maintenance import TABLES, newest_checkpoint, shorten_log, table_named
 from alert_assets.lake.schema import LakehouseError
 from alert_assets.settings import Settings, SettingsError, load_settings
 from alert_assets_tests.checks.lake import MINUTE, T0, Lake, alert, line
@@ -344,3 +344,47 @@ def test_a_measured_table_that_is_being_written_is_left_for_the_next_time(settin
     assert report.problems == {}
     assert "run_cost" in report.skipped
     assert run(settings, now).pruned_rows == {"run_cost": 1}
+
+
+def test_a_table_that_is_committed_to_every_second_keeps_a_short_log(settings: Settings):
+    """What is gone is forgotten with the commits that need it; a restore within what is kept works."""
+    settings = settings.model_copy(update={"keep_commits": 50})
+    lakehouse = Lakehouse(settings)
+    log = Path(lakehouse.uri(BRONZE_EVENTS), "_delta_log")
+    for number in range(6):
+        append(lakehouse, BRONZE_EVENTS, event(number))
+    run(settings, tables=[BRONZE_EVENTS], cleaning=False)
+    sizes = []
+    for number in range(200):
+        lakehouse.move_cursors(BRONZE_EVENTS, {"test": number})
+        shorten_log(lakehouse, BRONZE_EVENTS)
+        sizes.append(len(list(log.glob("*.json"))))
+    assert max(sizes) <= 72
+    assert sizes[-1] >= 50
+    table = lakehouse.table_to_write(BRONZE_EVENTS)
+    assert table is not None
+    assert table.metadata().configuration["delta.deletedFileRetentionDuration"] == "interval 30 minutes"
+    assert {row["event_id"] for row in lakehouse.rows(BRONZE_EVENTS).to_pylist()} == {f"e{n}" for n in range(6)}
+    table.restore(table.version() - 45)
+    append(lakehouse, BRONZE_EVENTS, event(6))
+    assert lakehouse.rows(BRONZE_EVENTS).num_rows == 7
+
+
+def test_a_log_that_is_short_again_names_what_is_gone_for_as_long_as_vacuum_keeps_it(settings: Settings):
+    lakehouse = Lakehouse(settings)
+    for number in range(130):
+        lakehouse.move_cursors(SILVER_ALERTS, {cursor_app(BRONZE_EVENTS): number})
+
+    def named() -> str | None:
+        table = lakehouse.table(SILVER_ALERTS)
+        assert table is not None
+        return table.metadata().configuration.get("delta.deletedFileRetentionDuration")
+
+    shorten_log(lakehouse, SILVER_ALERTS)
+    assert named() is None
+    run(settings.model_copy(update={"keep_commits": 100}), tables=[SILVER_ALERTS])
+    assert named() == "interval 30 minutes"
+    run(settings, tables=[SILVER_ALERTS])
+    assert named() == "interval 10080 minutes"
+    run(settings.model_copy(update={"vacuum_retention_days": 30}), tables=[SILVER_ALERTS])
+    assert named() == "interval 43200 minutes"
