@@ -192,7 +192,7 @@ class Settings(BaseSettings):
     )
     keep_commits: int = Field(
         5000,
-        ge=1000,
+        ge=100,
         le=1_000_000,
         description="How many commits a table's log keeps at most: a restore reaches back no further.",
     )
