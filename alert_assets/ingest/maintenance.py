@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deltalake.exceptions import DeltaError
 
-from alert_assets.contracts import BRONZE_EVENTS, RELIABILITY_CONTRACTS, Contract
+from alert_assets.contracts import ALL_CONTRACTS, BRONZE_EVENTS, BRONZE_QUARANTINE, RELIABILITY_CONTRACTS, Contract
 from alert_assets.errors import UserError
 from alert_assets.ingest.landing import archive_ingested, waiting_for_archive
 from alert_assets.kernel.sql import literal, quote
 from alert_assets.lake.compaction import compact
-from alert_assets.lake.lakehouse import Lakehouse, rows_in
+from alert_assets.lake.lakehouse import COMMIT_INFO, Lakehouse, rows_in
 from alert_assets.lake.maintenance import (
     TABLES,
     TableMaintenance,
@@ -29,12 +29,13 @@ from alert_assets.lake.maintenance import (
     table_upkeep,
 )
 from alert_assets.lake.schema import LakehouseError
+from alert_assets.lake.snapshot import BATCH_APP
 from alert_assets.state.check_results import latest_checks
 from alert_assets.state.database import State
 from alert_assets.state.retention import prunable_rows, prune_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from alert_assets.lake.compaction import Compaction
@@ -104,6 +105,7 @@ def maintain(
             checked=checked_batch_id(state, table),
             cleaning=cleaning,
             dry_run=dry_run,
+            is_needed=_is_needed(lakehouse, table),
         )
         for table in tables
     ]
@@ -144,8 +146,28 @@ def compact_busy(settings: Settings, table: Contract, now: datetime) -> Compacti
     lakehouse = Lakehouse(settings.model_copy(update={"lock_timeout_seconds": _BUSY_PATIENCE_SECONDS}))
     checked = checked_batch_id(State(settings.state_url), table)
     done = compact(lakehouse, table, now, lambda _: None, checked=checked, busy=True)
-    shorten_log(lakehouse, table)
+    shorten_log(lakehouse, table, _is_needed(lakehouse, table))
     return done
+
+
+def _is_needed(lakehouse: Lakehouse, table: Contract) -> Callable[[Mapping[str, Any]], bool]:
+    """Whether a commit of a table will still be looked for.
+
+    By who finishes what was begun in bronze and is not in quarantine yet; and by a table that is made of this one, of
+    which rows have gone that it has seen.
+    """
+
+    def is_needed(commit: Mapping[str, Any]) -> bool:
+        info: Mapping[str, Any] = commit.get(COMMIT_INFO) or {}
+        if info.get("full_refresh"):
+            made_of_it = (one for one in ALL_CONTRACTS.values() if table in one.derived_from and lakehouse.table(one))
+            return any(0 < lakehouse.cursor(one, table) < info["transactions"][BATCH_APP] for one in made_of_it)
+        if info.keys().isdisjoint({"replay", "remap", "release"}):
+            return False
+        begun = {app: number for app, number in info["transactions"].items() if app != BATCH_APP}
+        return any(lakehouse.transaction(BRONZE_QUARANTINE, app) < number for app, number in begun.items())
+
+    return is_needed
 
 
 def upkeep(settings: Settings, contract: Contract, now: datetime, *, vacuum: bool = False) -> TableUpkeep | None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deltalake.exceptions import DeltaError
 from pyarrow import ArrowException, fs
@@ -36,12 +37,15 @@ from alert_assets.lake.log import commit_of
 from alert_assets.lake.schema import LakehouseError, rebuild
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from deltalake import DeltaTable
 
     from alert_assets.lake.lakehouse import Lakehouse
     from alert_assets.settings import Settings
+
+#: Whether somebody will still look for a commit, by what the log says of it.
+IsNeeded = Callable[[Mapping[str, Any]], bool]
 
 #: Tables that are maintained.
 TABLES: tuple[Contract, ...] = tuple(contract for contract in ALL_CONTRACTS.values() if contract.time_column)
@@ -101,6 +105,7 @@ def maintain_table(
     checked: int | None,
     cleaning: bool,
     dry_run: bool,
+    is_needed: IsNeeded = lambda _: False,
 ) -> TableMaintenance:
     """Do what is due to one table; what goes wrong with it keeps no other from its turn.
 
@@ -108,6 +113,7 @@ def maintain_table(
         checked: the highest `_batch_id` that the table's checks have seen; None when it has none.
         cleaning: whether files and log entries that are too old are removed as well.
         dry_run: change nothing, and report what would be done.
+        is_needed: as :func:`shorten_log` takes it.
     """
     try:
         table = lakehouse.table_to_write(contract)
@@ -122,7 +128,7 @@ def maintain_table(
         vacuumed = _vacuum(table, lakehouse.settings, dry_run=dry_run) if cleaning else 0
         if cleaning and not dry_run:
             _tidy_log(table)
-            _bound_log(lakehouse, contract, table)
+            _bound_log(lakehouse, contract, table, is_needed)
         files_after, bytes_after = _extent(table, contract)
         return TableMaintenance(
             name=contract.name,
@@ -185,14 +191,18 @@ def _tidy_log(table: DeltaTable) -> None:
     table.cleanup_metadata()
 
 
-def shorten_log(lakehouse: Lakehouse, contract: Contract) -> None:
-    """Cut a table's log back to its newest `keep_commits`, where it has a fifth more."""
+def shorten_log(lakehouse: Lakehouse, contract: Contract, is_needed: IsNeeded = lambda _: False) -> None:
+    """Cut a table's log back to its newest `keep_commits`, where it has a fifth more.
+
+    Args:
+        is_needed: whether somebody will still look for a commit; it stays, with all that follow it.
+    """
     table, most = lakehouse.table(contract), lakehouse.settings.keep_commits
     if table is not None and commit_of(table, table.version() - most - most // 5) is not None:
-        _bound_log(lakehouse, contract, table)
+        _bound_log(lakehouse, contract, table, is_needed)
 
 
-def _bound_log(lakehouse: Lakehouse, contract: Contract, table: DeltaTable) -> None:
+def _bound_log(lakehouse: Lakehouse, contract: Contract, table: DeltaTable, is_needed: IsNeeded) -> None:
     """Keep the newest `keep_commits` of a log, and of what is gone the names that they need.
 
     Who opens a table lists the log's folder and reads the names of files that are gone: of one that is committed to
@@ -205,17 +215,22 @@ def _bound_log(lakehouse: Lakehouse, contract: Contract, table: DeltaTable) -> N
             if (newest := lakehouse.table_to_write(contract)) is not None:
                 newest.alter.set_table_properties({_NAMED_FOR: f"interval {minutes} minutes"})
     if (first := table.version() - lakehouse.settings.keep_commits) > 0:
-        _remove_commits(table, first)
+        _remove_commits(table, first, is_needed)
 
 
-def _remove_commits(table: DeltaTable, first: int) -> None:
-    """Remove the commits before a version, but for those since the checkpoint that it is read from."""
+def _remove_commits(table: DeltaTable, first: int, is_needed: IsNeeded) -> None:
+    """Remove the commits before a version, but for those since the checkpoint that it is read from.
+
+    The oldest first: commits are looked for from the newest back to the first that is not there.
+    """
     filesystem, root = filesystem_of(local_path(table.table_uri))
     found = filesystem.get_file_info(fs.FileSelector(f"{root}/_delta_log"))
     numbered = sorted((int(info.base_name[:20]), info.base_name) for info in found if _NUMBERED.match(info.base_name))
     checkpoints = [number for number, name in numbered if ".checkpoint." in name]
     begin = max((number for number in checkpoints if number <= first), default=min(checkpoints, default=0))
-    for _, name in takewhile(lambda entry: entry[0] < begin, numbered):
+    for number, name in takewhile(lambda entry: entry[0] < begin, numbered):
+        if is_needed(commit_of(table, number) or {}):
+            return
         filesystem.delete_file(f"{root}/_delta_log/{name}")
 
 

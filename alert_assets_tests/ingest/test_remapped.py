@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE
+from alert_assets.ingest.maintenance import compact_busy
 from alert_assets.ingest.replay import replay_quarantine
 from alert_assets.intake.envelope import in_lines, joined, part_of, unmapped
 from alert_assets.lake.lakehouse import Lakehouse
@@ -129,6 +130,7 @@ def test_a_payload_longer_than_a_line_is_kept_in_parts(settings, tmp_path, monke
 
 DYING = """
 import os, signal, sys
+from alert_assets.ingest.maintenance import compact_busy
 from alert_assets.ingest.replay import replay_quarantine
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import load_settings
@@ -138,18 +140,26 @@ replay_quarantine(lambda: None, Lakehouse(settings), settings, print)
 """
 
 
+@pytest.mark.parametrize("commits", [0, 150], ids=["at once", "after bronze's log was cut"])
 def test_killed_between_the_tables_it_moves_nothing_twice_whatever_the_mapping_says_then(
-    settings, tmp_path, monkeypatch
+    settings, tmp_path, monkeypatch, commits
 ):
     mend(tmp_path / "senders", monkeypatch)
     keep(settings, *kept(RENAMED))
     killed = subprocess.run([sys.executable, "-c", DYING, str(settings.data_dir)], env=dict(os.environ))
     assert killed.returncode == -signal.SIGKILL
     assert applications(settings) == ["shop0", "shop1", "shop2"]
+    settings = settings.model_copy(update={"keep_commits": 100})
+    for number in range(commits):
+        Lakehouse(settings).move_cursors(BRONZE_EVENTS, {"test": number})
+        compact_busy(settings, BRONZE_EVENTS, NOW)
     mend(tmp_path / "senders", monkeypatch, "join('-', ['other', service.title])")
     assert replay(settings) == (0, 0)
     assert applications(settings) == ["shop0", "shop1", "shop2"]
     assert all(row["replayed_at"] for row in rows(settings, BRONZE_QUARANTINE))
+    if commits:
+        compact_busy(settings, BRONZE_EVENTS, NOW)
+        assert len(Lakehouse(settings).commits(BRONZE_EVENTS)) < commits, "it is cut now"
 
 
 @pytest.mark.slow

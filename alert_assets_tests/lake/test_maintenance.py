@@ -13,10 +13,18 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from alert_assets.contracts import BRONZE_EVENTS, BRONZE_QUARANTINE, CONTRACTS, GOLD_INCIDENTS, RUN_COST, SILVER_ALERTS
+from alert_assets.contracts import (
+    BRONZE_EVENTS,
+    BRONZE_QUARANTINE,
+    CONTRACTS,
+    GOLD_INCIDENTS,
+    GOLD_PROBLEMS,
+    RUN_COST,
+    SILVER_ALERTS,
+)
 from alert_assets.errors import UserError
 from alert_assets.ingest import maintenance
-from alert_assets.ingest.maintenance import MaintenanceReport, maintain, upkeep
+from alert_assets.ingest.maintenance import MaintenanceReport, compact_busy, maintain, upkeep
 from alert_assets.kernel.clock import utc_now
 from alert_assets.lake import compaction
 from alert_assets.lake.lakehouse import Lakehouse, append_rows, cursor_app, rows_in
@@ -388,3 +396,25 @@ def test_a_log_that_is_short_again_names_what_is_gone_for_as_long_as_vacuum_keep
     assert named() == "interval 10080 minutes"
     run(settings.model_copy(update={"vacuum_retention_days": 30}), tables=[SILVER_ALERTS])
     assert named() == "interval 43200 minutes"
+
+
+def test_that_rows_have_gone_is_known_until_all_have_seen_it(lake: Lake, settings: Settings):
+    """Gold is held up while silver is made anew and then committed to for hours."""
+    lakehouse = lake.lakehouse
+    seen = lakehouse.cursor(GOLD_INCIDENTS, SILVER_ALERTS)
+    rows = lakehouse.rows(SILVER_ALERTS)
+    lakehouse.overwrite(SILVER_ALERTS, rows.drop_columns(["_batch_id"]), {})
+    busy = settings.model_copy(update={"keep_commits": 100})
+
+    def pass_by() -> int:
+        for number in range(130):
+            lakehouse.move_cursors(SILVER_ALERTS, {"test": number})
+            compact_busy(busy, SILVER_ALERTS, T0)
+        return len(lakehouse.commits(SILVER_ALERTS))
+
+    assert pass_by() > 130
+    assert lakehouse.was_rebuilt(SILVER_ALERTS, since=seen)
+    last = lakehouse.snapshot(SILVER_ALERTS).last_batch_id
+    for table in (GOLD_INCIDENTS, GOLD_PROBLEMS):
+        lakehouse.move_cursors(table, {cursor_app(SILVER_ALERTS): last})
+    assert pass_by() < 130
