@@ -112,10 +112,10 @@ def _calls(pairs: Pairs, settings: Settings) -> Calls:
     return Calls(((*pair, *times) for pair, times in pairs.items()), written_down)
 
 
-def _pairs(table: DeltaTable | None) -> Pairs:
+def _pairs(table: DeltaTable | None, of: str = "true") -> Pairs:
     if table is None:
         return {}
-    rows = query("SELECT caller, callee, first_seen, last_seen FROM t", t=table)
+    rows = query(f"SELECT caller, callee, first_seen, last_seen FROM t WHERE {of}", t=table)
     return {(row["caller"], row["callee"]): (row["first_seen"], row["last_seen"]) for row in rows}
 
 
@@ -220,8 +220,9 @@ class _Run:
         """When calls are in the graph now that were not, or the other way round."""
         changed = self._query(SILVER_DEPENDENCIES, f"SELECT caller, callee FROM t WHERE _batch_id > {cursor}")
         version = self._lakehouse.version_at(SILVER_DEPENDENCIES, cursor) if cursor and changed else None
+        of = one_of("caller", {row["caller"] for row in changed}, most=MOST_NAMED)
         try:
-            before = {} if version is None else _pairs(self._lakehouse.snapshot(SILVER_DEPENDENCIES, version).table)
+            before = {} if version is None else _pairs(self._lakehouse.snapshot(SILVER_DEPENDENCIES, version).table, of)
         except DeltaError:  # vacuumed: all calls count as new
             before = {}
         spans = []

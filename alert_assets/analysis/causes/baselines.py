@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from itertools import groupby
@@ -58,24 +59,24 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Samples of a series in order of time, by column: a ranking has half a million, too many for an object each.
+    """Samples of a series in order of time, by column: a ranking has millions of numbers, too many for an object each.
 
     Attributes:
         ends, seconds, weights, values: of each what :class:`Sample` says.
     """
 
-    ends: list[float]
-    seconds: list[float]
-    weights: list[float]
-    values: list[float]
+    ends: array[float]
+    seconds: array[float]
+    weights: array[float]
+    values: array[float]
 
     @classmethod
     def of(cls, samples: Iterable[Sample]) -> Samples:
         """Some samples, in any order."""
         ordered = sorted(samples)
-        return cls(*([sample[column] for sample in ordered] for column in range(4)))
+        return cls(*(array("d", [sample[column] for sample in ordered]) for column in range(4)))
 
-    def columns(self) -> tuple[list[float], ...]:
+    def columns(self) -> tuple[array[float], ...]:
         """The four, in their order."""
         return self.ends, self.seconds, self.weights, self.values
 
@@ -210,7 +211,7 @@ class Past:
         weight: requests, calls or lines behind them.
     """
 
-    values: list[float]
+    values: array[float] | list[float]
     thinned: list[tuple[Sequence[float], float]]
     samples: int
     weight: float
@@ -218,7 +219,7 @@ class Past:
     def add(self, hour: Hour) -> None:
         """Add an hour."""
         if hour.samples == len(hour.values):
-            self.values += hour.values
+            self.values.extend(hour.values)
         else:
             self.thinned.append((hour.values, hour.samples / len(hour.values)))
         self.samples += hour.samples

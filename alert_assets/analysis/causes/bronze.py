@@ -6,12 +6,14 @@ not have all that bronze has of the week, it is computed from bronze by the quer
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import chain, pairwise
+from itertools import chain, groupby, pairwise
 from math import ceil
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from alert_assets.analysis.causes.baselines import (
@@ -119,7 +121,7 @@ class History:
             lookback: how long before a window changes are looked for.
             applications: read what these say and no others; all when not given.
         """
-        self._samples: dict[Series, Samples] = {}
+        self._samples: dict[Series, _Part] = {}
         self._hours: dict[Series, list[Hour]] = defaultdict(list)
         self._changes: list[Change] = []
         self._by_application: dict[str, list[Series]] = defaultdict(list)
@@ -160,7 +162,7 @@ class History:
         hours: dict[Series, list[Hour]] = {}
         for series in self._of(applications):
             since = oldest.get(series.measure, begin - PAST_SECONDS)
-            if (known := self._samples.get(series)) and (found := _of_window(known, begin, ended, until)):
+            if (known := self._samples.get(series)) and (found := _of_window(*known, begin, ended, until)):
                 samples[series] = found
             if before := [hour for hour in self._hours.get(series, ()) if since <= hour.start < begin]:
                 hours[series] = before
@@ -221,9 +223,11 @@ class History:
             f"WHERE NOT ({is_before}) OR newer < {NEWEST}",
             table,
         )
-        found = zip(map(_series, *about), starts, samples, weights, map(kept, values), strict=True)
-        for series, start, *rest in found:
-            self._hours[series].append(Hour(start / 1e6, *rest))
+        found = zip(zip(*about, strict=True), starts, samples, weights, values, strict=True)
+        for names, rows in groupby(found, key=itemgetter(0)):
+            self._hours[_series(*names)] += [
+                Hour(start / 1e6, number, weight, array("d", kept(some))) for _, start, number, weight, some in rows
+            ]
 
 
 #: SQL of the end of the earliest window that an event may still belong to, in microseconds; of logs the minute counts.
@@ -259,18 +263,22 @@ def _since(begin: datetime | None) -> str:
     return "" if begin is None else f" AND hour >= {literal(begin)}"
 
 
-def _of_window(known: Samples, begin: float, ended: float, until: float) -> Samples | None:
-    """The samples that are seen from a window: from a moment to its end, and later ones that may belong to it."""
-    first, after = bisect_left(known.ends, begin), bisect_left(known.ends, ended)
-    behind = bisect_left(known.ends, until)
+def _of_window(known: Samples, first: int, last: int, begin: float, ended: float, until: float) -> Samples | None:
+    """The samples of a part that are seen from a window: from a moment to its end, and later ones that may be its."""
+    first, after, behind = (bisect_left(known.ends, moment, first, last) for moment in (begin, ended, until))
     # What may not belong to the window changes nothing of what is seen, once it comes.
     seen = [at for at in range(after, behind) if known.ends[at] < ended + (INTERVALS_AFTER + 1) * known.seconds[at]]
     if seen == [*range(after, after + len(seen))]:
         return known[first : after + len(seen)] if after + len(seen) > first else None
-    return Samples(*([column[at] for at in chain(range(first, after), seen)] for column in known.columns()))
+    return Samples(*(array("d", [column[at] for at in chain(range(first, after), seen)]) for column in known.columns()))
 
 
-def _by_series(events: pa.Table, measures: Iterable[str]) -> dict[Series, Samples]:
+#: The samples of a measure, one series after the other, and from where to where one has them: to cut thousands out
+#: takes longer than to read them, and of each only what is seen from a window is needed.
+_Part = tuple[Samples, int, int]
+
+
+def _by_series(events: pa.Table, measures: Iterable[str]) -> dict[Series, _Part]:
     """What events with a column for each measure say, by series and in order of time."""
     import numpy as np
 
@@ -283,20 +291,15 @@ def _by_series(events: pa.Table, measures: Iterable[str]) -> dict[Series, Sample
     names = [*zip(*([texts[at] for at in codes[order[first]].tolist()] for codes, texts in about), strict=True)]
     of = numbered(first, len(order))
     seconds, weights = (events[name].take(order).to_numpy() for name in ("seconds", "requests"))
-    found: dict[Series, Samples] = {}
+    found: dict[Series, _Part] = {}
     for measure in measures:
         column = events[measure].take(order)
         there = np.flatnonzero(column.is_valid().to_numpy())
         begins = starts(of[there])
         one = np.ones(len(there)) if measure in UNWEIGHTED else weights[there]
-        columns = [
-            ends[order][there].tolist(),
-            seconds[there].tolist(),
-            one.tolist(),
-            column.to_numpy()[there].tolist(),
-        ]
+        samples = Samples(*map(_numbers, (ends[order][there], seconds[there], one, column.to_numpy()[there])))
         for begin, end in pairwise([*begins.tolist(), len(there)]):
-            found[Series(measure, *names[of[there[begin]]])] = Samples(*(values[begin:end] for values in columns))
+            found[Series(measure, *names[of[there[begin]]])] = samples, begin, end
     return found
 
 
@@ -312,9 +315,14 @@ def _values(column: Any) -> list[Any]:
     if not hasattr(column, "offsets"):
         found: list[Any] = column.to_pylist() if column.null_count else column.to_numpy(zero_copy_only=False).tolist()
         return found
-    # A list of lists is made element by element otherwise, which takes ten times as long.
-    numbers, offsets = _values(column.values), _values(column.offsets)
+    # A list of lists is made element by element otherwise, which takes ten times as long, and is an object a number.
+    numbers, offsets = _numbers(column.values.to_numpy(zero_copy_only=False)), _values(column.offsets)
     return [numbers[begin:end] for begin, end in pairwise(offsets)]
+
+
+def _numbers(column: Any) -> array[float]:
+    """A NumPy array as one of Python's own, of which a part and what is read one by one take far less time."""
+    return array("d", column.astype("d", copy=False).tobytes())
 
 
 def _coded(column: Any) -> tuple[Any, list[str | None]]:

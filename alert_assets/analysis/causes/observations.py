@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from operator import sub
+from operator import attrgetter, sub
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alert_assets.analysis.causes.baselines import Measure, Sample, Samples
@@ -167,7 +167,8 @@ def assemble(
     subjects = {node for key in keys for node in ([key.subject] if isinstance(key.subject, Node) else key.subject)}
     found = {key: _merged([samples[one] for one in parts[key] if one in samples]) for key in keys}
     before = {
-        key: sorted((hour for one in parts[key] for hour in hours.get(one, ())), key=_newest_first) for key in keys
+        key: sorted((hour for one in parts[key] for hour in hours.get(one, ())), key=attrgetter("start"), reverse=True)
+        for key in keys
     }
     return Observations(
         graph=graph,
@@ -190,10 +191,6 @@ def _merged(parts: Sequence[Samples]) -> Samples:
 def in_time(change: Change) -> tuple[float, str]:
     """A key to sort changes by."""
     return change.at, str(change)
-
-
-def _newest_first(hour: Hour) -> float:
-    return -hour.start
 
 
 def _hosts(series: Iterable[Key]) -> dict[str, frozenset[str]]:
