@@ -87,14 +87,15 @@ def backtest(
     now_in_force = _over_channels(load_routing(settings.routing_file or None), stack)
     other = _over_channels(load_routing(routing), stack) if routing else now_in_force
     state = State(settings.state_url)
-    with reading(settings) as lakehouse, uncollected():
-        history = read_history(lakehouse, state, begin, end, tick=tick)
-        changed = history
-        if dedup_window is not None:
-            windows = _deduplicated(lakehouse, settings, begin, end, dedup_window)
-            changed = read_history(lakehouse, state, begin, end, tick=tick, windows=windows)
-    before, after = replay_both(history, now_in_force, changed, other, stack.rules, _progress(begin, end))
-    found = compare(history, before, after)
+    with uncollected():
+        with reading(settings) as lakehouse:
+            history = read_history(lakehouse, state, begin, end, tick=tick)
+            changed = history
+            if dedup_window is not None:
+                windows = _deduplicated(lakehouse, settings, begin, end, dedup_window)
+                changed = read_history(lakehouse, state, begin, end, tick=tick, windows=windows)
+        before, after = replay_both(history, now_in_force, changed, other, stack.rules, _progress(begin, end))
+        found = compare(history, before, after)
     if as_json:
         output.print_json(_as_json(history, before, after, found))
     else:
@@ -227,9 +228,9 @@ def _as_json(history: History, before: Replay, after: Replay, found: Comparison)
         "heard": {"in_force": len(before.heard), "other": len(after.heard)},
         "unheard": [asdict(act) for act in found.unheard],
         "silent": list(found.silent),
-        **{name: [asdict(sent) for sent in getattr(found, name)] for name in ("lost", "new")},
+        **{name: [sent._asdict() for sent in getattr(found, name)] for name in ("lost", "new")},
         **{
-            name: [{**asdict(sent), "by_seconds": by.total_seconds()} for sent, by in getattr(found, name)]
+            name: [{**sent._asdict(), "by_seconds": by.total_seconds()} for sent, by in getattr(found, name)]
             for name in ("earlier", "later")
         },
     }

@@ -90,7 +90,9 @@ def _values(column: Any) -> list[Any]:
         values += chunk.to_pylist()
     # Of one column all values are of one type, and most columns have neither times nor anything nested.
     first = next((value for value in values if value is not None), None)
-    return list(map(_utc, values)) if isinstance(first, (datetime, dict, list)) else values
+    if isinstance(first, datetime):
+        return [value and value.replace(tzinfo=UTC) for value in values]
+    return list(map(_utc, values)) if isinstance(first, (dict, list)) else values
 
 
 def _utc(value: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from alert_assets.contracts.masking import mask, masked, masked_labels, without_secrets
@@ -170,7 +171,7 @@ class Alert:
     @property
     def masked_title(self) -> str:
         """The title as it may leave the lake."""
-        return str(mask({"masking": "email"}, self.title))
+        return _masked_title(self.title)
 
     def to_json(self) -> dict[str, Any]:
         """Return the alert as the outbox keeps it and webhooks have it; a report's fields are a report's alone."""
@@ -185,6 +186,11 @@ class Alert:
         known["problem_alerts"] = tuple(known.get("problem_alerts") or ())
         times = {name: datetime.fromisoformat(known[name]) for name in _MOMENTS if known.get(name)}
         return cls(**{**known, **times})
+
+
+@lru_cache(4_096)
+def _masked_title(title: str) -> str:
+    return str(mask({"masking": "email"}, title))
 
 
 def _stamp(moment: datetime) -> str:

@@ -13,6 +13,7 @@ nothing open. That a severity rose within one window is not known: the highest c
 from __future__ import annotations
 
 import gc
+import os
 from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import select
 
@@ -30,6 +31,7 @@ from alert_assets.kernel.frozen import replace
 from alert_assets.kernel.sql import literal
 from alert_assets.lake.lakehouse import records
 from alert_assets.lake.rows import query
+from alert_assets.notify.channels.channel import Action
 from alert_assets.notify.dispatcher import Dispatcher
 from alert_assets.notify.escalator import Escalator
 from alert_assets.notify.facts import incident_alert
@@ -114,8 +116,7 @@ class History:
     tick: timedelta = TICK
 
 
-@dataclass(frozen=True)
-class Sent:
+class Sent(NamedTuple):
     """A message that a replay would have sent to a person."""
 
     at: datetime
@@ -254,25 +255,25 @@ def _from_state(state: State, since: datetime, until: datetime) -> tuple[list[Re
 def replay_both(
     history: History, routing: Routing, changed: History, other: Routing, rules: Rules, progress: Progress | None = None
 ) -> tuple[Replay, Replay]:
-    """Replay a history through the routing in force, and one through another: a long one in a process of its own."""
-    if len(changed.reports) < _LONG:
+    """Replay a history through the routing in force, and one through another.
+
+    A long one has a process of its own, where there is a core for it.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if len(changed.reports) < _LONG or cores == 1:
         return replay(history, routing, rules, progress), replay(changed, other, rules)
     # Not forked: the lake's readers have threads, and what they hold would be held for ever.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=gc.disable) as process:
-        after = process.submit(_replay_received, changed, other, rules)
+        after = process.submit(replay, changed, other, rules)
         return replay(history, routing, rules, progress), after.result()
-
-
-def _replay_received(history: History, routing: Routing, rules: Rules) -> Replay:
-    """Replay what this process, which has nothing else to do, received with its garbage collector off."""
-    gc.freeze()
-    gc.enable()
-    return replay(history, routing, rules)
 
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Keep the garbage collector from what is made meanwhile, then and later: it would look at millions of objects."""
+    """Keep the garbage collector from what is made meanwhile, then and later: it would look at millions of objects.
+
+    A replay makes no circles, so it leaves nothing to collect.
+    """
     gc.disable()
     try:
         yield
@@ -359,8 +360,9 @@ def _outcome(store: MemoryStore) -> Replay:
     # Many messages are of one episode, and few recipients have them all.
     named = {name: _named(store.episodes[name]) for name in {message.episode for message in told}}
     recipients = {to: storable(str(to)) for to in {message.to for message in told}}
+    actions = {action: action.value for action in Action}
     sent = [
-        Sent(message.at, name, message.action.value, recipients[message.to], severity, title)
+        Sent(message.at, name, actions[message.action], recipients[message.to], severity, title)
         for message in told
         for name, severity, title in (named[message.episode],)
     ]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from alert_assets.kernel.frozen import replace
 from alert_assets.logs import run_log
 from alert_assets.notify.channels.channel import Action
-from alert_assets.notify.episode import PROBLEM, Episode, Occurrence, Rules, Step, observe, recount, review
+from alert_assets.notify.episode import PROBLEM, Episode, Rules, Step, observe, recount, reported_times, review
 from alert_assets.notify.routing.escalation import next_reminder
 from alert_assets.notify.stages.group import member_of
 from alert_assets.notify.stages.pipeline import Pipeline
@@ -130,7 +130,7 @@ class Dispatcher:
     def _dispatch(self, pipeline: Pipeline, number: int, alert: Alert) -> None:
         """Dispatch an alert: its episode, its deliveries, a row in the ledger for each recipient."""
         stored, alert = pipeline.transaction.episodes, self._routing.enrich(alert)
-        before = stored.home(alert.episode, alert.occurrence, Occurrence.of(alert, number).last_fired_at)
+        before = stored.home(alert.episode, alert.occurrence, reported_times(alert)[0])
         known = stored.occurrence(before, alert.occurrence)
         is_earlier = before is not stored.latest(alert.episode) and before is not None
         step = (

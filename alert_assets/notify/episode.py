@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from alert_assets.kernel.durations import spell_duration
 from alert_assets.kernel.frozen import replace
@@ -91,9 +91,7 @@ class Occurrence:
     @classmethod
     def of(cls, alert: Alert, number: int) -> Occurrence:
         """Return what an alert reports; `number` is the alert's in the outbox."""
-        fired, over = alert.fired_at, alert.resolved_at
-        if fired is None and over is None:
-            fired, over = (alert.at, None) if alert.status == "firing" else (None, alert.at)
+        fired, over = reported_times(alert)
         first = fired and min(alert.since, fired)
         count = max(1, alert.count) if fired else 0
         return cls(alert.occurrence or f"#{number}", count, first, fired, over, alert.severity)
@@ -109,6 +107,13 @@ class Occurrence:
             last_resolved_at=_latest(self.last_resolved_at, report.last_resolved_at),
             severity=worst(part.severity for part in firings),
         )
+
+
+def reported_times(alert: Alert) -> tuple[datetime | None, datetime | None]:
+    """Return the latest firing and the latest resolution that an alert reports of."""
+    if alert.fired_at is None and alert.resolved_at is None:
+        return (alert.at, None) if alert.status == "firing" else (None, alert.at)
+    return alert.fired_at, alert.resolved_at
 
 
 @dataclass(frozen=True)
@@ -358,8 +363,7 @@ def review(episode: Episode, plan: Plan, now: datetime, rules: Rules) -> Review:
     return Review(None, next_at=min((at for at in times if at > now), default=now + _LOOK_AGAIN))
 
 
-@dataclass(frozen=True)
-class Review:
+class Review(NamedTuple):
     """What the time does to an episode.
 
     Attributes:
@@ -399,7 +403,7 @@ def _counted(before: Episode, known: Occurrence | None, occurrence: Occurrence, 
         "count": before.count + occurrence.count - (known.count if known else 0),
         "fired_at": fired_at,
         "over_at": over_at,
-        "last_at": max(at for at in (fired_at, over_at, before.last_at) if at is not None),
+        "last_at": _latest(_latest(fired_at, over_at), before.last_at),
         "heard_at": now if is_news else before.heard_at,
         "quiet_at": None if is_news else before.quiet_at,
     }
@@ -493,9 +497,9 @@ def _settled(episode: Episode, now: datetime, rules: Rules) -> Review:
     return Review(Action.RESOLVE, f"no longer flapping: it has been over for {span}", episode.alert.source)
 
 
-def _latest(*moments: datetime | None) -> datetime | None:
-    return max((at for at in moments if at is not None), default=None)
+def _latest(one: datetime | None, other: datetime | None) -> datetime | None:
+    return other if one is None or (other is not None and other > one) else one
 
 
-def _earliest(*moments: datetime | None) -> datetime | None:
-    return min((at for at in moments if at is not None), default=None)
+def _earliest(one: datetime | None, other: datetime | None) -> datetime | None:
+    return other if one is None or (other is not None and other < one) else one

@@ -314,7 +314,7 @@ class Routing:
             tuple(dict.fromkeys(to for reached in (at_once, *escalated) for to in reached.unreachable)),
         )
 
-    @property
+    @cached_property
     def ways(self) -> tuple[str, ...]:
         """The configured channels that reach people, in order of preference."""
         named = CHANNELS if self.configured is None else self.configured
@@ -370,6 +370,8 @@ class Routing:
 
         What the alert itself is about is never among it: nothing inhibits itself.
         """
+        if not self.dependencies:
+            return ()
         subjects = self.subjects_of(alert)
         found: list[str] = list(subjects)
         for name in found:  # grows while it is walked: breadth first

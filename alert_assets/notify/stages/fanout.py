@@ -9,6 +9,7 @@ from alert_assets.kernel.frozen import replace
 from alert_assets.notify.channels.channel import Action
 from alert_assets.notify.episode import EXPIRED
 from alert_assets.notify.routing.rules import LOG
+from alert_assets.notify.stages.stage import Decided
 
 if TYPE_CHECKING:
     from alert_assets.notify.alert import Alert
@@ -34,10 +35,11 @@ class Fanout:
             # Whoever has an opening already, as the log may have, gets no second one.
             says = Action.UPDATE if to in knowing else action
             self._transaction.deliveries.add(episode.id, says, to, alert, plan.fallbacks)
-            is_log = to.channel == LOG
-            reason = "in the log" if is_log else notification.reason
-            notification = notification.without(to, "recorded" if is_log else "notified", reason)
-        return notification
+        sent = tuple(
+            Decided(to, "recorded", "in the log") if to.channel == LOG else Decided(to, "notified", notification.reason)
+            for to in notification.to
+        )
+        return replace(notification, to=(), decided=(*notification.decided, *sent))
 
 
 def because(reason: str, alert: Alert) -> Alert:

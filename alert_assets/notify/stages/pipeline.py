@@ -6,8 +6,10 @@ of the ledger. An end or an acknowledgement goes past all of them, to who was no
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, get_args
+from weakref import proxy
 
 from alert_assets.kernel.frozen import replace
 from alert_assets.notify.channels.channel import Action
@@ -42,7 +44,8 @@ class Pipeline:
         self.transaction = transaction
         self._silence = Silence(self.transaction)
         self._inhibit = Inhibit(self.transaction, routing)
-        self._group = Group(self.transaction, routing.limits, self._worsen)
+        # Nothing refers back, so that all that a transaction read is gone with it and not with the next collection.
+        self._group = Group(self.transaction, routing.limits, partial(Pipeline._worsen, proxy(self)))
         self._rate_limit = RateLimit(self.transaction, routing.limits)
         self._fanout = Fanout(self.transaction)
         self.stages: tuple[Stage, ...] = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from alert_assets.kernel.frozen import replace
 from alert_assets.notify.routing.rules import LOG
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from alert_assets.notify.routing.rules import Destination, Plan
 
 
-@dataclass(frozen=True)
-class Decided:
+class Decided(NamedTuple):
     """What became of a notification at one recipient; without one there was none to notify."""
 
     to: Destination | None

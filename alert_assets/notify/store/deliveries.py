@@ -7,9 +7,8 @@ are at most as many as the notifications before, and who was woken for something
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
@@ -28,8 +27,7 @@ if TYPE_CHECKING:
 UNLIMITED = (Action.RESOLVE, Action.ACKNOWLEDGE)
 
 
-@dataclass(frozen=True)
-class Added:
+class Added(NamedTuple):
     """A delivery that is not written yet; `seq` counts those of its episode and channel."""
 
     episode: str

@@ -409,13 +409,7 @@ class _Deliveries(Deliveries):
 
     @cached_property
     def sent(self) -> dict[Destination, list[datetime]]:
-        return _Lazily(self._sent_to)
-
-    def _sent_to(self, to: Destination) -> list[datetime]:
-        times, since = self._store.sent[to], self._now - self._memory
-        while times and times[0] <= since:
-            times.popleft()
-        return list(times)
+        return _Lazily(partial(_sent_since, self._store.sent, self._now - self._memory))
 
     def flush(self) -> None:
         store = self._store
@@ -427,6 +421,14 @@ class _Deliveries(Deliveries):
                 store.append(store.sent[added.to], self._now)
         store.changes += len(self._added)
         self._added.clear()
+
+
+def _sent_since(sent: Mapping[Destination, deque[datetime]], since: datetime, to: Destination) -> list[datetime]:
+    """Return when a recipient was sent something after a moment; what is older is not asked for again."""
+    times = sent[to]
+    while times and times[0] <= since:
+        times.popleft()
+    return list(times)
 
 
 class _Lazily(dict[_Key, _Value]):
