@@ -15,8 +15,9 @@ from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from alert_assets.breaker.rules import Rules
-from alert_assets.breaker.store import CircuitBreakers, ProcessOwner
+from alert_assets.breaker.store import CircuitBreakers
 from alert_assets.errors import UserError
+from alert_assets.kernel.processes import ProcessOwner
 from alert_assets.settings import load_settings
 from alert_assets.state.database import State, StateError
 

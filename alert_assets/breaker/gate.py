@@ -55,9 +55,9 @@ from alert_assets.breaker.dagster_internals import (
     upstream_of,
 )
 from alert_assets.breaker.guard import GATED_RUN_VARIABLE, REFUSED_TAGS
-from alert_assets.breaker.store import CircuitBreakers, ProcessOwner
 from alert_assets.contracts import ALL_CONTRACTS, BRONZE_EVENTS
 from alert_assets.kernel.clock import utc_now
+from alert_assets.kernel.processes import ProcessOwner
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.logs import run_log
 from alert_assets.state.database import StateError
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from alert_assets.breaker.rules import Outcome
+    from alert_assets.breaker.store import CircuitBreakers
     from alert_assets.notify.runs import RunEnd
     from alert_assets.settings import Settings
     from alert_assets.state.check_results import CheckResult

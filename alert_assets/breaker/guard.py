@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from alert_assets.breaker.store import CircuitBreakers, ProcessOwner
 from alert_assets.contracts import CONTRACTS, Contract
 from alert_assets.errors import UserError
+from alert_assets.kernel.processes import ProcessOwner
 from alert_assets.lake.lakehouse import Lakehouse
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dagster import InitResourceContext
 
     from alert_assets.breaker.rules import Outcome
+    from alert_assets.breaker.store import CircuitBreakers
     from alert_assets.settings import Settings
 
 

@@ -10,12 +10,10 @@ No daemon moves a breaker on: timeouts, leases and overrides are evaluated whene
 
 from __future__ import annotations
 
-import os
-import socket
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import Connection, Integer, RowMapping, cast, func, or_, select
@@ -41,6 +39,7 @@ from alert_assets.breaker.rules import (
 from alert_assets.contracts import ALL_CONTRACTS
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
+from alert_assets.kernel.processes import ProcessOwner
 from alert_assets.logs import run_log
 from alert_assets.notify.alert import Alert
 from alert_assets.notify.store.outbox import raise_alert
@@ -56,53 +55,6 @@ if TYPE_CHECKING:
 
 #: Most of an error that is kept with the outcome.
 _ERROR_LENGTH = 2_000
-
-#: The clock of a host may be set while a process runs, and with it the time the process is said to have started.
-_SAME_START_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class ProcessOwner:
-    """A process that others on the same host can look for.
-
-    Attributes:
-        host: name of the host and, on Linux, its PID namespace: containers may share a name.
-        started: seconds since the epoch; distinguishes the process from a later one with the same number.
-    """
-
-    host: str
-    pid: int
-    started: float
-
-    @classmethod
-    def current(cls) -> ProcessOwner:
-        """This process."""
-        import psutil
-
-        return cls(_host(), os.getpid(), psutil.Process().create_time())
-
-    def is_gone(self) -> bool:
-        """Whether it is known to have ended; of another host's process nothing is known."""
-        import psutil
-
-        if self.host != _host():
-            return False
-        try:
-            process = psutil.Process(self.pid)
-            is_same = abs(process.create_time() - self.started) < _SAME_START_SECONDS
-            return not is_same or process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-        except psutil.NoSuchProcess:
-            return True
-        except psutil.AccessDenied:
-            return False
-
-
-@cache
-def _host() -> str:
-    namespace = ""
-    with suppress(OSError):
-        namespace = " " + os.readlink("/proc/self/ns/pid")
-    return socket.gethostname() + namespace
 
 
 @dataclass(frozen=True)

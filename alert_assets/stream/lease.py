@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from alert_assets.breaker.store import ProcessOwner
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
+from alert_assets.kernel.processes import ProcessOwner
 from alert_assets.state.database import upsert
 from alert_assets.state.tables import residents
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from alert_assets.breaker.gate import Guarded, failed_checks, refused_by
 from alert_assets.breaker.guard import BreakerOpen, RunGuard
-from alert_assets.breaker.store import ProcessOwner
 from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import (
     BRONZE_EVENTS,
@@ -30,6 +29,7 @@ from alert_assets.contracts import (
     Contract,
 )
 from alert_assets.kernel.clock import utc_now
+from alert_assets.kernel.processes import ProcessOwner
 from alert_assets.lake.lakehouse import Lakehouse
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 from alert_assets.breaker.rules import Rules
-from alert_assets.breaker.store import CircuitBreakers, ProcessOwner
+from alert_assets.breaker.store import CircuitBreakers
+from alert_assets.kernel.processes import ProcessOwner
 from alert_assets.state.database import State
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from alert_assets.breaker.rules import Outcome, Rules, Transition
 from alert_assets.breaker.store import (
     BreakerStatus,
     CircuitBreakers,
-    ProcessOwner,
     circuit_breakers,
 )
 from alert_assets.errors import UserError
+from alert_assets.kernel.processes import ProcessOwner
 from alert_assets.notify.alert import Alert
 from alert_assets.settings import load_settings
 from alert_assets.state.database import State
