@@ -32,6 +32,19 @@ class ProcessOwner:
 
         return cls(_host(), os.getpid(), psutil.Process().create_time())
 
+    @classmethod
+    def parse(cls, text: str) -> ProcessOwner | None:
+        """The process that a text names as `str` does; None for other texts."""
+        try:
+            host, pid, started = text.rsplit("/", 2)
+            return cls(host, int(pid), float(started))
+        except ValueError:
+            return None
+
+    def __str__(self) -> str:
+        """`HOST/PID/STARTED`."""
+        return f"{self.host}/{self.pid}/{self.started}"
+
     def is_gone(self) -> bool:
         """Whether it is known to have ended; of another host's process nothing is known."""
         import psutil

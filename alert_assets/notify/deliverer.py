@@ -12,18 +12,18 @@ refused for a while is paused alone. What is refused, given up or late goes anot
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import tenacity
 from sqlalchemy import ColumnElement, Connection, RowMapping, Text, cast, func, or_, select
 
+from alert_assets.kernel.processes import ProcessOwner
 from alert_assets.notify.alert import Alert
 from alert_assets.notify.channels.channel import OPENINGS, Action, Channel, ChannelError, Delivered, Message
 from alert_assets.notify.handover import (
@@ -129,10 +129,15 @@ class Deliverer:
         self._monotonic = monotonic
         self._channels = channels
         self._rules = rules or DeliveryRules()
-        self._name = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+
+    @cached_property
+    def _name(self) -> str:
+        """Whose claims ours are: of this object, in this process."""
+        return f"{uuid.uuid4().hex[:8]}/{ProcessOwner.current()}"
 
     def tick(self, now: datetime) -> int:
         """Send what is due, each channel for as long as its budget; returns how many were sent."""
+        self._release_orphans(now)
         self._hand_over(now)
         table = deliveries.c
         waiting = select(table.channel).where(_is_due(now), table.channel.in_(list(self._channels))).distinct()
@@ -142,6 +147,20 @@ class Deliverer:
             return 0
         with ThreadPoolExecutor(len(names), "deliver") as pool:
             return sum(pool.map(lambda name: self._serve(name, now), names))
+
+    def _release_orphans(self, now: datetime) -> None:
+        """Release what a process had claimed that has ended, so that it need not wait for the claim's end.
+
+        Whether it was sent is not known, then as at the claim's end: receivers know it by its key.
+        """
+        held = deliveries.c.status == "pending", deliveries.c.claimed_until > now
+        with self._state.reading() as connection:
+            names = list(connection.scalars(select(deliveries.c.claimed_by).where(*held).distinct()))
+        owners = {name: ProcessOwner.parse(name.partition("/")[2]) for name in names if name}
+        if gone := [name for name, owner in owners.items() if owner and owner.is_gone()]:
+            with self._state.writing() as connection:
+                orphans = deliveries.c.claimed_by.in_(gone), *held
+                connection.execute(deliveries.update().where(*orphans).values(UNCLAIMED))
 
     def _hand_over(self, now: datetime) -> None:
         """Hand over what has been failing for long."""
