@@ -76,7 +76,7 @@ def backtest(
     """Replay history through other routing, dedup, grouping and escalation; print what differs, as Markdown.
 
     Messages lost come first. Exit 1 when nobody would have heard of something that a person acknowledged or resolved.
-    50,000 dedup windows take about 18 s of CPU on one core.
+    50,000 dedup windows take about 15 s on one core.
     """
     settings, end = load_settings(), until or utc_now()
     if not timedelta(seconds=1) <= tick <= timedelta(hours=1):
