@@ -105,7 +105,7 @@ def maintain_table(
     checked: int | None,
     cleaning: bool,
     dry_run: bool,
-    is_needed: IsNeeded = lambda _: False,
+    is_needed: IsNeeded,
 ) -> TableMaintenance:
     """Do what is due to one table; what goes wrong with it keeps no other from its turn.
 
@@ -224,8 +224,7 @@ def _remove_commits(table: DeltaTable, first: int, is_needed: IsNeeded) -> None:
     The oldest first: commits are looked for from the newest back to the first that is not there.
     """
     filesystem, root = filesystem_of(local_path(table.table_uri))
-    found = filesystem.get_file_info(fs.FileSelector(f"{root}/_delta_log"))
-    numbered = sorted((int(info.base_name[:20]), info.base_name) for info in found if _NUMBERED.match(info.base_name))
+    numbered = sorted((int(info.base_name[:20]), info.base_name) for info in _log_files(table))
     checkpoints = [number for number, name in numbered if ".checkpoint." in name]
     begin = max((number for number in checkpoints if number <= first), default=min(checkpoints, default=0))
     for number, name in takewhile(lambda entry: entry[0] < begin, numbered):
@@ -260,11 +259,16 @@ def newest_checkpoint(table: DeltaTable) -> int | None:
         return None
 
 
-def log_entries(table: DeltaTable) -> tuple[int, datetime | None]:
-    """Commits in the table's log folder, and when the oldest of them was made."""
+def _log_files(table: DeltaTable) -> list[fs.FileInfo]:
+    """Commits and checkpoints in the table's log folder: files whose names begin with a version."""
     filesystem, root = filesystem_of(local_path(table.table_uri))
     found = filesystem.get_file_info(fs.FileSelector(f"{root}/_delta_log"))
-    commits = [info for info in found if re.fullmatch(r"\d{20}\.json", info.base_name)]
+    return [info for info in found if _NUMBERED.match(info.base_name)]
+
+
+def log_entries(table: DeltaTable) -> tuple[int, datetime | None]:
+    """Commits in the table's log folder, and when the oldest of them was made."""
+    commits = [info for info in _log_files(table) if info.base_name[20:] == ".json"]
     oldest = min((info.mtime_ns for info in commits if info.mtime_ns), default=None)
     return len(commits), oldest and datetime.fromtimestamp(oldest / 1e9, UTC)
 
