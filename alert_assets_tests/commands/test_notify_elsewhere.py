@@ -32,11 +32,7 @@ def test_what_began_anew_meanwhile_is_an_opening_elsewhere_too(tmp_path: Path) -
             tmp_path,
             **service.variables,
             ALERTS_ROUTING_FILE=str(tmp_path / "routing.yaml"),
-            ALERTS_SMTP_HOST="127.0.0.1",
-            ALERTS_SMTP_PORT=str(relay.port),
-            ALERTS_SMTP_STARTTLS="false",
-            ALERTS_SMTP_FROM="alerts@example.test",
-            ALERTS_SMTP_TO="ann@example.test",
+            **relay.variables("ann@example.test"),
         )
 
         def happens(minutes: int, status: str) -> None:

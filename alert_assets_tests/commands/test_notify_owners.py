@@ -44,11 +44,7 @@ def test_an_owners_incident_is_mailed_to_the_owner_and_to_nobody_else(tmp_path: 
         site = Site(
             tmp_path,
             ALERTS_ROUTING_FILE=str(tmp_path / "routing.yaml"),
-            ALERTS_SMTP_HOST="127.0.0.1",
-            ALERTS_SMTP_PORT=str(relay.port),
-            ALERTS_SMTP_STARTTLS="false",
-            ALERTS_SMTP_FROM="alerts@example.test",
-            ALERTS_SMTP_TO="everybody@example.test",
+            **relay.variables("everybody@example.test"),
             ALERTS_LANDING_ENGINE="arrow",
             ALERTS_REFRESH_ENGINE="arrow",
         )

@@ -31,11 +31,8 @@ def test_a_month_is_written_and_mailed_with_its_tables(
     assert nobody.code == 2
     assert "no e-mail is set up" in nobody.err
     with fake.running(None) as relay:
-        monkeypatch.setenv("ALERTS_SMTP_HOST", "127.0.0.1")
-        monkeypatch.setenv("ALERTS_SMTP_PORT", str(relay.port))
-        monkeypatch.setenv("ALERTS_SMTP_STARTTLS", "false")
-        monkeypatch.setenv("ALERTS_SMTP_FROM", "alerts@example.test")
-        monkeypatch.setenv("ALERTS_SMTP_TO", "lead@example.test,team@example.test,lead@example.test")
+        for name, value in relay.variables("lead@example.test,team@example.test,lead@example.test").items():
+            monkeypatch.setenv(name, value)
         result = run("report", "monthly", *MARCH, "--mail")
         assert result.code == 0, result.err
         assert str(path) in result.out

@@ -57,6 +57,16 @@ class Relay:
     port: int = 0
     over: threading.Event = field(default_factory=threading.Event)
 
+    def variables(self, to: str) -> dict[str, str]:
+        """Variables of a process that mails to somebody through it, in the clear."""
+        return {
+            "ALERTS_SMTP_HOST": "127.0.0.1",
+            "ALERTS_SMTP_PORT": str(self.port),
+            "ALERTS_SMTP_STARTTLS": "false",
+            "ALERTS_SMTP_FROM": "alerts@example.test",
+            "ALERTS_SMTP_TO": to,
+        }
+
 
 class Session(socketserver.StreamRequestHandler):
     relay: Relay
