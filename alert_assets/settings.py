@@ -100,13 +100,13 @@ class Settings(BaseSettings):
     )
     max_files_per_trigger: int = Field(10, gt=0, le=100_000, description="Landing files in one micro-batch.")
     landing_engine: Literal["auto", "spark", "arrow"] = Field(
-        "auto", description="What lands files in bronze: auto takes few and small ones without Spark, in seconds less."
+        "auto", description="What lands files in bronze: auto takes up to 1 GiB of lines at once without Spark."
     )
     refresh_engine: Literal["auto", "spark", "arrow"] = Field(
         "auto",
         description=(
-            "What computes silver and gold: auto takes up to 200,000 rows without Spark; never a full refresh. "
-            "arrow has no bound: all rows at once in the memory of this process, for lakes that are known to be small."
+            "What computes silver and gold: auto takes up to 4,000,000 rows without Spark, 400,000 of one dedup window "
+            "or lookback; never a full refresh. arrow has no bound."
         ),
     )
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from alert_assets.ingest.contract_judge import judged_lines, plain_lines, send_a
 from alert_assets.ingest.kept import held_rows, held_table, quarantine_rows, quarantine_table, unpublished
 from alert_assets.ingest.landing import checkpoint, inflation_of
 from alert_assets.kernel.filesystems import filesystem_of
+from alert_assets.kernel.processes import cores
 from alert_assets.lake.lakehouse import Lakehouse
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from alert_assets.ingest.plain_lines import PlainLines
     from alert_assets.lake.writer import StagedWrite
     from alert_assets.settings import Settings
+
+#: Bytes of landed files for which a thread of its own is worth it.
+_SHARE_BYTES = 8 << 20
 
 
 class LimitsBroken(Exception):
@@ -76,20 +81,12 @@ class LandingBatch:
             LimitsBroken: it is held.
             Exception: anything else; nothing of the batch is in bronze, or it is in bronze and not yet in quarantine.
         """
-        from pyarrow import RecordBatch, array, timestamp
-
         lakehouse = Lakehouse(self.settings, run_id=self.run_id)
-        moment = timestamp("ms", "UTC")
-        columns = {
-            "path": array([file.path if "://" in file.path else f"file:{quote(file.path)}" for file in files]),
-            "_landed_at": array([file.modified_ms for file in files], moment),
-            "_ingested_at": array([began_ms] * len(files), moment),
-        }
-        landed = RecordBatch.from_pydict(columns)
+        landed = [_listed(some, began_ms) for some in _shares(files)]
 
         def hold(held: StagedWrite, because: list[str]) -> None:
             number = lakehouse.snapshot(BRONZE_HELD).last_batch_id + 1
-            for lines in _reader(self.settings)([landed]):
+            for lines in _reader(self.settings)(landed):
                 held.add(held_table(lines, number, because))
 
         finish = partial(self._finish_here, lakehouse, landed, batch_number)
@@ -132,7 +129,7 @@ class LandingBatch:
                 quarantine.commit(transactions, {"batch": batch_number})
 
     def _finish_here(
-        self, lakehouse: Lakehouse, landed: RecordBatch, number: int, broken: StagedWrite, app: str
+        self, lakehouse: Lakehouse, landed: Sequence[RecordBatch], number: int, broken: StagedWrite, app: str
     ) -> None:
         """Write quarantine's files of a batch that bronze has.
 
@@ -152,17 +149,28 @@ class LandingBatch:
             )
 
     def _write_here(
-        self, lakehouse: Lakehouse, landed: RecordBatch, events: StagedWrite, broken: StagedWrite
+        self, lakehouse: Lakehouse, landed: Sequence[RecordBatch], events: StagedWrite, broken: StagedWrite
     ) -> tuple[int, int]:
-        """As :meth:`_write`, without Spark."""
+        """As :meth:`_write`, without Spark: each share of the files in a thread, into a file of its own.
+
+        Most of the work is Arrow's, which leaves Python to the other threads.
+        """
         plain = plain_lines(self.settings, watermark(lakehouse, self.settings), events.folder, events.batch_id)
-        blank = quarantined = 0
-        for others in plain(_reader(self.settings)([landed])):
-            refused = others.filter(others["reasons"].is_valid())
-            blank += others.num_rows - refused.num_rows
-            quarantined += refused.num_rows
-            broken.add(quarantine_table(refused))
-        return blank, quarantined
+
+        def take(part: int, files: RecordBatch) -> tuple[int, int]:
+            blank = quarantined = 0
+            for others in replace(plain, part=part)(_reader(self.settings)([files])):
+                refused = others.filter(others["reasons"].is_valid())
+                blank += others.num_rows - refused.num_rows
+                quarantined += refused.num_rows
+                broken.add(quarantine_table(refused))
+            return blank, quarantined
+
+        if len(landed) == 1:
+            return take(0, landed[0])
+        with ThreadPoolExecutor(len(landed), "land") as pool:
+            blank, quarantined = zip(*pool.map(take, range(len(landed)), landed), strict=True)
+        return sum(blank), sum(quarantined)
 
     def rehearse(self, landed: DataFrame, only: tuple[int, int] | None = None) -> None:
         """Do what publishing does up to the commit, and remove it.
@@ -244,6 +252,31 @@ class LandingBatch:
 
 class _Rehearsed(Exception):
     """Ends a rehearsal, so that what it wrote is removed."""
+
+
+def _shares(files: Sequence[LandingFile]) -> list[list[LandingFile]]:
+    """Files in their order for as many threads as there are cores for them, about the same bytes for each."""
+    size = sum(file.size_bytes for file in files)
+    count = max(1, min(cores(), size // _SHARE_BYTES))
+    shares: list[list[LandingFile]] = [[] for _ in range(count)]
+    before = 0
+    for file in files:
+        shares[before * count // (size + 1)].append(file)
+        before += file.size_bytes
+    return [share for share in shares if share]
+
+
+def _listed(files: Sequence[LandingFile], began_ms: int) -> RecordBatch:
+    """Files as :func:`~alert_assets.ingest.landed_lines.landed_lines` takes them."""
+    from pyarrow import RecordBatch, array, timestamp
+
+    moment = timestamp("ms", "UTC")
+    columns = {
+        "path": array([file.path if "://" in file.path else f"file:{quote(file.path)}" for file in files]),
+        "_landed_at": array([file.modified_ms for file in files], moment),
+        "_ingested_at": array([began_ms] * len(files), moment),
+    }
+    return RecordBatch.from_pydict(columns)
 
 
 def _lines(

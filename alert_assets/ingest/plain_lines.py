@@ -84,11 +84,11 @@ class _AttemptFile:
     has one file and the same rows.
     """
 
-    def __init__(self, folder: str, schema: pa.Schema) -> None:
+    def __init__(self, folder: str, schema: pa.Schema, part: int) -> None:
         from pyspark import TaskContext
 
         context = TaskContext.get()
-        partition, attempt = (0, 0) if context is None else (context.partitionId(), context.taskAttemptId())
+        partition, attempt = (part, 0) if context is None else (context.partitionId(), context.taskAttemptId())
         self._filesystem, folder = fs.FileSystem.from_uri(folder) if "://" in folder else (fs.LocalFileSystem(), folder)
         self._path = f"{folder}/plain-{partition:05d}.parquet"
         self._attempt = f"{self._path}.attempt-{attempt}"
@@ -113,6 +113,7 @@ class PlainLines:
         columns: bronze's columns in their order, `_rescued`, `_late_by_seconds` and `_batch_id` among them.
         folder: where the files go, a path or URL. A task that runs twice ends in one file.
         watermark_us: events before it are late; None when bronze is empty.
+        part: which of several that write into the folder this is, where no task of Spark's says it.
     """
 
     judge: Judge
@@ -121,6 +122,7 @@ class PlainLines:
     folder: str
     batch_id: int
     watermark_us: int | None
+    part: int = 0
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Takes `raw`, `_source_file`, `_landed_at` and `_ingested_at`; yields them and `reasons`."""
@@ -145,7 +147,7 @@ class PlainLines:
 
     def _write(self, file: _AttemptFile | None, tables: list[pa.Table]) -> _AttemptFile:
         rows = pa.concat_tables(tables)
-        file = file or _AttemptFile(self.folder, rows.schema)
+        file = file or _AttemptFile(self.folder, rows.schema, self.part)
         file.writer.write_table(rows, row_group_size=_ROW_GROUP)
         return file
 

@@ -59,8 +59,9 @@ _GONE = "The Spark server is gone: stopped, killed or out of memory. The next ru
 #: Files that one query names: they become a pattern, and a job of Spark's that looks at them.
 _FILES_PER_QUERY = 2_000
 
-#: Bytes of landed lines up to which a batch is taken without Spark, and what a packed byte is reckoned for.
-_SMALL_BYTES, _PACKED = 32 << 20, 20
+#: Bytes of landed lines up to which they are taken without Spark, and what a packed byte is reckoned for: ten seconds'
+#: work of two cores, which Spark would take twice as long for. They are read piece by piece, so memory is no matter.
+_SMALL_BYTES, _PACKED = 1 << 30, 20
 
 #: Spark gives the Python worker of a query ten seconds to come up, which a busy machine may not do the
 #: first time. Nothing of the query has run then. The pause lets a worker that came too late end first.
@@ -304,7 +305,7 @@ def _run_query(
 def _take_here(
     lakehouse: Lakehouse, settings: Settings, files: Sequence[LandingFile], log: Callable[[str], None]
 ) -> bool:
-    """Take files without Spark, where they are few and small, or all are to be taken so; whether it did.
+    """Take files without Spark, where they are not too large; whether it did.
 
     What goes wrong is not told apart here: the batch is in the checkpoint, and Spark's query, which has a server of its
     own to lose, runs it again.
@@ -366,7 +367,7 @@ def _publish_here(
 
 
 def is_small(settings: Settings, files: Sequence[LandingFile]) -> bool:
-    """Whether a batch of these files is to be taken without Spark."""
+    """Whether these files are to be taken without Spark."""
     if settings.landing_engine == "spark" or not all(map(QueryLog.can_list, files)):
         return False
     unpacked = sum(file.size_bytes * (_PACKED if file.path.endswith(".gz") else 1) for file in files)

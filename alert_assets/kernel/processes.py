@@ -67,3 +67,8 @@ def _host() -> str:
     with suppress(OSError):
         namespace = " " + os.readlink("/proc/self/ns/pid")
     return socket.gethostname() + namespace
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

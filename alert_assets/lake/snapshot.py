@@ -136,24 +136,24 @@ class Snapshot:
         return spark.read.schema(schema).parquet(*map(glob_literal, paths))
 
     def rows(
-        self, where: str = "true", columns: Mapping[str, int | None] | None = None, *, most: int | None = None
+        self, where: str = "true", columns: Mapping[str, str] | None = None, *, most: int | None = None
     ) -> pa.Table:
         """Rows of the table without Spark, with the contract's types; none where there is no table.
 
         Args:
             where: SQL that holds for them.
-            columns: those to read, all when not given, with the characters that are wanted of a text, None for all.
+            columns: those to read, all when not given, with the part that is wanted of each, as SQL.
             most: how many rows at most, any.
         """
         import pyarrow as pa
 
-        wanted = dict.fromkeys(self.contract.columns) if columns is None else columns
+        wanted = {name: quote(name) for name in self.contract.columns} if columns is None else columns
         whole = pa.schema(stored_schema(self.contract).to_arrow())
         schema = pa.schema([whole.field(name) for name in wanted])
         if self.table is None:
             return schema.empty_table()
         known = {field.name for field in self.table.schema().fields}
-        asked = [_beginning(name, length) for name, length in wanted.items() if name in known]
+        asked = [f"{sql} AS {quote(name)}" for name, sql in wanted.items() if name in known]
         limit = "" if most is None else f" LIMIT {most}"
         return shaped(self.query(f"SELECT {', '.join(asked)} FROM t WHERE {where}{limit}"), schema)
 
@@ -166,11 +166,6 @@ class Snapshot:
         assert self.table is not None
         require_readable(self.table, self.contract)
         return arrow_query(sql, t=self.table)
-
-
-def _beginning(column: str, length: int | None) -> str:
-    name = quote(column)
-    return name if length is None else f"substr({name}, 1, {length}) AS {name}"
 
 
 def transaction_version(table: DeltaTable | None, app: str, default: int = 0) -> int:

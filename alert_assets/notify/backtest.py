@@ -13,7 +13,6 @@ nothing open. That a severity rose within one window is not known: the highest c
 from __future__ import annotations
 
 import gc
-import os
 from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from sqlalchemy import select
 from alert_assets.contracts import GOLD_INCIDENTS, SILVER_ALERTS
 from alert_assets.errors import UserError
 from alert_assets.kernel.frozen import replace
+from alert_assets.kernel.processes import cores
 from alert_assets.kernel.sql import literal
 from alert_assets.lake.lakehouse import records
 from alert_assets.lake.rows import query
@@ -259,8 +259,7 @@ def replay_both(
 
     A long one has a process of its own, where there is a core for it.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if len(changed.reports) < _LONG or cores == 1:
+    if len(changed.reports) < _LONG or cores() == 1:
         return replay(history, routing, rules, progress), replay(changed, other, rules)
     # Not forked: the lake's readers have threads, and what they hold would be held for ever.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=gc.disable) as process:

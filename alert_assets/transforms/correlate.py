@@ -41,12 +41,24 @@ ERROR_LEVELS = ("ERROR", "FATAL")
 #: Measured fields, each once.
 _MEASURED = tuple(dict.fromkeys(summary.field for summary in SUMMARIES))
 
-#: Columns of events that evidence is made of, but for those of the fingerprint: how much of a text is looked at.
-LOOKED_AT: dict[str, int | None] = {
-    **dict.fromkeys(("application_id", "event_id", "timestamp", "event_type", "status", "alert_id", "log_level")),
-    **dict.fromkeys(("error_code", "deployment_id", "version", "change_type"), LONGEST_TEXT),
-    "message": LONGEST_MESSAGE,
-    **dict.fromkeys(_MEASURED),
+_DEPLOYMENT_TEXTS = ("deployment_id", "version", "change_type")
+_AS_IT_IS = ("application_id", "event_id", "timestamp", "event_type", "status", "alert_id", "log_level", *_MEASURED)
+
+
+_IS_DEPLOYMENT, _IS_ERROR = "event_type = 'deployment'", f"event_type = 'log' AND log_level IN {ERROR_LEVELS}"
+
+
+def _beginning(column: str, length: int, where: str) -> str:
+    return f"CASE WHEN {where} THEN substr({column}, 1, {length}) END"
+
+
+#: Columns of events that evidence is made of, but for those of the fingerprint: the part that is looked at, as SQL that
+#: DataFusion and Spark both read. Most of what is stored are the texts of logs that are no errors.
+LOOKED_AT = {
+    **{name: name for name in _AS_IT_IS},
+    **{name: _beginning(name, LONGEST_TEXT, _IS_DEPLOYMENT) for name in _DEPLOYMENT_TEXTS},
+    "error_code": _beginning("error_code", LONGEST_TEXT, _IS_ERROR),
+    "message": _beginning("message", LONGEST_MESSAGE, _IS_ERROR),
 }
 
 _TEXT, _COUNT, _DOUBLE = pa.string(), pa.int64(), pa.float64()
@@ -69,9 +81,9 @@ _GAINED = pa.schema(
 )
 
 
-def columns_looked_at(dedup_fields: Sequence[str]) -> dict[str, int | None]:
-    """The columns of events that :func:`correlate` needs, with the characters of a text that it looks at."""
-    return {**LOOKED_AT, **dict.fromkeys(name.partition(".")[0] for name in dedup_fields)}
+def columns_looked_at(dedup_fields: Sequence[str]) -> dict[str, str]:
+    """The columns of events that :func:`correlate` needs, and of each the part that it looks at, as SQL."""
+    return {**LOOKED_AT, **{name: name for name in (field.partition(".")[0] for field in dedup_fields)}}
 
 
 def correlate(incidents: pa.Table, events: pa.Table, *, dedup_fields: Sequence[str], lookback_minutes: int) -> pa.Table:
@@ -112,15 +124,18 @@ def _content(events: pa.Table, dedup_fields: Sequence[str]) -> pa.Table:
     firing = is_in(kind, "alert") & is_in(events["status"], "firing")
     failed = is_in(kind, "log") & is_in(events["log_level"], *ERROR_LEVELS)
     deployed, measured = is_in(kind, "deployment"), is_in(kind, "metric")
-    cut = {name: pc.utf8_slice_codeunits(events[name], 0, most) for name, most in LOOKED_AT.items() if most}
-    code = where(failed, cut["error_code"])
+
+    def cut(name: str, holds: np.ndarray, most: int = LONGEST_TEXT) -> pa.ChunkedArray:
+        return pc.utf8_slice_codeunits(where(holds, events[name]), 0, most)
+
+    code = cut("error_code", failed)
     columns = {
         "is_firing": firing,
         "alert_id": where(firing, events["alert_id"]),
         "code": code,
-        **{name: where(deployed, cut[name]) for name in ("deployment_id", "version", "change_type")},
+        **{name: cut(name, deployed) for name in _DEPLOYMENT_TEXTS},
         **{name: where(measured, events[name]) for name in _MEASURED},
-        "message": _templates(where(failed, cut["message"])),
+        "message": _templates(cut("message", failed, LONGEST_MESSAGE)),
         "alert": where(firing, _alert_fingerprints(events, firing, dedup_fields)),
         "at": micros(events["timestamp"]),
         "listed_code": where(~is_in(code, OTHER_CODES), code),

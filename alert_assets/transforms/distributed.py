@@ -85,9 +85,8 @@ def correlated(
 
 
 def _looked_at(dedup_fields: Sequence[str]) -> list[Column]:
-    """What evidence is made of, texts no longer than they are looked at."""
-    columns = correlate.columns_looked_at(dedup_fields)
-    return [F.substring(name, 1, most).alias(name) if most else F.col(name) for name, most in columns.items()]
+    """What evidence is made of."""
+    return [F.expr(sql).alias(name) for name, sql in correlate.columns_looked_at(dedup_fields).items()]
 
 
 def _field(name: str) -> Column:

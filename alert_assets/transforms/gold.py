@@ -18,11 +18,12 @@ from alert_assets.lake.audit import audit, audit_staged
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
 from alert_assets.transforms.changes import changed_rows
 from alert_assets.transforms.correlate import columns_looked_at, correlate
-from alert_assets.transforms.refresh import Refresh, only_in, rows_at_hand
+from alert_assets.transforms.refresh import Refresh, Stretches, only_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
+    import numpy as np
     from pyspark.sql import DataFrame, SparkSession
 
     from alert_assets.lake.snapshot import Snapshot
@@ -137,23 +138,36 @@ def _has_news(known: pa.Table, news: _News, lookback: timedelta) -> pa.Array:
 
 def _buckets(rows: pa.Table, width: timedelta) -> list[int]:
     """The stretches of a width, counted from the epoch, that silver rows were first seen in."""
-    return sorted(set((arrow.micros(rows["first_seen_timestamp"]) // (width // _MICROSECOND)).tolist()))
+    return sorted(set(_stretch(rows, width).tolist()))
+
+
+def _stretch(rows: pa.Table, width: timedelta) -> np.ndarray:
+    """The stretch of a width, counted from the epoch, that each silver row was first seen in."""
+    return arrow.micros(rows["first_seen_timestamp"]) // (width // _MICROSECOND)
 
 
 def _computed(
     spark: Callable[[], SparkSession], touched: pa.Table, bronze: Snapshot, settings: Settings, buckets: Collection[int]
 ) -> pa.Table:
     """Gold's rows for silver's; `buckets` are the stretches of the lookback's width that they are in."""
-    lookback = timedelta(minutes=settings.correlation_lookback_minutes)
-    there = _looked_into(touched, lookback)
-    events = rows_at_hand(bronze, there, settings, columns_looked_at(settings.dedup_fields))
-    if events is not None:
-        return correlate(
-            touched.drop(["_batch_id"]),
-            events,
-            dedup_fields=settings.dedup_fields,
-            lookback_minutes=settings.correlation_lookback_minutes,
-        )
+    fields, minutes = settings.dedup_fields, settings.correlation_lookback_minutes
+    lookback = timedelta(minutes=minutes)
+    stretch = _stretch(touched, lookback)
+
+    def of(numbers: Sequence[int]) -> pa.Table:
+        return touched.filter(pa.array((stretch >= numbers[0]) & (stretch <= numbers[-1])))
+
+    here = Stretches(
+        lookback,
+        lambda numbers: _looked_into(of(numbers), lookback),
+        columns_looked_at(fields),
+        lambda events, numbers: correlate(
+            of(numbers).drop(["_batch_id"]), events, dedup_fields=fields, lookback_minutes=minutes
+        ),
+        before=1,
+    )
+    if (computed := here.computed(buckets, bronze, settings)) is not None:
+        return computed
 
     from pyspark.sql import functions as F
 

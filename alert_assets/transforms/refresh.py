@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from alert_assets.kernel.buckets import sql_bucket
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from datetime import timedelta
 
     import pyarrow as pa
     from pyspark.sql import Column, DataFrame
@@ -17,9 +22,12 @@ if TYPE_CHECKING:
 #: Up to so many numbers are looked for one by one; beyond, by a join.
 _SPELLED_OUT = 64
 
-#: Rows that one process works on, in about a second where Spark takes two for a single one. Beyond, it would be sooner
-#: still, and its memory would grow with what comes.
+#: Rows that this process works on in one go, in about a second where Spark takes two for a single one.
 _FEW = 200_000
+
+#: Rows of a part, and of all parts, up to which it works on more; beyond, its memory, and the time that a cluster would
+#: save, would grow with what comes.
+_PART, _MANY = 2 * _FEW, 20 * _FEW
 
 
 @dataclass(frozen=True)
@@ -39,19 +47,61 @@ class Refresh:
     committed: bool = False
 
 
-def rows_at_hand(table: Snapshot, where: str, settings: Settings, columns: Mapping[str, int | None]) -> pa.Table | None:
-    """Rows of a table, where they are few enough to work on them here; None where Spark is to.
+@dataclass(frozen=True)
+class Stretches:
+    """Work on a table's rows that can be done for some stretches of time apart from the others.
+
+    Attributes:
+        width: of a stretch; they are numbered from the epoch.
+        where: SQL that holds for the rows that some stretches need, told their numbers in order.
+        columns: as :meth:`~alert_assets.lake.snapshot.Snapshot.rows` takes them.
+        compute: the result for some stretches, told their rows and their numbers.
+        before: how many stretches before its own a stretch needs the rows of.
+    """
+
+    width: timedelta
+    where: Callable[[Sequence[int]], str]
+    columns: Mapping[str, str]
+    compute: Callable[[pa.Table, Sequence[int]], pa.Table]
+    before: int = 0
+
+    def computed(self, numbers: Collection[int], table: Snapshot, settings: Settings) -> pa.Table | None:
+        """The result for these stretches, as many at a time as have few rows; None where it is Spark's to compute."""
+        if settings.refresh_engine == "spark":
+            return None
+        in_order = sorted(numbers)
+        rows = table.rows(self.where(in_order), self.columns, most=_FEW + 1)
+        if rows.num_rows <= _FEW:
+            return self.compute(rows, in_order)
+        del rows
+        counted = table.query(
+            f"SELECT {sql_bucket('timestamp', self.width)} AS n, count(*) AS rows FROM t "
+            f"WHERE {self.where(in_order)} GROUP BY n ORDER BY n"
+        )
+        counts = dict(zip(counted["n"].to_pylist(), counted["rows"].to_pylist(), strict=True))
+        if settings.refresh_engine == "auto" and (max(counts.values()) > _PART or sum(counts.values()) > _MANY):
+            return None
+
+        import pyarrow as pa
+
+        parts = _parts(in_order, counts, self.before)
+        return pa.concat_tables(self.compute(table.rows(self.where(part), self.columns), part) for part in parts)
+
+
+def _parts(numbers: Iterable[int], counts: Mapping[int, int], before: int) -> Iterator[list[int]]:
+    """Neighbours among numbers in order whose rows, and those of `before` stretches before them, are few together.
 
     Args:
-        where: SQL that holds for them.
-        columns: as :meth:`~alert_assets.lake.snapshot.Snapshot.rows` takes them.
+        counts: rows by stretch, in order; a filter of many stretches lets those between them pass.
     """
-    if settings.refresh_engine == "spark":
-        return None
-    if settings.refresh_engine == "arrow":
-        return table.rows(where, columns)
-    rows = table.rows(where, columns, most=_FEW + 1)
-    return rows if rows.num_rows <= _FEW else None
+    known, up_to = list(counts), [0, *accumulate(counts.values())]
+    part: list[int] = []
+    for number in numbers:
+        if part and up_to[bisect_right(known, number)] - up_to[bisect_left(known, part[0] - before)] > _PART:
+            yield part
+            part = []
+        part.append(number)
+    yield part
 
 
 def only_in(frame: DataFrame, number: Column, numbers: Iterable[int]) -> DataFrame:

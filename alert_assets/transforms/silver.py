@@ -13,7 +13,7 @@ from alert_assets.lake.audit import audit, audit_staged
 from alert_assets.lake.lakehouse import Lakehouse, cursor_app
 from alert_assets.transforms.changes import changed_rows
 from alert_assets.transforms.deduplicate import COLUMNS, deduplicate
-from alert_assets.transforms.refresh import Refresh, only_in, rows_at_hand
+from alert_assets.transforms.refresh import Refresh, Stretches, only_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -78,16 +78,22 @@ def _computed(
     settings: Settings,
 ) -> pa.Table:
     """Silver's rows of these windows; of others in `touched` too, where there are few alerts."""
-    there = f"event_type = 'alert' AND {within('timestamp', touched)}"
-    alerts = rows_at_hand(bronze, there, settings, dict.fromkeys(COLUMNS))
-    if alerts is not None:
-        return deduplicate(alerts, dedup_fields=settings.dedup_fields, window_minutes=settings.dedup_window_minutes)
+    width = timedelta(minutes=settings.dedup_window_minutes)
+    here = Stretches(
+        width,
+        lambda some: f"event_type = 'alert' AND {within('timestamp', bucket_intervals(some, width))}",
+        {name: name for name in COLUMNS},
+        lambda alerts, _: deduplicate(
+            alerts, dedup_fields=settings.dedup_fields, window_minutes=settings.dedup_window_minutes
+        ),
+    )
+    if (computed := here.computed(windows, bronze, settings)) is not None:
+        return computed
 
     from pyspark.sql import functions as F
 
     # The session first: without one, a function asks for Spark in this process.
     found = _alerts(bronze.read(spark(), bronze.files(intervals=touched)))
-    width = timedelta(minutes=settings.dedup_window_minutes)
     some = only_in(found, spark_bucket(F.col("timestamp"), width), windows)
     return _deduplicated(some, settings, bronze.row_count).toArrow()
 

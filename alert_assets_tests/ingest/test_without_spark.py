@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -13,14 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE
 from alert_assets.errors import UserError
-from alert_assets.ingest import query
+from alert_assets.ingest import batch, query
 from alert_assets.ingest.batch import LandingBatch, LimitsBroken
-from alert_assets.ingest.landing import backlog, checkpoint, taken_files
+from alert_assets.ingest.landing import LandingFile, backlog, checkpoint, taken_files
 from alert_assets.ingest.query import BatchHeld
 from alert_assets.ingest.query_log import QueryLog
+from alert_assets.kernel.clock import EPOCH
 from alert_assets_tests.conftest import settings_in
 from alert_assets_tests.ingest import land_until_killed
 from alert_assets_tests.ingest.mutated import mutated_lines
@@ -63,8 +67,12 @@ def stored(pipeline: Pipeline) -> list[str]:
     )
 
 
-def test_both_ways_give_the_same_rows(new_pipeline: NewPipeline, tmp_path: Path) -> None:
-    """Of lines as they should be and of mutated ones, in the same files."""
+def test_both_ways_give_the_same_rows(
+    new_pipeline: NewPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of lines as they should be and of mutated ones, in the same files, which two threads share."""
+    monkeypatch.setattr(batch, "_SHARE_BYTES", 1)
+    monkeypatch.setattr(batch, "cores", lambda: 2)
     here, there = (
         begun(new_pipeline, tmp_path / engine, landing_engine=engine, gate_max_quarantine_percent=100)
         for engine in ("arrow", "spark")
@@ -74,7 +82,8 @@ def test_both_ways_give_the_same_rows(new_pipeline: NewPipeline, tmp_path: Path)
     for number in range(2):
         lines = list(mutated_lines(rng, 1_500))
         for pipeline in (here, there):
-            pipeline.land(f"day-{number}.jsonl", *lines)
+            for part in range(3):
+                pipeline.land(f"day-{number}-{part}.jsonl", *lines[500 * part : 500 * (part + 1)])
         reports.append((without_spark(here), there.ingest()))
     for mine, sparks in reports:
         assert (mine.lines, mine.rows, mine.quarantined, mine.blank) == (
@@ -84,6 +93,45 @@ def test_both_ways_give_the_same_rows(new_pipeline: NewPipeline, tmp_path: Path)
     assert sum(mine.quarantined for mine, _ in reports) > 1_000
     assert sum(mine.rows for mine, _ in reports) > 100
     assert stored(here) == stored(there)
+    assert len(here.lakehouse.snapshot(BRONZE_EVENTS).files()) == 1 + 2 * 2
+
+
+def test_a_thread_that_fails_leaves_the_batch_to_spark(
+    new_pipeline: NewPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "_SHARE_BYTES", 1)
+    monkeypatch.setattr(batch, "cores", lambda: 2)
+    pipeline = begun(new_pipeline, tmp_path / "data")
+    for name in ("a", "b"):
+        pipeline.land(f"{name}.jsonl", alert(name))
+    read = batch._reader
+
+    def one_fails(settings: Any) -> Any:
+        def lines(files: Any) -> Any:
+            for found in read(settings)(files):
+                if "/b.jsonl" in found["_source_file"][0].as_py():
+                    raise MemoryError("no more of it")
+                yield found
+
+        return lines
+
+    monkeypatch.setattr(batch, "_reader", one_fails)
+    pipeline.ingest()
+    assert event_ids(pipeline) == ["a", "b", "first"]
+    assert any("is left to Spark: no more of it" in line for line in pipeline.log)
+
+
+@given(sizes=st.lists(st.integers(0, 1 << 30), min_size=1, max_size=30), cores=st.integers(1, 8))
+def test_shares_are_all_files_in_order_and_about_as_large(sizes: list[int], cores: int) -> None:
+    files = [LandingFile(f"{number}", size, EPOCH) for number, size in enumerate(sizes)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch, "cores", lambda: cores)
+        shares = batch._shares(files)
+    assert [file for share in shares for file in share] == files
+    assert all(shares)
+    assert len(shares) <= (most := max(1, min(cores, sum(sizes) >> 23)))
+    # The last file of a share may begin in it and reach far beyond.
+    assert all(sum(file.size_bytes for file in share[:-1]) <= sum(sizes) / most + 1 for share in shares)
 
 
 def test_thirty_batches_by_turns_take_each_file_once(new_pipeline: NewPipeline, tmp_path: Path) -> None:
@@ -260,9 +308,11 @@ def test_a_name_that_a_uri_spells_otherwise_is_sparks(new_pipeline: NewPipeline,
 
 
 def test_much_is_sparks(pipeline: Pipeline) -> None:
-    big = pipeline.land("big.jsonl", b" " * query._SMALL_BYTES)
+    big = pipeline.land("big.jsonl", b"")
+    os.truncate(big, query._SMALL_BYTES + 1)
     assert not query.is_small(pipeline.settings, backlog(pipeline.settings).pending)
     big.unlink()
-    (pipeline.landing / "packed.jsonl.gz").write_bytes(b"x" * (query._SMALL_BYTES // query._PACKED + 1))
+    packed = pipeline.land("packed.jsonl.gz", b"x")
+    os.truncate(packed, query._SMALL_BYTES // query._PACKED + 1)
     assert not query.is_small(pipeline.settings, backlog(pipeline.settings).pending)
     assert checkpoint(pipeline.settings).endswith("landing")
