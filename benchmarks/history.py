@@ -48,7 +48,7 @@ def measure(bench: Bench, new_events: int, sizes: Sequence[int], *, block: int, 
     small, large = (bench.results.measurement(GROUP, _name(size)) for size in (sizes[0], sizes[-1]))
     several = f"{sizes[-1]:,} events' time over {sizes[0]:,}'s"
     bench.results.targets += [
-        Target("c", several, large.seconds / small.seconds, 1.2),
+        Target("c", several, large.seconds / small.seconds, 1.15),
         Target("f", several.replace("time", "peak memory"), large.peak.total / small.peak.total, 1.2),
     ]
 

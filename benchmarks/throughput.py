@@ -142,10 +142,10 @@ def _targets(bench: Bench, straight_finished: bool) -> None:
             "b",
             "straight design's time over ours",
             straight.seconds / ours.seconds,
-            5.0,
+            1.1,
             at_least=True,
             is_bound=not straight_finished,
         ),
-        Target("b", "our time over DuckDB's", ours.seconds / duckdb.seconds, 3.0),
-        Target("f", "peak memory of landing to gold", ours.peak.total, 4096, unit="MiB"),
+        Target("b", "our time over DuckDB's", ours.seconds / duckdb.seconds, 2.8),
+        Target("f", "peak memory of landing to gold", ours.peak.total, 2560, unit="MiB"),
     ]
