@@ -318,6 +318,7 @@ def _take_here(
         began_ms = time.time_ns() // 1_000_000
         number = query_log.begin(taken, began_ms)
         if not _publish_here(lakehouse, settings, taken, number, began_ms, log):
+            query_log.leave(number)
             return False
         query_log = query_log.commit(number)
     return True

@@ -1,9 +1,10 @@
 """The landing query's checkpoint, written as Spark writes it, so that a small batch needs no query.
 
 To Spark such a batch is one of its own: `sources/0` lists its files, `offsets` says when it began, `commits` that it is
-done. On a local disk one that was begun and not committed is finished by the next query, with the same files and the
-same clock. In an object store, and with ALERTS_LANDING_ENGINE=arrow, it is finished here: Spark's S3 client is not in
-the pyspark package, and these must not depend on it.
+done. One that was begun here and not committed is finished here, with the same files and the same clock; where that is
+cut short too, by Spark's next query. One that Spark began is Spark's to finish: its query may live on in the server.
+In an object store, and with ALERTS_LANDING_ENGINE=arrow, all are finished here: Spark's S3 client is not in the pyspark
+package, and these must not depend on it.
 """
 
 from __future__ import annotations
@@ -38,8 +39,11 @@ _COMPACTED_EVERY = 10
 #: Spark's spark.sql.streaming.minBatchesToRetain.
 _KEPT_BATCHES = 100
 
-#: The number of a batch that was finished here once; if that too was cut short, the batch may be to blame.
-_FINISHED = "alert_assets_finished"
+#: The number of a batch that is not begun here once more: it failed, or was being finished; it may be to blame.
+_TRIED = "alert_assets_finished"
+
+#: In the offsets of a batch that was begun here; Spark reads past it.
+_BEGUN_BY = "begunBy"
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class QueryLog:
         if not (last <= began <= listed <= last + 1) or last_committed_list(url) != last:
             return None
         is_ours = settings.landing_engine == "arrow" or "://" in url
-        return cls(url, last, listed > last) if is_ours or listed == last else None
+        found = cls(url, last, listed > last)
+        return found if is_ours or listed == last or found._is_begun_here() else None
 
     @staticmethod
     def can_list(file: LandingFile) -> bool:
@@ -104,10 +109,14 @@ class QueryLog:
 
     def may_finish(self, number: int) -> bool:
         """Note that a batch is being finished here; False where it was before, and may have ended the process."""
-        if self._is_there(_FINISHED) and self._read(_FINISHED) == [str(number)]:
+        if self._is_there(_TRIED) and self._read(_TRIED) == [str(number)]:
             return False
-        self._write(_FINISHED, [str(number)])
+        self.leave(number)
         return True
+
+    def leave(self, number: int) -> None:
+        """Note that a batch is left to Spark, whose query may live on when this process does not."""
+        self._write(_TRIED, [str(number)])
 
     def commit(self, number: int) -> QueryLog:
         """Note that the batch is done; return the checkpoint with it."""
@@ -116,10 +125,15 @@ class QueryLog:
             self._forget(number - _KEPT_BATCHES)
         return replace(self, last=number, is_begun=False)
 
+    def _is_begun_here(self) -> bool:
+        name = f"offsets/{self.last + 1}"
+        return self._is_there(name) and _BEGUN_BY in json.loads(self._read(name)[1])
+
     def _note_when(self, number: int, began_ms: int) -> None:
         # The rest is the session's configuration that a query goes on with: Spark fills in what is missing.
         before = self._read(f"offsets/{self.last}") if self.last >= 0 else ["v1", '{"batchWatermarkMs":0,"conf":{}}']
-        began = json.dumps(json.loads(before[1]) | {"batchTimestampMs": began_ms}, separators=(",", ":"))
+        told = json.loads(before[1]) | {"batchTimestampMs": began_ms, _BEGUN_BY: "alert_assets"}
+        began = json.dumps(told, separators=(",", ":"))
         self._write(f"offsets/{number}", [before[0], began, f'{{"logOffset":{number}}}'])
 
     def _entries(self) -> list[str]:

@@ -1,8 +1,8 @@
 """The resident process: cycles as something lands, notification and signs of life beside them.
 
-The first thread works on the tables, and is the only one that does. Beside it one asks for Spark, which small batches
-do not wait for. One notifies after each cycle, and every few seconds for what is due by time: a slow channel holds up
-no table. One says that the process is alive, to the lease, to the breakers and outside. One evaluates the checks of
+The first thread works on the tables, and is the only one that does; it asks for Spark when a batch comes that is too
+large to do without. One notifies after each cycle, and every few seconds for what is due by time: a slow channel holds
+up no table. One says that the process is alive, to the lease, to the breakers and outside. One evaluates the checks of
 what has changed, once a minute, and reports to Dagster. One puts small files together, which are what a cycle's time
 goes into.
 
@@ -109,7 +109,6 @@ class ResidentProcess:
         self._lease = Lease(breakers.state, settings)
         self._landed = Landed(settings)
         self._spark: SparkResource | None = None
-        self._asking, self._warming = threading.Lock(), threading.Thread()
         self._shift: Shift | None = None
         self._refused: list[str] = []
         self._problems: dict[str, str | None] = {}
@@ -119,11 +118,10 @@ class ResidentProcess:
         self.facts: dict[str, Any] = {"cycles": 0}
         self._lost: LeaseLost | None = None
 
-    def run(self, *, warm: bool = True, begun: Callable[[], None] = lambda: None) -> None:
+    def run(self, *, begun: Callable[[], None] = lambda: None) -> None:
         """Take the lease, and work until :attr:`stop` is set.
 
         Args:
-            warm: ask for the Spark session at once, and not with the first batch that needs it.
             begun: called when it is the resident process.
 
         Raises:
@@ -138,15 +136,12 @@ class ResidentProcess:
         for thread in threads:
             thread.start()
         try:
-            self._work(warm=warm)
+            self._work()
         finally:
             self.stop.set()
             self._news.set()
             for thread in threads:
                 thread.join()
-            if self._warming.is_alive():
-                # A Spark server whose start is cut short is one that nobody finds.
-                self._warming.join()
             self._end_shift()
             self._report()
             self._lease.release()
@@ -155,13 +150,10 @@ class ResidentProcess:
 
     # Tables
 
-    def _work(self, *, warm: bool) -> None:
+    def _work(self) -> None:
         pause = _FIRST_PAUSE_SECONDS
-        is_without_spark = {self._settings.landing_engine, self._settings.refresh_engine} == {"arrow"}
         while not self.stop.is_set():
             try:
-                if warm and not is_without_spark:
-                    self._warm_up()
                 self._look(happened=False)
                 self.facts["problem"] = None
                 for happened in looks(self._settings, self.stop):
@@ -234,30 +226,12 @@ class ResidentProcess:
         if shift.is_probe():
             self._end_shift()
 
-    def _warm_up(self) -> None:
-        """Ask for the Spark session beside the first cycles: those of small batches need none."""
-
-        def ask() -> None:
-            try:
-                self._session()
-            except Exception as error:  # noqa: BLE001  the batch that needs it fails with what is wrong then
-                self._log(f"Spark is not there yet; the batch that needs it asks again: {one_line(str(error), 500)}")
-
-        if not self._warming.is_alive():
-            self._warming = threading.Thread(target=ask, name="alert-assets-spark", daemon=True)
-            self._warming.start()
-
     def _session(self) -> Any:
-        with self._asking:
-            # Another thread may forget it meanwhile.
-            spark = self._spark = self._spark or spark_resource(self._settings)
-            return spark.spark_session
+        self._spark = self._spark or spark_resource(self._settings)
+        return self._spark.spark_session
 
     def _forget_spark(self) -> None:
-        """Have the next cycle ask for a session of its own; the server may be another one by then.
-
-        A session that is being asked for this moment is left alone: Spark hands it to who asks next.
-        """
+        """Have the next cycle that needs one ask for a session of its own; the server may be another one by then."""
         spark, self._spark = self._spark, None
         if spark is not None:
             with suppress(Exception):

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from hypothesis import given
@@ -162,7 +162,7 @@ def test_old_batches_are_forgotten(new_pipeline: NewPipeline, tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("done", ["begun", "in bronze"])
-def test_what_is_cut_short_spark_finishes_with_the_same_clock(
+def test_what_is_cut_short_twice_spark_finishes_with_the_same_clock(
     new_pipeline: NewPipeline, tmp_path: Path, done: str
 ) -> None:
     pipeline = begun(new_pipeline, tmp_path / "data")
@@ -174,7 +174,9 @@ def test_what_is_cut_short_spark_finishes_with_the_same_clock(
     number = log.begin(files, began)
     if done == "in bronze":
         LandingBatch(pipeline.settings).here(files, number, began)
-    assert QueryLog.of(pipeline.settings) is None
+    assert log.may_finish(number)
+    with pytest.raises(AssertionError, match="Spark was asked for"):
+        without_spark(pipeline)
     assert pipeline.ingest().broken == {}
     assert event_ids(pipeline) == ["cut", "first"]
     [row] = [row for row in pipeline.rows(BRONZE_EVENTS) if row["event_id"] == "cut"]
@@ -222,12 +224,17 @@ def refuse_links(*_: object) -> None:
     raise PermissionError(errno.EPERM, "Operation not permitted")
 
 
-@pytest.mark.parametrize("done", ["listed", "begun", "in bronze", "held"])
+@pytest.mark.parametrize(
+    ("engine", "done"),
+    [("arrow", "listed"), *((engine, at) for engine in ("auto", "arrow") for at in ("begun", "in bronze", "held"))],
+)
 @pytest.mark.parametrize("before", [0, 1])
-def test_what_is_cut_short_is_finished_without_spark(tmp_path: Path, done: str, before: int) -> None:
+def test_what_is_cut_short_is_finished_without_spark(
+    tmp_path: Path, engine: Literal["auto", "arrow"], done: str, before: int
+) -> None:
     """The first batch and a later one; bronze and quarantine have each line once."""
     limits = {"gate_max_quarantine_percent": 10, "gate_min_lines": 1} if done == "held" else {}
-    settings = settings_in(tmp_path / "data", landing_engine="arrow", **limits)
+    settings = settings_in(tmp_path / "data", landing_engine=engine, **limits)
     pipeline = Pipeline(settings, no_spark)
     for number in range(before):
         pipeline.land(f"{number}.jsonl", alert(f"{number}"))
@@ -288,6 +295,39 @@ def test_what_fails_here_is_left_to_spark(
     pipeline.ingest()
     assert event_ids(pipeline) == ["bad", "first"]
     assert any("is left to Spark: no more of it" in line for line in pipeline.log)
+
+
+def test_what_was_left_to_spark_stays_sparks(
+    new_pipeline: NewPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that left it may be killed: Spark's query goes on in the server, and nobody else may."""
+    pipeline = begun(new_pipeline, tmp_path / "data")
+    pipeline.land("bad.jsonl", alert("bad"))
+
+    def fails(*_: object) -> None:
+        raise MemoryError("no more of it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LandingBatch, "_write_here", fails)
+        with pytest.raises(AssertionError, match="Spark was asked for"):
+            without_spark(pipeline)
+    with pytest.raises(AssertionError, match="Spark was asked for"):
+        without_spark(pipeline)
+    pipeline.ingest()
+    assert event_ids(pipeline) == ["bad", "first"]
+
+
+def test_what_spark_began_is_sparks_to_finish(new_pipeline: NewPipeline, tmp_path: Path) -> None:
+    pipeline = begun(new_pipeline, tmp_path / "data")
+    pipeline.land("cut.jsonl", alert("cut"))
+    log = QueryLog.of(pipeline.settings)
+    assert log is not None
+    number = log.begin(backlog(pipeline.settings).pending, time.time_ns() // 1_000_000)
+    offsets = tmp_path / "data/checkpoints/landing/offsets" / str(number)
+    offsets.write_text(offsets.read_text().replace(',"begunBy":"alert_assets"', ""))
+    assert QueryLog.of(pipeline.settings) is None
+    pipeline.ingest()
+    assert event_ids(pipeline) == ["cut", "first"]
 
 
 def test_a_batch_that_breaks_a_limit_is_held(new_pipeline: NewPipeline, tmp_path: Path) -> None:

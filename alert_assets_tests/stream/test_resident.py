@@ -49,10 +49,10 @@ T = TypeVar("T")
 class Running:
     """A resident process in a thread for as long as the block runs, and what it says."""
 
-    def __init__(self, settings: Settings, *reports: Report, warm: bool = False) -> None:
+    def __init__(self, settings: Settings, *reports: Report) -> None:
         self.said: list[str] = []
         self.process = ResidentProcess(settings, circuit_breakers(settings), self.said.append, reports)
-        self._thread = threading.Thread(target=self.process.run, kwargs={"warm": warm}, daemon=True)
+        self._thread = threading.Thread(target=self.process.run, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -189,38 +189,13 @@ def behind(settings: Settings) -> Lake:
     return lake
 
 
-def test_what_is_small_does_not_wait_for_spark(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """A start takes half a minute, or never ends well: what needs no Spark is done meanwhile."""
+def test_what_is_small_asks_for_no_spark(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("SPARK_REMOTE", raising=False)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "none"))
     behind(settings)
-    with Running(settings, warm=True) as stream:
-        assert "JAVA_HOME" in stream.await_("Spark is not there yet")
+    with Running(settings) as stream:
         stream.await_("Nothing new in")
     assert [said for said in stream.said if "Failed" in said] == []
-
-
-def test_a_failure_while_spark_starts_starts_no_other(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Here a Java that says its version once it is let: what is forgotten meanwhile is not started to be stopped."""
-    started, let = tmp_path / "started", tmp_path / "let"
-    java = tmp_path / "bin" / "java"
-    java.parent.mkdir()
-    java.write_text(f"#!/bin/sh\necho >> {started}\nwhile [ ! -e {let} ]; do sleep 0.05; done\n")
-    java.chmod(0o755)
-    monkeypatch.delenv("SPARK_REMOTE", raising=False)
-    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.1)
-    with Running(settings, warm=True) as stream:
-        stream.until(started.exists)
-        Path(settings.landing_dir).rmdir()
-        stream.await_("Failed, and tried again in 2 s")
-        starts = started.read_text()
-        let.touch()
-    assert starts == "\n"
 
 
 def test_a_check_that_fails_is_evaluated_once_for_all_reports_and_holds_up_no_other_table(
