@@ -48,7 +48,7 @@ def baseline_checks() -> list[Check]:
 def _references(rows: NewRows) -> Finding:
     bronze = rows.snapshot(BRONZE_EVENTS).table
     if not rows.count or bronze is None:
-        return nothing_new(rows)
+        return nothing_new(rows, BRONZE_EVENTS)
     read = f"_batch_id > {rows.cursor_before(BRONZE_EVENTS)} AND _batch_id <= {rows.cursor(BRONZE_EVENTS)}"
     hours = rows.hours(hour_of(), f"{MEASURED} AND {read}", BRONZE_EVENTS)
     if not hours:
