@@ -21,11 +21,15 @@ SPARK = {"pyspark", "dagster_pyspark", "pandas", "pandera", "py4j"}
 RARELY_USED = SPARK | {
     "dagster_deltalake",
     "httpx",
+    "numpy",
     "opentelemetry",
     "prometheus_client",
-    "pyarrow.dataset",
+    "pyarrow",
     "rich",
     "structlog",
+    "tenacity",
+    "alert_assets.analysis.causes",
+    "alert_assets.ingest.query",
     "alert_assets.kernel.yaml_lines",
 }
 

@@ -1,7 +1,8 @@
 """(d) What runs all the time without Spark: checks, status, sensors; against the import of Dagster and deltalake.
 
 Each is a process of its own, because that is how often they pay for their imports: Dagster's daemon loads a sensor's
-definitions anew for each code server, a check is a step, `status` a command. No JVM may be among them.
+definitions anew for each code server, a check is a step, `status` a command. No JVM may be among them. What only the
+bench needs is imported by `measure`: the processes run this module, and would be charged for it.
 
     python -m benchmarks.control_plane checks | SENSOR      (on the lake of ALERTS_DATA_DIR)
 """
@@ -10,10 +11,6 @@ from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
-
-from benchmarks.processes import BenchError
-from benchmarks.results import Run, Target
-from benchmarks.seed import seeded
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench
@@ -42,6 +39,10 @@ def measure(bench: Bench, events: int, runs: int) -> None:
     Args:
         runs: of each; they take a second or two, and a second is easily disturbed.
     """
+    from benchmarks.processes import BenchError
+    from benchmarks.results import Run, Target
+    from benchmarks.seed import seeded
+
     lake = seeded(bench, events, block=events)
     site = bench.copy(lake, "control-plane")
     site.command("platinum", "-m", "dagster", *_PLATINUM)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from alert_assets.analysis.causes.samples import MEASURED, hour_of, samples_sql
 from alert_assets.checks.check import Check, Finding, Number
 from alert_assets.checks.common import contract_checks, key_check, nothing_new, rule_check
 from alert_assets.checks.new_rows import intervals
@@ -46,9 +45,11 @@ def baseline_checks() -> list[Check]:
 
 
 def _references(rows: NewRows) -> Finding:
+    from alert_assets.analysis.causes.samples import MEASURED, hour_of, samples_sql
+
     bronze = rows.snapshot(BRONZE_EVENTS).table
     if not rows.count or bronze is None:
-        return nothing_new(rows)
+        return nothing_new(rows, BRONZE_EVENTS)
     read = f"_batch_id > {rows.cursor_before(BRONZE_EVENTS)} AND _batch_id <= {rows.cursor(BRONZE_EVENTS)}"
     hours = rows.hours(hour_of(), f"{MEASURED} AND {read}", BRONZE_EVENTS)
     if not hours:

@@ -356,14 +356,14 @@ def broken_rows(rows: NewRows, predicates: dict[str, str], identity: Sequence[st
     )
 
 
-def nothing_new(rows: NewRows) -> Finding:
+def nothing_new(rows: NewRows, *compared_with: Contract) -> Finding:
     """What a check of new rows finds when there are none, or none that it judges.
 
-    New rows whose upstream table is gone could not be compared, and that is a failure.
+    New rows that could not be compared because such a table is gone are a failure.
     """
-    missing = [upstream for upstream in rows.contract.derived_from if not rows.exists(upstream)]
-    if rows.count and missing:
-        where = ", ".join(rows.lakehouse.uri(upstream) for upstream in missing)
+    missing = [contract for contract in compared_with if not rows.exists(contract)]
+    if missing and rows.count:
+        where = ", ".join(map(rows.lakehouse.uri, missing))
         return Finding(
             False,
             f"{rows.count:,} new rows could not be compared with what they are made of: there is no table at {where}. "

@@ -38,7 +38,7 @@ def dependency_checks() -> list[Check]:
 
 def _references(rows: NewRows) -> Finding:
     if not rows.count or not rows.exists(BRONZE_EVENTS):
-        return nothing_new(rows)
+        return nothing_new(rows, BRONZE_EVENTS)
     table = rows.snapshot(BRONZE_EVENTS).table
     if table is None or "depends_on" not in {field.name for field in table.schema().fields}:
         return nothing_new(rows)

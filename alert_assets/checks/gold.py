@@ -172,7 +172,7 @@ def _reconciliation(rows: NewRows) -> Finding:
 
 def _evidence(rows: NewRows) -> Finding:
     if not rows.count or not rows.exists(BRONZE_EVENTS):
-        return nothing_new(rows)
+        return nothing_new(rows, BRONZE_EVENTS)
     cursor = rows.cursor(BRONZE_EVENTS)
     lookback = timedelta(minutes=rows.settings.correlation_lookback_minutes)
     newest = (

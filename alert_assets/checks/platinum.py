@@ -165,7 +165,7 @@ class _Analyses:
 
     def _current_context(self, rows: NewRows) -> Finding:
         if not rows.count or not rows.exists(self.gold):
-            return nothing_new(rows)
+            return nothing_new(rows, self.gold)
         near = within(self.time, intervals(rows.hours(self.time)))
         other = (
             f"SELECT {self._named}, p.context_hash AS analysed, g.context_hash AS current "
@@ -233,7 +233,7 @@ class _Analyses:
 
     def _missing_hours(self, rows: NewRows) -> Finding:
         if not rows.count or not rows.exists(self.gold):
-            return nothing_new(rows)
+            return nothing_new(rows, self.gold)
         hours = rows.hours(self.time)
         near = within(self.time, intervals(range(hours[0], hours[-1] + 1)))
         expected = rows.hours(self.time, f"{near} AND {self.analysed}", self.gold)

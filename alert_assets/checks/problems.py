@@ -72,7 +72,7 @@ def _rank(severity: str) -> str:
 
 def _references(rows: NewRows) -> Finding:
     if not rows.count or not rows.exists(GOLD_INCIDENTS):
-        return nothing_new(rows)
+        return nothing_new(rows, GOLD_INCIDENTS)
     span = rows.query(
         "SELECT min(opened_at) AS first, max(last_seen_at) AS last FROM gold_problems "
         f"WHERE merged_into IS NULL AND {rows.are_new}"
@@ -108,7 +108,7 @@ def _references(rows: NewRows) -> Finding:
 def _reconciliation(rows: NewRows) -> Finding:
     """Around the new problems: a problem is a day long at most, and so far from them another may have an incident."""
     if not rows.exists(GOLD_INCIDENTS):
-        return nothing_new(rows)
+        return nothing_new(rows, GOLD_INCIDENTS)
     read = f"_batch_id > {rows.cursor_before(GOLD_INCIDENTS)} AND _batch_id <= {rows.cursor(GOLD_INCIDENTS)}"
     hours = {*rows.hours("opened_at"), *rows.hours("alert_timestamp", read, GOLD_INCIDENTS)}
     if not hours:

@@ -77,3 +77,8 @@ def test_what_the_user_has_set_does_not_reach_a_measured_program(tmp_path: Path,
     assert found["ALERTS_DATA_DIR"] == str(tmp_path / "data")
     assert found["ALERTS_SPARK_MODE"] == "classic"
     assert found["SPARK_LOCAL_CONNECT_DISCOVERY"].startswith(str(tmp_path))
+
+
+def test_what_is_measured_is_not_charged_for_the_bench(tmp_path: Path):
+    script = "import sys, benchmarks.control_plane; print(*sys.modules)"
+    assert {"numpy", "psutil", "alert_assets"} & set(start(script, tmp_path).output.split()) == set()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
-from alert_assets.contracts import GOLD_INCIDENTS, GOLD_PROBLEMS, SILVER_DEPENDENCIES
+from alert_assets.contracts import GOLD_INCIDENTS, GOLD_PROBLEMS, SILVER_BASELINES, SILVER_DEPENDENCIES
 from alert_assets.transforms.problems import refresh_problems
 from alert_assets_tests.checks.lake import DAY, Lake
 
@@ -16,6 +18,21 @@ def failed(lake: Lake) -> set[str]:
 def test_problems_as_they_are_computed_pass(healthy: Lake) -> None:
     assert failed(healthy) == set()
     assert healthy.check(GOLD_PROBLEMS, "reconciliation", full=True).numbers["incidents"] == 3
+
+
+def test_problems_of_a_lake_without_calls_and_baselines_pass(healthy: Lake) -> None:
+    """Who selects gold_problems alone has neither table, and no check compares a problem with them."""
+    for table in (SILVER_DEPENDENCIES, SILVER_BASELINES, GOLD_PROBLEMS):
+        shutil.rmtree(healthy.lakehouse.uri(table))
+    refresh_problems(healthy.lakehouse, healthy.settings)
+    assert healthy.rows(GOLD_PROBLEMS)
+    assert failed(healthy) == set()
+
+
+def test_problems_whose_incidents_are_gone_fail_where_they_are_compared_with_them(healthy: Lake) -> None:
+    shutil.rmtree(healthy.lakehouse.uri(GOLD_INCIDENTS))
+    assert failed(healthy) == {"references", "reconciliation"}
+    assert healthy.lakehouse.uri(GOLD_INCIDENTS) in healthy.check(GOLD_PROBLEMS, "references").description
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,14 @@ def site_in(folder: Path, **variables: str) -> Site:
     return Site(folder, ALERTS_GATE_MAX_QUARANTINE_PERCENT="100", ALERTS_MAX_FILES_PER_TRIGGER="3", **variables)
 
 
-def tables(site: Site) -> Pipeline:
-    """The site's tables; reading them needs no Spark."""
+def tables(site: Site, **settings: Any) -> Pipeline:
+    """The site's tables; reading them needs no Spark.
+
+    Args:
+        settings: those that are others than the site's, where more is done with it than reading.
+    """
 
     def no_session() -> Any:
         raise AssertionError("the tables are read without Spark")
 
-    return Pipeline(site.settings, no_session)
+    return Pipeline(site.settings.model_copy(update=settings), no_session)

@@ -11,10 +11,9 @@ instance has loaded. Whoever reports first, it counts once.
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from alert_assets.breaker.gate import breaker_of
 from alert_assets.breaker.guard import REFUSED_TAGS
@@ -23,6 +22,9 @@ from alert_assets.breaker.store import CircuitBreakers
 from alert_assets.defs.metadata import rows_shown
 from alert_assets.errors import UserError
 from alert_assets.logs import run_log
+
+if TYPE_CHECKING:
+    from tenacity import Retrying
 
 CIRCUIT_BREAKERS = dg.AssetSpec(
     "circuit_breakers",
@@ -86,21 +88,20 @@ def report_run(
         return
     error = message if outcome == "failure" else None
     try:
-        _record(breakers, run, outcome, names, error)
+        _recording()(breakers.record, run.run_id, outcome, names, reported_by="sensor", error=error, job=run.job_name)
     except Exception as problem:  # noqa: BLE001  (the event would be lost without a word)
         run_log(run.run_id).error("outcome_not_recorded", breakers=names, outcome=outcome, problem=str(problem))
 
 
-@retry(
-    stop=stop_after_attempt(5),
-    wait=wait_exponential(multiplier=0.2, max=3),
-    retry=retry_if_exception_type((UserError, OSError)),
-    reraise=True,
-)
-def _record(
-    breakers: CircuitBreakers, run: dg.DagsterRun, outcome: Outcome, names: list[str], error: str | None
-) -> list[Transition]:
-    return breakers.record(run.run_id, outcome, names, reported_by="sensor", error=error, job=run.job_name)
+def _recording() -> "Retrying":
+    from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+    return Retrying(
+        stop=stop_after_attempt(5),
+        wait=wait_exponential(multiplier=0.2, max=3),
+        retry=retry_if_exception_type((UserError, OSError)),
+        reraise=True,
+    )
 
 
 def breakers_of(keys: Iterable[dg.AssetKey]) -> list[str]:

@@ -1,4 +1,7 @@
-"""bronze_events and bronze_quarantine: every landed line ends in exactly one of them, or waits in bronze_held."""
+"""bronze_events and bronze_quarantine: every landed line ends in exactly one of them, or waits in bronze_held.
+
+What takes lines in is imported when it runs: every process of Dagster's loads this module.
+"""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -17,9 +20,6 @@ from alert_assets.defs.metadata import (
     rows_shown,
     table_metadata,
 )
-from alert_assets.ingest.held import held_batches, tell
-from alert_assets.ingest.query import ingest
-from alert_assets.ingest.replay import replay_quarantine
 from alert_assets.lake.lakehouse import Lakehouse
 from alert_assets.settings import Settings
 from alert_assets.spark.session import SparkResource
@@ -54,6 +54,9 @@ def bronze(
 
     A batch that breaks a gating limit is held instead, and fails the run.
     """
+    from alert_assets.ingest.held import tell
+    from alert_assets.ingest.query import ingest
+
     watch = Stopwatch()
     try:
         with clear_errors():
@@ -89,6 +92,8 @@ def bronze(
 
 def _waiting(lakehouse: Lakehouse) -> dg.TableMetadataValue:
     """The held batches that wait for a decision; `alert-assets held` has them too."""
+    from alert_assets.ingest.held import held_batches
+
     return rows_shown(map(asdict, held_batches(lakehouse, waiting_only=True)), "number", "lines", "because", "held_at")
 
 
@@ -108,6 +113,8 @@ def replay(
     settings: dg.ResourceParam[Settings],
 ) -> None:
     """Judge quarantine's open lines again and move those that pass now to bronze."""
+    from alert_assets.ingest.replay import replay_quarantine
+
     with clear_errors():
         report = replay_quarantine(
             lambda: spark.spark_session, lakehouse, settings, context.log.info, config.reason or None

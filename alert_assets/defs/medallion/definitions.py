@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
-from alert_assets.analysis.refresh import incidents_wait, problems_wait
 from alert_assets.contracts import CONTRACTS, PLATINUM_INCIDENTS, PLATINUM_PROBLEMS
 from alert_assets.defs.medallion.bronze import LANDING_ZONE, bronze, replay_quarantine_job
 from alert_assets.defs.medallion.incidents import (
@@ -21,7 +22,10 @@ from alert_assets.defs.resources import settings
 from alert_assets.defs.schedules import every_5_minutes
 from alert_assets.defs.table_checks import table_checks
 
-_WAITING = "Incidents or problems wait for an analysis."
+if TYPE_CHECKING:
+    from alert_assets.breaker.store import CircuitBreakers
+    from alert_assets.lake.lakehouse import Lakehouse
+    from alert_assets.settings import Settings
 
 #: The rules answer at once, and who is notified reads their analysis. A model may be slow and holds up no incident.
 _ANALYSED = [platinum_incidents, *([platinum_problems] if settings.analyst == "rules" else [])]
@@ -38,6 +42,13 @@ platinum = dg.define_asset_job(
     selection=dg.AssetSelection.assets(platinum_incidents, platinum_problems),
     description="Analyse the incidents and problems that have no analysis yet.",
 )
+
+
+def _why_analyse(_: dg.DagsterInstance, lakehouse: Lakehouse, settings: Settings, __: CircuitBreakers) -> str | None:
+    from alert_assets.analysis.refresh import incidents_wait, problems_wait
+
+    is_waiting = incidents_wait(lakehouse, settings) or problems_wait(lakehouse, settings)
+    return "Incidents or problems wait for an analysis." if is_waiting else None
 
 
 defs = dg.Definitions(
@@ -58,9 +69,7 @@ defs = dg.Definitions(
         every_5_minutes(
             platinum,
             [PLATINUM_INCIDENTS.name, PLATINUM_PROBLEMS.name],
-            lambda _, lakehouse, settings, __: (
-                _WAITING if incidents_wait(lakehouse, settings) or problems_wait(lakehouse, settings) else None
-            ),
+            _why_analyse,
             idle="No incident or problem waits for an analysis.",
             description="What bronze to gold does not analyse: a model's problems, and what failed before.",
         )

@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from alert_assets.analysis.refresh import PlatinumRefresh
 from alert_assets.contracts import (
     BRONZE_EVENTS,
     GOLD_INCIDENTS,
@@ -29,6 +28,9 @@ from alert_assets.kernel.sql import literal, ranked
 from alert_assets.lake.lakehouse import Lakehouse, rows_in
 from alert_assets.settings import Settings
 from alert_assets.spark.session import SparkResource
+
+if TYPE_CHECKING:
+    from alert_assets.analysis.refresh import PlatinumRefresh
 
 _Lakehouse = dg.ResourceParam[Lakehouse]
 _Settings = dg.ResourceParam[Settings]
@@ -200,7 +202,7 @@ def platinum_problems(
 
 
 def _analysed(
-    refresh: Callable[..., PlatinumRefresh],
+    refresh: "Callable[..., PlatinumRefresh]",
     contract: Contract,
     context: dg.AssetExecutionContext,
     config: RefreshConfig,

@@ -3,6 +3,7 @@
 import json
 import time
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -11,10 +12,11 @@ from alert_assets.contracts import BRONZE_EVENTS, CONTRACTS, PLATINUM_INCIDENTS
 from alert_assets.defs.medallion.bronze import BRONZE_TABLES, LANDING_ZONE
 from alert_assets.defs.metadata import rows_shown
 from alert_assets.errors import UserError
-from alert_assets.ingest.landing import Backlog, backlog, by_reason
 from alert_assets.kernel.clock import utc_now
 from alert_assets.settings import Settings
-from alert_assets.stream.lease import resident
+
+if TYPE_CHECKING:
+    from alert_assets.ingest.landing import Backlog
 
 #: After a failed run over the same files, so long until the next one.
 RETRY_AFTER_SECONDS = 300
@@ -51,6 +53,9 @@ def landing_sensor(job_name: str) -> dg.SensorDefinition:
         settings: dg.ResourceParam[Settings],
         breakers: dg.ResourceParam[CircuitBreakers],
     ) -> dg.SensorResult | dg.SkipReason:
+        from alert_assets.ingest.landing import backlog
+        from alert_assets.stream.lease import resident
+
         try:
             waiting = backlog(settings)
         except UserError as error:
@@ -91,8 +96,10 @@ def _without_analysis(breakers: CircuitBreakers) -> list[dg.AssetKey] | None:
     return [dg.AssetKey(name) for name in _UP_TO_GOLD]
 
 
-def _observation(waiting: Backlog) -> dg.AssetObservation:
+def _observation(waiting: "Backlog") -> dg.AssetObservation:
     """What waits in the landing zone, for its page in the UI."""
+    from alert_assets.ingest.landing import by_reason
+
     files = [{"file": file.path, "bytes": file.size_bytes, "landed_at": file.modified_at} for file in waiting.pending]
     return dg.AssetObservation(
         LANDING_ZONE.key,
@@ -106,7 +113,7 @@ def _observation(waiting: Backlog) -> dg.AssetObservation:
     )
 
 
-def _fingerprint(waiting: Backlog) -> str:
+def _fingerprint(waiting: "Backlog") -> str:
     """Changes when a file comes, goes or is rewritten."""
     parts = [f"{file.path}|{file.size_bytes}|{file.modified_at.isoformat()}" for file in waiting.pending]
     return sha256("\n".join([*parts, *waiting.unfinished]).encode()).hexdigest()

@@ -6,9 +6,7 @@ notify` where no daemon runs. None of them is a run-status sensor: that one lose
 
 import dagster as dg
 
-from alert_assets.defs.notifications.runs import look_at_runs
 from alert_assets.kernel.clock import utc_now
-from alert_assets.notify.round import look_for_incidents
 from alert_assets.notify.stack import NotificationStack
 from alert_assets.settings import Settings
 
@@ -23,6 +21,8 @@ def run_alerts(
     context: dg.SensorEvaluationContext, notification_stack: dg.ResourceParam[NotificationStack]
 ) -> dg.SkipReason:
     """Raise alerts of the runs that ended since the last look."""
+    from alert_assets.defs.notifications.runs import look_at_runs
+
     looked = look_at_runs(context.instance, notification_stack.state)
     if not looked.runs:
         return dg.SkipReason("No run has ended.")
@@ -41,6 +41,8 @@ def incident_alerts(
     notification_stack: dg.ResourceParam[NotificationStack],
 ) -> dg.SkipReason:
     """Raise alerts of the incidents that changed since the last look."""
+    from alert_assets.notify.round import look_for_incidents
+
     found = look_for_incidents(notification_stack.state, settings)
     if not found.changed:
         return dg.SkipReason("No incident has changed.")
