@@ -114,6 +114,7 @@ def cpu_seconds(code: str, environment: dict[str, str]) -> float:
     return used() - before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "yardstick", "limit"),
     [

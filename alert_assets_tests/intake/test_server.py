@@ -401,6 +401,7 @@ def test_every_answered_request_survives_two_hundred_kills(tmp_path):
             path.unlink()
 
 
+@pytest.mark.slow
 def test_a_stop_while_it_starts_is_heeded(tmp_path):
     for _ in range(5):
         site = start(tmp_path / "data")

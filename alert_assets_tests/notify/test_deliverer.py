@@ -320,6 +320,7 @@ def service() -> Iterator[tuple[str, dict[str, dict[str, dict[str, object]]]]]:
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_a_thousand_alerts_while_everything_fails(
     tmp_path: Path, service: tuple[str, dict[str, dict[str, dict[str, object]]]]
 ) -> None:

@@ -71,6 +71,7 @@ def test_an_alert_opens_an_episode_and_its_end_closes_it(desk: Desk) -> None:
     assert desk.people.ledger_totals().by_outcome == {"notified": 2}
 
 
+@pytest.mark.slow
 def test_eight_hours_of_the_same(sqlite: State) -> None:
     """One opening, bounded reminders, one resolution."""
     desk = Desk(sqlite)
@@ -491,6 +492,7 @@ def most_in(desk: Desk, channel: str, window: timedelta, recipient: str | None =
     return max(sum(1 for at in times if start <= at < start + window) for start in times)
 
 
+@pytest.mark.slow
 def test_a_storm(sqlite: State) -> None:
     """10,000 alerts in a minute: nobody gets more than the limit, and the ledger accounts for all of them."""
     desk = Desk(sqlite, routing(limits=LIMITED))
