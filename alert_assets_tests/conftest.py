@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from alembic.script import ScriptDirectory
 from hypothesis import settings as hypothesis_settings
 from sqlalchemy import Engine, event
 
@@ -18,6 +19,7 @@ from alert_assets.settings import Settings, load_settings
 from alert_assets_tests.support.postgres import _migrated, postgres_cluster, postgres_url, state_url
 
 if TYPE_CHECKING:
+    from alembic.config import Config
     from pyspark.sql import SparkSession
 
     from alert_assets_tests.support.pipeline import Pipeline
@@ -52,11 +54,25 @@ def _environment_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Itera
         for name in [name for name in os.environ if name.startswith(theirs)]:
             patch.delenv(name)
         patch.setenv("SPARK_LOCAL_CONNECT_DISCOVERY", str(discovery))
+        patch.setattr(ScriptDirectory, "from_config", _read_once(ScriptDirectory.from_config))
         yield
         if any(discovery.parent.iterdir()):
             from alert_assets.spark.server import stop_server
 
             stop_server()
+
+
+def _read_once(read: Callable[[Config], ScriptDirectory]) -> Callable[[Config], ScriptDirectory]:
+    """Dagster reads all its migrations for each database that it makes, which is a fifth of a small run's time."""
+    found: dict[str | None, ScriptDirectory] = {}
+
+    def from_config(config: Config) -> ScriptDirectory:
+        folder = config.get_main_option("script_location")
+        if folder not in found:
+            found[folder] = read(config)
+        return found[folder]
+
+    return from_config
 
 
 def settings_in(folder: Path, **overrides: object) -> Settings:
