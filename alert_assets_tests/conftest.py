@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["_migrated", "postgres_cluster", "postgres_url", "state_url"]
 
+# Where it is there, jsonschema makes 38 grammars of it: a second of each process, for formats that no test asks for.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
 # How long an example takes says something of the machine; what has to be fast is measured by the bench.
 hypothesis_settings.register_profile("tests", deadline=None)
 hypothesis_settings.load_profile("tests")
@@ -40,6 +44,14 @@ def _do_not_wait_for_the_disk(connection: Any, _record: Any) -> None:
 
 #: Makes a pipeline in a folder, with settings that differ from the defaults.
 NewPipeline = Callable[..., "Pipeline"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _what_was_imported_stays() -> Iterator[None]:
+    """Walking through it again and again took the garbage collector 5 % of all time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -110,11 +122,6 @@ def new_pipeline(spark: SparkSession) -> NewPipeline:
 @pytest.fixture
 def pipeline(new_pipeline: NewPipeline, tmp_path: Path) -> Pipeline:
     return new_pipeline(tmp_path / "data")
-
-
-def pytest_collection_finish() -> None:
-    """What was imported stays: walking through it again and again took the garbage collector 5 % of all time."""
-    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
