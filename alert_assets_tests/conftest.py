@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from alembic.script import ScriptDirectory
 from hypothesis import settings as hypothesis_settings
 from sqlalchemy import Engine, event
 
@@ -17,11 +20,15 @@ from alert_assets.settings import Settings, load_settings
 from alert_assets_tests.support.postgres import _migrated, postgres_cluster, postgres_url, state_url
 
 if TYPE_CHECKING:
+    from alembic.config import Config
     from pyspark.sql import SparkSession
 
     from alert_assets_tests.support.pipeline import Pipeline
 
 __all__ = ["_migrated", "postgres_cluster", "postgres_url", "state_url"]
+
+# Where it is there, jsonschema makes 38 grammars of it: a second of each process, for formats that no test asks for.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 # How long an example takes says something of the machine; what has to be fast is measured by the bench.
 hypothesis_settings.register_profile("tests", deadline=None)
@@ -40,6 +47,14 @@ NewPipeline = Callable[..., "Pipeline"]
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _what_was_imported_stays() -> Iterator[None]:
+    """Walking through it again and again took the garbage collector 5 % of all time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _environment_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The developer's own settings and warm Spark server are left alone; the tests' server ends with them."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -51,11 +66,25 @@ def _environment_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Itera
         for name in [name for name in os.environ if name.startswith(theirs)]:
             patch.delenv(name)
         patch.setenv("SPARK_LOCAL_CONNECT_DISCOVERY", str(discovery))
+        patch.setattr(ScriptDirectory, "from_config", _read_once(ScriptDirectory.from_config))
         yield
         if any(discovery.parent.iterdir()):
             from alert_assets.spark.server import stop_server
 
             stop_server()
+
+
+def _read_once(read: Callable[[Config], ScriptDirectory]) -> Callable[[Config], ScriptDirectory]:
+    """Dagster reads all its migrations for each database that it makes, which is a fifth of a small run's time."""
+    found: dict[str | None, ScriptDirectory] = {}
+
+    def from_config(config: Config) -> ScriptDirectory:
+        folder = config.get_main_option("script_location")
+        if folder not in found:
+            found[folder] = read(config)
+        return found[folder]
+
+    return from_config
 
 
 def settings_in(folder: Path, **overrides: object) -> Settings:

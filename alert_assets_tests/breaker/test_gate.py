@@ -219,6 +219,7 @@ def test_a_failed_run_raises_its_alert_itself_and_then_its_end_is_the_time_to_no
     assert ends.read_text() == "1 1 ", "a refused run notifies of nothing"
 
 
+@pytest.mark.slow
 def test_multiprocess_runs_pass_the_same_gate(site: Site) -> None:
     assert site.run("bronze_events", "silver_alerts", multiprocess={"max_concurrent": 1}).success
     assert site.outcomes() == [("pipeline", "success")]

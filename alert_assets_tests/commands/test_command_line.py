@@ -174,10 +174,20 @@ def test_colours_only_where_asked_for(lake: Settings) -> None:
 
 
 def test_the_object_is_all_there_is_on_stdout(lake: Settings) -> None:
-    for args in (["incidents"], ["status"], ["quarantine"], ["quarantine", "reasons"], ["settings"]):
-        done = in_a_process(f"from alert_assets.cli import main; main({[*args, '--json']})")
-        assert isinstance(json.loads(done.stdout), dict)
-        assert done.stdout.isascii()
+    commands = (["incidents"], ["status"], ["quarantine"], ["quarantine", "reasons"], ["settings"])
+    done = in_a_process(
+        f"""
+from contextlib import suppress
+from alert_assets.cli import main
+for command in {commands}:
+    with suppress(SystemExit):
+        main([*command, "--json"])
+    print(end="\\0", flush=True)
+"""
+    )
+    shown = done.stdout.split("\0")[:-1]
+    assert [type(json.loads(one)) for one in shown] == [dict] * len(commands)
+    assert done.stdout.isascii()
 
 
 @pytest.mark.parametrize(

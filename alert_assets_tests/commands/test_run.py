@@ -77,6 +77,7 @@ def test_no_sample_in_a_landing_zone_of_the_users_own_and_one_line_for_a_selecti
     assert list((settings.state_dir / "dagster").glob("*.log")) == []
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_have_a_log_each(settings: Settings, tmp_path: Path) -> None:
     """`last-run.log` is that of the run that ended last, and is whole."""
     command = [sys.executable, "-m", "alert_assets.cli", "run", "--select", RELIABILITY, "--json"]

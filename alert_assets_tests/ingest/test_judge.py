@@ -112,6 +112,14 @@ AWKWARD: dict[str, tuple[bytes, list[str] | None]] = {
 
 def every_kind_of_line() -> list[bytes]:
     """Whatever can be wrong with a line, on every type of event, and thousands of generated lines."""
+    return [*lines_by_hand(), *generated_lines()]
+
+
+def generated_lines() -> list[bytes]:
+    return list(generate_lines(11, 3000, now=NOW, future_edges=True, conflicts=True))
+
+
+def lines_by_hand() -> list[bytes]:
     plain = [json.dumps(record, ensure_ascii=False) for record in RECORDS.values()]
     spoiled = [
         _dump({**record, name: value}, ensure_ascii=False).encode()
@@ -129,7 +137,6 @@ def every_kind_of_line() -> list[bytes]:
         *(spoil(line) for spoil in MALFORMED for line in plain),
         *spoiled,
         *lacking,
-        *generate_lines(11, 3000, now=NOW, future_edges=True, conflicts=True),
     ]
 
 

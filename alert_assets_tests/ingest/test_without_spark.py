@@ -32,7 +32,11 @@ from alert_assets_tests.ingest.test_bad_files import alert, event_ids
 from alert_assets_tests.support.pipeline import Pipeline
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from alert_assets_tests.conftest import NewPipeline
+
+    Begin = Callable[..., Pipeline]
 
 
 def no_spark() -> Any:
@@ -45,6 +49,24 @@ def begun(new_pipeline: NewPipeline, folder: Path, **settings: object) -> Pipeli
     pipeline.land("first.jsonl", alert("first"))
     by_spark(pipeline)
     return pipeline
+
+
+@pytest.fixture(scope="module")
+def first_batch(new_pipeline: NewPipeline, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder as :func:`begun` leaves it, and a copy of it."""
+    folder = tmp_path_factory.mktemp("begun")
+    begun(new_pipeline, folder / "data")
+    shutil.copytree(folder / "data", folder / "copy")
+    return folder / "data", folder / "copy"
+
+
+@pytest.fixture
+def begin(first_batch: tuple[Path, Path], new_pipeline: NewPipeline) -> Begin:
+    """As :func:`begun`, and its batch ran once for all: always in the same place, which the checkpoint names."""
+    folder, copy = first_batch
+    shutil.rmtree(folder)
+    shutil.copytree(copy, folder)
+    return lambda **settings: new_pipeline(folder, **settings)
 
 
 def by_spark(pipeline: Pipeline) -> query.IngestReport:
@@ -96,12 +118,10 @@ def test_both_ways_give_the_same_rows(
     assert len(here.lakehouse.snapshot(BRONZE_EVENTS).files()) == 1 + 2 * 2
 
 
-def test_a_thread_that_fails_leaves_the_batch_to_spark(
-    new_pipeline: NewPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_thread_that_fails_leaves_the_batch_to_spark(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "_SHARE_BYTES", 1)
     monkeypatch.setattr(batch, "cores", lambda: 2)
-    pipeline = begun(new_pipeline, tmp_path / "data")
+    pipeline = begin()
     for name in ("a", "b"):
         pipeline.land(f"{name}.jsonl", alert(name))
     read = batch._reader
@@ -134,9 +154,10 @@ def test_shares_are_all_files_in_order_and_about_as_large(sizes: list[int], core
     assert all(sum(file.size_bytes for file in share[:-1]) <= sum(sizes) / most + 1 for share in shares)
 
 
-def test_thirty_batches_by_turns_take_each_file_once(new_pipeline: NewPipeline, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_thirty_batches_by_turns_take_each_file_once(begin: Begin) -> None:
     """Beyond three compactions of the list of files, each engine seeing what the other wrote."""
-    pipeline = begun(new_pipeline, tmp_path / "data")
+    pipeline = begin()
     for number in range(1, 31):
         pipeline.land(f"{number:02}.jsonl", alert(f"{number:02}"))
         if number in (8, 9, 10, 19, 25, 30):
@@ -148,13 +169,13 @@ def test_thirty_batches_by_turns_take_each_file_once(new_pipeline: NewPipeline, 
     assert QueryLog.of(pipeline.settings) is not None
 
 
-def test_old_batches_are_forgotten(new_pipeline: NewPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_batches_are_forgotten(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("alert_assets.ingest.query_log._KEPT_BATCHES", 5)
-    pipeline = begun(new_pipeline, tmp_path / "data")
+    pipeline = begin()
     for number in range(30):
         pipeline.land(f"{number:02}.jsonl", alert(f"{number:02}"))
         without_spark(pipeline)
-    kept = [path for path in (tmp_path / "data/checkpoints/landing/commits").iterdir() if path.name[0] != "."]
+    kept = [path for path in Path(checkpoint(pipeline.settings), "commits").iterdir() if path.name[0] != "."]
     assert len(kept) < 16
     pipeline.land("last.jsonl", alert("last"))
     by_spark(pipeline)
@@ -162,10 +183,8 @@ def test_old_batches_are_forgotten(new_pipeline: NewPipeline, tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("done", ["begun", "in bronze"])
-def test_what_is_cut_short_twice_spark_finishes_with_the_same_clock(
-    new_pipeline: NewPipeline, tmp_path: Path, done: str
-) -> None:
-    pipeline = begun(new_pipeline, tmp_path / "data")
+def test_what_is_cut_short_twice_spark_finishes_with_the_same_clock(begin: Begin, done: str) -> None:
+    pipeline = begin()
     pipeline.land("cut.jsonl", alert("cut"), b"no event")
     files = backlog(pipeline.settings).pending
     log = QueryLog.of(pipeline.settings)
@@ -264,11 +283,12 @@ def test_what_is_cut_short_is_finished_without_spark(
     assert not backlog(settings)
 
 
-def test_killed_at_any_moment_it_takes_each_line_once(new_pipeline: NewPipeline, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_killed_at_any_moment_it_takes_each_line_once(begin: Begin) -> None:
     """SIGKILL, six times at random; what was under way is finished by the next run."""
-    pipeline, rng = begun(new_pipeline, tmp_path / "data", gate_max_quarantine_percent=100), random.Random(3)
+    pipeline, rng = begin(gate_max_quarantine_percent=100), random.Random(3)
     for round_ in range(6):
-        command = [sys.executable, "-m", land_until_killed.__name__, str(tmp_path / "data"), f"round-{round_}"]
+        command = [sys.executable, "-m", land_until_killed.__name__, str(pipeline.settings.data_dir), f"round-{round_}"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as landing:
             assert landing.stdout
             for _ in range(rng.randint(1, 12)):
@@ -282,10 +302,8 @@ def test_killed_at_any_moment_it_takes_each_line_once(new_pipeline: NewPipeline,
     assert len(pipeline.rows(BRONZE_QUARANTINE)) == len(landed) - 1
 
 
-def test_what_fails_here_is_left_to_spark(
-    new_pipeline: NewPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pipeline = begun(new_pipeline, tmp_path / "data")
+def test_what_fails_here_is_left_to_spark(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = begin()
     pipeline.land("bad.jsonl", alert("bad"))
 
     def fails(*_: object) -> None:
@@ -297,11 +315,9 @@ def test_what_fails_here_is_left_to_spark(
     assert any("is left to Spark: no more of it" in line for line in pipeline.log)
 
 
-def test_what_was_left_to_spark_stays_sparks(
-    new_pipeline: NewPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_left_to_spark_stays_sparks(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process that left it may be killed: Spark's query goes on in the server, and nobody else may."""
-    pipeline = begun(new_pipeline, tmp_path / "data")
+    pipeline = begin()
     pipeline.land("bad.jsonl", alert("bad"))
 
     def fails(*_: object) -> None:
@@ -317,21 +333,21 @@ def test_what_was_left_to_spark_stays_sparks(
     assert event_ids(pipeline) == ["bad", "first"]
 
 
-def test_what_spark_began_is_sparks_to_finish(new_pipeline: NewPipeline, tmp_path: Path) -> None:
-    pipeline = begun(new_pipeline, tmp_path / "data")
+def test_what_spark_began_is_sparks_to_finish(begin: Begin) -> None:
+    pipeline = begin()
     pipeline.land("cut.jsonl", alert("cut"))
     log = QueryLog.of(pipeline.settings)
     assert log is not None
     number = log.begin(backlog(pipeline.settings).pending, time.time_ns() // 1_000_000)
-    offsets = tmp_path / "data/checkpoints/landing/offsets" / str(number)
+    offsets = Path(log.url, "offsets", str(number))
     offsets.write_text(offsets.read_text().replace(',"begunBy":"alert_assets"', ""))
     assert QueryLog.of(pipeline.settings) is None
     pipeline.ingest()
     assert event_ids(pipeline) == ["cut", "first"]
 
 
-def test_a_batch_that_breaks_a_limit_is_held(new_pipeline: NewPipeline, tmp_path: Path) -> None:
-    pipeline = begun(new_pipeline, tmp_path / "data", gate_max_quarantine_percent=50, gate_min_lines=1)
+def test_a_batch_that_breaks_a_limit_is_held(begin: Begin) -> None:
+    pipeline = begin(gate_max_quarantine_percent=50, gate_min_lines=1)
     pipeline.land("bad.jsonl", alert("bad"), b"no", b"event", b"here")
     with pytest.raises(BatchHeld):
         pipeline.ingest()
@@ -340,8 +356,8 @@ def test_a_batch_that_breaks_a_limit_is_held(new_pipeline: NewPipeline, tmp_path
 
 
 @pytest.mark.parametrize("name", ["a b.jsonl", "ä.jsonl", "50%25.jsonl"])
-def test_a_name_that_a_uri_spells_otherwise_is_sparks(new_pipeline: NewPipeline, tmp_path: Path, name: str) -> None:
-    pipeline = begun(new_pipeline, tmp_path / "data")
+def test_a_name_that_a_uri_spells_otherwise_is_sparks(begin: Begin, name: str) -> None:
+    pipeline = begin()
     pipeline.land(name, alert("named"))
     pipeline.ingest()
     assert event_ids(pipeline) == ["first", "named"]

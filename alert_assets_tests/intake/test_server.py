@@ -384,7 +384,7 @@ def check_nothing_lost(folder, answered):
     assert set(answered) <= set(landed)
 
 
-@pytest.mark.parametrize("after_answers", [1, 100, 500])
+@pytest.mark.parametrize("after_answers", [100, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 500))])
 def test_every_answered_request_survives_a_kill_once(tmp_path, after_answers):
     check_nothing_lost(tmp_path / "data", kill_under_load(tmp_path / "data", after_answers))
 
@@ -401,6 +401,7 @@ def test_every_answered_request_survives_two_hundred_kills(tmp_path):
             path.unlink()
 
 
+@pytest.mark.slow
 def test_a_stop_while_it_starts_is_heeded(tmp_path):
     for _ in range(5):
         site = start(tmp_path / "data")

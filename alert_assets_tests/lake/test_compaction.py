@@ -239,7 +239,7 @@ def test_every_table_can_be_compacted(healthy: Lake):
     assert run(healthy.lakehouse, state, PIPELINE_HEALTH) == Compaction(), "a table that is not there"
 
 
-@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("busy", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_checks_and_latency_read_on_as_if_nothing_had_happened(healthy: Lake, monkeypatch: Any, *, busy: bool):
     monkeypatch.setattr(compaction, "_MANY", 2)
     state = State(healthy.settings.state_url)

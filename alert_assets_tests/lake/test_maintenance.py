@@ -398,6 +398,7 @@ def test_a_log_that_is_short_again_names_what_is_gone_for_as_long_as_vacuum_keep
     assert named() == "interval 43200 minutes"
 
 
+@pytest.mark.slow
 def test_that_rows_have_gone_is_known_until_all_have_seen_it(lake: Lake, settings: Settings):
     """Gold is held up while silver is made anew and then committed to for hours."""
     lakehouse = lake.lakehouse

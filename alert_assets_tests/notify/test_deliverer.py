@@ -35,6 +35,7 @@ from alert_assets_tests.notify.desk import (
     refused,
     routing,
 )
+from alert_assets_tests.support.postgres import slow_on_postgresql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,6 +132,7 @@ def test_retry_after_is_honoured(desk: Desk) -> None:
     assert actions(desk.channels["slack"]) == ["open a", "open b"]
 
 
+@slow_on_postgresql
 def test_a_broken_channel_is_left_alone_and_then_tried_with_one(desk: Desk) -> None:
     slack = desk.channels["slack"]
     for number in range(20):
@@ -195,6 +197,7 @@ def test_a_channel_with_a_bug(desk: Desk) -> None:
     assert actions(desk.channels["slack"]) == ["open a"]
 
 
+@slow_on_postgresql
 def test_it_is_given_up_in_the_end(desk: Desk) -> None:
     # With another way, that would be taken after a quarter of an hour.
     desk = Desk(desk.state, routing(configured=frozenset({"slack", "log"})))
@@ -320,6 +323,7 @@ def service() -> Iterator[tuple[str, dict[str, dict[str, dict[str, object]]]]]:
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_a_thousand_alerts_while_everything_fails(
     tmp_path: Path, service: tuple[str, dict[str, dict[str, dict[str, object]]]]
 ) -> None:

@@ -10,6 +10,8 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import pytest
+
 from alert_assets_tests.notify.channels.service import running, stall
 from alert_assets_tests.support.dagster_site import Site
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.slow
 def test_who_starts_after_a_kill_does_not_wait_for_the_claim(tmp_path: Path) -> None:
     with running() as service:
         site = Site(tmp_path, **service.variables)

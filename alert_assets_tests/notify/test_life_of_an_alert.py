@@ -15,6 +15,7 @@ from itertools import pairwise
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
@@ -106,6 +107,7 @@ def report(name: str, window: int, known: list[tuple[int, bool]]) -> tuple[objec
     return made, fired, over
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(st.data(), EVENTS)
 def test_everyone_has_the_whole_story_once(data: st.DataObject, events: list[tuple[str, int, bool]]) -> None:
@@ -126,6 +128,7 @@ def test_everyone_has_the_whole_story_once(data: st.DataObject, events: list[tup
         assert desk.people.ledger_totals().is_complete
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(st.data(), EVENTS)
 def test_where_others_stand_in_all_is_heard_and_by_nobody_twice(

@@ -70,6 +70,7 @@ def test_nothing_is_begun_when_the_time_is_over(settings: Settings, stack: Notif
     assert notify(stack, settings, budget_seconds=40).raised == 1
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_receivers_that_never_answer_hold_a_round_up_for_one_request(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -329,6 +329,7 @@ def test_a_summary_is_resolved_by_hand(state: State) -> None:
 # Flapping
 
 
+@pytest.mark.slow
 def test_eight_hours_of_flapping_is_a_handful_of_messages(state: State) -> None:
     made = desk(state, now="08:00")
     for _ in range(8 * 60 // 6):

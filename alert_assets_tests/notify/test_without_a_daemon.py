@@ -63,7 +63,7 @@ def notify(site: Site) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("dagster_home", [False, True])
+@pytest.mark.parametrize("dagster_home", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_run_from_a_terminal_notifies_of_its_own_failure(site: Site, service: Service, dagster_home: bool) -> None:
     (site.folder / "slos" / "broken.yaml").write_text("kind: [")
     assert run(site, dagster_home=dagster_home, ALERTS_SLO_DIR=str(site.folder / "slos")) == 1
@@ -74,6 +74,7 @@ def test_a_run_from_a_terminal_notifies_of_its_own_failure(site: Site, service: 
     assert [request.json["action"] for request in service.requests] == ["open", "resolve"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_what_the_sensors_would_take_up_is_taken_up_by_the_command(site: Site, service: Service) -> None:
     """The receiver was away when the run ended; an alert came into the lake; the runs of the instance are looked at."""
@@ -88,6 +89,7 @@ def test_what_the_sensors_would_take_up_is_taken_up_by_the_command(site: Site, s
     assert notify(site)["sent"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_who_is_told_in_place_of_another_is_told_of_the_end_too(tmp_path: Path) -> None:
     """Slack has trouble while the alert fires, and refuses for good when it is over."""

@@ -30,6 +30,7 @@ PLANTED = dict.fromkeys(("ALERTS_LLM_API_KEY", "ALERTS_PAGERDUTY_ROUTING_KEY", "
 AS_ANOTHER_USER = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which root alone can"),
     pytest.mark.timeout(900),
 ]

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
-from alert_assets.spark.server import DISCOVERY_VARIABLE, stop_server
+from alert_assets.spark.server import DISCOVERY_VARIABLE, discovery_file, stop_server
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pyspark.sql import SparkSession
+
+
+def test_the_server_listens_on_loopback_alone(spark: SparkSession) -> None:
+    """The quick one of test_isolation's."""
+    listening = [
+        one.laddr.ip
+        for one in psutil.Process(json.loads(discovery_file().read_text())["pid"]).net_connections("inet")
+        if one.status == psutil.CONN_LISTEN
+    ]
+    assert listening
+    assert all(ipaddress.ip_address(ip.removeprefix("::ffff:")).is_loopback for ip in listening)
+
 
 _RUN = """
 import os, sys
@@ -63,6 +78,7 @@ def test_two_servers_that_start_at_once_are_two(tmp_path: Path, monkeypatch: pyt
             stop_server()
 
 
+@pytest.mark.slow
 def test_runs_share_the_servers_python_daemon(spark: SparkSession, tmp_path: Path) -> None:
     """One that each run leaves behind would be 35 MB a run, for as long as the server lives."""
     folders = [tmp_path / name for name in ("landing", "daemons", "checkpoint")]

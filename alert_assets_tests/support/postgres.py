@@ -1,8 +1,9 @@
 """A throw-away PostgreSQL, from the binaries that Debian's package installs.
 
 A test that takes `state_url` runs twice, on SQLite and on PostgreSQL; so does a module of tests that take their
-settings from the environment, with `pytestmark = pytest.mark.usefixtures("state_url")`. The server listens on a Unix
-socket in its own folder, on no port.
+settings from the environment, with `pytestmark = pytest.mark.usefixtures("state_url")`. One that is
+`slow_on_postgresql`, hours of ticks at a connection each, does the second among the slow tests. The server listens on a
+Unix socket in its own folder, on no port.
 """
 
 from __future__ import annotations
@@ -62,6 +63,11 @@ def postgres_cluster() -> Iterator[str]:
             _run(binaries / "pg_ctl", "-w", "-D", data, "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+slow_on_postgresql = pytest.mark.parametrize(
+    "state_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
+)
 
 
 @pytest.fixture

@@ -103,6 +103,7 @@ def test_what_lands_late_counts_and_what_was_old_does_not(machine: Machine) -> N
     assert len(machine.stages()) == 4
 
 
+@pytest.mark.slow
 def test_sample_data_simulate_then_nothing_pages_nobody(machine: Machine) -> None:
     machine.land(*(FEBRUARY + n * MINUTE for n in range(50)))
     for _ in range(3):

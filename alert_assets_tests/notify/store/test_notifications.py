@@ -37,6 +37,7 @@ from alert_assets_tests.notify.desk import (
     alert,
     routing,
 )
+from alert_assets_tests.support.postgres import slow_on_postgresql
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,6 +72,7 @@ def test_an_alert_opens_an_episode_and_its_end_closes_it(desk: Desk) -> None:
     assert desk.people.ledger_totals().by_outcome == {"notified": 2}
 
 
+@pytest.mark.slow
 def test_eight_hours_of_the_same(sqlite: State) -> None:
     """One opening, bounded reminders, one resolution."""
     desk = Desk(sqlite)
@@ -290,6 +292,7 @@ def test_nobody_acknowledges(desk: Desk, restart: bool) -> None:
     assert desk.notified("email")[-1] == "resolve disk"
 
 
+@slow_on_postgresql
 def test_an_acknowledgement_stops_it(desk: Desk) -> None:
     desk.fire(severity="CRITICAL")
     desk, _ = walk(desk, 10)
@@ -312,6 +315,7 @@ def test_a_process_that_was_down_for_long(desk: Desk) -> None:
 # Silences
 
 
+@slow_on_postgresql
 def test_silenced_is_recorded_and_told_at_the_end(desk: Desk) -> None:
     silence = desk.people.silence(["application=payments-api"], T0 + HOUR, "ana", "known")
     for _ in range(30):
@@ -345,6 +349,7 @@ def test_a_silence_does_not_keep_a_resolution_back(desk: Desk) -> None:
     assert desk.notified() == ["open disk", "resolve disk"]
 
 
+@slow_on_postgresql
 def test_a_silence_keeps_escalation_and_reminders_back(desk: Desk) -> None:
     desk.fire(severity="CRITICAL")
     desk.people.silence(["severity=CRITICAL"], T0 + 3 * HOUR, "ana", "known")
@@ -417,6 +422,7 @@ def test_a_parent_that_is_down_inhibits_its_children(state: State) -> None:
     assert desk.notified() == ["open db", "resolve db", "open child"]
 
 
+@slow_on_postgresql
 def test_what_was_told_before_its_parent_went_down(state: State) -> None:
     """It escalates and reminds no more, and nothing is written each time somebody looks."""
     desk = Desk(state, routing(dependencies={"database": ("payments-api",)}))
@@ -491,6 +497,7 @@ def most_in(desk: Desk, channel: str, window: timedelta, recipient: str | None =
     return max(sum(1 for at in times if start <= at < start + window) for start in times)
 
 
+@pytest.mark.slow
 def test_a_storm(sqlite: State) -> None:
     """10,000 alerts in a minute: nobody gets more than the limit, and the ledger accounts for all of them."""
     desk = Desk(sqlite, routing(limits=LIMITED))
