@@ -30,7 +30,8 @@ SENSORS = (
     "escalations",
 )
 
-_MAX_RATIO = 1.5
+#: Of a tick, and of what opens no Dagster instance.
+_MAX_TICK_RATIO, _MAX_RATIO = 2.0, 1.5
 
 
 def measure(bench: Bench, events: int, runs: int) -> None:
@@ -63,7 +64,8 @@ def measure(bench: Bench, events: int, runs: int) -> None:
     for name in list(commands)[1:]:
         measured = bench.results.measurement(GROUP, name).seconds
         bench.say(f"{GROUP}, {name}: {measured:.2f} s, {measured / base:.2f} times the imports")
-        bench.results.targets.append(Target("d", f"time of {name} over `{IMPORTS}`", measured / base, _MAX_RATIO))
+        limit = _MAX_TICK_RATIO if name.startswith("tick") else _MAX_RATIO
+        bench.results.targets.append(Target("d", f"time of {name} over `{IMPORTS}`", measured / base, limit))
 
 
 _PLATINUM = ("asset", "materialize", "--select", "platinum_incidents", "-m", "alert_assets.definitions")
