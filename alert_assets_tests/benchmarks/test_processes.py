@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from benchmarks.memory import MemoryWatch, memory_mib
-from benchmarks.processes import BenchError, OutOfTime, environment, python, run
+from benchmarks.processes import ROOT, BenchError, OutOfTime, environment, python, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +79,6 @@ def test_what_the_user_has_set_does_not_reach_a_measured_program(tmp_path: Path,
     assert found["SPARK_LOCAL_CONNECT_DISCOVERY"].startswith(str(tmp_path))
 
 
-def test_what_is_measured_is_not_charged_for_the_bench(tmp_path: Path):
+def test_what_is_measured_is_not_charged_for_the_bench() -> None:
     script = "import sys, benchmarks.control_plane; print(*sys.modules)"
-    assert {"numpy", "psutil", "alert_assets"} & set(start(script, tmp_path).output.split()) == set()
+    assert {"numpy", "psutil", "alert_assets"} & set(start(script, ROOT).output.split()) == set()

@@ -95,7 +95,7 @@ def said(text):
 
 settings = load_settings()
 process = ResidentProcess(settings, circuit_breakers(settings), said)
-process.run(warm=False)
+process.run()
 """
 SPAN = """
 import time
