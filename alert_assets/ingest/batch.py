@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import takewhile
+from threading import Event
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
     from alert_assets.lake.writer import StagedWrite
     from alert_assets.settings import Settings
 
-#: Bytes of landed files for which a thread of its own is worth it.
-_SHARE_BYTES = 8 << 20
+#: Bytes of landed files for which a thread of its own is worth it, and threads at most: Python is in the way of more.
+_SHARE_BYTES, _MOST_SHARES = 8 << 20, 4
 
 
 class LimitsBroken(Exception):
@@ -156,10 +158,12 @@ class LandingBatch:
         Most of the work is Arrow's, which leaves Python to the other threads.
         """
         plain = plain_lines(self.settings, watermark(lakehouse, self.settings), events.folder, events.batch_id)
+        given_up = Event()
 
         def take(part: int, files: RecordBatch) -> tuple[int, int]:
             blank = quarantined = 0
-            for others in replace(plain, part=part)(_reader(self.settings)([files])):
+            lines = takewhile(lambda _: not given_up.is_set(), _reader(self.settings)([files]))
+            for others in replace(plain, part=part)(lines):
                 refused = others.filter(others["reasons"].is_valid())
                 blank += others.num_rows - refused.num_rows
                 quarantined += refused.num_rows
@@ -169,7 +173,11 @@ class LandingBatch:
         if len(landed) == 1:
             return take(0, landed[0])
         with ThreadPoolExecutor(len(landed), "land") as pool:
-            blank, quarantined = zip(*pool.map(take, range(len(landed)), landed), strict=True)
+            try:
+                blank, quarantined = zip(*pool.map(take, range(len(landed)), landed), strict=True)
+            except BaseException:
+                given_up.set()
+                raise
         return sum(blank), sum(quarantined)
 
     def rehearse(self, landed: DataFrame, only: tuple[int, int] | None = None) -> None:
@@ -257,7 +265,7 @@ class _Rehearsed(Exception):
 def _shares(files: Sequence[LandingFile]) -> list[list[LandingFile]]:
     """Files in their order for as many threads as there are cores for them, about the same bytes for each."""
     size = sum(file.size_bytes for file in files)
-    count = max(1, min(cores(), size // _SHARE_BYTES))
+    count = max(1, min(cores(), _MOST_SHARES, size // _SHARE_BYTES))
     shares: list[list[LandingFile]] = [[] for _ in range(count)]
     before = 0
     for file in files:

@@ -34,7 +34,7 @@ _TIME = pa.timestamp("us", "UTC")
 _NAMES = pa.list_(pa.string())
 
 #: Rows of one row group: enough to compress well, few enough to hold in memory.
-_ROW_GROUP = 131_072
+_ROW_GROUP, _MOST_BYTES = 131_072, 64 << 20
 
 #: Fields whose value is an object of texts or numbers.
 _MAPS = ("texts", "numbers")
@@ -134,7 +134,10 @@ class PlainLines:
                 adapted, refused = self.judged(others)
                 yield from refused.to_batches()
                 waiting += [rows for rows in (plain, adapted) if rows.num_rows]
-                if sum(table.num_rows for table in waiting) >= _ROW_GROUP:
+                if (
+                    sum(table.num_rows for table in waiting) >= _ROW_GROUP
+                    or sum(table.nbytes for table in waiting) >= _MOST_BYTES
+                ):
                     file = self._write(file, waiting)
                     waiting = []
             if waiting:

@@ -60,7 +60,7 @@ _GONE = "The Spark server is gone: stopped, killed or out of memory. The next ru
 _FILES_PER_QUERY = 2_000
 
 #: Bytes of landed lines up to which they are taken without Spark, and what a packed byte is reckoned for: ten seconds'
-#: work of two cores, which Spark would take twice as long for. They are read piece by piece, so memory is no matter.
+#: work of two cores, which Spark would take twice as long for; more where few lines are plain.
 _SMALL_BYTES, _PACKED = 1 << 30, 20
 
 #: Spark gives the Python worker of a query ten seconds to come up, which a busy machine may not do the
@@ -282,6 +282,8 @@ def _run_query(
             late_bound(F.current_timestamp(), F.col("_metadata.file_path")).alias("_ingested_at"),
         )
     )
+    if (begun := QueryLog.of(settings)) is not None and begun.is_begun:
+        begun.leave()
     version = lakehouse.snapshot(BRONZE_EVENTS).version
     try:
         patiently = _PATIENTLY.copy(before_sleep=lambda _: log("Spark's Python worker came up too late; once more"))
@@ -318,7 +320,6 @@ def _take_here(
         began_ms = time.time_ns() // 1_000_000
         number = query_log.begin(taken, began_ms)
         if not _publish_here(lakehouse, settings, taken, number, began_ms, log):
-            query_log.leave(number)
             return False
         query_log = query_log.commit(number)
     return True
@@ -334,12 +335,15 @@ def _finish_here(lakehouse: Lakehouse, settings: Settings, log: Callable[[str], 
     if len(files) < len(begun) or not is_small(settings, files):
         return False
     if settings.landing_engine == "auto" and not query_log.may_finish(number):
-        log(f"Batch {number} was cut short twice and is left to Spark")
+        log(f"Batch {number} was cut short twice, or begun by Spark, and is left to it")
         return False
-    if not _publish_here(lakehouse, settings, files, number, began_ms, log):
-        return False
-    query_log.commit(number)
-    return True
+    try:
+        is_done = _publish_here(lakehouse, settings, files, number, began_ms, log)
+    finally:
+        query_log.forgive()
+    if is_done:
+        query_log.commit(number)
+    return is_done
 
 
 def _publish_here(

@@ -39,7 +39,7 @@ _COMPACTED_EVERY = 10
 #: Spark's spark.sql.streaming.minBatchesToRetain.
 _KEPT_BATCHES = 100
 
-#: The number of a batch that is not begun here once more: it failed, or was being finished; it may be to blame.
+#: The number of a batch that is not finished here: it was being finished when the process ended, or is Spark's by now.
 _TRIED = "alert_assets_finished"
 
 #: In the offsets of a batch that was begun here; Spark reads past it.
@@ -111,12 +111,16 @@ class QueryLog:
         """Note that a batch is being finished here; False where it was before, and may have ended the process."""
         if self._is_there(_TRIED) and self._read(_TRIED) == [str(number)]:
             return False
-        self.leave(number)
+        self._write(_TRIED, [str(number)])
         return True
 
-    def leave(self, number: int) -> None:
-        """Note that a batch is left to Spark, whose query may live on when this process does not."""
-        self._write(_TRIED, [str(number)])
+    def forgive(self) -> None:
+        """Note that what was tried has not ended the process: it may be tried again."""
+        self._write(_TRIED, [])
+
+    def leave(self) -> None:
+        """Note that the batch that is begun is Spark's now, whose query may live on when this process does not."""
+        self._write(_TRIED, [str(self.last + 1)])
 
     def commit(self, number: int) -> QueryLog:
         """Note that the batch is done; return the checkpoint with it."""

@@ -67,25 +67,33 @@ class Stretches:
 
     def computed(self, numbers: Collection[int], table: Snapshot, settings: Settings) -> pa.Table | None:
         """The result for these stretches, as many at a time as have few rows; None where it is Spark's to compute."""
+        import pyarrow as pa
+
         if settings.refresh_engine == "spark":
             return None
         in_order = sorted(numbers)
-        rows = table.rows(self.where(in_order), self.columns, most=_FEW + 1)
-        if rows.num_rows <= _FEW:
-            return self.compute(rows, in_order)
-        del rows
-        counted = table.query(
-            f"SELECT {sql_bucket('timestamp', self.width)} AS n, count(*) AS rows FROM t "
-            f"WHERE {self.where(in_order)} GROUP BY n ORDER BY n"
-        )
-        counts = dict(zip(counted["n"].to_pylist(), counted["rows"].to_pylist(), strict=True))
-        if settings.refresh_engine == "auto" and (max(counts.values()) > _PART or sum(counts.values()) > _MANY):
+        try:
+            rows = table.rows(self.where(in_order), self.columns, most=_FEW + 1)
+            if rows.num_rows <= _FEW:
+                return self.compute(rows, in_order)
+            del rows
+            counts = self._counts(in_order, table)
+            if settings.refresh_engine == "auto" and (max(counts.values()) > _PART or sum(counts.values()) > _MANY):
+                return None
+            parts = _parts(in_order, counts, self.before)
+            return pa.concat_tables(self.compute(table.rows(self.where(part), self.columns), part) for part in parts)
+        except pa.ArrowInvalid:
+            # An array holds 2 GiB of text at most. Spark's workers have smaller ones.
+            if settings.refresh_engine == "arrow":
+                raise
             return None
 
-        import pyarrow as pa
-
-        parts = _parts(in_order, counts, self.before)
-        return pa.concat_tables(self.compute(table.rows(self.where(part), self.columns), part) for part in parts)
+    def _counts(self, numbers: Sequence[int], table: Snapshot) -> dict[int, int]:
+        counted = table.query(
+            f"SELECT {sql_bucket('timestamp', self.width)} AS n, count(*) AS rows FROM t "
+            f"WHERE {self.where(numbers)} GROUP BY n ORDER BY n"
+        )
+        return dict(zip(counted["n"].to_pylist(), counted["rows"].to_pylist(), strict=True))
 
 
 def _parts(numbers: Iterable[int], counts: Mapping[int, int], before: int) -> Iterator[list[int]]:

@@ -215,10 +215,11 @@ def test_a_partition_that_is_run_again_writes_the_same_file(plain: PlainLines) -
     assert pq.read_metadata(Path(plain.folder, "plain-00000.parquet")).num_rows == 100
 
 
+@pytest.mark.parametrize("bound", ["_ROW_GROUP", "_MOST_BYTES"])
 def test_an_attempt_that_fails_leaves_no_file_and_one_beside_it_ends_in_one(
-    plain: PlainLines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plain: PlainLines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
-    monkeypatch.setattr(sent_along, "_ROW_GROUP", 10)
+    monkeypatch.setattr(sent_along, bound, 10)
     plain = replace(plain, folder=str(tmp_path / "files"))
     batches = _table([json.dumps({**RECORDS["metric"], "event_id": f"m-{n}"}).encode() for n in range(100)]).to_batches(
         max_chunksize=20

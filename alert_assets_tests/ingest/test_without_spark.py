@@ -149,7 +149,7 @@ def test_shares_are_all_files_in_order_and_about_as_large(sizes: list[int], core
         shares = batch._shares(files)
     assert [file for share in shares for file in share] == files
     assert all(shares)
-    assert len(shares) <= (most := max(1, min(cores, sum(sizes) >> 23)))
+    assert len(shares) <= (most := max(1, min(cores, 4, sum(sizes) >> 23)))
     # The last file of a share may begin in it and reach far beyond.
     assert all(sum(file.size_bytes for file in share[:-1]) <= sum(sizes) / most + 1 for share in shares)
 
@@ -315,18 +315,42 @@ def test_what_fails_here_is_left_to_spark(begin: Begin, monkeypatch: pytest.Monk
     assert any("is left to Spark: no more of it" in line for line in pipeline.log)
 
 
-def test_what_was_left_to_spark_stays_sparks(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process that left it may be killed: Spark's query goes on in the server, and nobody else may."""
+@pytest.mark.parametrize("times", [1, 3])
+def test_what_fails_is_tried_again_where_there_is_no_spark(
+    tmp_path: Path, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk or a store that fails for a moment is no reason to wait for a Spark that never comes."""
+    pipeline = Pipeline(settings_in(tmp_path / "data"), no_spark)
+    pipeline.land("bad.jsonl", alert("bad"))
+
+    def fails(*_: object) -> None:
+        raise OSError("503 Slow Down")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LandingBatch, "_write_here", fails)
+        for _ in range(times):
+            with pytest.raises(AssertionError, match="Spark was asked for"):
+                without_spark(pipeline)
+    without_spark(pipeline)
+    assert event_ids(pipeline) == ["bad"]
+
+
+def test_what_sparks_query_has_taken_over_stays_sparks(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that asked for the query may be killed: it goes on in the server, and nobody else may."""
     pipeline = begin()
     pipeline.land("bad.jsonl", alert("bad"))
 
     def fails(*_: object) -> None:
         raise MemoryError("no more of it")
 
+    def is_killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
         patch.setattr(LandingBatch, "_write_here", fails)
-        with pytest.raises(AssertionError, match="Spark was asked for"):
-            without_spark(pipeline)
+        patch.setattr("alert_assets.ingest.query.LandingBatch.__getstate__", is_killed)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.ingest()
     with pytest.raises(AssertionError, match="Spark was asked for"):
         without_spark(pipeline)
     pipeline.ingest()

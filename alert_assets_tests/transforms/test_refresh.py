@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from hypothesis import given
@@ -25,7 +26,6 @@ from alert_assets_tests.support.pipeline import arrow_rows
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pyarrow as pa
     from pyspark.sql import SparkSession
 
 T0 = datetime(2026, 2, 1, tzinfo=UTC)
@@ -64,6 +64,21 @@ def test_more_than_this_process_takes_is_sparks(tmp_path: Path, too_many: str, m
         with pytest.raises(AssertionError, match="Spark is asked for"):
             transform(no_spark, lakehouse, settings)
         assert transform(no_spark, lakehouse, settings.model_copy(update={"refresh_engine": "arrow"})).changed > 50
+
+
+def test_more_text_than_an_array_holds_is_sparks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw, settings = random.Random(5), settings_in(tmp_path)
+    lakehouse = Lakehouse(settings)
+    append_rows(lakehouse, BRONZE_EVENTS, [event(draw, f"e{number}") for number in range(30)])
+
+    def overflows(*_: object, **__: object) -> pa.Table:
+        raise pa.ArrowInvalid("offset overflow while concatenating arrays")
+
+    monkeypatch.setattr("alert_assets.transforms.silver.deduplicate", overflows)
+    with pytest.raises(AssertionError, match="Spark is asked for"):
+        refresh_silver(no_spark, lakehouse, settings)
+    with pytest.raises(pa.ArrowInvalid):
+        refresh_silver(no_spark, lakehouse, settings.model_copy(update={"refresh_engine": "arrow"}))
 
 
 @given(counts=st.dictionaries(st.integers(-20, 60), st.integers(1, 60)), before=st.integers(0, 1), draw=st.data())
