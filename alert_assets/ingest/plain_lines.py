@@ -3,7 +3,7 @@
 :mod:`alert_assets.ingest.judge` can tell what is wrong with any line, and looks at one after the other for it. Nearly
 every line has nothing wrong with it, and that is cheap to see for thousands at once. So each partition goes through
 Arrow first. A line is *accepted* when it is plain (one JSON object, its members spelled in the simplest way, the known
-ones of the right types, none null), and every rule of the event contract holds. All others are judged, also good ones
+ones of the right types or null), and every rule of the event contract holds. All others are judged, also good ones
 that are merely unusual: what is accepted here has to be what would be accepted there, with the same values, and not the
 other way round. Valid lines are written where they are, as a file of bronze; only refused ones go on.
 
@@ -325,7 +325,8 @@ def _line_pattern(fields: Iterable[Field], *, unknown: bool = False) -> str:
     for field in fields:
         kind = "free" if field.metadata.get("free_text") else field.kind
         by_kind.setdefault(kind, []).append(field.name)
-    member = "|".join(rf'(?:{"|".join(names)})": ?{spelled[kind]}' for kind, names in by_kind.items())
+    # Null is what an absent member is.
+    member = "|".join(rf'(?:{"|".join(names)})": ?(?:{spelled[kind]}|null)' for kind, names in by_kind.items())
     if unknown:
         member += rf'|{_UNKNOWN_NAME}": ?{_UNKNOWN_VALUE}'
     return rf'^\{{"(?:{member})(?:, ?"(?:{member}))*\}}[ \t\r]*$'

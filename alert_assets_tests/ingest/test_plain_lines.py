@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alert_assets.contracts import BRONZE_EVENTS
+from alert_assets.contracts import BRONZE_EVENTS, EVENT
 from alert_assets.ingest import plain_lines as sent_along
 from alert_assets.ingest.contract_judge import plain_lines
 from alert_assets.lake.lakehouse import records
@@ -101,6 +101,16 @@ def test_an_ordinary_line_is_accepted(plain: PlainLines, kind: str) -> None:
         assert row["_batch_id"] == 7
         assert row["_source_file"] == "f"
     assert list(row) == list(BRONZE_EVENTS.columns)
+
+
+@pytest.mark.parametrize("kind", ["alert", "metric", "deployment"])
+def test_a_member_that_is_null_is_as_absent(plain: PlainLines, kind: str) -> None:
+    """Many producers write all members of all events: those lines are no slower to take."""
+    absent = {name: None for name in EVENT.columns if name not in RECORDS[kind]}
+    (row,) = _accepted(plain, [json.dumps(RECORDS[kind]).encode()])
+    assert _accepted(plain, [json.dumps({**RECORDS[kind], **absent}).encode()]) == [row]
+    needed = {**RECORDS[kind], "application_id": None}
+    assert _accepted(plain, [json.dumps(needed).encode()]) == []
 
 
 #: Values of fields that the contract does not know, as JSON, that are accepted here, and that are not.
