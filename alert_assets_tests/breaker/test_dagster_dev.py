@@ -145,7 +145,7 @@ def materialize_bronze(site: Site) -> tuple[int, str]:
 @pytest.fixture
 def terminals(tmp_path: Path) -> Site:
     """No daemon, no instance that stays; the landing folder is missing."""
-    site = Site(tmp_path, ALERTS_BREAKER_RECOVERY_TIMEOUT_SECONDS="12", ALERTS_BREAKER_PROBE_LEASE_SECONDS="60")
+    site = Site(tmp_path, ALERTS_BREAKER_RECOVERY_TIMEOUT_SECONDS="30", ALERTS_BREAKER_PROBE_LEASE_SECONDS="60")
     Path(site.settings.landing_dir).rmdir()
     return site
 
