@@ -36,10 +36,10 @@ class Floor:
 
 
 FLOORS = (
-    Floor("a", "over a warm server's", 3.0, "a run pays for a JVM again, or a process a step"),
-    Floor("b", "straight design's time", 0.45, "so little data is mostly fixed costs; below, ours has a new one"),
+    Floor("a", "over a warm server's", 2.0, "a run pays for a JVM again, or a process a step; neither needs Spark"),
+    Floor("b", "straight design's time", 1.5, "a run pays for a JVM again, or a pass over the data is double"),
     Floor(
-        "b", "over DuckDB's", 18.0, "DuckDB starts in no time, ours in seconds; beyond, a pass over the data is double"
+        "b", "over DuckDB's", 12.0, "DuckDB starts in no time, ours in seconds; beyond, a pass over the data is double"
     ),
     Floor("c", "time over", 1.6, "a cycle reads its history: pruning by file statistics is gone"),
     Floor("d", "checks", 2.2, "a heavy import at start-up: pandas, pandera, Spark"),
