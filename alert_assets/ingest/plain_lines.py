@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _TIME = pa.timestamp("us", "UTC")
 _NAMES = pa.list_(pa.string())
 
-#: Rows of one row group: enough to compress well, few enough to hold in memory.
+#: Rows of one row group, and bytes of them that wait at most: enough to compress well, few enough to hold in memory.
 _ROW_GROUP, _MOST_BYTES = 131_072, 64 << 20
 
 #: Fields whose value is an object of texts or numbers.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets.stream.shift import CHAIN
 from alert_assets_tests.notify.channels.service import running
 from alert_assets_tests.oracle.comparison import assert_same_tables, expected_of
@@ -69,3 +70,28 @@ def test_first_batches_need_no_java_and_many_leave_few_files(tmp_path: Path) -> 
     site.check_tables()
     lines = [line for path in sorted((site.settings.data_dir / "landing").iterdir()) for line in path.open("rb")]
     assert_same_tables(tables(site), expected_of([line.strip() for line in lines], site.settings, datetime.now(UTC)))
+
+
+def test_what_a_kill_cut_short_needs_no_java(tmp_path: Path) -> None:
+    """In a batch that several threads land; the next process takes each line once, and its alert is heard once."""
+    log = {"event_type": "log", "log_level": "INFO", "message": "x" * 300}
+    logs = [{**event(f"log-{number}"), **log} for number in range(48_000)]
+    with running() as service:
+        site = site_in(tmp_path / "site", **service.variables, JAVA_HOME=str(tmp_path / "none"))
+        for number in range(4):
+            site.land(f"{number}.jsonl", *logs[number::4], *([event("last")] if number == 3 else []))
+        checkpoint = site.settings.data_dir / "checkpoints/landing"
+        with Stream(site) as stream:
+            until = time.monotonic() + PATIENCE_SECONDS
+            while not (checkpoint / "offsets/0").exists():
+                assert time.monotonic() < until
+                time.sleep(0.001)
+            stream.end(signal.SIGKILL)
+        assert not (checkpoint / "commits/0").exists(), "killed within the batch"
+        with Stream(site) as stream:
+            await_(service, "last", "open", PATIENCE_SECONDS)
+            assert "Stopped." in stream.end(signal.SIGTERM)
+        assert "Java was not found" not in stream.said()
+        assert heard(service) == Counter([("last", "open")])
+    counted = site.lakehouse.rows(BRONZE_EVENTS, "SELECT count(*) AS n, count(DISTINCT event_id) AS ids FROM t")
+    assert counted.to_pylist() == [{"n": len(logs) + 1, "ids": len(logs) + 1}]
