@@ -18,6 +18,7 @@ from alert_assets.contracts import BRONZE_EVENTS
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
 from alert_assets.kernel.durations import spell_duration
+from alert_assets.kernel.garbage import uncollected
 from alert_assets.kernel.sql import literal
 from alert_assets.kernel.text import escape_invisible
 from alert_assets.notify.backtest import (
@@ -28,7 +29,6 @@ from alert_assets.notify.backtest import (
     compare,
     read_history,
     replay_both,
-    uncollected,
 )
 from alert_assets.notify.routing.file import load_routing
 from alert_assets.notify.stack import NotificationStack, over_channels

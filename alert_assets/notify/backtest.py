@@ -15,7 +15,6 @@ from __future__ import annotations
 import gc
 from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -265,20 +264,6 @@ def replay_both(
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=gc.disable) as process:
         after = process.submit(replay, changed, other, rules)
         return replay(history, routing, rules, progress), after.result()
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Keep the garbage collector from what is made meanwhile, then and later: it would look at millions of objects.
-
-    A replay makes no circles, so it leaves nothing to collect.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def replay(history: History, routing: Routing, rules: Rules, progress: Progress | None = None) -> Replay:
