@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from alert_assets.errors import UserError
+from alert_assets.kernel.garbage import uncollected
 
 #: Module of `alert_assets.commands`, and what `alert-assets --help` says about it.
 COMMANDS = {
@@ -65,7 +66,9 @@ class _Commands(TyperGroup):
         name, listed, rest = super().resolve_command(ctx, args)
         if listed is None or name is None:
             return name, listed, rest
-        return name, typer.main.get_command(import_module(f"alert_assets.commands.{name}").app), rest
+        with uncollected():
+            module = import_module(f"alert_assets.commands.{name}")
+        return name, typer.main.get_command(module.app), rest
 
 
 app = typer.Typer(

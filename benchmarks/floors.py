@@ -47,8 +47,8 @@ FLOORS = (
     Floor(
         "d",
         "`import dagster, deltalake`",
-        3.5,
-        "a tick has a Dagster instance to open, which alone takes twice the imports",
+        2.6,
+        "a heavy import at start-up, or the garbage collector looks at what was imported again and again",
     ),
     Floor("h", "over not installed", 1.5, "what is off is imported: OpenTelemetry's SDK or OpenLineage's client"),
     Floor("h", "traces on, over off", 1.5, "a span costs more than its work, or an end waits for the endpoint"),
