@@ -7,9 +7,13 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 #: The clock of a host may be set while a process runs, and with it the time the process is said to have started.
 _SAME_START_SECONDS = 5.0
+
+#: Of the control group that a container is: microseconds of processor time, and in how many of the clock.
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 @dataclass(frozen=True)
@@ -70,5 +74,10 @@ def _host() -> str:
 
 
 def cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many processor cores this process may use: of its affinity and of its container's quota the smaller."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # There is none of version 2 outside of Linux; `max` where it has no quota.
+    with suppress(OSError, ValueError):
+        quota, period = map(int, _QUOTA.read_text(encoding="ascii").split())
+        allowed = min(allowed, max(1, quota // period))
+    return allowed
