@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from alert_assets.checks.check import Check, Finding, Number
 from alert_assets.checks.common import contract_checks, nothing_new
 from alert_assets.checks.new_rows import NewRows, intervals
-from alert_assets.checks.sql import SAMPLES, counted, select_list
+from alert_assets.checks.sql import SAMPLES, counted
 from alert_assets.checks.timeliness import freshness_check, missing_hours_finding
-from alert_assets.contracts import BRONZE_EVENTS, BRONZE_HELD, BRONZE_QUARANTINE, EVENT
+from alert_assets.contracts import BRONZE_HELD, BRONZE_QUARANTINE, EVENT
 from alert_assets.kernel.intervals import Interval
 from alert_assets.kernel.sql import literal, micros, quote, within
 from alert_assets.lake.rows import file_statistics
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from alert_assets.checks.commits import Commit
 
 _IDENTITY = ("event_id", "timestamp", "application_id", "_source_file", "_batch_id")
-_KEY = select_list(BRONZE_EVENTS.key)
 
 #: Deliveries are at least once, so brokers and shippers repeat single events. More than one in a hundred is
 #: a file that landed twice, or a producer that sends its backlog again.
@@ -96,24 +95,32 @@ def _duplicates(rows: NewRows) -> Finding:
     if not rows.count:
         return nothing_new(rows)
     hours = intervals(rows.hours("timestamp"))
-    near = within("timestamp", hours)
+    near, of_events = within("timestamp", hours), within("e.timestamp", hours)
     # A delivery repeats another one when the other is in the table already, or in the new rows before it.
     repeats = f"least({counted(rows.are_new)}, count(*) - 1)"
     more_than_once = f"HAVING count(*) > 1 AND {counted(rows.are_new)} > 0"
-    # Few times are there twice. Groups of times alone take a tenth of the memory that groups with ids do.
+    # Few times are there twice. Groups of times alone take a tenth of the memory that groups with ids do. Where most
+    # of the table was looked at before, only those of the new rows are held: an hour may have millions. The few first:
+    # the left side of a join is held in memory.
     times = f"SELECT timestamp FROM bronze_events WHERE {near} GROUP BY timestamp {more_than_once}"
+    if 2 * rows.count < rows.snapshot().row_count:
+        new = f"SELECT DISTINCT timestamp FROM bronze_events WHERE {near} AND {rows.are_new}"
+        times = (
+            f"SELECT e.timestamp FROM ({new}) n JOIN bronze_events e ON e.timestamp = n.timestamp "
+            f"WHERE {of_events} GROUP BY e.timestamp HAVING count(*) > 1"
+        )
     repeated = (
-        f"SELECT {_KEY}, {repeats} AS repeats FROM bronze_events WHERE {near} AND timestamp IN ({times}) "
-        f"GROUP BY {_KEY} {more_than_once}"
+        f"SELECT e.event_id, e.timestamp, {repeats} AS repeats FROM ({times}) t "
+        f"JOIN bronze_events e ON e.timestamp = t.timestamp WHERE {of_events} "
+        f"GROUP BY e.event_id, e.timestamp {more_than_once}"
     )
     total = int(rows.query(f"SELECT coalesce(sum(repeats), 0) AS repeats FROM ({repeated})")[0]["repeats"])
     exact = 0
     if total:
         everything = ", ".join(f"e.{quote(name)}" for name in EVENT.columns)
         identical = (
-            # The few first: the left side of a join is held in memory.
             f"SELECT {repeats} AS repeats FROM ({repeated}) r JOIN bronze_events e "
-            f"ON e.event_id = r.event_id AND e.timestamp = r.timestamp WHERE {within('e.timestamp', hours)} "
+            f"ON e.event_id = r.event_id AND e.timestamp = r.timestamp WHERE {of_events} "
             f"GROUP BY {everything} HAVING count(*) > 1 AND {counted(rows.are_new)} > 0"
         )
         exact = int(rows.query(f"SELECT coalesce(sum(repeats), 0) AS repeats FROM ({identical})")[0]["repeats"])

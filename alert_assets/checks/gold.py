@@ -182,10 +182,12 @@ def _evidence(rows: NewRows) -> Finding:
     hours = intervals(
         rows.hours("alert_timestamp", f"{rows.are_new} AND incident_id IN (SELECT incident_id FROM ({newest}))")
     )
-    # Each event once, however often it was delivered.
+    # Each event once, however often it was delivered; of these applications alone: the hours may have millions.
     events = (
-        "SELECT DISTINCT application_id, event_id, timestamp FROM bronze_events "
-        f"WHERE _batch_id <= {cursor} AND {within('timestamp', widened(hours, before=lookback))}"
+        "SELECT DISTINCT e.application_id, e.event_id, e.timestamp "
+        f"FROM (SELECT DISTINCT application_id FROM ({newest})) a "
+        "JOIN bronze_events e ON e.application_id = a.application_id "
+        f"WHERE e._batch_id <= {cursor} AND {within('e.timestamp', widened(hours, before=lookback))}"
     )
     compared = (
         f"SELECT n.incident_id, n.application_id, n.alert_timestamp, n.evidence_count AS in_gold, "
