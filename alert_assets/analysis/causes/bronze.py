@@ -47,6 +47,7 @@ from alert_assets.analysis.causes.samples import (
     measured_sql,
 )
 from alert_assets.contracts import BRONZE_EVENTS, SILVER_BASELINES
+from alert_assets.kernel.clock import EPOCH
 from alert_assets.kernel.intervals import Interval, merge_intervals
 from alert_assets.kernel.sql import any_of, literal
 from alert_assets.lake.rows import arrow_query, query
@@ -91,6 +92,10 @@ class Sources:
         # Of a bronze that was restored nobody knows what its baselines are of.
         has_all = bronze.last_batch_id >= cursor and not lakehouse.was_rebuilt(BRONZE_EVENTS, since=cursor)
         return cls(bronze.table, lakehouse.table(SILVER_BASELINES) if cursor and has_all else None, cursor)
+
+    def has_usual(self, now: datetime) -> bool:
+        """Whether the baselines have all that is read of them for windows that begin until now."""
+        return self.has_all(EPOCH, _base(now))
 
     def has_all(self, begin: datetime, end: datetime) -> bool:
         """Whether the baselines have all that bronze has from one full hour until another."""
