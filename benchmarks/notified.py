@@ -3,7 +3,8 @@
 `python -m benchmarks.notified --alerts 200` prints each time and the median and 95th percentile, in seconds, with
 `--events-per-second` of other telemetry around them, and of `stream` also the seconds to the analysis, the memory of
 its process at the end over that after two minutes, and the files that wait at the end. `--by sensors` measures a quiet
-`dagster dev`. The receiver is a web server on loopback.
+`dagster dev`. `--history-minutes` lands as much telemetry of the time before, first: a cycle's lookback is an hour.
+The receiver is a web server on loopback.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tempfile
 import threading
 import time
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -155,14 +156,27 @@ def noise(site: Site, events_per_second: int) -> Iterator[None]:
         thread.join()
 
 
-def log(second: int, number: int) -> dict[str, Any]:
-    """A line of a service's log, of now."""
+def land_history(site: Site, minutes: int, events_per_second: int) -> None:
+    """Land what would have come in the minutes before now, a file for each."""
+    now = datetime.now(UTC)
+    for minute in range(-minutes, 0):
+        seconds = range(60 * minute, 60 * minute + 60)
+        lines = (
+            log(second, part, now + timedelta(seconds=second + part / events_per_second))
+            for second in seconds
+            for part in range(events_per_second)
+        )
+        site.land(f"history-{minute}.jsonl", *lines)
+
+
+def log(second: int, number: int, at: datetime | None = None) -> dict[str, Any]:
+    """A line of a service's log; of now, when not said otherwise."""
     return {
         "event_id": f"log-{second}-{number}",
         "event_type": "log",
         "application_id": f"service-{number % 20}",
         "host": f"host-{number % 5}",
-        "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+        "timestamp": (at or datetime.now(UTC)).isoformat().replace("+00:00", "Z"),
         "log_level": "ERROR" if number % 10 == 0 else "INFO",
         "message": f"request {number} took {number % 7} ms",
     }
@@ -183,7 +197,9 @@ def analysed(site: Site) -> dict[str, float]:
     return {applications[row["fingerprint"]]: commits[row["_batch_id"]] for row in rows}
 
 
-def measure(by: str, alerts: int, events_per_second: int, folder: Path) -> tuple[list[float], dict[str, float]]:
+def measure(
+    by: str, alerts: int, events_per_second: int, folder: Path, history_minutes: int = 0
+) -> tuple[list[float], dict[str, float]]:
     """Seconds from the rename of each alert's file to its message, but for the first alert, which starts Spark."""
     receiver, seconds = Receiver(), []
     (folder / "routing.yaml").write_text(_ROUTING)
@@ -194,6 +210,7 @@ def measure(by: str, alerts: int, events_per_second: int, folder: Path) -> tuple
         ALERTS_ALLOWED_HOSTS="127.0.0.1",
         ALERTS_ROUTING_FILE=str(folder / "routing.yaml"),
     )
+    land_history(site, history_minutes, events_per_second)
     landed_at: dict[str, float] = {}
     more: dict[str, float] = {}
     works = Stream(site) if by == "stream" else DagsterDev(site)
@@ -231,9 +248,10 @@ def main() -> None:
     parser.add_argument("--by", choices=_PAUSE_SECONDS, default="stream")
     parser.add_argument("--alerts", type=int, default=20)
     parser.add_argument("--events-per-second", type=int, default=50)
+    parser.add_argument("--history-minutes", type=int, default=0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        seconds, more = measure(given.by, given.alerts, given.events_per_second, Path(folder))
+        seconds, more = measure(given.by, given.alerts, given.events_per_second, Path(folder), given.history_minutes)
     p95 = statistics.quantiles(seconds, n=20)[-1] if len(seconds) > 1 else seconds[0]
     found = {"alerts": len(seconds), "median_seconds": statistics.median(seconds), "p95_seconds": p95, **more}
     print(json.dumps({name: round(value, 2) for name, value in found.items()}))
