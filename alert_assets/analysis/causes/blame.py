@@ -33,6 +33,12 @@ SATURATED, SATURATED_POINTS = 6.0, 20.0
 _HARMLESS = ("doc", "comment", "readme")
 
 
+def is_saturated(cpu: Excess) -> bool:
+    """Whether a CPU was far above the usual, if only for a moment."""
+    points = cpu.peak - cpu.usual.value if cpu.usual else 0.0
+    return points > SATURATED_POINTS and cpu.deviations > SATURATED
+
+
 def is_harmless(change_type: str | None) -> bool:
     """Whether a change is of documentation, which changes nothing that runs."""
     return any(part in (change_type or "").lower() for part in _HARMLESS)
@@ -94,7 +100,7 @@ class Case:
         found = [
             (key, one)
             for key, one in self.of(ERRORS, CALL_ERRORS, LOGS, LATENCY, SERVED, NETWORK, CPU)
-            if one.counts and application_id in _accused(key)
+            if (one.counts or (key.measure is CPU and is_saturated(one))) and application_id in _accused(key)
         ]
         return sorted(found, key=lambda pair: (-pair[1].deviations, pair[0].order()))
 
@@ -146,9 +152,8 @@ class Case:
         for node, lost in self._network().items():
             blames[node.application_id].network[node.host] += lost
         for key, found in self.of(CPU):
-            points = found.peak - found.usual.value if found.usual else 0.0
-            if points > SATURATED_POINTS and found.deviations > SATURATED:
-                blames[_answering(key).application_id].saturation[key.host] = points
+            if found.usual and is_saturated(found):
+                blames[_answering(key).application_id].saturation[key.host] = found.peak - found.usual.value
         for change in self.seen.changes:
             if change.application_id in blames and self._may_matter(change):
                 blames[change.application_id].changes.append(change)

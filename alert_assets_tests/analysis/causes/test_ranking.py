@@ -15,11 +15,13 @@ from alert_assets_tests.analysis.causes.shop import (
     CALLS,
     FAULT,
     MINUTES,
+    SERVICES,
     Event,
     ask,
     call,
     cpu,
     deployment,
+    event,
     graph,
     logs,
     metric,
@@ -253,6 +255,33 @@ def test_of_an_event_with_two_contents_one_counts_whichever_came_first(latency: 
         name: events[number][name] for name in ("event_id", "timestamp")
     }
     assert ask([*events, other]) == ask([other, *events])
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), symptom=st.sampled_from([None, "storefront"]))
+def test_whatever_is_measured_each_candidate_says_why(seed: int, symptom: str | None) -> None:
+    for cause in ask(wild(random.Random(seed)), symptom).causes:
+        assert len(cause.because) > 1
+
+
+def wild(rng: random.Random) -> list[Event]:
+    """Minutes of which anything may be missing, and from the fault on be nothing or far from usual."""
+
+    def number(usual: float) -> float:
+        return usual * rng.choice([0.0, 0.01, 0.1, 1, 2, 3] if minute >= FAULT else [0.95, 1, 1.05])
+
+    events = []
+    for minute in range(FAULT - 16, MINUTES):
+        for name in filter(lambda _: rng.random() < 0.6, SERVICES):
+            rate = min(1.0, number(0.01))
+            events.append(metric(name, minute, requests=number(100), latency_ms=number(40), error_rate=rate))
+            events.append(metric(name, minute + 0.3, host=rng.choice(["a", "b"]), cpu_percent=number(50)))
+            level, share = rng.choice(["ERROR", "INFO"]), rng.random()
+            events.append(event("log", name, minute + share, log_level=level, message=f"at {share}"))
+        for caller, callee in filter(lambda _: rng.random() < 0.6, CALLS):
+            spent = {"client_latency_ms": number(20), "server_latency_ms": number(20)}
+            events.append(call(caller, callee, minute, requests=number(100), errors=number(1), **spent))
+    return events
 
 
 def test_where_nothing_shows_at_the_symptom_it_may_be_chance() -> None:

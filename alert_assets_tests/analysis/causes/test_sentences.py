@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alert_assets_tests.analysis.causes.shop import FAULT, ask, cpu, deployment, graph, services, traces
+from alert_assets_tests.analysis.causes.shop import FAULT, ask, cpu, deployment, graph, metric, services, traces
 
 
 def because(events: list[dict[str, object]], symptom: str | None = "storefront") -> str:
@@ -31,6 +31,11 @@ def test_time_on_the_way() -> None:
 
 def test_saturation() -> None:
     assert because(cpu("ledger", 20, 98), None) == "CPU of ledger-1 rose to 98 % (usually 20 %)."
+
+
+def test_a_moments_saturation_in_a_window_below_the_usual() -> None:
+    peak = metric("ledger", FAULT + 1.5, host="ledger-1", cpu_percent=95.0)
+    assert because([*cpu("ledger", 50, 10), peak], None) == "CPU of ledger-1 rose to 95 % (usually 50 %)."
 
 
 def test_names_from_outside_stay_on_the_line() -> None:
