@@ -66,9 +66,11 @@ class _Commands(TyperGroup):
         name, listed, rest = super().resolve_command(ctx, args)
         if listed is None or name is None:
             return name, listed, rest
-        with uncollected():
-            module = import_module(f"alert_assets.commands.{name}")
-        return name, typer.main.get_command(module.app), rest
+        path = f"alert_assets.commands.{name}"
+        if path not in sys.modules:
+            with uncollected():
+                import_module(path)
+        return name, typer.main.get_command(sys.modules[path].app), rest
 
 
 app = typer.Typer(

@@ -15,8 +15,12 @@ def uncollected() -> Iterator[None]:
     """Keep the garbage collector from what is made meanwhile, then and later.
 
     For what stays, is much and makes few circles: modules that are imported, a history that is replayed. The collector
-    would look at each of their objects again and again: a third of what it takes to start under Dagster.
+    would look at each of their objects again and again: a third of what it takes to start under Dagster. Nothing is
+    done where it is off already.
     """
+    if not gc.isenabled():
+        yield
+        return
     gc.disable()
     try:
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from alert_assets.analysis.causes.bronze import Sources
@@ -211,7 +212,7 @@ def run_cycle(
         for table in shift.tables:
             if table is BRONZE_EVENTS and files is None:
                 continue
-            if table in leave and (not cycle.gold.changed or _may_wait(table, lakehouse)):
+            if table in leave and (not cycle.gold.changed or _may_wait(table, lakehouse, settings)):
                 continue
             # A reading looks at every process of this host.
             meter.turn_to(table.name)
@@ -223,10 +224,11 @@ def run_cycle(
     return cycle
 
 
-def _may_wait(table: Contract, lakehouse: Lakehouse) -> bool:
+def _may_wait(table: Contract, lakehouse: Lakehouse, settings: Settings) -> bool:
     """Whether incidents are grouped and ranked as if a table were up to date.
 
     The hours around a problem are read from bronze, so baselines matter only when something older came. To compute the
     hour that is under way takes a second where a thousand events come each second.
     """
-    return table is SILVER_BASELINES and Sources.of(lakehouse).has_usual(utc_now())
+    latest = utc_now() + timedelta(minutes=settings.max_future_skew_minutes)
+    return table is SILVER_BASELINES and Sources.of(lakehouse).has_usual(latest)

@@ -180,7 +180,7 @@ class ResidentProcess:
             files = self._landed.look()
             self.facts["waiting_since_at"] = self._landed.oldest and self._landed.oldest.isoformat()
             self._looked = True
-            if files is None and (happened or not is_behind(Lakehouse(self._settings), self._settings, tables)):
+            if files is None and not self._is_behind(tables, happened=happened):
                 return
             try:
                 self._cycle(self._of_now(tables), files)
@@ -190,6 +190,14 @@ class ResidentProcess:
             if files is None:
                 # What is behind now is not caught up with by the same again.
                 return
+
+    def _is_behind(self, tables: Tables, *, happened: bool) -> bool:
+        """Whether a cycle is due though nothing landed; while the landing zone stirs, something is about to."""
+        if time.monotonic() - self._grouped_at < _GROUP_SECONDS:
+            if happened:
+                return False
+            tables = tuple(table for table in tables if table is not SILVER_BASELINES)
+        return is_behind(Lakehouse(self._settings), self._settings, tables)
 
     def _of_now(self, tables: Tables) -> Shift:
         """The shift that a cycle over these tables belongs to."""

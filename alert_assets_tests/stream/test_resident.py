@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import pytest
 from pydantic import SecretStr
 
+from alert_assets.analysis.refresh import refresh_platinum
 from alert_assets.breaker.store import circuit_breakers
 from alert_assets.checks.tables import CHECKS
 from alert_assets.contracts import (
@@ -18,6 +19,7 @@ from alert_assets.contracts import (
     GOLD_PROBLEMS,
     PLATINUM_PROBLEMS,
     SILVER_ALERTS,
+    SILVER_BASELINES,
 )
 from alert_assets.errors import UserError
 from alert_assets.kernel.clock import utc_now
@@ -32,11 +34,16 @@ from alert_assets.stream.cycle import is_behind
 from alert_assets.stream.lease import resident
 from alert_assets.stream.resident import ResidentProcess
 from alert_assets.stream.shift import CHAIN
-from alert_assets_tests.checks.lake import HOUR, T0, Lake, alert, metric
+from alert_assets.transforms.dependencies import refresh_dependencies
+from alert_assets.transforms.gold import refresh_gold
+from alert_assets.transforms.problems import refresh_problems
+from alert_assets.transforms.silver import refresh_silver
+from alert_assets_tests.checks.lake import HOUR, T0, Lake, alert, line, metric
 from alert_assets_tests.notify.channels.service import answer, running
+from alert_assets_tests.stream.test_cycle import no_spark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from alert_assets.checks.check import Check
     from alert_assets.settings import Settings
@@ -187,6 +194,44 @@ def behind(settings: Settings) -> Lake:
     lake.refresh()
     lake.land(metric("m1", T0 - 3 * HOUR, application_id="other", cpu_percent=12.5))
     return lake
+
+
+def test_what_waits_has_its_turn_though_the_landing_zone_never_rests(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that somebody writes for hours is no reason to wait for it longer than for any other."""
+
+    def stirring(_: Settings, stop: threading.Event) -> Iterator[bool]:
+        while not stop.wait(0.02):
+            yield True
+
+    monkeypatch.setattr(module, "looks", stirring)
+    monkeypatch.setattr(module, "_GROUP_SECONDS", 0.5)
+    lake = behind(settings)
+    with Running(settings) as stream:
+        # The first look is no stir.
+        stream.await_("Nothing new in")
+        lake.land(metric("m2", T0 - 3 * HOUR, application_id="other", cpu_percent=13.5))
+        stream.until(lambda: not is_behind(lake.lakehouse, settings, CHAIN))
+
+
+def test_baselines_alone_are_no_reason_for_a_cycle_at_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would hold up the message of the incident that was just found."""
+    lake = Lake(settings)
+    lake.now = now = utc_now()
+    lake.land(line("l1", now), alert("a1", now))
+    lake.refresh()
+    lake.land(line("l2", now))
+    for refresh in (refresh_silver, refresh_gold):
+        refresh(no_spark, lake.lakehouse, settings)
+    refresh_dependencies(lake.lakehouse)
+    refresh_problems(lake.lakehouse, settings)
+    refresh_platinum(lake.lakehouse, settings)
+    assert is_behind(lake.lakehouse, settings, (SILVER_BASELINES,))
+    process = ResidentProcess(settings, circuit_breakers(settings), lambda _: None)
+    assert not process._is_behind(CHAIN, happened=False)
+    monkeypatch.setattr(module, "_GROUP_SECONDS", 0.0)
+    assert process._is_behind(CHAIN, happened=False)
 
 
 def test_what_is_small_asks_for_no_spark(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
