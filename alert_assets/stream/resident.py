@@ -357,10 +357,14 @@ class ResidentProcess:
             self._log(f"What it used could not be recorded: {one_line(str(error), 500)}")
 
     def _compact_on(self) -> None:
+        import pyarrow as pa
+
         cycles = 0
         while not self.stop.wait(_COMPACT_SECONDS):
             if cycles != (cycles := self.facts["cycles"]):
                 self._compact()
+                # Arrow's allocator keeps what cycles and compaction have freed, some times what they use at once.
+                pa.default_memory_pool().release_unused()
 
     def _compact(self) -> None:
         """Put small files together, which queries would open one by one."""

@@ -7,6 +7,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
 
@@ -355,6 +358,24 @@ def test_small_files_are_put_together_soon(settings: Settings, monkeypatch: pyte
         stream.until(lambda: len(lake.lakehouse.snapshot(BRONZE_EVENTS).files()) < before)
     assert [said for said in stream.said if "not put together" in said] == []
     assert lake.lakehouse.snapshot(BRONZE_EVENTS).row_count == 7
+
+
+def test_what_arrow_has_freed_is_given_back(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_COMPACT_SECONDS", 0.1)
+    rows = pa.table({"text": [f"text {number}" for number in range(400_000)]})
+    behind(settings)
+    before = _resident_mib()
+    for _ in range(3):
+        pq.write_table(rows.sort_by([("text", "descending")]), pa.BufferOutputStream(), compression="zstd")
+    kept = _resident_mib() - before
+    with Running(settings) as stream:
+        stream.until(lambda: _resident_mib() - before < kept / 2)
+
+
+def _resident_mib() -> float:
+    """Memory of this process that is not a file's."""
+    used = psutil.Process().memory_info()
+    return float(used.rss - used.shared) / (1 << 20)
 
 
 def test_a_table_that_is_being_written_for_long_holds_up_no_end(
