@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -50,6 +51,10 @@ def test_a_day_that_lands_at_once_gives_the_tables_of_its_lines(tmp_path: Path) 
     expected = expected_of(lines, site.settings)
     assert sum(event.event_type == "alert" for event in expected.events) > refresh._FEW
     assert_same_tables(tables(site), expected)
+
+    began = time.monotonic()
+    site.materialize("column_profiles,quality_scores")
+    assert time.monotonic() - began < 60, "what is measured of a day takes no longer than the day itself"
 
 
 def _busy_day(count: int) -> list[bytes]:
