@@ -51,7 +51,7 @@ _DAYS_KEPT_APART = timedelta(days=31)
 #: A file is rewritten when the smaller ones that go with it have at least this share of its size.
 _WORTH_IT = 4
 
-#: Rows that are sorted at once and become a row group; of bronze's, some 60 MB, which a resident process then keeps.
+#: Rows that are sorted at once and become a row group; of bronze's, some 60 MB in memory.
 _ROWS_AT_ONCE = 100_000
 _BATCH_ROWS = 32_768
 

@@ -33,10 +33,10 @@ SATURATED, SATURATED_POINTS = 6.0, 20.0
 _HARMLESS = ("doc", "comment", "readme")
 
 
-def is_saturated(cpu: Excess) -> bool:
-    """Whether a CPU was far above the usual, if only for a moment."""
+def _saturation(cpu: Excess) -> float:
+    """How many points a CPU was above the usual, if only for a moment; 0 where that is not far."""
     points = cpu.peak - cpu.usual.value if cpu.usual else 0.0
-    return points > SATURATED_POINTS and cpu.deviations > SATURATED
+    return points if points > SATURATED_POINTS and cpu.deviations > SATURATED else 0.0
 
 
 def is_harmless(change_type: str | None) -> bool:
@@ -100,7 +100,7 @@ class Case:
         found = [
             (key, one)
             for key, one in self.of(ERRORS, CALL_ERRORS, LOGS, LATENCY, SERVED, NETWORK, CPU)
-            if (one.counts or (key.measure is CPU and is_saturated(one))) and application_id in _accused(key)
+            if (one.counts or (key.measure is CPU and _saturation(one))) and application_id in _accused(key)
         ]
         return sorted(found, key=lambda pair: (-pair[1].deviations, pair[0].order()))
 
@@ -152,8 +152,8 @@ class Case:
         for node, lost in self._network().items():
             blames[node.application_id].network[node.host] += lost
         for key, found in self.of(CPU):
-            if found.usual and is_saturated(found):
-                blames[_answering(key).application_id].saturation[key.host] = found.peak - found.usual.value
+            if points := _saturation(found):
+                blames[_answering(key).application_id].saturation[key.host] = points
         for change in self.seen.changes:
             if change.application_id in blames and self._may_matter(change):
                 blames[change.application_id].changes.append(change)
