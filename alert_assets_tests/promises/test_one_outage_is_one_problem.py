@@ -6,18 +6,24 @@ Of which people hear one opening that names all that is known, one update when i
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from alert_assets.contracts import BRONZE_EVENTS, SILVER_BASELINES
 from alert_assets_tests.notify.channels.service import Service, running
 from alert_assets_tests.promises.conftest import site_in
+from alert_assets_tests.promises.test_people_are_notified_in_seconds import PATIENCE_SECONDS, await_, event, heard
+from alert_assets_tests.support.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from alert_assets_tests.support.dagster_site import Site
 
@@ -129,3 +135,46 @@ def test_one_resolution_ends_all_that_its_source_has_left_firing(tmp_path: Path)
     land("over", timedelta(hours=1), "resolved")
     assert [state for state, _ in listed()] == ["resolved"] * 3
     assert len({at for _, at in listed()}) == 1
+
+
+def test_a_moment_of_busy_cpu_is_a_cause_of_now_and_of_later(site: Site, service: Service, tmp_path: Path) -> None:
+    """`stream` ranks it while the baselines of the hour wait, and stops at it neither then nor for what comes later."""
+    now = datetime.now(UTC)
+
+    def cpu(ago: timedelta, percent: float) -> dict[str, Any]:
+        about = {"event_type": "metric", "application_id": "ledger", "host": "a", "cpu_percent": percent}
+        return {"event_id": f"cpu-{ago}", "timestamp": (now - ago).isoformat(), **about}
+
+    def newest() -> int:
+        return site.lakehouse.snapshot(BRONZE_EVENTS).last_batch_id
+
+    def computed() -> int:
+        return site.lakehouse.cursor(SILVER_BASELINES, BRONZE_EVENTS)
+
+    with Stream(site) as stream:
+        site.land("usual.jsonl", *(cpu(minutes * MINUTE, 50.0) for minutes in range(6, 360)), event("first"))
+        await_(service, "first", "open", PATIENCE_SECONDS)
+        assert computed() == newest()
+        below = [cpu(minutes * MINUTE, 10.0) for minutes in range(1, 6)]
+        site.land("moment.jsonl", *below, cpu(timedelta(), 95.0), event("ledger"))
+        await_(service, "ledger", "open", PATIENCE_SECONDS)
+        assert computed() < newest(), "of which the cause did not have to wait"
+        site.land("later.jsonl", event("unrelated"))
+        await_(service, "unrelated", "open", PATIENCE_SECONDS)
+        until = time.monotonic() + PATIENCE_SECONDS
+        while computed() < newest():
+            assert time.monotonic() < until, stream.said()
+            time.sleep(0.5)
+        assert "Stopped." in stream.end(signal.SIGTERM)
+    assert "Failed" not in stream.said()
+    assert heard(service) == Counter((name, "open") for name in ("first", "ledger", "unrelated"))
+
+    at_once = site_in(tmp_path / "at-once")
+    for file in Path(site.settings.landing_dir).iterdir():
+        shutil.copy(file, at_once.settings.landing_dir)
+    at_once.materialize("+gold_problems")
+    columns = ("problem_id", "applications", "state", "causes", "confidence")
+    told = [sorted([one[name] for name in columns] for one in problems(where)) for where in (site, at_once)]
+    assert told[0] == told[1]
+    (busy,) = [one for one in problems(site) if one["applications"] == ["ledger"]]
+    assert busy["causes"][0]["because"] == "CPU of a rose to 95 % (usually 50 %)."
